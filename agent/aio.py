@@ -1,0 +1,71 @@
+"""aio — tasks, pokes and bounded threads. The only place that creates tasks or thread pools; knows nothing of jobs."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class TaskEndedError(Exception):
+    """A standing task returned. It never should: the daemon leaves, and its service manager starts it again."""
+
+
+def spawn(group: asyncio.TaskGroup, work: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
+    """Run `work` in `group` under a name that shows in logs and in debuggers."""
+    return group.create_task(work, name=name)
+
+
+def stand(group: asyncio.TaskGroup, work: Coroutine[Any, Any, object], name: str) -> asyncio.Task[None]:
+    """Run a standing loop in `group`: if it ends, for whatever reason, the whole group does."""
+    return group.create_task(_standing(work, name), name=name)
+
+
+async def _standing(work: Coroutine[Any, Any, object], name: str) -> None:
+    await work
+    raise TaskEndedError(f"the task {name} ended")
+
+
+class Flag:
+    """A poke. It is a flag and not an edge: clear it before you read the world, wait for it after.
+
+    A poke that comes between the look and the wait is thus never lost (the checker's trace 15).
+    """
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+
+    def set(self) -> None:
+        self._event.set()
+
+    def clear(self) -> None:
+        self._event.clear()
+
+    async def wait(self, seconds: float | None = None) -> None:
+        """Return when poked, or after `seconds`; the caller looks at the world in either case."""
+        if seconds is not None and seconds <= 0:
+            await asyncio.sleep(0)
+            return
+        try:
+            async with asyncio.timeout(seconds):
+                await self._event.wait()
+        except TimeoutError:
+            return
+
+
+class Threads:
+    """A bounded pool for calls that block. Cancelling the await does not stop the thread: give each call its own time-out."""
+
+    def __init__(self, name: str, size: int) -> None:
+        self._pool = ThreadPoolExecutor(size, thread_name_prefix=name)
+
+    async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await asyncio.get_running_loop().run_in_executor(
+            self._pool, partial(function, *args, **kwargs)
+        )
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=True)

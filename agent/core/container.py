@@ -1,0 +1,159 @@
+"""core/container — a container as the engine shows it, and the plan for one as the engine gets it. No engine's words."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+
+
+class ContainerState(StrEnum):
+    CREATED = "created"
+    RUNNING = "running"
+    EXITED = "exited"
+    REMOVING = "removing"  # on its way out: neither startable nor gone
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """What the engine says of one container. `agent`, `job`, `attempt`, `plan` are its labels; None where it has none."""
+
+    id: str
+    name: str
+    state: ContainerState
+    agent: str | None = None
+    job: str | None = None
+    attempt: int | None = None
+    plan: str | None = None
+    exit_code: int | None = None
+    oom: bool = False
+    started_at: float | None = None
+    finished_at: float | None = None
+    pid: int | None = None
+    stop_signal: str = "SIGTERM"
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedPort:
+    """`transport` is tcp or udp; http is tcp to an engine."""
+
+    port: int
+    transport: str
+    host_address: str
+    host_port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """A bind of a folder of ours."""
+
+    source: str
+    target: str
+    read_only: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LogBounds:
+    size_bytes: int
+    files: int
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerPlan:
+    """The complete arguments of one container. Secrets stand in it by name; the values are handed over beside it.
+
+    Units: bytes, CPUs as a float. `bridge` None is a container without a network. `environment` is sorted pairs.
+    """
+
+    name: str
+    agent: str
+    job: str
+    attempt: int
+    image: str
+    command: tuple[str, ...] | None
+    entrypoint: tuple[str, ...] | None
+    environment: tuple[tuple[str, str], ...]
+    secret_environment: tuple[str, ...]
+    user: str | None
+    workdir: str | None
+    cpus: float | None
+    memory_bytes: int | None
+    shm_bytes: int | None
+    pids: int
+    storage_bytes: int | None
+    bridge: str | None
+    dns: tuple[str, ...]
+    ports: tuple[PublishedPort, ...]
+    mounts: tuple[Mount, ...]
+    gpus: tuple[str, ...]
+    runtime: str | None
+    logs: LogBounds
+    capabilities: tuple[str, ...]
+    nofile: int
+    oom_score: int
+
+    @property
+    def digest(self) -> str:
+        """The `plan` label and the row's plan hash: a container is adopted only where the two are equal."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:32]
+
+
+class EventKind(StrEnum):
+    CREATE = "create"
+    START = "start"
+    KILL = "kill"
+    DIE = "die"
+    OOM = "oom"
+    DESTROY = "destroy"
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerEvent:
+    """One line of the engine's event stream about a container of ours."""
+
+    kind: EventKind
+    container: str
+    job: str
+    attempt: int
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An image that the engine has. `digest` is `repository@sha256:…` where a registry gave one, else the image's id."""
+
+    id: str
+    digest: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    username: str
+    password: str
+
+
+@dataclass(frozen=True, slots=True)
+class PullProgress:
+    """Sums over all layers known so far. It is progress only where a number grew."""
+
+    done_bytes: int
+    total_bytes: int
+    layers_done: int
+    layers_total: int
+
+
+@dataclass(frozen=True, slots=True)
+class EngineFacts:
+    """What `doctor`, `/health` and the verdict over a death need to know of the engine."""
+
+    version: str
+    api_version: str
+    live_restore: bool
+    seccomp: bool
+    cgroup_version: int
+    architecture: str
+    cpus: int
+    memory_bytes: int
+    storage_driver: str
+    userns: bool
+    data_root: str

@@ -1,0 +1,233 @@
+"""core/job — a job's row as a value, and the small values in it. Says what is so; what may come next is decided elsewhere.
+
+Times named `_at` are UTC seconds since the epoch (wall clock). What must outlast a step of that clock is a `BootTime`.
+"""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from agent.errors import Blame, Phase
+from agent.spec import JobSpec, Proto
+
+
+class Kind(StrEnum):
+    CONTAINER = "container"
+
+
+class Outcome(StrEnum):
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    TIMED_OUT = "timed_out"
+    CANCELLED = "cancelled"
+    LOST = "lost"
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why a job did not succeed. `code` is out of the closed catalogue of core/reasons."""
+
+    code: str
+    phase: Phase
+    blame: Blame
+    retryable: bool
+    message: str
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True)
+class BootTime:
+    """A moment on CLOCK_BOOTTIME of one boot. No container outlives a boot, so under another boot id it has passed."""
+
+    boot_id: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class PortLease:
+    """One port of the job and the port of the host that leads to it."""
+
+    name: str
+    port: int
+    proto: Proto
+    host_port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """What of the host the job holds. GPUs by UUID."""
+
+    gpus: tuple[str, ...] = ()
+    ports: tuple[PortLease, ...] = ()
+
+
+class StopCause(StrEnum):
+    """Who asked for an end. The first three are for the job and forbid a retry, the others end one attempt."""
+
+    CANCEL = "cancelled"
+    DRAIN = "drained"
+    PARENT_CANCELLED = "parent_cancelled"
+    TIMEOUT = "timeout"
+    INTERNAL_ERROR = "internal_error"
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """A durable stop request. A later one never changes it; it may only bring the row's `kill_at` forward."""
+
+    cause: StopCause
+    asked_at: float
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StartIntent:
+    """Written before each start. From then on this container alone is the attempt's; under another boot it is lost."""
+
+    container: str
+    boot_id: str
+
+
+class FailureKind(StrEnum):
+    """Why a container could not be started. The first three ask for another lease, the others close the attempt."""
+
+    PORT = "port_taken"
+    GPU = "gpu_start_failed"
+    GATE = "gpu_not_clean"
+    NAME = "name_taken"
+    IMAGE = "image"
+    COMMAND = "command"
+    ENGINE = "engine_refused"
+
+
+@dataclass(frozen=True, slots=True)
+class StartFailure:
+    """`code` is a reason's code. `host_port` names the port that a stranger holds, if it is known."""
+
+    kind: FailureKind
+    code: str
+    message: str
+    host_port: int | None = None
+
+
+class Verdict(StrEnum):
+    """Whose death it was. Decided once, with the write of the facts, and never again."""
+
+    OWN = "own"  # the process ended by itself, or by our signal
+    LOST = "lost"  # somebody else's doing, or nobody can tell
+    NONE = "none"  # it never ran
+
+
+@dataclass(frozen=True, slots=True)
+class ExitFacts:
+    """How the container ended. `lost_code` is the reason's code where the verdict is LOST."""
+
+    verdict: Verdict
+    code: int | None = None
+    oom: bool = False
+    started_at: float | None = None
+    finished_at: float | None = None
+    peak_memory_bytes: int | None = None
+    lost_code: str | None = None
+
+    @property
+    def signal(self) -> int | None:
+        """The signal that ended it: engines report 128 + n (man bash, EXIT STATUS)."""
+        return self.code - 128 if self.code is not None and 128 < self.code < 160 else None
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What belongs to one lease of one attempt. The closing transaction replaces it whole, so nothing of it can linger."""
+
+    plan: str | None = None
+    intent: StartIntent | None = None
+    container: str | None = None
+    started_at: float | None = None
+    deadline: BootTime | None = None
+    signalled_at: float | None = None
+    killed_at: BootTime | None = None  # our first KILL: alive a minute later is `unkillable`
+    failure: StartFailure | None = None
+    exit: ExitFacts | None = None
+    drained: bool = False
+    peak_memory_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One row. Frozen: a step makes the next row and writes it under `version`; a mismatch means read again, decide again."""
+
+    id: str
+    owner: str
+    kind: Kind
+    spec: JobSpec  # secrets masked
+    created_at: float
+    seq: int = 0
+    version: int = 0
+    phase: Phase = Phase.QUEUED
+    attempt: int = 1
+    queued_at: float = 0.0  # its place in the queue: kept by another lease, new for another attempt
+    not_before: float | None = None
+    waiting_for: str | None = None
+    lease: Lease | None = None
+    run: Run = field(default_factory=Run)
+    port_moves: int = 0
+    gpu_moves: int = 0
+    attempt_stop: Stop | None = None
+    job_stop: Stop | None = None
+    kill_at: BootTime | None = None
+    image_digest: str | None = None
+    outcome: Outcome | None = None
+    reason: Reason | None = None
+    started_at: float | None = None
+    finished_at: float | None = None
+
+    @property
+    def container_name(self) -> str:
+        """For create and for the first look only; all other calls go by container id."""
+        return f"gpu-agent-{self.id}-{self.attempt}"
+
+    @property
+    def stop_asked(self) -> bool:
+        return self.job_stop is not None or self.attempt_stop is not None
+
+
+@dataclass(frozen=True, slots=True)
+class ClosedAttempt:
+    """An attempt that is over, as the attempts table keeps it."""
+
+    number: int
+    outcome: Outcome
+    reason: Reason | None
+    exit: ExitFacts | None
+    lease: Lease | None
+    container: str | None
+    closed_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class NewEvent:
+    """Something to tell of a job, written in the transaction that makes it true. `data` is JSON-ready."""
+
+    type: str
+    data: dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """`seq` orders all events of the host, `n` those of one job, gap-free from 1."""
+
+    seq: int
+    n: int
+    job: str
+    owner: str
+    at: float
+    type: str
+    data: dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Viewer:
+    """For whom a question is asked. What is another principal's does not exist for him."""
+
+    principal: str
+    sees_all: bool = False
