@@ -1,0 +1,138 @@
+"""interfaces/engine — what the shell needs of a container engine, and the promises on each method. No implementation."""
+
+from collections.abc import AsyncIterator, Mapping
+from typing import Protocol
+
+from agent.core.container import (
+    Container,
+    ContainerEvent,
+    ContainerPlan,
+    Credentials,
+    EngineFacts,
+    Image,
+    PullProgress,
+)
+from agent.core.job import StartFailure
+from agent.errors import AgentError, Blame, Phase
+
+
+class EngineUnavailableError(AgentError):
+    """The engine is down, hangs, or gave no answer: a call may still take effect. Try again; look before you act."""
+
+    code, blame = "engine_unavailable", Blame.HOST
+    remedy = "See `systemctl status docker` on the host; jobs go on by themselves once the engine answers."
+
+
+class EngineRefusedError(AgentError):
+    """The engine answered no, and asking again will not help."""
+
+    code, blame = "engine_refused", Blame.HOST
+    remedy = "The message is the engine's own; see its log on the host."
+
+
+class NameTakenError(AgentError):
+    """A container of that name is there already (409): ours of an earlier call, or a stranger's. Look."""
+
+    code, phase, blame = "name_taken", Phase.STARTING, Blame.HOST
+    remedy = "Rename or remove the container that holds the name of a gpu-agent job."
+
+
+class ContainerGoneError(AgentError):
+    """No container of that id is left."""
+
+    code, blame = "container_gone", Blame.HOST
+    remedy = "Somebody removed the container from outside; leave containers of gpu-agent to gpu-agent."
+
+
+class StartFailedError(AgentError):
+    """The engine could not create or start the container, and said why. The container may be left, in state created."""
+
+    code, phase, blame = "start_failed", Phase.STARTING, Blame.HOST
+    remedy = "See the message; it names what the engine could not do."
+
+    def __init__(self, failure: StartFailure) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
+
+
+class PullFailedError(AgentError):
+    """The image can't be had. `reason_code` is out of core/reasons (image_not_found, image_denied, …)."""
+
+    code, phase, blame = "pull_failed", Phase.QUEUED, Blame.USER
+    remedy = "Check the image's name and the registry's credentials."
+
+    def __init__(self, reason_code: str, message: str) -> None:
+        super().__init__(message)
+        self.reason_code = reason_code
+
+
+class Engine(Protocol):
+    """A container engine. Each method has a deadline of its own and raises EngineUnavailableError past it.
+
+    "Ours" is a container whose agent label is this agent's. Everything but `find` and `create` goes by container id, since
+    a late call by name would hit the next container of that name.
+    """
+
+    async def facts(self) -> EngineFacts: ...
+
+    async def find(self, name: str) -> Container | None:
+        """The container of exactly that name, ours or a stranger's (agent label tells). None: there is none."""
+        ...
+
+    async def inspect(self, container: str) -> Container | None:
+        """By id. None: gone."""
+        ...
+
+    async def ours(self) -> list[Container]:
+        """All containers with our agent label, in any state. exit_code, pid and times may be absent in a list."""
+        ...
+
+    async def create(self, plan: ContainerPlan, secrets: Mapping[str, str]) -> str:
+        """Create and return the id. `secrets`: values of the plan's `secret_environment`.
+
+        Raises NameTakenError, StartFailedError (image gone, command refused), EngineUnavailableError (it may exist later).
+        """
+        ...
+
+    async def start(self, container: str) -> None:
+        """Start a created container; one that runs already is fine. Raises StartFailedError, ContainerGoneError."""
+        ...
+
+    async def kill(self, container: str, signal: str) -> None:
+        """Send a signal. One that is stopped or gone is fine."""
+        ...
+
+    async def remove(self, container: str) -> None:
+        """Remove a container that does not run, and its anonymous volumes. Never forced. Gone, or being removed, is fine."""
+        ...
+
+    async def peak_memory(self, container: Container) -> int | None:
+        """The most bytes that it held so far, from its cgroup; None once that is gone."""
+        ...
+
+    def events(self, since: float) -> AsyncIterator[ContainerEvent]:
+        """Events of our containers, replayed from `since` as far as the engine's ring reaches, then live, in order.
+
+        Raises EngineUnavailableError when the stream breaks; never ends otherwise.
+        """
+        ...
+
+    def read_logs(self, container: str, since_ns: int) -> AsyncIterator[bytes]:
+        """The log that the engine still has from `since_ns` on (inclusive; 0: all), as raw frames with timestamps, in
+        chunks that may cut a frame. Ends at the end of the log. Raises ContainerGoneError, EngineUnavailableError.
+        """
+        ...
+
+    def follow_logs(self, container: str, since_ns: int) -> AsyncIterator[bytes]:
+        """As `read_logs`, and goes on with what comes until the container has exited."""
+        ...
+
+    async def image(self, reference: str) -> Image | None: ...
+
+    def pull(self, reference: str, credentials: Credentials | None) -> AsyncIterator[PullProgress]:
+        """Pull; ends when the image is there. Cancelling stops it. Raises PullFailedError, EngineUnavailableError."""
+        ...
+
+    async def ensure_bridge(self, name: str) -> None:
+        """Our bridge network, inter-container traffic off; made if it is missing. Idempotent."""
+        ...

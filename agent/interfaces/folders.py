@@ -1,0 +1,155 @@
+"""interfaces/folders — the job folders and what lies in them, and the promises on each method. No implementation."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from agent.core.container import Credentials
+from agent.errors import AgentError, Blame
+
+
+class Claimed(StrEnum):
+    """Answers of `claim`. Where a folder exists, the row decides whose it is: nothing in it was touched."""
+
+    MADE = "made"
+    EXISTS = "exists"
+
+
+@dataclass(frozen=True, slots=True)
+class SecretFiles:
+    """A job's secrets as they rest in its folder: never in the database. `values`: name → text."""
+
+    values: Mapping[str, str]
+    registry: Credentials | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Host paths to mount. `secrets` None: the job has none."""
+
+    outputs: str
+    secrets: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class OutputLimits:
+    files: int
+    total_bytes: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class OutputFile:
+    """`path` is relative, UTF-8, other bytes percent-encoded (and `%` itself): it can be turned back."""
+
+    path: str
+    size_bytes: int
+    modified_ns: int
+    mode: int
+
+
+@dataclass(frozen=True, slots=True)
+class SkippedOutput:
+    path: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class OutputListing:
+    """Sorted by path. `truncated` names the cap that ended the walk, None if none did."""
+
+    files: tuple[OutputFile, ...]
+    skipped: tuple[SkippedOutput, ...]
+    truncated: str | None
+
+
+class OutputReader(Protocol):
+    """One output file, opened safely; its size is the one at open."""
+
+    file: OutputFile
+
+    async def read(self, offset: int, size: int) -> bytes: ...
+
+    async def sha256(self) -> str: ...
+
+    async def close(self) -> None: ...
+
+
+class LogWriter(Protocol):
+    """`log.<attempt>.part`. Only `commit` (fsync, rename) makes it the log; what is not committed is written anew."""
+
+    async def write(self, data: bytes) -> None: ...
+
+    async def commit(self) -> None: ...
+
+    async def discard(self) -> None: ...
+
+
+class LogReader(Protocol):
+    async def read(self, size: int) -> bytes:
+        """The next bytes; empty at the end."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class StateFullError(AgentError):
+    """The disk of the state folder is full."""
+
+    code, blame = "state_full", Blame.HOST
+    remedy = "Free space on the disk of the state folder; the agent goes on by itself."
+
+
+class StateReadOnlyError(AgentError):
+    """The state folder's file system is mounted read-only, often after a disk error."""
+
+    code, blame = "state_read_only", Blame.HOST
+    remedy = "Check the disk, remount it for writing; the agent goes on by itself."
+
+
+class OutputRefusedError(AgentError):
+    """The path names no regular file of the job's own: it is missing, a link, a device, or leads outside."""
+
+    code, blame = "output_not_found", Blame.USER
+    remedy = "List the outputs; only regular files that the list names can be fetched."
+
+
+class Folders(Protocol):
+    """The job folders below the state folder. All writes raise StateFullError or StateReadOnlyError, leaving nothing half-done."""
+
+    async def claim(self, job_id: str, record: str, secrets: SecretFiles) -> Claimed:
+        """Make the folder with `spec.json` (= `record`) and the secrets, whole or not at all (made aside, then renamed)."""
+        ...
+
+    async def secrets(self, job_id: str) -> SecretFiles: ...
+
+    async def prepare(self, job_id: str) -> Prepared:
+        """Lay out what the container may see. Idempotent, also after a crash in the middle of itself."""
+        ...
+
+    async def drop_secrets(self, job_id: str) -> None:
+        """Remove both copies of the secrets. Gone is fine."""
+        ...
+
+    async def remove(self, job_id: str) -> None:
+        """Remove the folder, whatever a hostile job put into it, and what lies in the runtime folder. Gone is fine."""
+        ...
+
+    async def sweep(self, known: set[str]) -> list[str]:
+        """Remove what no row knows and what a crash left half-made; returns the names."""
+        ...
+
+    async def log_part(self, job_id: str, attempt: int) -> LogWriter: ...
+
+    async def open_log(self, job_id: str, attempt: int) -> LogReader | None:
+        """The drained log; None: not drained (yet)."""
+        ...
+
+    async def list_outputs(self, job_id: str, limits: OutputLimits) -> OutputListing: ...
+
+    async def open_output(self, job_id: str, path: str) -> OutputReader:
+        """Raises OutputRefusedError."""
+        ...
+
+    async def free_bytes(self) -> int: ...

@@ -1,0 +1,20 @@
+"""interfaces/gpus — what the shell needs to know of GPUs, and the promises on each method. No implementation."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    uuid: str
+    model: str
+    memory_bytes: int
+
+
+class Gpus(Protocol):
+    async def inventory(self) -> tuple[Gpu, ...]: ...
+
+    async def unclean(self, uuids: Sequence[str]) -> tuple[str, ...]:
+        """Of these GPUs those that are not clean (processes, memory not back to idle, reset pending): the gate."""
+        ...
