@@ -1,0 +1,52 @@
+"""spec — the job spec, as users write it: its fields, its rules, its masked form. Pure: no I/O, no clock."""
+
+from agent.spec.faults import Fault, SpecRefusedError
+from agent.spec.image import ImageReference, parse_reference
+from agent.spec.job import (
+    Gpus,
+    Interconnect,
+    JobSpec,
+    Network,
+    Outputs,
+    OutputsOn,
+    Registry,
+    Retry,
+    RetryOn,
+    Upload,
+    UploadTo,
+)
+from agent.spec.masking import Secrets, dump_spec, load_spec, masked, secrets_of, without_secrets
+from agent.spec.parse import parse_spec
+from agent.spec.ports import Port, Proto
+from agent.spec.schema import spec_schema
+from agent.spec.units import parse_duration, parse_size
+
+__all__ = [
+    "Fault",
+    "Gpus",
+    "ImageReference",
+    "Interconnect",
+    "JobSpec",
+    "Network",
+    "Outputs",
+    "OutputsOn",
+    "Port",
+    "Proto",
+    "Registry",
+    "Retry",
+    "RetryOn",
+    "Secrets",
+    "SpecRefusedError",
+    "Upload",
+    "UploadTo",
+    "dump_spec",
+    "load_spec",
+    "masked",
+    "parse_duration",
+    "parse_reference",
+    "parse_size",
+    "parse_spec",
+    "secrets_of",
+    "spec_schema",
+    "without_secrets",
+]

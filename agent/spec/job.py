@@ -1,0 +1,172 @@
+"""spec/job — the job spec as a value: fields, types and defaults. Holds the shape only; what a user may ask is in `rules` and `ports`."""
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, WithJsonSchema
+
+from agent.spec import limits
+from agent.spec.ports import Port
+
+# Inside the agent a size is bytes; a user may also write it with a unit.
+Size = Annotated[
+    int,
+    WithJsonSchema(
+        {
+            "anyOf": [{"type": "integer"}, {"type": "string", "examples": ["64GiB", "500MB"]}],
+            "description": "bytes",
+        }
+    ),
+]
+
+
+class Network(StrEnum):
+    """What a container may reach: the outside through the job bridge, or nothing."""
+
+    EGRESS = "egress"
+    NONE = "none"
+
+
+class Interconnect(StrEnum):
+    """How the GPUs of one job must be linked."""
+
+    ANY = "any"
+    BEST = "best"
+    NVLINK = "nvlink"
+
+
+class RetryOn(StrEnum):
+    """The outcomes of an attempt that may be followed by another. The others never are."""
+
+    FAILED = "failed"
+    LOST = "lost"
+    TIMED_OUT = "timed_out"
+
+
+class OutputsOn(StrEnum):
+    """After which outcome outputs are sent."""
+
+    ALWAYS = "always"
+    SUCCESS = "success"
+    FAILURE = "failure"
+
+
+class UploadTo(StrEnum):
+    """Where outputs go. `local` is the job's folder on this host."""
+
+    LOCAL = "local"
+
+
+class SpecModel(BaseModel):
+    """Frozen and strict: no text becomes a number, no `true` a 1, and no unknown field is dropped in silence."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+
+class Registry(SpecModel):
+    """Credentials for the image's registry. Never stored in the database, nor shown."""
+
+    username: str
+    password: str = Field(repr=False)
+
+
+class Gpus(SpecModel):
+    """Which GPUs a job wants. A user may write a bare count instead."""
+
+    count: int = Field(json_schema_extra={"minimum": 0, "maximum": limits.MAX_GPUS})
+    models: tuple[str, ...] = Field(
+        default=(), description="globs; a GPU's model matches one of them; empty: any"
+    )
+    min_memory: Size | None = None
+    interconnect: Interconnect = Interconnect.ANY
+    mig: str | None = Field(default=None, description="a MIG profile, such as 1g.10gb")
+
+
+class Upload(SpecModel):
+    """Where outputs are sent after the last attempt."""
+
+    to: UploadTo = UploadTo.LOCAL
+
+
+class Outputs(SpecModel):
+    """The output folder: where the container sees it, and what happens to its files."""
+
+    path: str = Field(
+        default="/outputs", description="absolute; where the folder is mounted in the container"
+    )
+    include: tuple[str, ...] = ("**",)
+    exclude: tuple[str, ...] = ()
+    on: OutputsOn = OutputsOn.ALWAYS
+    live: bool = False
+    quiet: int = 5
+    deadline: int = 86_400
+    logs: bool = False
+    upload: Upload = Upload()
+
+
+class Retry(SpecModel):
+    """Attempts after the first. The wait doubles from `backoff` seconds to 300, with full jitter."""
+
+    count: int = Field(default=0, json_schema_extra={"minimum": 0, "maximum": limits.MAX_RETRIES})
+    on: tuple[RetryOn, ...] = (RetryOn.FAILED, RetryOn.LOST)
+    backoff: int = Field(default=5, json_schema_extra={"minimum": 0, "maximum": limits.MAX_BACKOFF_SECONDS})
+
+
+class JobSpec(SpecModel):
+    """A container job. Sizes are bytes, durations seconds, `not_before` is UTC. The dicts are not to be changed.
+
+    `entrypoint` and `command` mean what the engine makes of them: none is the image's; an entrypoint of [] clears the
+    image's, so that the command is the program; a command of [] is as none where no entrypoint is given, and "no
+    arguments" behind a given one. With a given entrypoint the image's command is not used.
+    """
+
+    name: str | None = Field(default=None, json_schema_extra={"maxLength": limits.MAX_NAME_CHARACTERS})
+    image: str = Field(json_schema_extra={"minLength": 1, "maxLength": limits.MAX_IMAGE_CHARACTERS})
+    command: tuple[str, ...] | None = Field(
+        default=None, description="none: the image's; [] after an entrypoint: none"
+    )
+    entrypoint: tuple[str, ...] | None = Field(
+        default=None, description="none: the image's; []: no entrypoint"
+    )
+    env: dict[str, str] = Field(default={}, json_schema_extra={"maxProperties": limits.MAX_ENV})
+    secrets: dict[str, str] = Field(
+        default={},
+        repr=False,
+        description="read-only files at /run/secrets/NAME",
+        json_schema_extra={"maxProperties": limits.MAX_SECRETS, "writeOnly": True},
+    )
+    secrets_env: tuple[str, ...] = Field(default=(), description="secrets that are set as variables too")
+    registry: Registry | None = None
+    user: str | None = Field(default=None, description="name or uid, and :group; none: the image's")
+    workdir: str | None = Field(default=None, description="absolute; none: the image's")
+    cpus: float | None = Field(default=None, json_schema_extra={"minimum": limits.MIN_CPUS})
+    memory: Size | None = None
+    shm: Size | None = None
+    pids: int | None = Field(default=None, json_schema_extra={"minimum": 1, "maximum": limits.MAX_PIDS})
+    disk: None = Field(default=None, description="not supported yet")
+    gpus: Gpus = Gpus(count=0)
+    ports: tuple[Port, ...] = Field(default=(), json_schema_extra={"maxItems": limits.MAX_PORTS})
+    network: Network = Network.EGRESS
+    timeout: int | None = Field(
+        default=None,
+        description="seconds per attempt, from the container's start; none: no timeout",
+        json_schema_extra={"minimum": limits.MIN_TIMEOUT_SECONDS, "maximum": limits.MAX_TIMEOUT_SECONDS},
+    )
+    grace: int = Field(
+        default=30,
+        description="seconds between the stop signal and the kill",
+        json_schema_extra={"minimum": 0, "maximum": limits.MAX_GRACE_SECONDS},
+    )
+    ssh: Literal[False] = Field(default=False, description="not supported yet")
+    outputs: Outputs = Outputs()
+    notify: None = Field(default=None, description="not supported yet")
+    volumes: tuple[()] = Field(
+        default=(), description="not supported yet", json_schema_extra={"type": "array"}
+    )
+    retry: Retry = Retry()
+    queue: str = Field(default="default", json_schema_extra={"maxLength": limits.MAX_QUEUE_CHARACTERS})
+    priority: int = Field(
+        default=0, json_schema_extra={"minimum": limits.MIN_PRIORITY, "maximum": limits.MAX_PRIORITY}
+    )
+    not_before: AwareDatetime | None = None
+    labels: dict[str, str] = Field(default={}, json_schema_extra={"maxProperties": limits.MAX_LABELS})

@@ -1,0 +1,53 @@
+"""spec/later — the fields that are known and do nothing yet: refused by name unless at their default, never accepted and ignored."""
+
+from agent.spec.faults import Fault, join_path
+from agent.spec.forms import Body
+
+# Each with the values that ask for nothing. The types are compared too, since in Python 0 equals false.
+NOTHING_ASKED: dict[str, tuple[object, ...]] = {
+    "disk": (None,),
+    "ssh": (False, None),
+    "notify": (None,),
+    "volumes": ([],),
+}
+OUTPUTS_NOTHING_ASKED: dict[str, tuple[object, ...]] = {
+    "include": (["**"],),
+    "exclude": ([],),
+    "on": ("always",),
+    "live": (False,),
+    "quiet": (5,),
+    "deadline": (86_400,),
+    "logs": (False,),
+    "upload": ({"to": "local"}, {}),
+}
+
+
+def take_out_later_fields(body: Body) -> tuple[Body, list[Fault]]:
+    """Give the body without these fields (their default says the same), and a fault for each that asks for something."""
+    faults = find_asked(body, NOTHING_ASKED, ())
+    kept = {name: value for name, value in body.items() if name not in NOTHING_ASKED}
+    if isinstance(outputs := kept.get("outputs"), dict):
+        faults += find_asked(outputs, OUTPUTS_NOTHING_ASKED, ("outputs",))
+        kept["outputs"] = {
+            name: value for name, value in outputs.items() if name not in OUTPUTS_NOTHING_ASKED
+        }
+    return kept, faults
+
+
+def find_asked(
+    holder: Body, nothing_asked: dict[str, tuple[object, ...]], path: tuple[str, ...]
+) -> list[Fault]:
+    return [
+        Fault(
+            join_path(*path, name),
+            "not_supported_yet",
+            "is known, but this version does nothing with it yet",
+            "Leave it out.",
+        )
+        for name, nothing in nothing_asked.items()
+        if name in holder and not any(is_same(holder[name], value) for value in nothing)
+    ]
+
+
+def is_same(one: object, other: object) -> bool:
+    return type(one) is type(other) and one == other

@@ -1,0 +1,58 @@
+"""spec/limits — the numbers that bound a job spec, each with where it comes from. A host's own limits are the config's, not these."""
+
+MIB = 1 << 20
+INT64_MAX = (1 << 63) - 1
+INT64_MIN = -(1 << 63)
+
+# The body: a legal spec nests four deep and holds some thousand values; more is a mistake or an attack.
+MAX_DEPTH = 16
+MAX_VALUES = 20_000
+
+MAX_NAME_CHARACTERS = 200
+MAX_IMAGE_CHARACTERS = 512
+MAX_USER_CHARACTERS = 128
+MAX_QUEUE_CHARACTERS = 64
+
+# Linux MAX_ARG_STRLEN (include/uapi/linux/binfmts.h): 32 pages for one argument or NAME=value, its closing NUL included.
+MAX_ARGUMENT_BYTES = 131_071
+MAX_ARGUMENTS = 4_096
+MAX_ENV = 1_024
+MAX_ENV_NAME_CHARACTERS = 256
+MAX_SECRETS = 64
+# Fits one environment variable too, since secrets_env may ask for that.
+MAX_SECRET_BYTES = 65_536
+MAX_REGISTRY_USERNAME_CHARACTERS = 255
+# Some registries take a whole JSON key file as the password.
+MAX_REGISTRY_PASSWORD_CHARACTERS = 16_384
+MAX_LABELS = 64
+MAX_LABEL_KEY_CHARACTERS = 128
+MAX_LABEL_VALUE_CHARACTERS = 1_024
+MAX_PATH_BYTES = 4_095
+
+# The engine's range of CPUs starts at 0.01 (a CFS quota of 1 ms); Linux can be built for at most 8192 CPUs.
+MIN_CPUS = 0.01
+MAX_CPUS = 8_192
+# The engine refuses less ("Minimum memory limit allowed is 6MB").
+MIN_MEMORY_BYTES = 6 * MIB
+# A page; and a tmpfs of size 0 would have no limit at all.
+MIN_SHM_BYTES = 4_096
+# Linux PID_MAX_LIMIT.
+MAX_PIDS = 4_194_304
+
+MAX_GPUS = 1_024
+MAX_GPU_MODELS = 32
+MAX_GPU_TEXT_CHARACTERS = 128
+# What one job may have at all; how many this host grants is the config's `job_ports`.
+MAX_PORTS = 1_024
+MAX_PORT_NAME_CHARACTERS = 63
+SSH_PORT = 2_202
+MIN_PORT = 8_002
+MAX_PORT = 65_535
+
+MIN_TIMEOUT_SECONDS = 30
+MAX_TIMEOUT_SECONDS = 86_400
+MAX_GRACE_SECONDS = 600
+MAX_RETRIES = 100
+MAX_BACKOFF_SECONDS = 300
+MIN_PRIORITY = -100
+MAX_PRIORITY = 100

@@ -1,0 +1,47 @@
+"""spec/masking — a spec with its secrets hidden, its secrets alone, and the text in which a spec is stored. Writes nothing itself."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from agent.spec.job import JobSpec, Registry
+
+MASK = "***"
+
+
+@dataclass(frozen=True, slots=True)
+class Secrets:
+    """What a spec must not show: file contents by name, and the registry's credentials. Its repr shows none of it."""
+
+    files: Mapping[str, str] = field(repr=False)
+    registry: Registry | None = field(repr=False)
+
+
+def secrets_of(spec: JobSpec) -> Secrets:
+    """Take the secrets out, to be written into the job's secrets folder."""
+    return Secrets(files=dict(spec.secrets), registry=spec.registry)
+
+
+def without_secrets(spec: JobSpec) -> JobSpec:
+    """The same spec with `***` for each secret value and the registry's password; names and user name stay."""
+    registry = None if spec.registry is None else spec.registry.model_copy(update={"password": MASK})
+    return spec.model_copy(update={"secrets": dict.fromkeys(spec.secrets, MASK), "registry": registry})
+
+
+def masked(spec: JobSpec) -> dict[str, Any]:
+    """The spec as JSON-ready values, every field present, secrets as `***`: what the API shows."""
+    return without_secrets(spec).model_dump(mode="json")
+
+
+def dump_spec(spec: JobSpec) -> str:
+    """The spec as masked JSON text: what the database and spec.json hold."""
+    return without_secrets(spec).model_dump_json()
+
+
+def load_spec(text: str) -> JobSpec:
+    """Read what `dump_spec` wrote, equal to `without_secrets` of it.
+
+    Checks the shape only, so a row of an older version with other limits stays readable.
+    Raises ValueError (pydantic's) if the text is no spec at all.
+    """
+    return JobSpec.model_validate_json(text)

@@ -1,0 +1,40 @@
+"""spec/parse — from decoded JSON to a spec, or to every fault at once: the order of the checks. The rules are in its neighbours."""
+
+from typing import cast
+
+from agent.spec.container import find_container_faults
+from agent.spec.faults import Fault, SpecRefusedError
+from agent.spec.forms import Body, read_forms
+from agent.spec.job import JobSpec
+from agent.spec.later import take_out_later_fields
+from agent.spec.ports import find_port_faults
+from agent.spec.rules import find_field_faults
+from agent.spec.shape import read_shape
+from agent.spec.text import find_text_faults, find_unreadable, replace_unusable
+
+
+def parse_spec(body: object) -> JobSpec:
+    """Read a job spec as a user wrote it. `body` is decoded JSON of any type, and may be hostile.
+
+    Sizes may be text with a unit, `gpus` a bare count, `not_before` any RFC 3339 time; the spec has bytes, an object, UTC.
+    Raises SpecRefusedError with every fault, sorted by field.
+    """
+    if (unreadable := find_unreadable(body)) is not None:
+        raise SpecRefusedError([unreadable])
+    unusable = list(find_text_faults(body))
+    # find_unreadable has seen that it is an object with names of text, and the copy is one too.
+    plain, unread = read_forms(cast(Body, replace_unusable(body)))
+    plain, asked_later = take_out_later_fields(plain)
+    spec, misshapen = read_shape(plain)
+    broken = [*find_field_faults(plain), *find_container_faults(plain), *find_port_faults(plain.get("ports"))]
+    faults = gather(unusable, [*unread, *asked_later, *misshapen, *broken])
+    if spec is None or faults:
+        raise SpecRefusedError(faults)
+    return spec
+
+
+def gather(unusable: list[Fault], others: list[Fault]) -> list[Fault]:
+    # What the other rules say of a stand-in for an unusable value is noise.
+    named = {fault.field for fault in unusable}
+    every = unusable + [fault for fault in others if fault.field not in named]
+    return sorted(dict.fromkeys(every), key=lambda fault: (fault.field, fault.code))
