@@ -43,6 +43,21 @@ class BootTime:
 
 
 @dataclass(frozen=True, slots=True)
+class Now:
+    """One moment on both clocks."""
+
+    wall: float
+    boot: BootTime
+
+    def after(self, seconds: float) -> BootTime:
+        return BootTime(self.boot.boot_id, self.boot.seconds + seconds)
+
+    def until(self, moment: BootTime) -> float:
+        """Seconds left until `moment`, 0 where it has passed; it has under another boot."""
+        return max(0.0, moment.seconds - self.boot.seconds) if moment.boot_id == self.boot.boot_id else 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class PortLease:
     """One port of the job and the port of the host that leads to it."""
 
@@ -141,15 +156,13 @@ class Run:
 
     plan: str | None = None
     intent: StartIntent | None = None
-    container: str | None = None
     started_at: float | None = None
     deadline: BootTime | None = None
     signalled_at: float | None = None
-    killed_at: BootTime | None = None  # our first KILL: alive a minute later is `unkillable`
     failure: StartFailure | None = None
     exit: ExitFacts | None = None
-    drained: bool = False
     peak_memory_bytes: int | None = None
+    held: Lease | None = None  # the lease that was freed, for the attempt's record
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +198,11 @@ class Job:
     def container_name(self) -> str:
         """For create and for the first look only; all other calls go by container id."""
         return f"gpu-agent-{self.id}-{self.attempt}"
+
+    @property
+    def container(self) -> str | None:
+        """The id of the attempt's one container, known from the start intent on."""
+        return self.run.intent.container if self.run.intent is not None else None
 
     @property
     def stop_asked(self) -> bool:

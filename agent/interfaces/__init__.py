@@ -26,7 +26,7 @@ from agent.interfaces.folders import (
     StateFullError,
     StateReadOnlyError,
 )
-from agent.interfaces.gpus import Gpu, Gpus
+from agent.interfaces.gpus import Gpus
 from agent.interfaces.store import (
     Accepted,
     BodyConflictError,
@@ -53,7 +53,6 @@ __all__ = [
     "Finished",
     "Folders",
     "ForeignIdError",
-    "Gpu",
     "Gpus",
     "JobQuery",
     "LogReader",

@@ -1,15 +1,9 @@
 """interfaces/gpus — what the shell needs to know of GPUs, and the promises on each method. No implementation."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
-
-@dataclass(frozen=True, slots=True)
-class Gpu:
-    uuid: str
-    model: str
-    memory_bytes: int
+from agent.core.gpus import Gpu
 
 
 class Gpus(Protocol):

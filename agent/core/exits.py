@@ -1,0 +1,75 @@
+"""core/exits — whose death was it? From what the engine shows and what its event stream told. Reads no clock, asks nobody."""
+
+from dataclasses import dataclass
+
+from agent.core.container import Container
+from agent.core.job import ExitFacts, Run, Verdict
+
+# How an engine that stops ends its containers: TERM (143, or 0 where the program traps it), then KILL (137).
+_ENGINE_STOP_CODES = frozenset({0, 137, 143})
+_KILLED = 137
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What was seen of one container on the event stream.
+
+    `kills`: times of the kill events before its death. `whole`: its start event and all that followed came on one unbroken
+    stream; else its death may lie in a gap. `engine_broke`: the stream broke within 30 s of the death.
+    """
+
+    kills: tuple[float, ...]
+    whole: bool
+    engine_broke: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Circumstances:
+    """The boot and the engine's setting under which a death is judged."""
+
+    boot_id: str
+    live_restore: bool
+
+
+NEVER_RAN = ExitFacts(Verdict.NONE)
+GONE = ExitFacts(Verdict.LOST, lost_code="container_gone")
+
+
+def judge(container: Container, run: Run, sight: Sight, now: Circumstances) -> ExitFacts:
+    """The facts of an exited container. Decided once: the caller writes them and never asks again."""
+    lost_code = _lost_code(container, run, sight, now)
+    is_oom = container.oom and container.exit_code == _KILLED
+    return ExitFacts(
+        verdict=Verdict.OWN if lost_code is None else Verdict.LOST,
+        code=container.exit_code,
+        # The engine's flag is also set when only a child was killed and the job went on.
+        oom=is_oom,
+        started_at=container.started_at,
+        finished_at=container.finished_at,
+        peak_memory_bytes=run.peak_memory_bytes,
+        lost_code=lost_code,
+    )
+
+
+def _lost_code(container: Container, run: Run, sight: Sight, now: Circumstances) -> str | None:
+    if run.intent is not None and run.intent.boot_id != now.boot_id:
+        return "host_rebooted"
+    if any(not _is_ours(kill, run) for kill in sight.kills):
+        return "engine_stopped" if sight.engine_broke else "killed_outside"
+    in_gap = not sight.whole and not now.live_restore
+    if (
+        in_gap
+        and container.exit_code in _ENGINE_STOP_CODES
+        and not died_after_signal(container.finished_at, run)
+    ):
+        return "engine_stopped"
+    return None
+
+
+def _is_ours(kill_at: float, run: Run) -> bool:
+    return run.signalled_at is not None and run.signalled_at <= kill_at
+
+
+def died_after_signal(finished_at: float | None, run: Run) -> bool:
+    """By the stamps, not by a signal's presence: a death before our signal is not ours."""
+    return run.signalled_at is not None and finished_at is not None and finished_at >= run.signalled_at

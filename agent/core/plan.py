@@ -1,0 +1,66 @@
+"""core/plan — spec + lease + policy → the complete arguments of a container. Pure: what a job may never have is not in here."""
+
+from agent.core.container import ContainerPlan, Mount, PublishedPort
+from agent.core.job import Job, Lease
+from agent.core.policy import CAPABILITIES, NOFILE, OOM_SCORE, Policy
+from agent.spec import JobSpec, Network, Proto
+
+SECRETS_PATH = "/run/secrets"
+
+
+def plan(job: Job, policy: Policy, outputs: str, secrets: str | None) -> ContainerPlan:
+    """`outputs` and `secrets` are host paths to mount (`secrets` None: the job has none). The job holds its lease."""
+    spec, lease, limits = job.spec, job.lease or Lease(), policy.limits
+    has_network = spec.network is Network.EGRESS
+    return ContainerPlan(
+        name=job.container_name,
+        agent=policy.agent_id,
+        job=job.id,
+        attempt=job.attempt,
+        image=job.image_digest or spec.image,
+        command=spec.command,
+        entrypoint=spec.entrypoint,
+        environment=_environment(job, lease),
+        secret_environment=tuple(sorted(spec.secrets_env)),
+        user=spec.user,
+        workdir=spec.workdir,
+        cpus=spec.cpus or limits.cpus,
+        memory_bytes=spec.memory or limits.memory_bytes,
+        shm_bytes=spec.shm or limits.shm_bytes,
+        pids=spec.pids or limits.pids,
+        storage_bytes=limits.disk_bytes,
+        bridge=policy.bridge if has_network else None,
+        dns=policy.dns if has_network else (),
+        ports=_published(lease, policy.bind) if has_network else (),
+        mounts=_mounts(spec, outputs, secrets),
+        gpus=lease.gpus,
+        runtime=policy.runtime,
+        logs=policy.logs,
+        capabilities=CAPABILITIES,
+        nofile=NOFILE,
+        oom_score=OOM_SCORE,
+    )
+
+
+def _environment(job: Job, lease: Lease) -> tuple[tuple[str, str], ...]:
+    """The author's variables first, ours over them: a job can rely on what we tell it."""
+    ours = {
+        "GPU_AGENT_JOB": job.id,
+        "GPU_AGENT_ATTEMPT": str(job.attempt),
+        "OUTPUT_DIR": job.spec.outputs.path,
+        **{f"GPU_AGENT_PORT_{port.name.upper()}": str(port.port) for port in lease.ports},
+    }
+    return tuple(sorted({**job.spec.env, **ours}.items()))
+
+
+def _published(lease: Lease, bind: str) -> tuple[PublishedPort, ...]:
+    """Tcp and http publish tcp, udp publishes udp, nothing publishes both."""
+    return tuple(
+        PublishedPort(port.port, "udp" if port.proto is Proto.UDP else "tcp", bind, port.host_port)
+        for port in lease.ports
+    )
+
+
+def _mounts(spec: JobSpec, outputs: str, secrets: str | None) -> tuple[Mount, ...]:
+    written = Mount(outputs, spec.outputs.path, read_only=False)
+    return (written,) if secrets is None else (written, Mount(secrets, SECRETS_PATH, read_only=True))

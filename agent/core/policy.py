@@ -1,0 +1,59 @@
+"""core/policy — what this host allows and adds: image rules, capabilities, default limits. Pure; enforced by the plan."""
+
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from agent.core.container import LogBounds
+from agent.spec.image import ImageReference
+
+# Root inside an image still works as people expect; nothing here reaches the host (capabilities(7)).
+CAPABILITIES = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "SETUID", "SETGID", "KILL", "NET_BIND_SERVICE")
+NOFILE = 1_048_576
+# The daemon runs at 0: where memory ends, a job goes first.
+OOM_SCORE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The default and the most that a job may ask. None: the host's own. Bytes and CPUs."""
+
+    cpus: float | None = None
+    memory_bytes: int | None = None
+    shm_bytes: int | None = None
+    pids: int = 4096
+    disk_bytes: int | None = None
+    job_ports: int = 64
+    queued_jobs: int = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRules:
+    """Globs over the canonical reference; deny wins. `max_bytes` None: any size."""
+
+    allow: tuple[str, ...] = ("*",)
+    deny: tuple[str, ...] = ()
+    max_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What the plan of each container on this host has in common."""
+
+    agent_id: str
+    bridge: str
+    dns: tuple[str, ...]
+    bind: str
+    logs: LogBounds
+    limits: Limits
+    images: ImageRules
+    runtime: str | None = None
+
+
+def image_refusal(reference: ImageReference, rules: ImageRules) -> str | None:
+    """Why the host won't run the image; None: it will."""
+    name = reference.canonical
+    if any(fnmatchcase(name, glob) for glob in rules.deny):
+        return f"{name} is on this host's deny list"
+    if not any(fnmatchcase(name, glob) for glob in rules.allow):
+        return f"{name} is not on this host's allow list"
+    return None

@@ -1,0 +1,121 @@
+"""core/queue — the order of waiting jobs, and the grant: who gets what now, who waits for what. Pure; the store writes it."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field, replace
+
+from agent.core.gpus import Gpu, choose_gpus, fitting, held_gpus
+from agent.core.job import Job, Lease, NewEvent
+from agent.core.ports import PortRange, choose_ports, held_ports
+from agent.core.state import ACTIVE, move
+from agent.errors import Phase
+
+Granted = tuple[Job, list[NewEvent]]
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """What the grant needs to know of the host. `queue_limits` always has "default"; `ageing` is points per minute."""
+
+    ports: PortRange
+    bad_ports: frozenset[int]
+    queue_limits: Mapping[str, int]
+    ageing: float
+    gpus: tuple[Gpu, ...] = ()
+
+
+@dataclass(slots=True)
+class _Pool:
+    """What is still to be had while one grant is decided."""
+
+    host: Host
+    running: Counter[str]
+    ports: set[int]
+    gpus: set[str]
+    kept_for_earlier: set[str] = field(default_factory=set)
+    is_a_port_job_ahead: bool = False
+
+
+def grant(jobs: Sequence[Job], host: Host, now: float) -> list[Granted]:
+    """Rows that change: to starting with a lease, or in what they wait for. `jobs` are all unfinished rows."""
+    pool = _Pool(
+        host,
+        running=Counter(job.spec.queue for job in jobs if job.phase in ACTIVE),
+        ports=held_ports(jobs) | host.bad_ports,
+        gpus=held_gpus(jobs),
+    )
+    changed: list[Granted] = []
+    for job in order(
+        [job for job in jobs if job.phase is Phase.QUEUED and not job.stop_asked], host.ageing, now
+    ):
+        blocked_by = _why_not(job, pool, now)
+        lease = _lease(job, pool) if blocked_by is None else None
+        if lease is not None:
+            _take(lease, job, pool)
+            changed.append(move(job, Phase.STARTING, lease=lease, waiting_for=None))
+        else:
+            waiting_for = blocked_by or _wait_for_resources(job, pool)
+            if waiting_for != job.waiting_for:
+                changed.append((replace(job, waiting_for=waiting_for), []))
+    return changed
+
+
+def order(jobs: Sequence[Job], ageing: float, now: float) -> list[Job]:
+    """Higher priority first; each minute of waiting is worth `ageing` points; equal ones first come, first served."""
+
+    def rank(job: Job) -> tuple[float, int]:
+        # Whole minutes, so that two jobs of one minute keep their order to the second.
+        minutes = max(0.0, now - job.queued_at) // 60
+        return (-(job.spec.priority + ageing * minutes), job.seq)
+
+    return sorted(jobs, key=rank)
+
+
+def _why_not(job: Job, pool: _Pool, now: float) -> str | None:
+    """What a job waits for before resources matter."""
+    if job.not_before is not None and job.not_before > now:
+        return "not_before" if job.attempt == 1 else "backoff"
+    limit = pool.host.queue_limits.get(job.spec.queue, pool.host.queue_limits["default"])
+    if pool.running[job.spec.queue] >= limit:
+        return "queue"
+    # No resource is held through a pull, so the image comes first.
+    return "image" if job.image_digest is None else None
+
+
+def _lease(job: Job, pool: _Pool) -> Lease | None:
+    if job.spec.ports and pool.is_a_port_job_ahead:
+        return None
+    ports = choose_ports(job.spec.ports, pool.host.ports, pool.ports)
+    gpus = _gpus(job, pool)
+    return None if ports is None or gpus is None else Lease(gpus, ports)
+
+
+def _gpus(job: Job, pool: _Pool) -> tuple[str, ...] | None:
+    if job.spec.gpus.count == 0:
+        return ()
+    return choose_gpus(pool.host.gpus, job.spec.gpus, pool.gpus | pool.kept_for_earlier)
+
+
+def _take(lease: Lease, job: Job, pool: _Pool) -> None:
+    pool.running[job.spec.queue] += 1
+    pool.ports.update(port.host_port for port in lease.ports)
+    pool.gpus.update(lease.gpus)
+
+
+def _wait_for_resources(job: Job, pool: _Pool) -> str:
+    """Fair backfill: who comes later gets no GPU and no port that an earlier one waits for."""
+    if _gpus(job, pool) is None:
+        waits_for_turn = choose_gpus(pool.host.gpus, job.spec.gpus, pool.gpus) is not None
+        pool.kept_for_earlier |= _to_keep(job, pool.host.gpus, pool.gpus)
+        return "turn" if waits_for_turn else "gpus"
+    if pool.is_a_port_job_ahead:
+        return "turn"
+    pool.is_a_port_job_ahead = True
+    return "ports"
+
+
+def _to_keep(job: Job, inventory: Sequence[Gpu], held: AbstractSet[str]) -> set[str]:
+    """The GPUs that the job will take as soon as enough are free: those free now come first."""
+    could = sorted((gpu.uuid for gpu in fitting(inventory, job.spec.gpus)), key=lambda uuid: uuid in held)
+    return set(could[: job.spec.gpus.count])

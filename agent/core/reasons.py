@@ -1,0 +1,180 @@
+"""core/reasons — the closed catalogue of why jobs do not succeed: one row a code. docs/errors.md is made from it."""
+
+from dataclasses import dataclass
+
+from agent.core.job import Reason
+from agent.errors import Blame, Phase
+
+# Whether another attempt could go better. What the author must mend first is final.
+RETRYABLE, FINAL = True, False
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    phase: Phase
+    blame: Blame
+    is_retryable: bool
+    message: str
+    remedy: str
+
+
+_IMAGE_NAME = "Check the image's name, tag and registry."
+_SEE_LOG = "Read the job's log; the program said why, if anyone did."
+_HOST = "Nothing is wrong with the job: send it again, or allow a retry with `retry`."
+
+CATALOGUE: dict[str, Entry] = {
+    # the program's own end
+    "exit_nonzero": Entry(
+        Phase.RUNNING, Blame.USER, RETRYABLE, "the program exited with a code other than 0", _SEE_LOG
+    ),
+    "killed_by_signal": Entry(
+        Phase.RUNNING, Blame.USER, RETRYABLE, "the program was ended by a signal", _SEE_LOG
+    ),
+    "out_of_memory": Entry(
+        Phase.RUNNING,
+        Blame.USER,
+        RETRYABLE,
+        "the program ran out of its memory limit",
+        "Ask for more `memory`, or use less; `exit.peak_memory` says what it took.",
+    ),
+    # asked for
+    "cancelled": Entry(
+        Phase.STOPPING, Blame.USER, FINAL, "the job was cancelled", "Submit it again if that was a mistake."
+    ),
+    "drained": Entry(
+        Phase.STOPPING, Blame.HOST, FINAL, "the host is being drained", "Submit it to another host."
+    ),
+    "parent_cancelled": Entry(
+        Phase.STOPPING, Blame.USER, FINAL, "the job that started it was cancelled", "Start it by itself."
+    ),
+    "timeout": Entry(
+        Phase.RUNNING,
+        Blame.USER,
+        RETRYABLE,
+        "the attempt took longer than its timeout",
+        "Raise `timeout`, or do less in one attempt; outputs written so far are kept.",
+    ),
+    "internal_error": Entry(
+        Phase.STOPPING,
+        Blame.PLATFORM,
+        FINAL,
+        "the agent made a mistake with this job",
+        "Report it with the agent's log of that time; nothing of the job was lost.",
+    ),
+    # somebody else's doing
+    "engine_stopped": Entry(
+        Phase.RUNNING,
+        Blame.HOST,
+        RETRYABLE,
+        "the container engine stopped, and took the job with it",
+        "Send it again; the host's owner should turn on `live-restore` (see `gpu-agent doctor`).",
+    ),
+    "killed_outside": Entry(
+        Phase.RUNNING, Blame.HOST, RETRYABLE, "somebody on the host killed the container", _HOST
+    ),
+    "container_gone": Entry(
+        Phase.RUNNING, Blame.HOST, RETRYABLE, "somebody on the host removed the container", _HOST
+    ),
+    "host_rebooted": Entry(Phase.RUNNING, Blame.HOST, RETRYABLE, "the host was rebooted", _HOST),
+    # it never started
+    "image_not_found": Entry(Phase.QUEUED, Blame.USER, FINAL, "the image does not exist", _IMAGE_NAME),
+    "image_denied": Entry(
+        Phase.QUEUED,
+        Blame.USER,
+        FINAL,
+        "the registry refused the image",
+        "Check the name, and give `registry` credentials that may pull it.",
+    ),
+    "image_wrong_platform": Entry(
+        Phase.QUEUED,
+        Blame.USER,
+        FINAL,
+        "the image has no build for this host's architecture",
+        "Build or name one for it.",
+    ),
+    "image_too_large": Entry(
+        Phase.QUEUED,
+        Blame.USER,
+        FINAL,
+        "the image is larger than this host allows",
+        "Use a smaller image, or another host.",
+    ),
+    "registry_unavailable": Entry(
+        Phase.QUEUED,
+        Blame.HOST,
+        RETRYABLE,
+        "the registry could not be reached, or failed",
+        "Try again later, or use a mirror.",
+    ),
+    "pull_stalled": Entry(
+        Phase.QUEUED,
+        Blame.HOST,
+        RETRYABLE,
+        "the pull of the image made no progress",
+        "Try again later, or use a mirror.",
+    ),
+    "pull_too_slow": Entry(
+        Phase.QUEUED,
+        Blame.HOST,
+        RETRYABLE,
+        "the pull of the image took too long",
+        "Try again, or use a smaller image.",
+    ),
+    "image_gone": Entry(
+        Phase.STARTING,
+        Blame.HOST,
+        RETRYABLE,
+        "somebody removed the image between the pull and the start",
+        _HOST,
+    ),
+    "command_not_found": Entry(
+        Phase.STARTING,
+        Blame.USER,
+        FINAL,
+        "the command is not in the image",
+        "Check `command` and `entrypoint`.",
+    ),
+    "command_not_executable": Entry(
+        Phase.STARTING,
+        Blame.USER,
+        FINAL,
+        "the command can't be executed",
+        "Make the file executable, and of the host's architecture.",
+    ),
+    "bad_user": Entry(
+        Phase.STARTING,
+        Blame.USER,
+        FINAL,
+        "`user` is not in the image",
+        "Use a numeric id, or one that the image has.",
+    ),
+    "port_taken": Entry(
+        Phase.STARTING, Blame.HOST, RETRYABLE, "other programs on the host kept taking the job's ports", _HOST
+    ),
+    "gpu_start_failed": Entry(
+        Phase.STARTING, Blame.HOST, RETRYABLE, "the host could not hand the GPUs to the container", _HOST
+    ),
+    "gpu_not_clean": Entry(
+        Phase.STARTING, Blame.HOST, RETRYABLE, "the GPUs are in use by something else", _HOST
+    ),
+    "name_taken": Entry(
+        Phase.STARTING,
+        Blame.HOST,
+        RETRYABLE,
+        "a container that is not the agent's holds the name",
+        "The host's owner should remove it; a retry uses another name.",
+    ),
+    "engine_refused": Entry(
+        Phase.STARTING,
+        Blame.HOST,
+        RETRYABLE,
+        "the engine could not start the container",
+        "The message is the engine's own.",
+    ),
+}
+
+
+def reason(code: str, message: str | None = None) -> Reason:
+    """The catalogue's row as a value; `message` replaces the general text where more is known. Raises KeyError."""
+    row = CATALOGUE[code]
+    return Reason(code, row.phase, row.blame, row.is_retryable, message or row.message, row.remedy)
