@@ -1,0 +1,148 @@
+"""config/values — the types of the config's values and how each is read from what a person wrote. Knows no key and no default."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Self
+
+from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator
+from pydantic_settings import NoDecode
+
+from agent.spec.units import parse_size
+
+# sockaddr_un holds 108 bytes with the closing NUL; a longer path fails only at bind(), with a text that names no key.
+LONGEST_SOCKET_PATH_BYTES = 107
+LAST_PORT = 65535
+
+
+@dataclass(frozen=True, slots=True)
+class PortRange:
+    """Ports from `first` to `last`, both included."""
+
+    first: int
+    last: int
+
+    @classmethod
+    def parse(cls, value: object) -> Self:
+        """Read "20000-29999". Raises ValueError for anything else, and where first > last or a port is outside 1 to 65535."""
+        match = re.fullmatch(r"([0-9]{1,5})-([0-9]{1,5})", value) if isinstance(value, str) else None
+        if match is None:
+            raise ValueError('a port range reads "FIRST-LAST", such as "20000-29999"')
+        ports = cls(int(match[1]), int(match[2]))
+        if not 1 <= ports.first <= ports.last <= LAST_PORT:
+            raise ValueError(f"{ports} is no port range: 1 ≤ first ≤ last ≤ {LAST_PORT}")
+        return ports
+
+    def __len__(self) -> int:
+        return self.last - self.first + 1
+
+    def __str__(self) -> str:
+        return f"{self.first}-{self.last}"
+
+    def contains(self, other: "PortRange") -> bool:
+        return self.first <= other.first and other.last <= self.last
+
+    def overlaps(self, other: "PortRange") -> bool:
+        return self.first <= other.last and other.first <= self.last
+
+
+@dataclass(frozen=True, slots=True)
+class ListenAddress:
+    """Where the API listens for TCP. Port 0 lets the kernel choose."""
+
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, value: object) -> Self:
+        """Read "127.0.0.1:8470", "[::1]:8470" or "name:8470". Raises ValueError for anything else."""
+        pattern = r"(?:\[([0-9a-fA-F:.]+)\]|([A-Za-z0-9_.-]+)):([0-9]{1,5})"
+        match = re.fullmatch(pattern, value) if isinstance(value, str) else None
+        if match is None or int(match[3]) > LAST_PORT:
+            raise ValueError('an address reads "HOST:PORT", such as "127.0.0.1:8470" or "[::1]:8470"')
+        return cls(match[1] or match[2], int(match[3]))
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def is_loopback(self) -> bool:
+        """False for a name other than localhost: what a name resolves to may change under us."""
+        try:
+            return ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
+
+def _refuse_boolean(value: object) -> object:
+    # Pydantic reads true as 1, and `concurrency = true` would then silently mean one job at a time.
+    if isinstance(value, bool):
+        raise ValueError("a number is wanted, not true or false")  # noqa: TRY004 - pydantic turns only ValueError into a fault
+    return value
+
+
+def _read_size(value: object) -> int:
+    if not isinstance(value, str | int):
+        raise ValueError('a size is wanted, such as "100MB", "64GiB" or a number of bytes')  # noqa: TRY004 - as in _refuse_boolean
+    return parse_size(value)
+
+
+def _require_usable_path(path: Path) -> Path:
+    if not path.is_absolute() or "\0" in str(path):
+        raise ValueError("an absolute path is wanted: the daemon's working folder is not yours")
+    return path
+
+
+def _require_short_path(path: Path) -> Path:
+    if len(str(path).encode()) > LONGEST_SOCKET_PATH_BYTES:
+        raise ValueError(
+            f"the kernel takes at most {LONGEST_SOCKET_PATH_BYTES} bytes for the path of a socket"
+        )
+    return path
+
+
+def _read_ip(value: object) -> str:
+    # Not the number: ip_address() takes integers, and 8 would mean 0.0.0.8.
+    if not isinstance(value, str):
+        raise ValueError("an IP address in quotes is wanted")  # noqa: TRY004 - as in _refuse_boolean
+    return str(ip_address(value))
+
+
+def _require_off_loopback(value: str) -> str:
+    if ip_address(value).is_loopback:
+        raise ValueError(
+            "a loopback address is the job itself when a job asks it; name a server that jobs can reach"
+        )
+    return value
+
+
+def _read_port_map(value: object) -> Mapping[PortRange, PortRange]:
+    if not isinstance(value, Mapping):
+        raise ValueError('a table of ranges is wanted, such as {"20000-20099" = "40000-40099"}')  # noqa: TRY004 - as in _refuse_boolean
+    rows = {PortRange.parse(host): PortRange.parse(external) for host, external in value.items()}
+    if len(rows) != len(value):
+        raise ValueError("one range is written twice")
+    return MappingProxyType(rows)
+
+
+_Number = BeforeValidator(_refuse_boolean)
+Count = Annotated[int, _Number, Field(ge=0)]
+PositiveCount = Annotated[int, _Number, Field(ge=1)]
+PositiveNumber = Annotated[float, _Number, Field(gt=0)]
+Seconds = Annotated[float, _Number, Field(gt=0)]
+AnySeconds = Annotated[float, _Number, Field(ge=0)]
+WaitPoints = Annotated[float, _Number, Field(ge=0)]
+Size = Annotated[int, BeforeValidator(_read_size), Field(ge=1)]
+AbsolutePath = Annotated[Path, AfterValidator(_require_usable_path)]
+SocketPath = Annotated[AbsolutePath, AfterValidator(_require_short_path)]
+Ip = Annotated[str, BeforeValidator(_read_ip)]
+DnsServer = Annotated[Ip, AfterValidator(_require_off_loopback)]
+Ports = Annotated[PortRange, BeforeValidator(PortRange.parse), NoDecode]
+# From a port range of this host to one as long, where clients reach it: the n-th port of one is the n-th of the other.
+# A plain validator: after it nothing may copy the map into one that can be changed.
+PortMap = Annotated[Mapping[PortRange, PortRange], PlainValidator(_read_port_map)]
+Listen = Annotated[ListenAddress, BeforeValidator(ListenAddress.parse), NoDecode]
+Texts = tuple[Annotated[str, Field(min_length=1)], ...]
