@@ -1,0 +1,206 @@
+"""adapters/folders/outputs — list and open the files of a hostile folder. Blocking; reads no contents, trusts no name.
+
+All goes by descriptor through openat2, so no link, no mount and no swap of a folder leads out. Only regular files with one
+link are taken. The owner says nothing here: images run as any user. One link does: the folder is a mount of its own in the
+container, and no link or rename crosses mounts, so a file whose only name is in it was made in it.
+"""
+
+import errno
+import os
+import stat
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from agent.adapters.folders import durable
+from agent.adapters.folders.jobs import OUTPUTS, JobFolderMissingError
+from agent.adapters.folders.names import MAX_DEPTH, MAX_PATH_BYTES, job_folder, to_bytes, to_text
+from agent.adapters.folders.openat2 import open_beneath
+from agent.interfaces import OutputFile, OutputLimits, OutputListing, OutputRefusedError, SkippedOutput
+
+GONE, HARD_LINK, LINK, NO_FILE, OTHER_MOUNT = (
+    "gone",
+    "hard_link",
+    "symlink",
+    "not_a_file",
+    "other_file_system",
+)
+TOO_DEEP, TOO_LONG, TOO_LARGE, UNREADABLE = "too_deep", "name_too_long", "too_large", "unreadable"
+KINDS = {
+    stat.S_IFLNK: LINK,
+    stat.S_IFIFO: "fifo",
+    stat.S_IFSOCK: "socket",
+    stat.S_IFCHR: "device",
+    stat.S_IFBLK: "device",
+}
+# What a name may answer. Anything else (no descriptors left, no openat2) is no fact about the file, and is raised.
+FAILURES = {
+    errno.ENOENT: GONE,
+    errno.ELOOP: LINK,
+    errno.EXDEV: OTHER_MOUNT,
+    errno.ENAMETOOLONG: TOO_LONG,
+    errno.ENOTDIR: NO_FILE,
+    errno.ENXIO: NO_FILE,
+    errno.ENODEV: NO_FILE,
+    **dict.fromkeys(
+        (errno.EACCES, errno.EPERM, errno.EIO, errno.EAGAIN, errno.EINTR, errno.EUCLEAN), UNREADABLE
+    ),
+}
+
+
+@contextmanager
+def open_outputs(jobs: int, job_id: str) -> Iterator[int]:
+    """A descriptor of the job's output folder. Raises JobFolderMissingError."""
+    try:
+        with durable.open_folder(jobs, job_folder(job_id)) as job, durable.open_folder(job, OUTPUTS) as root:
+            yield root
+    except FileNotFoundError as error:
+        raise JobFolderMissingError(job_id, "folder of outputs") from error
+
+
+def list_outputs(jobs: int, job_id: str, limits: OutputLimits) -> OutputListing:
+    """Walk the folder. Each entry counts to `limits.files`, folders and what is skipped too: each costs a look."""
+    with open_outputs(jobs, job_id) as root:
+        return _Walk(root, limits).run()
+
+
+def open_output(jobs: int, job_id: str, path: str) -> tuple[int, OutputFile]:
+    """A descriptor of one file, and what it is. Raises OutputRefusedError, JobFolderMissingError, Openat2MissingError."""
+    raw = to_bytes(path)
+    if raw is None:
+        raise OutputRefusedError(f"{path!r} is no path of an output")
+    with open_outputs(jobs, job_id) as root:
+        return _open_file(root, raw, path)
+
+
+def _open_file(root: int, raw: bytes, path: str) -> tuple[int, OutputFile]:
+    try:
+        # First a look that opens nothing: to open a device or a FIFO is an act in itself.
+        _check(_look(root, raw), path)
+        number = open_beneath(root, raw, os.O_RDONLY)
+    except OSError as error:
+        raise OutputRefusedError(f"the output {path} is not served: {_why_failed(error)}") from error
+    try:
+        status = os.fstat(number)
+        _check(status, path)
+    except OutputRefusedError:
+        os.close(number)
+        raise
+    return number, _as_file(path, status)
+
+
+def _check(status: os.stat_result, path: str) -> None:
+    why = _why_not(status)
+    if why is not None:
+        raise OutputRefusedError(f"the output {path} is not served: {why}")
+
+
+class _Walk:
+    def __init__(self, root: int, limits: OutputLimits) -> None:
+        self._root = root
+        self._limits = limits
+        self._deadline = time.monotonic() + limits.seconds
+        self._folders: list[bytes] = [b""]
+        self._seen = 0
+        self._bytes = 0
+        self._files: list[OutputFile] = []
+        self._skipped: list[SkippedOutput] = []
+        self._truncated: str | None = None
+
+    def run(self) -> OutputListing:
+        while self._folders and self._has_budget():
+            self._scan(self._folders.pop())
+        files = sorted(self._files, key=lambda file: file.path)
+        skipped = sorted(self._skipped, key=lambda entry: entry.path)
+        return OutputListing(tuple(files), tuple(skipped), self._truncated)
+
+    def _has_budget(self) -> bool:
+        if self._seen >= self._limits.files:
+            self._truncated = f"stopped after {self._limits.files} entries"
+            return False
+        if time.monotonic() >= self._deadline:
+            self._truncated = f"stopped after {self._limits.seconds} s"
+            return False
+        return True
+
+    def _scan(self, path: bytes) -> None:
+        try:
+            folder = open_beneath(self._root, path or b".", os.O_RDONLY | os.O_DIRECTORY)
+        except OSError as error:
+            self._fail(path, error)
+            return
+        try:
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    if not self._has_budget():
+                        return
+                    self._seen += 1
+                    name = os.fsencode(entry.name)
+                    self._take(folder, name, path + b"/" + name if path else name)
+        finally:
+            os.close(folder)
+
+    def _take(self, folder: int, name: bytes, path: bytes) -> None:
+        try:
+            status = _look(folder, name)
+        except OSError as error:
+            self._fail(path, error)
+            return
+        if len(path) > MAX_PATH_BYTES:
+            self._skip(path, TOO_LONG)
+        elif stat.S_ISDIR(status.st_mode):
+            self._take_folder(path)
+        elif (why := _why_not(status)) is not None:
+            self._skip(path, why)
+        else:
+            self._take_file(path, status)
+
+    def _take_folder(self, path: bytes) -> None:
+        # A file in it has one more name, and must still be within what `open_output` takes.
+        if path.count(b"/") + 2 > MAX_DEPTH:
+            self._skip(path, TOO_DEEP)
+        else:
+            self._folders.append(path)
+
+    def _take_file(self, path: bytes, status: os.stat_result) -> None:
+        if self._bytes + status.st_size > self._limits.total_bytes:
+            self._truncated = f"left out what goes over {self._limits.total_bytes} bytes"
+            self._skip(path, TOO_LARGE)
+            return
+        self._bytes += status.st_size
+        self._files.append(_as_file(to_text(path), status))
+
+    def _fail(self, path: bytes, error: OSError) -> None:
+        why = _why_failed(error)
+        # Gone since its folder was read: the job is at work, and that is no news.
+        if why != GONE:
+            self._skip(path or b".", why)
+
+    def _skip(self, path: bytes, why: str) -> None:
+        self._skipped.append(SkippedOutput(to_text(path), why))
+
+
+def _look(folder: int, path: bytes) -> os.stat_result:
+    number = open_beneath(folder, path, os.O_PATH)
+    try:
+        return os.fstat(number)
+    finally:
+        os.close(number)
+
+
+def _why_not(status: os.stat_result) -> str | None:
+    if not stat.S_ISREG(status.st_mode):
+        return KINDS.get(stat.S_IFMT(status.st_mode), NO_FILE)
+    if status.st_nlink == 0:
+        return GONE
+    return None if status.st_nlink == 1 else HARD_LINK
+
+
+def _why_failed(error: OSError) -> str:
+    if error.errno not in FAILURES:
+        raise error
+    return FAILURES[error.errno]
+
+
+def _as_file(path: str, status: os.stat_result) -> OutputFile:
+    return OutputFile(path, status.st_size, status.st_mtime_ns, stat.S_IMODE(status.st_mode))

@@ -1,0 +1,98 @@
+"""adapters/folders/secrets — a job's secrets: at rest in its folder, and laid out for its container. Prints none of them.
+
+At rest: `secrets/env/NAME` and `secrets/registry.json`, private and synced. For the container: `<runtime>/jobs/<id>/secrets/NAME`,
+0444 in 0755, since an image runs as any user; the folders above are private, so on the host only root gets there.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+
+from agent.adapters.folders import durable
+from agent.adapters.folders.names import job_folder, secret_file
+from agent.adapters.folders.tree import remove_tree
+from agent.core.container import Credentials
+from agent.interfaces import SecretFiles
+
+SECRETS, VALUES, REGISTRY = "secrets", "env", "registry.json"
+DROPPED = "secrets.removed"
+MOUNTED_FOLDER, MOUNTED_FILE = 0o755, 0o444
+
+
+def write(job: int, secrets: SecretFiles) -> None:
+    """Put the secrets into a job's new folder, synced."""
+    durable.ensure_folder(job, SECRETS, durable.PRIVATE_FOLDER)
+    with durable.open_folder(job, SECRETS) as folder:
+        durable.ensure_folder(folder, VALUES, durable.PRIVATE_FOLDER)
+        with durable.open_folder(folder, VALUES) as values:
+            for name, value in secrets.values.items():
+                durable.write_file(values, secret_file(name), value.encode(), durable.PRIVATE_FILE)
+            os.fsync(values)
+        if secrets.registry is not None:
+            data = json.dumps({"username": secrets.registry.username, "password": secrets.registry.password})
+            durable.write_file(folder, REGISTRY, data.encode(), durable.PRIVATE_FILE)
+        os.fsync(folder)
+
+
+def read(job: int) -> SecretFiles:
+    """The secrets as they were written. Raises FileNotFoundError once they were dropped."""
+    with durable.open_folder(job, SECRETS) as folder:
+        with durable.open_folder(folder, VALUES) as values:
+            texts = {
+                name: durable.read_file(values, name).decode() for name in sorted(durable.names_in(values))
+            }
+        if not durable.is_there(folder, REGISTRY):
+            return SecretFiles(texts)
+        return SecretFiles(texts, Credentials(**json.loads(durable.read_file(folder, REGISTRY))))
+
+
+def lay_out(runtime_jobs: int, job_id: str, values: Mapping[str, str]) -> str:
+    """Put the values where the container reads them; the path below the folder of running jobs.
+
+    The folder keeps its inode and files with the right text stay, since a container may have them mounted already.
+    """
+    durable.ensure_folder(runtime_jobs, job_folder(job_id), durable.PRIVATE_FOLDER)
+    with durable.open_folder(runtime_jobs, job_id) as job:
+        durable.ensure_folder(job, SECRETS, MOUNTED_FOLDER)
+        with durable.open_folder(job, SECRETS) as mounted:
+            for name in set(durable.names_in(mounted)) - set(values):
+                os.unlink(name, dir_fd=mounted)
+            for name, value in values.items():
+                _put(job, mounted, secret_file(name), value.encode())
+    return f"{job_id}/{SECRETS}"
+
+
+def _put(job: int, mounted: int, name: str, data: bytes) -> None:
+    if _is_put(mounted, name, data):
+        return
+    # Made beside the mounted folder: a container sees a whole file or none. One name for all, so no name is too long.
+    durable.unlink_if_there(job, "part")
+    durable.write_file(job, "part", data, MOUNTED_FILE)
+    os.rename("part", name, src_dir_fd=job, dst_dir_fd=mounted)
+
+
+def _is_put(mounted: int, name: str, data: bytes) -> bool:
+    try:
+        return durable.read_file(mounted, name) == data
+    except FileNotFoundError:
+        return False
+
+
+def drop(jobs: int, runtime_jobs: int, job_id: str) -> None:
+    """Remove both copies, for good even after a power cut. Gone is fine."""
+    remove_tree(runtime_jobs, job_folder(job_id))
+    try:
+        with durable.open_folder(jobs, job_id) as job:
+            _drop_at_rest(job)
+    except FileNotFoundError:
+        return
+
+
+def _drop_at_rest(job: int) -> None:
+    remove_tree(job, DROPPED)
+    # A crash within the removal must leave none of them, not some: half a job's secrets would look like all.
+    with suppress(FileNotFoundError):  # dropped before
+        os.rename(SECRETS, DROPPED, src_dir_fd=job, dst_dir_fd=job)
+    remove_tree(job, DROPPED)
+    os.fsync(job)
