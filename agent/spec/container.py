@@ -12,13 +12,29 @@ from agent.spec.text import UNPRINTABLE
 ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # A file name of its own: no separator, and no leading dot, so neither `..` nor a hidden file.
 SECRET_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-LABEL_KEY = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._/-]*[A-Za-z0-9])?")
+LABEL_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]*")
 OWN_LABEL_PREFIX = "gpu-agent."
 
 # Mounting a folder over one of these breaks the container, hides a mask of the engine, or hides what the agent mounts
 # (/run/secrets, /.agent). Below them and above them is refused alike.
-RESERVED_PATHS = tuple(
-    "/proc /sys /dev /etc /run /var/run /bin /sbin /lib /lib32 /lib64 /libx32 /usr/bin /usr/sbin /usr/lib /boot /.agent".split()
+RESERVED_PATHS = (
+    "/proc",
+    "/sys",
+    "/dev",
+    "/etc",
+    "/run",
+    "/var/run",
+    "/bin",
+    "/sbin",
+    "/lib",
+    "/lib32",
+    "/lib64",
+    "/libx32",
+    "/usr/bin",
+    "/usr/sbin",
+    "/usr/lib",
+    "/boot",
+    "/.agent",
 )
 
 
@@ -67,6 +83,9 @@ def find_secrets_env_faults(body: Body) -> Iterator[Fault]:
     names, secrets, env = body.get("secrets_env"), read_map(body, "secrets"), read_map(body, "env")
     if not isinstance(names, list):
         return
+    if len(names) > limits.MAX_SECRETS:
+        yield from find_count_fault("secrets_env", len(names), limits.MAX_SECRETS)
+        return
     for index, name in enumerate(names):
         if not isinstance(name, str):
             continue
@@ -101,7 +120,7 @@ def find_label_faults(labels: Mapping[str, object]) -> Iterator[Fault]:
         field = join_path("labels", key)
         if len(key) > limits.MAX_LABEL_KEY_CHARACTERS or not LABEL_KEY.fullmatch(key):
             most = limits.MAX_LABEL_KEY_CHARACTERS
-            words = f"1 to {most} letters, digits and . _ / - inside"
+            words = f"1 to {most} letters, digits and . _ / - after the first"
             yield Fault(field, "label_key_invalid", f"must have a key of {words}", "Rename the label.")
         if key.lower().startswith(OWN_LABEL_PREFIX):
             yield Fault(
@@ -145,7 +164,7 @@ def find_path_fault(field: str, path: object) -> Iterator[Fault]:
 
 
 def find_reserved_fault(path: object) -> Iterator[Fault]:
-    if not isinstance(path, str):
+    if not isinstance(path, str) or not path.startswith("/"):
         return
     for reserved in RESERVED_PATHS:
         if f"{path}/".startswith(f"{reserved}/") or f"{reserved}/".startswith(f"{path.rstrip('/')}/"):

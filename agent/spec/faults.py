@@ -45,15 +45,18 @@ def count_rest(every: tuple[Fault, ...]) -> Fault:
     return Fault(
         "body",
         "more_faults",
-        f"has {hidden} more fault(s) that are not listed",
+        f"has at least {hidden} more fault(s), not listed",
         "Correct those listed first.",
     )
 
 
 def show(name: object) -> str:
     """Write a name that came from outside so that it is short, printable ASCII."""
-    text = str(name).encode("ascii", "backslashreplace").decode("ascii")
+    # Cut first: a name may be as long as the body.
+    text = str(name)[: SHOWN_CHARACTERS + 1].encode("ascii", "backslashreplace").decode("ascii")
     printable = "".join(sign if sign.isprintable() else f"\\x{ord(sign):02x}" for sign in text)
+    if not printable:
+        return '""'
     return printable if len(printable) <= SHOWN_CHARACTERS else printable[: SHOWN_CHARACTERS - 3] + "..."
 
 

@@ -1,9 +1,10 @@
 """spec/parse — from decoded JSON to a spec, or to every fault at once: the order of the checks. The rules are in its neighbours."""
 
+from itertools import chain, islice
 from typing import cast
 
 from agent.spec.container import find_container_faults
-from agent.spec.faults import Fault, SpecRefusedError
+from agent.spec.faults import MAX_FAULTS, Fault, SpecRefusedError
 from agent.spec.forms import Body, read_forms
 from agent.spec.job import JobSpec
 from agent.spec.later import take_out_later_fields
@@ -11,6 +12,9 @@ from agent.spec.ports import find_port_faults
 from agent.spec.rules import find_field_faults
 from agent.spec.shape import read_shape
 from agent.spec.text import find_text_faults, find_unreadable, replace_unusable
+
+# Past what is listed, one more tells that there are more.
+ENOUGH = MAX_FAULTS + 1
 
 
 def parse_spec(body: object) -> JobSpec:
@@ -21,12 +25,15 @@ def parse_spec(body: object) -> JobSpec:
     """
     if (unreadable := find_unreadable(body)) is not None:
         raise SpecRefusedError([unreadable])
-    unusable = list(find_text_faults(body))
+    unusable = list(islice(find_text_faults(body), ENOUGH))
     # find_unreadable has seen that it is an object with names of text, and the copy is one too.
     plain, unread = read_forms(cast(Body, replace_unusable(body)))
     plain, asked_later = take_out_later_fields(plain)
     spec, misshapen = read_shape(plain)
-    broken = [*find_field_faults(plain), *find_container_faults(plain), *find_port_faults(plain.get("ports"))]
+    rules = chain(
+        find_field_faults(plain), find_container_faults(plain), find_port_faults(plain.get("ports"))
+    )
+    broken = list(islice(rules, ENOUGH))
     faults = gather(unusable, [*unread, *asked_later, *misshapen, *broken])
     if spec is None or faults:
         raise SpecRefusedError(faults)

@@ -158,8 +158,9 @@ def find_entrypoint_fault(entrypoint: object) -> Iterator[Fault]:
 def find_gpus_fault(gpus: object) -> Iterator[Fault]:
     if not isinstance(gpus, dict) or gpus.get("count") != 0:
         return
-    asked = [name for name in ("models", "min_memory", "mig") if gpus.get(name)]
-    for name in asked:
+    for name in ("models", "min_memory", "mig"):
+        if not gpus.get(name):
+            continue
         yield Fault(
             join_path("gpus", name),
             "gpus_without_count",

@@ -24,6 +24,14 @@ EXPECTED = {
     "dict_type": "an object",
     "model_type": "an object",
 }
+# Fields that take more than one type, which their own type does not tell.
+EXPECTED_OF_FIELD = {
+    "gpus": "a count or an object",
+    "memory": "bytes as a whole number, or text such as 64GiB",
+    "shm": "bytes as a whole number, or text such as 64GiB",
+    "gpus.min_memory": "bytes as a whole number, or text such as 64GiB",
+    "not_before": "text such as 2030-01-31T08:00:00Z",
+}
 MODELS: dict[tuple[str, ...], type[BaseModel]] = {
     (): JobSpec,
     ("ports",): Port,
@@ -56,7 +64,7 @@ def tell_errors(refused: ValidationError) -> Iterator[Fault]:
             choices = error.get("ctx", {}).get("expected", "")
             yield Fault(path, "not_one_of", f"must be {choices}", f"Write {choices}.")
         else:
-            expected = EXPECTED.get(error["type"], "something else")
+            expected = EXPECTED_OF_FIELD.get(path) or EXPECTED.get(error["type"], "another type")
             message = f"must be {expected}, not {describe(error['input'])}"
             yield Fault(path, "wrong_type", message, f"Write {expected}.")
 

@@ -69,19 +69,29 @@ def replace_unusable(value: object) -> object:
 
 
 def walk(body: object) -> Iterator[tuple[Path, object]]:
-    """Give every value below the body with its path; a name in an object is given as a value of its own. No recursion: depth is hostile."""
-    pending: list[tuple[Path, object]] = [((), body)]
+    """Give every value below the body with its path; a name in an object counts as a value of its own.
+
+    Neither recursive nor eager, since depth and width are hostile until they were counted.
+    """
+    pending = [give_children((), body)]
     while pending:
-        path, value = pending.pop()
-        if path:
-            yield path, value
-        if isinstance(value, dict):
-            for key, item in value.items():
-                # A name is text like any other, and a key of another type is no JSON.
-                yield (*path, key), key if isinstance(key, str) else object()
-                pending.append(((*path, key), item))
-        elif isinstance(value, list):
-            pending.extend(((*path, index), item) for index, item in enumerate(value))
+        found = next(pending[-1], None)
+        if found is None:
+            pending.pop()
+            continue
+        yield found
+        pending.append(give_children(*found))
+
+
+def give_children(path: Path, value: object) -> Iterator[tuple[Path, object]]:
+    if isinstance(value, dict):
+        for key, item in value.items():
+            # A name is text like any other, and a key of another type is no JSON.
+            yield (*path, key), key if isinstance(key, str) else object()
+            yield (*path, key), item
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield (*path, index), item
 
 
 def describe(value: object) -> str:
@@ -91,7 +101,7 @@ def describe(value: object) -> str:
         (bool, "true or false"),
         (str, "text"),
         (int, "a number"),
-        (float, "a number"),
+        (float, "a number with a fraction"),
         (list, "a list"),
         (dict, "an object"),
     ):
