@@ -156,6 +156,10 @@ class Store(Protocol):
 
     async def last_event_seq(self) -> int: ...
 
+    def on_events(self, call: Callable[[], None]) -> None:
+        """Have `call` called in the event loop after each transaction that wrote events. It must return at once."""
+        ...
+
     async def forget(self, job_id: str, viewer: Viewer) -> Finished:
         """Delete a finished job's row, attempts and events. Its folder is the caller's to remove *before*."""
         ...
