@@ -44,16 +44,14 @@ class Flag:
     def clear(self) -> None:
         self._event.clear()
 
-    async def wait(self, seconds: float | None = None) -> None:
-        """Return when poked, or after `seconds`; the caller looks at the world in either case."""
-        if seconds is not None and seconds <= 0:
-            await asyncio.sleep(0)
-            return
+    async def wait(self, seconds: float | None = None) -> bool:
+        """Return when poked (true), or after `seconds` (false); the caller looks at the world in either case."""
         try:
             async with asyncio.timeout(seconds):
                 await self._event.wait()
         except TimeoutError:
-            return
+            return False
+        return True
 
 
 class Threads:

@@ -118,6 +118,11 @@ class ContainerEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class StreamOpened:
+    """The engine has taken the subscription: from here on no event is missed, so now is the time to list and look."""
+
+
+@dataclass(frozen=True, slots=True)
 class Image:
     """An image that the engine has. `digest` is `repository@sha256:…` where a registry gave one, else the image's id."""
 

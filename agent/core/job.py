@@ -249,3 +249,6 @@ class Viewer:
 
     principal: str
     sees_all: bool = False
+
+
+EVERYONE = Viewer("", sees_all=True)

@@ -13,4 +13,8 @@ def is_wanted(container: Container, job: Job | None) -> bool:
 
     A wider rule would kill what a new lease has just started; a narrower one leaves a late create as an orphan.
     """
-    return job is not None and job.phase in _OPEN and container.attempt == job.attempt
+    return job is not None and is_of_open_attempt(container.attempt, job)
+
+
+def is_of_open_attempt(attempt: int | None, job: Job) -> bool:
+    return job.phase in _OPEN and attempt == job.attempt

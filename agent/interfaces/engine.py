@@ -1,6 +1,6 @@
 """interfaces/engine — what the shell needs of a container engine, and the promises on each method. No implementation."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from typing import Protocol
 
 from agent.core.container import (
@@ -11,6 +11,7 @@ from agent.core.container import (
     EngineFacts,
     Image,
     PullProgress,
+    StreamOpened,
 )
 from agent.core.job import StartFailure
 from agent.errors import AgentError, Blame, Phase
@@ -110,26 +111,26 @@ class Engine(Protocol):
         """The most bytes that it held so far, from its cgroup; None once that is gone."""
         ...
 
-    def events(self, since: float) -> AsyncIterator[ContainerEvent]:
-        """Events of our containers, replayed from `since` as far as the engine's ring reaches, then live, in order.
+    def events(self, since: float) -> AsyncGenerator[ContainerEvent | StreamOpened]:
+        """First StreamOpened, then our containers' events, replayed from `since` as far as the ring reaches, then live, in order.
 
         Raises EngineUnavailableError when the stream breaks; never ends otherwise.
         """
         ...
 
-    def read_logs(self, container: str, since_ns: int) -> AsyncIterator[bytes]:
+    def read_logs(self, container: str, since_ns: int) -> AsyncGenerator[bytes]:
         """The log that the engine still has from `since_ns` on (inclusive; 0: all), as raw frames with timestamps, in
         chunks that may cut a frame. Ends at the end of the log. Raises ContainerGoneError, EngineUnavailableError.
         """
         ...
 
-    def follow_logs(self, container: str, since_ns: int) -> AsyncIterator[bytes]:
+    def follow_logs(self, container: str, since_ns: int) -> AsyncGenerator[bytes]:
         """As `read_logs`, and goes on with what comes until the container has exited."""
         ...
 
     async def image(self, reference: str) -> Image | None: ...
 
-    def pull(self, reference: str, credentials: Credentials | None) -> AsyncIterator[PullProgress]:
+    def pull(self, reference: str, credentials: Credentials | None) -> AsyncGenerator[PullProgress]:
         """Pull; ends when the image is there. Cancelling stops it. Raises PullFailedError, EngineUnavailableError."""
         ...
 

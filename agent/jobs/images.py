@@ -1,0 +1,145 @@
+"""jobs/images — images found and pulled: one pull an image however many jobs wait, four at once. Knows no phases."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import aclosing
+from dataclasses import dataclass, field
+
+import structlog
+
+from agent.aio import spawn
+from agent.core.container import Credentials, Image, PullProgress
+from agent.interfaces import Engine, EngineUnavailableError, PullFailedError
+
+log = structlog.get_logger()
+
+PULLS_AT_ONCE = 4
+# A registry that fails is asked again this often within one pull, before the job is told.
+_TRIES = 3
+_PAUSE_SECONDS = 2.0
+_TRANSIENT = "registry_unavailable"
+
+
+@dataclass(frozen=True, slots=True)
+class PullTimes:
+    """`stall_seconds` begins anew with each byte; `whole_seconds` does not."""
+
+    whole_seconds: float
+    stall_seconds: float
+
+
+@dataclass(slots=True)
+class _Pull:
+    waiters: set[str] = field(default_factory=set)
+    task: asyncio.Task[None] | None = None
+    progress: PullProgress | None = None
+    result: Image | PullFailedError | None = None
+
+
+_Key = tuple[str, Credentials | None]
+
+
+class Images:
+    """Pulls are tasks of the supervisor's group; a job joins one, waits for its poke, and joins again for the answer."""
+
+    def __init__(self, engine: Engine, times: PullTimes, poke: Callable[[str], None]) -> None:
+        self._engine = engine
+        self._times = times
+        self._poke = poke
+        self._pulls: dict[_Key, _Pull] = {}
+        self._joined: dict[str, _Key] = {}
+        self._slots = asyncio.Semaphore(PULLS_AT_ONCE)
+
+    async def find(self, reference: str) -> Image | None:
+        """The image if the engine has it. Raises EngineUnavailableError."""
+        return await self._engine.image(reference)
+
+    def join(
+        self, group: asyncio.TaskGroup, waiter: str, reference: str, credentials: Credentials | None
+    ) -> Image | PullFailedError | None:
+        """Wait with others for one pull, or begin it. None: it goes on, and `waiter` is poked at its end.
+
+        Credentials are part of the key: nobody gets an image by another's password while it is being pulled.
+        """
+        key = (reference, credentials)
+        pull = self._pulls.setdefault(key, _Pull())
+        pull.waiters.add(waiter)
+        self._joined[waiter] = key
+        if pull.result is not None:
+            self.leave(waiter)
+            return pull.result
+        if pull.task is None:
+            pull.task = spawn(group, self._pull(key, pull), f"pull {reference}")
+        return None
+
+    def leave(self, waiter: str) -> None:
+        """The job needs it no more. The last one to leave ends the pull."""
+        key = self._joined.pop(waiter, None)
+        if key is None:
+            return
+        pull = self._pulls[key]
+        pull.waiters.discard(waiter)
+        if not pull.waiters:
+            del self._pulls[key]
+            if pull.task is not None and pull.result is None:
+                pull.task.cancel()
+
+    def progress(self, waiter: str) -> PullProgress | None:
+        key = self._joined.get(waiter)
+        return self._pulls[key].progress if key is not None else None
+
+    async def _pull(self, key: _Key, pull: _Pull) -> None:
+        try:
+            async with self._slots:
+                pull.result = await self._pull_in_time(key, pull)
+        except PullFailedError as error:
+            pull.result = error
+        for waiter in tuple(pull.waiters):
+            self._poke(waiter)
+
+    async def _pull_in_time(self, key: _Key, pull: _Pull) -> Image:
+        try:
+            async with asyncio.timeout(self._times.whole_seconds):
+                return await self._pull_until_there(key, pull)
+        except TimeoutError as error:
+            raise PullFailedError(
+                "pull_too_slow", f"{key[0]} was not there after {self._times.whole_seconds:.0f} s"
+            ) from error
+
+    async def _pull_until_there(self, key: _Key, pull: _Pull) -> Image:
+        failures = 0
+        while True:
+            try:
+                await self._pull_once(key, pull)
+                return await self._pulled(key[0])
+            except EngineUnavailableError as error:
+                log.info("image.pull_interrupted", image=key[0], error=str(error))
+            except PullFailedError as error:
+                failures += 1
+                if error.reason_code != _TRANSIENT or failures >= _TRIES:
+                    raise
+            await asyncio.sleep(_PAUSE_SECONDS * 2**failures)
+
+    async def _pulled(self, reference: str) -> Image:
+        image = await self._engine.image(reference)
+        if image is None:
+            raise PullFailedError("image_not_found", f"{reference} is not there after a pull that succeeded")
+        return image
+
+    async def _pull_once(self, key: _Key, pull: _Pull) -> None:
+        """One request to the engine. What stands still for too long has stalled, whatever lines it still sends."""
+        loop = asyncio.get_running_loop()
+        most = (-1, -1)
+        try:
+            async with asyncio.timeout(self._times.stall_seconds) as stall:
+                async with aclosing(self._engine.pull(*key)) as lines:
+                    async for progress in lines:
+                        pull.progress = progress
+                        reached = (progress.done_bytes, progress.layers_done)
+                        if reached > most:
+                            most = reached
+                            stall.reschedule(loop.time() + self._times.stall_seconds)
+        except TimeoutError as error:
+            raise PullFailedError(
+                "pull_stalled", f"{key[0]}: no progress for {self._times.stall_seconds:.0f} s"
+            ) from error

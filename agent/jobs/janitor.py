@@ -1,0 +1,129 @@
+"""jobs/janitor — containers of ours that no row wants, and finished jobs past their retention. Never what a runner works on."""
+
+import asyncio
+
+import structlog
+
+from agent.aio import Flag
+from agent.core.container import Container, ContainerEvent, ContainerState
+from agent.core.job import EVERYONE
+from agent.core.reconcile import is_of_open_attempt, is_wanted
+from agent.interfaces import (
+    Clock,
+    Engine,
+    EngineRefusedError,
+    EngineUnavailableError,
+    Folders,
+    StateFullError,
+    StateReadOnlyError,
+    Store,
+    StoreUnavailableError,
+)
+
+log = structlog.get_logger()
+
+SWEEP_SECONDS = 30.0
+RETRY_SECONDS = 1.0
+# Forgetting goes in small portions, so that a long list does not hold the database.
+_FORGET_AT_ONCE = 100
+
+
+class Janitor:
+    """Standing task `clean`. `look` asks for one look soon: after a close, a reconnect, an event of a stray."""
+
+    def __init__(
+        self, engine: Engine, store: Store, folders: Folders, clock: Clock, retention_seconds: float
+    ) -> None:
+        self._engine = engine
+        self._store = store
+        self._folders = folders
+        self._clock = clock
+        self.retention_seconds = retention_seconds
+        self._flag = Flag()
+        self._suspects: dict[str, ContainerEvent] = {}
+        self._is_asked_for_all = True
+        self.orphans_removed = 0
+
+    def look(self) -> None:
+        """All containers of ours, soon: after a reconnect, and after each close (trace 4)."""
+        self._is_asked_for_all = True
+        self._flag.set()
+
+    def suspect(self, event: ContainerEvent) -> None:
+        """A container was made or started: if that took effect too late, nobody wants it."""
+        self._suspects[event.container] = event
+        self._flag.set()
+
+    async def clean(self) -> None:
+        """Judge all containers of ours, forget what is past its time; again when asked, and each 30 s."""
+        while True:
+            self._flag.clear()
+            pause = SWEEP_SECONDS
+            try:
+                await self._judge_suspects()
+                if self._is_asked_for_all:
+                    await self._judge_all()
+                    await self._forget_expired()
+            except (
+                EngineUnavailableError,
+                StoreUnavailableError,
+                StateFullError,
+                StateReadOnlyError,
+            ) as error:
+                # Nothing is judged by half of the facts: the look is made again, whole.
+                log.info("janitor.put_off", code=error.code, error=str(error))
+                self._is_asked_for_all = True
+                pause = RETRY_SECONDS
+            if not await self._flag.wait(pause):
+                self._is_asked_for_all = True
+
+    async def _judge_suspects(self) -> None:
+        for container_id, event in list(self._suspects.items()):
+            job = await self._store.read(event.job)
+            if job is None or not is_of_open_attempt(event.attempt, job):
+                container = await self._engine.inspect(container_id)
+                if container is not None:
+                    await self._remove(container)
+            del self._suspects[container_id]
+
+    async def _judge_all(self) -> None:
+        self._is_asked_for_all = False
+        for container in await self._engine.ours():
+            # The row is read after the list: a container of a job accepted in between would look unwanted.
+            job = await self._store.read(container.job) if container.job is not None else None
+            if not is_wanted(container, job):
+                await self._remove(container)
+
+    async def _remove(self, container: Container) -> None:
+        """By id, so that a late call can't hit the next container of that name."""
+        log.warning(
+            "container.orphan_found", container=container.id[:12], job=container.job, state=container.state
+        )
+        try:
+            if container.state is ContainerState.RUNNING:
+                await self._engine.kill(container.id, "SIGKILL")
+                await self._see_it_end(container.id)
+            await self._engine.remove(container.id)
+        except EngineRefusedError as error:
+            # One that can't be removed must not keep the others from it; the next sweep tries again.
+            log.warning("container.orphan_stays", container=container.id[:12], error=str(error))
+            return
+        self.orphans_removed += 1
+
+    async def _see_it_end(self, container: str) -> None:
+        for _ in range(20):
+            seen = await self._engine.inspect(container)
+            if seen is None or seen.state is not ContainerState.RUNNING:
+                return
+            await asyncio.sleep(0.1)
+
+    async def _forget_expired(self) -> None:
+        before = self._clock.now() - self.retention_seconds
+        for job_id in await self._store.finished_before(before, _FORGET_AT_ONCE):
+            await forget(self._store, self._folders, job_id)
+
+
+async def forget(store: Store, folders: Folders, job_id: str) -> None:
+    """Folder before row: what a crash leaves in between is a row that is forgotten again."""
+    await folders.remove(job_id)
+    await store.forget(job_id, EVERYONE)

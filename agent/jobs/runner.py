@@ -1,0 +1,242 @@
+"""jobs/runner — one job's task: read the row, look, take the one next step, again. What comes next is core/steps'.
+
+Cancelling this task means that the daemon leaves: the container goes on and is adopted. Only a stop request in the row ends one.
+"""
+
+import asyncio
+import math
+from dataclasses import dataclass, replace
+
+import structlog
+
+from agent.aio import Flag
+from agent.core import steps
+from agent.core.container import Container
+from agent.core.exits import Circumstances, judge
+from agent.core.job import ExitFacts, Job, Run, StartIntent, StopCause
+from agent.core.retry import close
+from agent.core.state import move
+from agent.core.steps import Seen, next_step
+from agent.core.stops import request_attempt_stop
+from agent.errors import Phase
+from agent.interfaces import (
+    ContainerGoneError,
+    EngineUnavailableError,
+    StaleError,
+    StateFullError,
+    StateReadOnlyError,
+    StoreUnavailableError,
+)
+from agent.jobs.drain import drain
+from agent.jobs.starting import Starting
+from agent.jobs.tools import Tools
+from agent.jobs.writing import now_of, write
+
+log = structlog.get_logger()
+
+# How soon to try again where the engine, the database or the disk does not answer.
+RETRY_SECONDS = 1.0
+# A cgroup is gone when its container has exited: its peak is sampled while it runs.
+FIRST_SAMPLE_SECONDS, SAMPLE_SECONDS = 1.0, 5.0
+
+
+@dataclass(slots=True)
+class _Memory:
+    """What this process knows of the current container, and a restart may forget."""
+
+    container: str | None = None
+    image_was_looked_for: bool = False
+    signal_was_sent: bool = False
+    kill_sent_at: float | None = None
+    peak_memory_bytes: int | None = None
+
+
+class Runner:
+    """`run` ends when the job is finished. `flag` is the job's poke."""
+
+    def __init__(self, job_id: str, flag: Flag, group: asyncio.TaskGroup, tools: Tools) -> None:
+        self._id = job_id
+        self._flag = flag
+        self._tools = tools
+        self._starting = Starting(tools, group, flag)
+        self._memory = _Memory()
+        self.unkillable_since: float | None = None
+
+    async def run(self) -> None:
+        """Take steps until none is left. Raises what no step foresees: then the supervisor ends the job, not the daemon."""
+        while True:
+            self._flag.clear()
+            try:
+                job = await self._tools.store.read(self._id)
+                if job is None:
+                    return
+                if await self._take_next(job) is Phase.FINISHED:
+                    return
+            except (StaleError, ContainerGoneError):
+                continue  # the world has moved on: read again, decide again
+            except EngineUnavailableError as error:
+                self._starting.note_no_answer()
+                log.info("engine.no_answer", error=str(error))
+                await self._flag.wait(RETRY_SECONDS)
+            except (StoreUnavailableError, StateFullError, StateReadOnlyError) as error:
+                log.warning("state.unavailable", code=error.code, error=str(error))
+                await asyncio.sleep(RETRY_SECONDS)
+
+    async def _take_next(self, job: Job) -> Phase:
+        seen = await self._look(job)
+        step = next_step(job, seen, now_of(self._tools.clock))
+        if isinstance(step, steps.Wait):
+            await self._wait(job, seen.container, step.seconds)
+        else:
+            await self._take(job, step)
+        return job.phase
+
+    async def _look(self, job: Job) -> Seen:
+        container = await self._find(job)
+        if container is not None and container.id != self._memory.container:
+            self._memory = replace(_Memory(), container=container.id)
+        memory = self._memory
+        ago = None if memory.kill_sent_at is None else _loop_time() - memory.kill_sent_at
+        return Seen(
+            agent_id=self._tools.policy.agent_id,
+            container=container,
+            settle_seconds=self._starting.settle_seconds(job),
+            image_was_looked_for=self._starting.image_was_looked_for,
+            signal_was_sent=memory.signal_was_sent,
+            since_kill_seconds=ago,
+        )
+
+    async def _find(self, job: Job) -> Container | None:
+        """By the intent's id where there is one: a twin of the name is not the one that was started (trace 6)."""
+        if job.phase in {Phase.QUEUED, Phase.UPLOADING, Phase.FINISHED}:
+            return None
+        if job.container is not None:
+            return await self._tools.engine.inspect(job.container)
+        return await self._tools.engine.find(job.container_name)
+
+    async def _take(self, job: Job, step: steps.Step) -> None:  # noqa: C901, PLR0912 - one line a step: the table of the line
+        match step:
+            case steps.FindImage():
+                await self._starting.find_image(job)
+            case steps.PullImage():
+                await self._starting.pull_image(job)
+            case steps.BeginStopping(failure, facts):
+                await self._begin_stopping(job, replace(job.run, failure=failure, exit=facts))
+            case steps.Create():
+                await self._starting.create(job)
+            case steps.Intend(container):
+                intent = StartIntent(container.id, self._tools.clock.boot_id)
+                await write(self._tools, replace(job, run=replace(job.run, intent=intent)))
+            case steps.Start(container):
+                await self._starting.start(job, container)
+            case steps.BeginRunning(container):
+                await self._starting.begin_running(job, container)
+            case steps.RequestTimeout():
+                await self._request_timeout(job)
+            case steps.Judge(container):
+                await self._judge(job, container)
+            case steps.WriteFacts(facts):
+                await write(self._tools, replace(job, run=replace(job.run, exit=facts)))
+            case steps.WriteSignalled():
+                run = replace(job.run, signalled_at=self._tools.clock.now())
+                await write(self._tools, replace(job, run=run))
+            case steps.Signal(container):
+                await self._tools.engine.kill(container.id, container.stop_signal)
+                self._memory.signal_was_sent = True
+            case steps.Kill(container):
+                await self._tools.engine.kill(container.id, "SIGKILL")
+                self._memory.kill_sent_at = _loop_time()
+            case steps.ReportUnkillable():
+                await self._report_unkillable()
+            case steps.Remove(container):
+                await self._tools.engine.remove(container.id)
+            case steps.DrainAndRemove(container):
+                await drain(self._tools.engine, self._tools.folders, job.id, job.attempt, container.id)
+                await self._tools.engine.remove(container.id)
+            case steps.Free():
+                await self._free(job)
+            case steps.Close():
+                await self._close(job)
+            case steps.Finish():
+                await self._finish(job)
+            case steps.Wait() | steps.Done():
+                return
+
+    async def _wait(self, job: Job, container: Container | None, seconds: float | None) -> None:
+        if job.phase is Phase.QUEUED:
+            if not await self._flag.wait(seconds):
+                self._tools.ask_grant()  # what it waited for has come due
+        elif job.phase is Phase.RUNNING and container is not None:
+            await self._watch_memory(container, seconds)
+        else:
+            await self._flag.wait(seconds)
+
+    async def _watch_memory(self, container: Container, seconds: float | None) -> None:
+        """Wait as asked, and sample the peak meanwhile: one small file, no look at row or engine."""
+        end = math.inf if seconds is None else _loop_time() + seconds
+        pause = FIRST_SAMPLE_SECONDS
+        while (left := min(pause, end - _loop_time())) > 0:
+            if await self._flag.wait(left):
+                return
+            peak = await self._tools.engine.peak_memory(container)
+            self._memory.peak_memory_bytes = peak or self._memory.peak_memory_bytes
+            pause = SAMPLE_SECONDS
+
+    async def _begin_stopping(self, job: Job, run: Run) -> None:
+        self._starting.leave_pull(job)
+        await write(self._tools, *move(job, Phase.STOPPING, waiting_for=None, run=run))
+
+    async def _request_timeout(self, job: Job) -> None:
+        now = now_of(self._tools.clock)
+        stop = request_attempt_stop(job, StopCause.TIMEOUT, now.wall, now.after(job.spec.grace))
+        await write(self._tools, *stop)
+
+    async def _judge(self, job: Job, container: Container) -> None:
+        """Decide whose death it was, and write it at once: it is never decided again."""
+        sight = await self._tools.witness.sight(container.id, job.run.signalled_at)
+        where = Circumstances(self._tools.clock.boot_id, self._tools.witness.has_live_restore)
+        run = replace(job.run, exit=self._with_peak(job, judge(container, job.run, sight, where)))
+        if job.phase is Phase.STOPPING:
+            await write(self._tools, replace(job, run=run))
+        else:
+            await self._begin_stopping(job, run)
+
+    def _with_peak(self, job: Job, facts: ExitFacts) -> ExitFacts:
+        limit = job.spec.memory or self._tools.policy.limits.memory_bytes
+        peak = limit if facts.oom and limit else self._memory.peak_memory_bytes
+        return replace(facts, peak_memory_bytes=peak)
+
+    async def _report_unkillable(self) -> None:
+        if self.unkillable_since is None:
+            self.unkillable_since = self._tools.clock.now()
+            log.error(
+                "job.unkillable", remedy="reboot the host: the kernel does not end the container's processes"
+            )
+        await self._flag.wait(steps.UNKILLABLE_SECONDS)
+
+    async def _free(self, job: Job) -> None:
+        await write(self._tools, replace(job, lease=None, run=replace(job.run, held=job.lease)))
+        self._tools.ask_grant()
+
+    async def _close(self, job: Job) -> None:
+        closing = close(job, self._tools.clock.now(), self._tools.random())
+        await write(self._tools, closing.job, closing.events, closing.attempt)
+        self._memory = _Memory()
+        self._starting.forget()
+        if job.container is not None:
+            self._tools.witness.forget(job.container)
+        # A create on its way may have landed between the last look and the close (trace 4).
+        self._tools.judge(job.id)
+        self._tools.ask_grant()
+
+    async def _finish(self, job: Job) -> None:
+        await self._tools.folders.drop_secrets(
+            job.id
+        )  # before the write: a finished row is not run again (trace 16)
+        finished = move(job, Phase.FINISHED, finished_at=self._tools.clock.now())
+        await write(self._tools, *finished)
+        log.info("job.finished", outcome=job.outcome, reason=job.reason.code if job.reason else None)
+
+
+def _loop_time() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,0 +1,180 @@
+"""jobs/starting — the acts that bring one job's container up: image, create, start, running. Called by the runner, step by step."""
+
+import asyncio
+from dataclasses import dataclass, replace
+
+from agent.aio import Flag
+from agent.core.container import Container, Image
+from agent.core.job import FailureKind, Job, NewEvent, StartFailure, StartIntent
+from agent.core.plan import plan
+from agent.core.state import move
+from agent.errors import Phase
+from agent.interfaces import NameTakenError, PullFailedError, StartFailedError
+from agent.jobs.tools import Tools
+from agent.jobs.writing import now_of, write
+
+# For so long after a start whose answer was lost it may still take effect, counted while the engine answers (trace 2).
+SETTLE_SECONDS = 3.0
+# A name is reserved before its container can be seen: that long a 409 beside a 404 is an earlier create on its way.
+CREATE_SECONDS = 60.0
+_LOOK_AGAIN_SECONDS = 0.2
+# Progress is told at most this often a job.
+_PROGRESS_SECONDS = 1.0
+
+
+@dataclass(slots=True)
+class _Memory:
+    """What this process knows, and a restart may forget."""
+
+    image_was_looked_for: bool = False
+    start_unsettled_at: float | None = None
+    name_taken_since: float | None = None
+
+
+class Starting:
+    """One a job. All acts look first, act, and write the fact; each may be cut off anywhere and done again."""
+
+    def __init__(self, tools: Tools, group: asyncio.TaskGroup, flag: Flag) -> None:
+        self._tools = tools
+        self._group = group
+        self._flag = flag
+        # An earlier daemon may have sent a start just before it died.
+        self._memory = _Memory(start_unsettled_at=_loop_time())
+
+    @property
+    def image_was_looked_for(self) -> bool:
+        return self._memory.image_was_looked_for
+
+    def settle_seconds(self, job: Job) -> float:
+        """How long a start may still be on its way. Without a start intent none was ever sent."""
+        if job.run.intent is None or self._memory.start_unsettled_at is None:
+            return 0.0
+        return max(0.0, self._memory.start_unsettled_at + SETTLE_SECONDS - _loop_time())
+
+    def note_no_answer(self) -> None:
+        """The engine did not answer: what was on its way may take effect once it does."""
+        if self._memory.start_unsettled_at is not None:
+            self._memory.start_unsettled_at = _loop_time()
+
+    def forget(self) -> None:
+        """The attempt is closed."""
+        self._memory = _Memory()
+
+    async def find_image(self, job: Job) -> None:
+        image = await self._tools.images.find(job.spec.image)
+        self._memory.image_was_looked_for = True
+        if image is not None:
+            await self._have_image(job, image)
+        else:
+            self._tools.ask_grant()  # it says whether the pull's turn has come
+
+    async def pull_image(self, job: Job) -> None:
+        """Join the pull, and wait for it or for a poke; then the line begins again, and may join once more."""
+        credentials = (await self._tools.folders.secrets(job.id)).registry
+        result = self._tools.images.join(self._group, job.id, job.spec.image, credentials)
+        if isinstance(result, Image):
+            await self._have_image(job, result)
+        elif isinstance(result, PullFailedError):
+            failure = StartFailure(FailureKind.IMAGE, result.reason_code, str(result))
+            await self.fail(job, failure)
+        else:
+            while not await self._flag.wait(_PROGRESS_SECONDS):
+                await self._tell_progress(job)
+
+    def leave_pull(self, job: Job) -> None:
+        self._tools.images.leave(job.id)
+
+    async def _have_image(self, job: Job, image: Image) -> None:
+        most = self._tools.policy.images.max_bytes
+        if most is not None and image.size_bytes > most:
+            message = f"the image has {image.size_bytes} bytes, this host allows {most}"
+            await self.fail(job, StartFailure(FailureKind.IMAGE, "image_too_large", message))
+            return
+        await write(self._tools, replace(job, image_digest=image.digest, waiting_for=None))
+        self._tools.ask_grant()
+
+    async def _tell_progress(self, job: Job) -> None:
+        progress = self._tools.images.progress(job.id)
+        if progress is not None:
+            data: dict[str, object] = {
+                "image": job.spec.image,
+                "bytes_done": progress.done_bytes,
+                "bytes_total": progress.total_bytes,
+                "layers_done": progress.layers_done,
+                "layers_total": progress.layers_total,
+            }
+            await self._tools.store.append_event(job.id, NewEvent("image.progress", data))
+
+    async def create(self, job: Job) -> None:
+        unclean = await self._tools.gpus.unclean(job.lease.gpus) if job.lease and job.lease.gpus else ()
+        if unclean:
+            message = f"not clean: {', '.join(unclean)}"
+            await self.fail(job, StartFailure(FailureKind.GATE, "gpu_not_clean", message))
+            return
+        prepared = await self._tools.folders.prepare(job.id)
+        planned = plan(job, self._tools.policy, prepared.outputs, prepared.secrets)
+        # The hash is in the row before each create: a container with another one is of an earlier lease.
+        job = await write(self._tools, replace(job, run=replace(job.run, plan=planned.digest)))
+        values = (await self._tools.folders.secrets(job.id)).values if planned.secret_environment else {}
+        try:
+            await self._tools.engine.create(
+                planned, {name: values[name] for name in planned.secret_environment}
+            )
+        except NameTakenError as error:
+            await self._wait_for_the_name(job, str(error))
+        except StartFailedError as error:
+            await self.fail(job, _as_at_create(error.failure))
+        else:
+            self._memory.start_unsettled_at = None  # new: no start of it was ever sent
+
+    async def _wait_for_the_name(self, job: Job, message: str) -> None:
+        """An earlier create of ours is on its way, or a stranger has the name: the next look tells."""
+        since = self._memory.name_taken_since or _loop_time()
+        self._memory.name_taken_since = since
+        if _loop_time() - since > CREATE_SECONDS:
+            await self.fail(job, StartFailure(FailureKind.NAME, "name_taken", message))
+        else:
+            await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+
+    async def start(self, job: Job, container: Container) -> None:
+        self._memory.start_unsettled_at = _loop_time()
+        try:
+            await self._tools.engine.start(container.id)
+        except StartFailedError as error:
+            self._memory.start_unsettled_at = None
+            self._mark_bad_ports(job, error.failure)
+            await self.fail(job, error.failure)
+        else:
+            self._memory.start_unsettled_at = None
+
+    def _mark_bad_ports(self, job: Job, failure: StartFailure) -> None:
+        if failure.kind is not FailureKind.PORT or job.lease is None:
+            return
+        known = [failure.host_port] if failure.host_port else [port.host_port for port in job.lease.ports]
+        for port in known:
+            self._tools.bad_ports.mark(port)
+
+    async def begin_running(self, job: Job, container: Container) -> None:
+        now = now_of(self._tools.clock)
+        started_at = container.started_at or now.wall
+        deadline = None
+        if job.spec.timeout is not None:
+            deadline = now.after(job.spec.timeout - max(0.0, now.wall - started_at))
+        intent = job.run.intent or StartIntent(container.id, now.boot.boot_id)
+        run = replace(job.run, intent=intent, started_at=started_at, deadline=deadline)
+        await write(self._tools, *move(job, Phase.RUNNING, run=run, started_at=started_at))
+
+    async def fail(self, job: Job, failure: StartFailure) -> None:
+        """Why it failed is in the same write as *stopping*, or a crash between the two would forget it."""
+        self.leave_pull(job)
+        moved = move(job, Phase.STOPPING, waiting_for=None, run=replace(job.run, failure=failure))
+        await write(self._tools, *moved)
+
+
+def _as_at_create(failure: StartFailure) -> StartFailure:
+    """The image was there when the lease was granted: that it is gone is not its author's fault."""
+    return replace(failure, code="image_gone") if failure.kind is FailureKind.IMAGE else failure
+
+
+def _loop_time() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,0 +1,28 @@
+"""jobs/tools — what a job's task works with, wired once by the daemon. A value: no behaviour."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from agent.core.policy import Policy
+from agent.interfaces import Clock, Engine, Folders, Gpus, Store
+from agent.jobs.images import Images
+from agent.jobs.ports import BadPorts
+from agent.jobs.witness import Witness
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """`random` gives [0, 1). `ask_grant` wakes the supervisor's grant, `judge` the janitor for one job's containers."""
+
+    store: Store
+    engine: Engine
+    folders: Folders
+    gpus: Gpus
+    clock: Clock
+    images: Images
+    witness: Witness
+    bad_ports: BadPorts
+    policy: Policy
+    random: Callable[[], float]
+    ask_grant: Callable[[], None]
+    judge: Callable[[str], None]

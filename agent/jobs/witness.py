@@ -1,0 +1,138 @@
+"""jobs/witness — the one event stream of all containers: what was seen of each, and who must look now. Judges nobody."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import aclosing
+from dataclasses import dataclass, field
+
+import structlog
+
+from agent.aio import Flag
+from agent.core.container import ContainerEvent, EngineFacts, EventKind, StreamOpened
+from agent.core.exits import Sight
+from agent.interfaces import Clock, Engine, EngineUnavailableError, Store
+
+log = structlog.get_logger()
+
+# How long a death that an inspect shows may take to come by on the stream, which is in order: its kills come before it.
+DEATH_SECONDS = 2.0
+# An engine that stops kills its containers first, and drops the stream when it has done so.
+BREAK_SECONDS = 12.0
+# A break and a death this near to each other have one cause.
+NEAR_SECONDS = 30.0
+_RECONNECT_SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0)
+
+
+@dataclass(slots=True)
+class _Life:
+    """What the stream told of one container. Sessions count the streams; only within one is nothing missed."""
+
+    kills: set[float] = field(default_factory=set)
+    started_in: int | None = None
+    died_in: int | None = None
+    died: Flag = field(default_factory=Flag)
+
+
+class Witness:
+    """Standing task `watch`; the runner asks `sight` before it judges a death."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        store: Store,
+        clock: Clock,
+        on_event: Callable[[ContainerEvent], None],
+        look_at_all: Callable[[], None],
+    ) -> None:
+        """`on_event` wakes whom one event concerns; `look_at_all` wakes all jobs' tasks, and the janitor."""
+        self._engine = engine
+        self._store = store
+        self._clock = clock
+        self._on_event = on_event
+        self._look_at_all = look_at_all
+        self._lives: dict[str, _Life] = {}
+        self._session = 0
+        self._breaks: list[float] = []
+        self._broke = Flag()
+        self.is_open = False
+        self.facts: EngineFacts | None = None
+
+    async def watch(self) -> None:
+        """Read the stream for ever; reopen it where it breaks, with a replay that covers what was missed."""
+        tries = 0
+        while True:
+            try:
+                self.facts = await self._engine.facts()
+                async with aclosing(self._engine.events(await self._since())) as events:
+                    async for event in events:
+                        tries = 0
+                        self._take(event)
+            except EngineUnavailableError as error:
+                self._note_break(str(error))
+            await asyncio.sleep(_RECONNECT_SECONDS[min(tries, len(_RECONNECT_SECONDS) - 1)])
+            tries += 1
+
+    async def sight(self, container: str, foreign_before: float | None) -> Sight:
+        """What was seen of a container that has exited. Waits for its death to come by, if the stream is up.
+
+        `foreign_before`: kills before this time (our `signalled_at`; None: all) are not ours. For those it also waits whether
+        the engine goes away, since then it was the engine's doing.
+        """
+        life = self._lives.setdefault(container, _Life())
+        if life.died_in is None and self.is_open:
+            await life.died.wait(DEATH_SECONDS)
+        if (
+            any(foreign_before is None or kill < foreign_before for kill in life.kills)
+            and not self._broke_lately()
+        ):
+            self._broke.clear()
+            await self._broke.wait(BREAK_SECONDS)
+        session = self._session if life.died_in is None else life.died_in
+        is_whole = life.started_in is not None and life.started_in == session and self._saw_the_end(life)
+        return Sight(tuple(sorted(life.kills)), is_whole, self._broke_lately())
+
+    def forget(self, container: str) -> None:
+        """Its attempt is closed."""
+        self._lives.pop(container, None)
+
+    @property
+    def has_live_restore(self) -> bool:
+        return self.facts is not None and self.facts.live_restore
+
+    def _saw_the_end(self, life: _Life) -> bool:
+        return life.died_in is not None or self.is_open
+
+    def _broke_lately(self) -> bool:
+        return any(self._clock.now() - at <= NEAR_SECONDS for at in self._breaks)
+
+    async def _since(self) -> float:
+        """The oldest start of an unfinished row: our own absence is then no gap, as far as the engine's ring reaches."""
+        started = [job.run.started_at or job.queued_at for job in await self._store.unfinished()]
+        return min(started, default=self._clock.now())
+
+    def _take(self, event: ContainerEvent | StreamOpened) -> None:
+        if isinstance(event, StreamOpened):
+            self._session += 1
+            self.is_open = True
+            # What happened while we were not connected has no event that we can trust to come: all must look.
+            self._look_at_all()
+            return
+        life = self._lives.setdefault(event.container, _Life())
+        match event.kind:
+            case EventKind.START:
+                life.started_in = self._session
+            case EventKind.KILL:
+                life.kills.add(event.at)
+            case EventKind.DIE:
+                life.died_in = self._session
+                life.died.set()
+            case EventKind.DESTROY:
+                self._lives.pop(event.container, None)
+        self._on_event(event)
+
+    def _note_break(self, why: str) -> None:
+        if self.is_open:
+            log.warning("engine.stream_broke", error=why)
+            self._breaks = [*self._breaks[-4:], self._clock.now()]
+            self._broke.set()
+        self.is_open = False
