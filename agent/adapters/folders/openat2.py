@@ -14,8 +14,10 @@ RESOLVE_NO_MAGICLINKS = 0x02
 RESOLVE_NO_SYMLINKS = 0x04
 RESOLVE_BENEATH = 0x08
 RESOLVE = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV
-# A FIFO or a leased file must never hold a thread, and nothing that we open is inherited or becomes our terminal.
-FLAGS = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+FLAGS = os.O_NOFOLLOW | os.O_CLOEXEC
+# A FIFO or a leased file must never hold a thread, and none becomes our terminal. With O_PATH nothing is opened, and the
+# kernel refuses these as meaningless.
+OPENING = os.O_NONBLOCK | os.O_NOCTTY
 # A name that is swapped for a link and back answers ELOOP about half of the time, a rename beside us EAGAIN.
 TRIES = 4
 PASSING = frozenset({errno.EAGAIN, errno.EINTR, errno.ELOOP})
@@ -55,7 +57,8 @@ def open_beneath(directory: int, path: bytes, flags: int) -> int:
 
 
 def _openat2(directory: int, path: bytes, flags: int) -> int:
-    how = _OpenHow(flags=flags | FLAGS, mode=0, resolve=RESOLVE)
+    always = FLAGS if flags & os.O_PATH else FLAGS | OPENING
+    how = _OpenHow(flags=flags | always, mode=0, resolve=RESOLVE)
     descriptor: int = _libc.syscall(
         ctypes.c_long(SYSCALL_NUMBER),
         ctypes.c_int(directory),

@@ -114,7 +114,8 @@ def _open_private(parent: int, name: str) -> int:
 
 
 def _lock(root: int, state_dir: Path) -> int:
-    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    # Open for reading: a file that is open for writing would keep an operator from mounting the disk read-only.
+    flags = os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
     lock = os.open(LOCK, flags, durable.PRIVATE_FILE, dir_fd=root)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -122,18 +123,20 @@ def _lock(root: int, state_dir: Path) -> int:
         holder = os.pread(lock, 32, 0).decode("ascii", "replace").strip()
         os.close(lock)
         raise StateInUseError(state_dir, holder) from error
-    os.ftruncate(lock, 0)
-    _note_holder(lock)
+    _note_holder(root)
     return lock
 
 
-def _note_holder(lock: int) -> None:
+def _note_holder(root: int) -> None:
+    note = os.open(LOCK, os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=root)
     try:
-        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+        durable.write_all(note, f"{os.getpid()}\n".encode())
     except OSError as error:
+        # The number is for a message only: a full disk must not keep the daemon from adopting its jobs.
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        # The number is for a message only: a full disk must not keep the daemon from adopting its jobs.
+    finally:
+        os.close(note)
 
 
 def _agent_id(root: int, state_dir: Path) -> str:
