@@ -4,6 +4,7 @@ import io
 import json
 import logging
 import re
+import time
 from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
@@ -203,7 +204,7 @@ def test_the_names_of_a_query_stay_so_that_the_url_can_be_recognised() -> None:
     assert hidden == f"https://s3.example/b/k?X-Amz-Date={MARK}&X-Amz-Signature={MARK}"
 
 
-def test_long_hostile_text_is_redacted_in_linear_time() -> None:
+def test_long_hostile_text_does_not_hold_up_the_log() -> None:
     redactor = Redactor()
     for piece in (
         "http://",
@@ -215,7 +216,9 @@ def test_long_hostile_text_is_redacted_in_linear_time() -> None:
         "https://a?",
         "x://a",
     ):
-        assert len(redactor.hide(piece * (200_000 // len(piece)))) > 0
+        begun = time.process_time()
+        redactor.hide(piece * (200_000 // len(piece)))
+        assert time.process_time() - begun < 5, piece  # ours takes 0.1 s; an unbounded repeat takes minutes
 
 
 # Redaction by field
@@ -224,17 +227,18 @@ def test_long_hostile_text_is_redacted_in_linear_time() -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        "secret",
-        "client_secret",
-        "secrets",
-        "password",
-        "registry_password",
-        "passwd",
-        "token",
-        "hf_token",
-        "TOKEN",
-    ]
-    + ["authorization", "Proxy-Authorization", "cookie", "api_key", "private_key"],
+        *(
+            "secret",
+            "client_secret",
+            "secrets",
+            "password",
+            "registry_password",
+            "passwd",
+            "token",
+            "hf_token",
+        ),
+        *("TOKEN", "authorization", "Proxy-Authorization", "cookie", "api_key", "private_key"),
+    ],
 )
 def test_a_field_whose_name_says_secret_is_hidden_at_any_depth(name: str) -> None:
     def act(log: structlog.stdlib.BoundLogger) -> None:
