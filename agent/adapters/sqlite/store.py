@@ -1,0 +1,154 @@
+"""adapters/sqlite/store — the Store protocol: each method one transaction in the one thread. Holds no SQL."""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Self, TypeVar
+
+from agent.adapters.sqlite import events, jobs, lists, tokens
+from agent.adapters.sqlite.database import BUSY_SECONDS, Database
+from agent.adapters.sqlite.rows import Rows
+from agent.aio import Threads
+from agent.core.job import ClosedAttempt, Event, Job, NewEvent, Viewer
+from agent.interfaces import Accepted, Finished, JobQuery, NewJob, Token
+
+T = TypeVar("T")
+Changed = tuple[Job, Sequence[NewEvent]]
+
+
+class SqliteStore:
+    """The rows on disk; see interfaces.Store for the promises. `decide` and `choose` are called in the database's thread.
+
+    A cancelled call may still be carried out, whole. `is_new`: there was no database, and one was made.
+    """
+
+    def __init__(self, path: Path, now: Callable[[], float], busy_seconds: float) -> None:
+        self._now = now
+        self._loop = asyncio.get_running_loop()
+        self._threads = Threads("sqlite", 1)
+        self._database = Database(path, busy_seconds)
+        self._rows = Rows(path)
+        self._listeners: list[Callable[[], None]] = []
+        self._told_seq = 0
+        self.is_new = False
+
+    @classmethod
+    async def open_store(
+        cls, path: Path, now: Callable[[], float], busy_seconds: float = BUSY_SECONDS
+    ) -> Self:
+        """Open, check and migrate the database at `path`, or make one. `now`: UTC seconds, for the events' times.
+
+        Raises DatabaseDamagedError, DatabaseNewerError, StoreUnavailableError.
+        """
+        store = cls(path, now, busy_seconds)
+        try:
+            store.is_new = await store._threads.run(store._database.open)
+            store._told_seq = await store.last_event_seq()
+        except BaseException:
+            await store.close()
+            raise
+        return store
+
+    async def close(self) -> None:
+        await self._threads.run(self._database.close)
+        self._threads.close()
+
+    async def check(self) -> None:
+        """Read every page of the file: for `doctor`, since a large one is not checked at each open.
+
+        Raises DatabaseDamagedError, StoreUnavailableError.
+        """
+        await self._threads.run(self._database.check)
+
+    def on_events(self, call: Callable[[], None]) -> None:
+        self._listeners.append(call)
+
+    async def accept(self, new: NewJob, most_queued: int) -> Accepted:
+        return await self._write(lambda db: jobs.accept(db, self._rows, new, most_queued))
+
+    async def import_job(self, job: Job) -> Job:
+        """Insert a row in the phase it says; one of that id that is there already stays. For `doctor --repair` alone."""
+        return await self._write(lambda db: jobs.import_row(db, self._rows, job))
+
+    async def read(self, job_id: str) -> Job | None:
+        return await self._read(lambda db: jobs.read(db, self._rows, job_id))
+
+    async def get(self, job_id: str, viewer: Viewer) -> Job | None:
+        return await self._read(lambda db: jobs.read_seen(db, self._rows, job_id, viewer))
+
+    async def page(self, query: JobQuery, viewer: Viewer) -> list[Job]:
+        return await self._read(lambda db: self._rows.fetch(db, lists.page(db, query, viewer)))
+
+    async def unfinished(self) -> list[Job]:
+        return await self._read(lambda db: self._rows.fetch(db, lists.unfinished(db)))
+
+    async def save(
+        self, job: Job, events: Sequence[NewEvent] = (), closed: ClosedAttempt | None = None
+    ) -> Job:
+        return await self._write(lambda db: jobs.save(db, self._rows, (job, events), self._now(), closed))
+
+    async def change(self, job_id: str, viewer: Viewer, decide: Callable[[Job], Changed]) -> Job | None:
+        return await self._write(
+            lambda db: jobs.change(db, self._rows, (job_id, viewer), decide, self._now())
+        )
+
+    async def grant(self, choose: Callable[[Sequence[Job]], Sequence[Changed]]) -> list[Job]:
+        return await self._write(lambda db: jobs.grant(db, self._rows, choose, self._now()))
+
+    async def attempts(self, job_id: str) -> list[ClosedAttempt]:
+        return await self._read(lambda db: jobs.attempts(db, job_id))
+
+    async def events(self, viewer: Viewer, after_seq: int, job_id: str | None, limit: int) -> list[Event]:
+        return await self._read(lambda db: events.read(db, viewer, after_seq, job_id, limit))
+
+    async def append_event(self, job_id: str, event: NewEvent) -> None:
+        await self._write(lambda db: events.append_by_id(db, job_id, self._now(), event))
+
+    async def last_event_seq(self) -> int:
+        return await self._read(events.last_seq)
+
+    async def forget(self, job_id: str, viewer: Viewer) -> Finished:
+        return await self._write(lambda db: jobs.forget(db, self._rows, job_id, viewer))
+
+    async def finished_before(self, at: float, limit: int) -> list[str]:
+        return await self._read(lambda db: lists.finished_before(db, at, limit))
+
+    async def job_ids(self) -> set[str]:
+        return await self._read(lists.ids)
+
+    async def add_token(self, token: Token) -> None:
+        await self._write(lambda db: tokens.add(db, token))
+
+    async def tokens(self) -> list[Token]:
+        return await self._read(tokens.read_all)
+
+    async def remove_token(self, token_id: str) -> bool:
+        return await self._write(lambda db: tokens.remove(db, token_id))
+
+    async def token_used(self, token_id: str, at: float) -> None:
+        await self._write(lambda db: tokens.mark_used(db, token_id, at))
+
+    async def meta(self, key: str) -> str | None:
+        return await self._read(lambda db: tokens.read_meta(db, key))
+
+    async def set_meta(self, key: str, value: str) -> None:
+        await self._write(lambda db: tokens.set_meta(db, key, value))
+
+    async def _read(self, ask: Callable[[sqlite3.Connection], T]) -> T:
+        return await self._threads.run(self._database.read, ask)
+
+    async def _write(self, act: Callable[[sqlite3.Connection], T]) -> T:
+        return await self._threads.run(self._write_and_tell, act)
+
+    def _write_and_tell(self, act: Callable[[sqlite3.Connection], T]) -> T:
+        result, last_seq = self._database.write(lambda db: (act(db), events.last_seq(db)))
+        if last_seq > self._told_seq:
+            self._told_seq = last_seq
+            # From here and not after the await: whoever waits may have been cancelled, and the events are there all the same.
+            self._loop.call_soon_threadsafe(self._tell)
+        return result
+
+    def _tell(self) -> None:
+        for call in self._listeners:
+            call()

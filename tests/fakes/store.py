@@ -1,0 +1,300 @@
+"""fakes/store — the rows in memory: agent.interfaces.Store without a thread or a file, for tests under a virtual clock."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from agent.core.job import ClosedAttempt, Event, Job, NewEvent, Viewer
+from agent.core.state import phase_event
+from agent.errors import Phase
+from agent.interfaces import (
+    Accepted,
+    BodyConflictError,
+    Finished,
+    ForeignIdError,
+    JobQuery,
+    NewJob,
+    QueueFullError,
+    StaleError,
+    Token,
+)
+from agent.spec import without_secrets
+
+T = TypeVar("T")
+Changed = tuple[Job, Sequence[NewEvent]]
+Step = Callable[[str], Awaitable[None]]
+
+
+async def give_way(step: str) -> None:
+    """What a real store does at each call: it lets others run."""
+    await asyncio.sleep(0)
+
+
+async def go_on(step: str) -> None:
+    """Nothing between the write and the answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    job: Job
+    idempotency_key: str | None
+    body_digest: str
+
+
+class MemoryStore:
+    """A small working store. It outlives a simulated crash: give the same object to the next daemon, `listeners` cleared.
+
+    `before` and `after` are awaited with the method's name around each transaction. One that raises in `before` is a
+    store that was down; in `after`, a crash between the write and what would have come next.
+    """
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self.before: Step = give_way
+        self.after: Step = go_on
+        self.listeners: list[Callable[[], None]] = []
+        self._now = now
+        self._rows: dict[str, Row] = {}
+        self._attempts: dict[str, dict[int, ClosedAttempt]] = {}
+        self._events: list[Event] = []
+        self._tokens: dict[str, Token] = {}
+        self._meta: dict[str, str] = {}
+        self._last_job_seq = 0
+        self._last_event_seq = 0
+
+    def on_events(self, call: Callable[[], None]) -> None:
+        self.listeners.append(call)
+
+    async def accept(self, new: NewJob, most_queued: int) -> Accepted:
+        return await self._call("accept", lambda: self._accept(new, most_queued))
+
+    async def import_job(self, job: Job) -> Job:
+        return await self._call("import_job", lambda: self._import(job))
+
+    async def read(self, job_id: str) -> Job | None:
+        return await self._call("read", lambda: self._job(job_id))
+
+    async def get(self, job_id: str, viewer: Viewer) -> Job | None:
+        return await self._call("get", lambda: self._seen(job_id, viewer))
+
+    async def page(self, query: JobQuery, viewer: Viewer) -> list[Job]:
+        return await self._call(
+            "page",
+            lambda: [
+                job for job in reversed(self._jobs()) if may_see(viewer, job.owner) and matches(job, query)
+            ][: query.limit],
+        )
+
+    async def unfinished(self) -> list[Job]:
+        return await self._call("unfinished", self._unfinished)
+
+    async def save(
+        self, job: Job, events: Sequence[NewEvent] = (), closed: ClosedAttempt | None = None
+    ) -> Job:
+        return await self._call("save", lambda: self._save([(job, events)], closed)[0])
+
+    async def change(self, job_id: str, viewer: Viewer, decide: Callable[[Job], Changed]) -> Job | None:
+        return await self._call("change", lambda: self._change(job_id, viewer, decide))
+
+    async def grant(self, choose: Callable[[Sequence[Job]], Sequence[Changed]]) -> list[Job]:
+        return await self._call("grant", lambda: self._save(choose(self._unfinished())))
+
+    async def attempts(self, job_id: str) -> list[ClosedAttempt]:
+        return await self._call(
+            "attempts", lambda: [closed for _, closed in sorted(self._attempts.get(job_id, {}).items())]
+        )
+
+    async def events(self, viewer: Viewer, after_seq: int, job_id: str | None, limit: int) -> list[Event]:
+        return await self._call(
+            "events",
+            lambda: [
+                event
+                for event in self._events
+                if event.seq > after_seq
+                and may_see(viewer, event.owner)
+                and (job_id is None or event.job == job_id)
+            ][:limit],
+        )
+
+    async def append_event(self, job_id: str, event: NewEvent) -> None:
+        await self._call("append_event", lambda: self._tell(job_id, self._now(), [event]))
+
+    async def last_event_seq(self) -> int:
+        return await self._call("last_event_seq", lambda: self._last_event_seq)
+
+    async def forget(self, job_id: str, viewer: Viewer) -> Finished:
+        return await self._call("forget", lambda: self._forget(job_id, viewer))
+
+    async def finished_before(self, at: float, limit: int) -> list[str]:
+        return await self._call("finished_before", lambda: self._finished_before(at, limit))
+
+    async def job_ids(self) -> set[str]:
+        return await self._call("job_ids", lambda: set(self._rows))
+
+    async def add_token(self, token: Token) -> None:
+        await self._call("add_token", lambda: self._tokens.__setitem__(token.id, token))
+
+    async def tokens(self) -> list[Token]:
+        return await self._call(
+            "tokens",
+            lambda: sorted(self._tokens.values(), key=lambda token: (token.created_at, token.id)),
+        )
+
+    async def remove_token(self, token_id: str) -> bool:
+        return await self._call("remove_token", lambda: self._tokens.pop(token_id, None) is not None)
+
+    async def token_used(self, token_id: str, at: float) -> None:
+        await self._call("token_used", lambda: self._use_token(token_id, at))
+
+    async def meta(self, key: str) -> str | None:
+        return await self._call("meta", lambda: self._meta.get(key))
+
+    async def set_meta(self, key: str, value: str) -> None:
+        await self._call("set_meta", lambda: self._meta.__setitem__(key, value))
+
+    async def _call(self, step: str, act: Callable[[], T]) -> T:
+        await self.before(step)
+        told = self._last_event_seq
+        result = act()
+        if self._last_event_seq > told:
+            for call in self.listeners:
+                call()
+        await self.after(step)
+        return result
+
+    def _accept(self, new: NewJob, most_queued: int) -> Accepted:
+        earlier = self._earlier(new)
+        if earlier is not None:
+            if earlier.body_digest != new.body_digest:
+                raise BodyConflictError("the same id or idempotency key came before with another body")
+            return Accepted(earlier.job, is_replay=True)
+        mine = [job for job in self._jobs() if job.owner == new.owner]
+        if sum(job.phase is Phase.QUEUED for job in mine) >= most_queued:
+            raise QueueFullError(f"{most_queued} of your jobs are queued already, and more may not be")
+        job = self._insert(first_row(new), new.idempotency_key, new.body_digest)
+        told = NewEvent("job.accepted", phase_event(job, came_from=None).data)
+        self._tell(job.id, job.created_at, [told])
+        return Accepted(job, is_replay=False)
+
+    def _earlier(self, new: NewJob) -> Row | None:
+        by_id = self._rows.get(new.id)
+        if by_id is not None and by_id.job.owner != new.owner:
+            raise ForeignIdError(f"there is no job {new.id}")
+        if by_id is not None or new.idempotency_key is None:
+            return by_id
+        wanted = (new.owner, new.idempotency_key)
+        return next(
+            (row for row in self._rows.values() if (row.job.owner, row.idempotency_key) == wanted), None
+        )
+
+    def _import(self, job: Job) -> Job:
+        return self._job(job.id) or self._insert(job, None, "")
+
+    def _insert(self, job: Job, idempotency_key: str | None, body_digest: str) -> Job:
+        self._last_job_seq += 1
+        inserted = replace(job, seq=self._last_job_seq, spec=without_secrets(job.spec))
+        self._rows[job.id] = Row(inserted, idempotency_key, body_digest)
+        return inserted
+
+    def _save(self, changed: Sequence[Changed], closed: ClosedAttempt | None = None) -> list[Job]:
+        # All are looked at before the first is written: one transaction.
+        versions = {job_id: row.job.version for job_id, row in self._rows.items()}
+        for job, _ in changed:
+            if versions.pop(job.id, None) != job.version:
+                raise StaleError(f"job {job.id} has no version {job.version} any more")
+        return [self._write(job, told, closed) for job, told in changed]
+
+    def _write(self, job: Job, told: Sequence[NewEvent], closed: ClosedAttempt | None) -> Job:
+        written = replace(job, version=job.version + 1)
+        self._rows[job.id] = replace(self._rows[job.id], job=written)
+        if closed is not None:
+            self._attempts.setdefault(job.id, {}).setdefault(closed.number, closed)
+        self._tell(job.id, self._now(), told)
+        return written
+
+    def _change(self, job_id: str, viewer: Viewer, decide: Callable[[Job], Changed]) -> Job | None:
+        job = self._seen(job_id, viewer)
+        if job is None:
+            return None
+        changed, told = decide(job)
+        if changed != job:
+            return self._save([(changed, told)])[0]
+        self._tell(job_id, self._now(), told)
+        return job
+
+    def _forget(self, job_id: str, viewer: Viewer) -> Finished:
+        job = self._seen(job_id, viewer)
+        if job is None:
+            return Finished.UNKNOWN
+        if job.phase is not Phase.FINISHED:
+            return Finished.NOT_FINISHED
+        del self._rows[job_id]
+        self._attempts.pop(job_id, None)
+        self._events = [event for event in self._events if event.job != job_id]
+        return Finished.FORGOTTEN
+
+    def _finished_before(self, at: float, limit: int) -> list[str]:
+        ended = [
+            (job.finished_at, job.seq, job.id)
+            for job in self._jobs()
+            if job.phase is Phase.FINISHED and job.finished_at is not None and job.finished_at < at
+        ]
+        return [job_id for _, _, job_id in sorted(ended)][:limit]
+
+    def _use_token(self, token_id: str, at: float) -> None:
+        if token_id in self._tokens:
+            self._tokens[token_id] = replace(self._tokens[token_id], last_used_at=at)
+
+    def _tell(self, job_id: str, at: float, told: Sequence[NewEvent]) -> None:
+        row = self._rows.get(job_id)
+        if row is None:
+            return
+        n = sum(event.job == job_id for event in self._events)
+        for event in told:
+            n += 1
+            self._last_event_seq += 1
+            self._events.append(
+                Event(self._last_event_seq, n, job_id, row.job.owner, at, event.type, dict(event.data))
+            )
+
+    def _job(self, job_id: str) -> Job | None:
+        row = self._rows.get(job_id)
+        return None if row is None else row.job
+
+    def _seen(self, job_id: str, viewer: Viewer) -> Job | None:
+        job = self._job(job_id)
+        return job if job is not None and may_see(viewer, job.owner) else None
+
+    def _jobs(self) -> list[Job]:
+        return sorted((row.job for row in self._rows.values()), key=lambda job: job.seq)
+
+    def _unfinished(self) -> list[Job]:
+        return [job for job in self._jobs() if job.phase is not Phase.FINISHED]
+
+
+def may_see(viewer: Viewer, owner: str) -> bool:
+    return viewer.sees_all or viewer.principal == owner
+
+
+def matches(job: Job, query: JobQuery) -> bool:
+    return (
+        (not query.phases or job.phase in query.phases)
+        and (query.queue is None or job.spec.queue == query.queue)
+        and (query.kind is None or job.kind == query.kind)
+        and (query.id_prefix is None or job.id.startswith(query.id_prefix))
+        and (query.before_seq is None or job.seq < query.before_seq)
+        and all(job.spec.labels.get(name) == value for name, value in query.labels)
+    )
+
+
+def first_row(new: NewJob) -> Job:
+    not_before = new.spec.not_before
+    return Job(
+        id=new.id,
+        owner=new.owner,
+        kind=new.kind,
+        spec=new.spec,
+        created_at=new.created_at,
+        queued_at=new.created_at,
+        not_before=None if not_before is None else not_before.timestamp(),
+    )
