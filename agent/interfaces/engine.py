@@ -1,6 +1,7 @@
 """interfaces/engine — what the shell needs of a container engine, and the promises on each method. No implementation."""
 
 from collections.abc import AsyncGenerator, Mapping
+from enum import StrEnum
 from typing import Protocol
 
 from agent.core.container import (
@@ -17,11 +18,23 @@ from agent.core.job import StartFailure
 from agent.errors import AgentError, Blame, Phase
 
 
+class Trouble(StrEnum):
+    """In which way an engine is unavailable. Health tells a hang from a down: their remedies differ."""
+
+    DOWN = "down"  # nothing listens
+    HANGS = "hangs"  # it takes the call and does not answer
+    BROKEN = "broken"  # it answered "not now", or broke off
+
+
 class EngineUnavailableError(AgentError):
     """The engine is down, hangs, or gave no answer: a call may still take effect. Try again; look before you act."""
 
     code, blame = "engine_unavailable", Blame.HOST
     remedy = "See `systemctl status docker` on the host; jobs go on by themselves once the engine answers."
+
+    def __init__(self, message: str, trouble: Trouble = Trouble.DOWN) -> None:
+        super().__init__(message)
+        self.trouble = trouble
 
 
 class EngineRefusedError(AgentError):
