@@ -113,10 +113,13 @@ def test_a_line_on_no_terminal_has_no_colours() -> None:
 
 
 def test_text_that_others_chose_can_neither_forge_a_line_nor_move_the_cursor() -> None:
-    hostile = "x\n2026-01-01 [info] forged\r\x1b[2J\x9b\u2028"
-    text = written(lambda log: log.info("job.named", name=hostile, more={"a": [hostile]}), layout="console")
-    assert text.count("\n") == 1
-    assert not set(text) & {"\x1b", "\r", "\x9b", "\u2028"}
+    for hostile in ("x\x1b[2J", "x\x9b2J", "x\r2026-01-01 forged", "x\n2026-01-01 forged", "x\u2028forged"):
+        text = written(
+            lambda log, said=hostile: (log.info("job.named", name=said, more={"a": [said]}), log.info(said)),
+            layout="console",
+        )
+        assert text.count("\n") == 2
+        assert not set(text) & {"\x1b", "\r", "\x9b", "\u2028"}
 
 
 def test_a_traceback_is_on_the_line_without_local_variables() -> None:
