@@ -62,10 +62,10 @@ class Starting:
 
     async def find_image(self, job: Job) -> None:
         image = await self._tools.images.find(job.spec.image)
-        self._memory.image_was_looked_for = True
         if image is not None:
             await self._have_image(job, image)
         else:
+            self._memory.image_was_looked_for = True
             self._tools.ask_grant()  # it says whether the pull's turn has come
 
     async def pull_image(self, job: Job) -> None:

@@ -62,6 +62,11 @@ class Supervisor:
             self._drives[job_id] = drive = _Drive()
             spawn(self._group, self._drive(job_id, drive, self._group), f"job {job_id}")
 
+    def poke_known(self, job_id: str) -> None:
+        """As `poke`, for the engine's events: what has no task is none of ours to run, but the janitor's."""
+        if job_id in self._drives:
+            self._drives[job_id].flag.set()
+
     def poke_all(self) -> None:
         for drive in self._drives.values():
             drive.flag.set()

@@ -1,0 +1,108 @@
+"""jobs/assembly — wires the jobs shell from adapters that somebody else picked: the daemon, or a test with fakes. Starts nothing."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from agent.aio import Flag, stand
+from agent.core.container import ContainerEvent, EventKind
+from agent.core.gpus import Gpu
+from agent.core.policy import Policy
+from agent.core.ports import PortRange
+from agent.core.queue import Host
+from agent.interfaces import Clock, Engine, Folders, Gpus, Store
+from agent.jobs.images import Images, PullTimes
+from agent.jobs.janitor import Janitor
+from agent.jobs.ports import BadPorts
+from agent.jobs.supervisor import Supervisor
+from agent.jobs.tools import Tools
+from agent.jobs.witness import Witness
+
+
+@dataclass(slots=True)
+class Settings:
+    """What an operator sets for the shell; the daemon replaces `queue_limits` and `ageing` when the config is read again."""
+
+    ports: PortRange
+    queue_limits: Mapping[str, int]
+    ageing: float
+    pull_times: PullTimes
+    retention_seconds: float
+    inventory: tuple[Gpu, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """The adapters."""
+
+    store: Store
+    engine: Engine
+    folders: Folders
+    gpus: Gpus
+    clock: Clock
+    random: Callable[[], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Shell:
+    """The standing parts. `wake(job)` is for who accepted a job or left a stop request."""
+
+    supervisor: Supervisor
+    janitor: Janitor
+    witness: Witness
+    tools: Tools
+    ask: Flag
+
+    def wake(self, job_id: str) -> None:
+        self.supervisor.poke(job_id)
+        self.ask.set()
+
+    def start(self, group: asyncio.TaskGroup) -> None:
+        stand(group, self.witness.watch(), "witness")
+        stand(group, self.supervisor.supervise(), "supervisor")
+        stand(group, self.janitor.clean(), "janitor")
+
+
+def assemble(outside: Outside, policy: Policy, settings: Settings) -> Shell:
+    """Build the shell. The circle of who wakes whom is closed here, by functions."""
+    ask = Flag()
+    janitor = Janitor(
+        outside.engine, outside.store, outside.folders, outside.clock, settings.retention_seconds
+    )
+
+    def on_event(event: ContainerEvent) -> None:
+        supervisor.poke_known(event.job)
+        if event.kind in {EventKind.CREATE, EventKind.START}:
+            janitor.suspect(event)
+
+    def look_at_all() -> None:
+        supervisor.poke_all()
+        janitor.look()
+
+    def judge(_job_id: str) -> None:
+        janitor.look()
+
+    def host() -> Host:
+        return Host(
+            settings.ports, bad_ports.now(), settings.queue_limits, settings.ageing, settings.inventory
+        )
+
+    bad_ports = BadPorts(outside.clock)
+    witness = Witness(outside.engine, outside.store, outside.clock, on_event, look_at_all)
+    images = Images(outside.engine, settings.pull_times, lambda job_id: supervisor.poke(job_id))
+    tools = Tools(
+        store=outside.store,
+        engine=outside.engine,
+        folders=outside.folders,
+        gpus=outside.gpus,
+        clock=outside.clock,
+        images=images,
+        witness=witness,
+        bad_ports=bad_ports,
+        policy=policy,
+        random=outside.random,
+        ask_grant=ask.set,
+        judge=judge,
+    )
+    supervisor = Supervisor(tools, host, ask)
+    return Shell(supervisor, janitor, witness, tools, ask)

@@ -1,0 +1,372 @@
+"""A small working engine in memory: containers live on the loop's clock, calls can be lost, late or refused at will.
+
+A call's fate is chosen by `fates`: a function asked before each call with its name and target; it returns a `Fate`.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Mapping
+from dataclasses import dataclass, field, replace
+from enum import Enum
+
+from agent.core.container import (
+    Container,
+    ContainerEvent,
+    ContainerPlan,
+    ContainerState,
+    Credentials,
+    EngineFacts,
+    EventKind,
+    Image,
+    PullProgress,
+    StreamOpened,
+)
+from agent.core.job import FailureKind, StartFailure
+from agent.interfaces import (
+    Clock,
+    ContainerGoneError,
+    EngineUnavailableError,
+    NameTakenError,
+    PullFailedError,
+    StartFailedError,
+)
+
+RING = 256
+
+
+class Fate(Enum):
+    WORKS = "works"
+    NEVER = "no answer, and it never takes effect"
+    LOST = "it takes effect at once, its answer is lost"
+    LATE = "no answer, and it takes effect when the test lets it"
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """What runs inside: ends by itself after `seconds` with `code` (None: never); on TERM with `on_term` (None: ignored)."""
+
+    seconds: float | None = None
+    code: int = 0
+    on_term: int | None = 143
+    output: tuple[bytes, ...] = ()
+
+
+@dataclass(slots=True)
+class _Box:
+    seen: Container
+    plan: ContainerPlan | None
+    runs: int = 0
+    timer: asyncio.TimerHandle | None = None
+    logs: list[tuple[int, bytes]] = field(default_factory=list)
+
+
+class FakeEngine:
+    def __init__(self, clock: Clock, agent_id: str = "agent-1") -> None:
+        self.clock = clock
+        self.agent_id = agent_id
+        self.images: dict[str, Image] = {}
+        self.registry: dict[str, Image | PullFailedError] = {}
+        self.program = Program()
+        self.programs: dict[str, Program] = {}  # by job id
+        self.strangers_ports: set[int] = set()
+        self.start_failures: deque[StartFailure] = deque()
+        self.live_restore = True
+        self.is_up = True
+        self.fates: Callable[[str, str], Fate] = lambda _name, _target: Fate.WORKS
+        self.late: list[Callable[[], None]] = []
+        self.calls: list[tuple[str, str]] = []
+        self.pulls = 0
+        self.pull_gate: asyncio.Event | None = None
+        self.boxes: dict[str, _Box] = {}
+        self.started_twice: list[str] = []
+        self.removed_undrained: list[str] = []
+        self._ring: deque[ContainerEvent] = deque(maxlen=RING)
+        self._streams: list[asyncio.Queue[ContainerEvent | None]] = []
+        self._count = 0
+
+    # ── the Engine protocol ──
+
+    async def facts(self) -> EngineFacts:
+        await self._answer("facts", "")
+        return EngineFacts("26.1.5", "1.45", self.live_restore, True, 2, "x86_64", 8, 2**34, "overlay2", False, "/")
+
+    async def find(self, name: str) -> Container | None:
+        await self._answer("find", name)
+        return next((box.seen for box in self.boxes.values() if box.seen.name == name), None)
+
+    async def inspect(self, container: str) -> Container | None:
+        await self._answer("inspect", container)
+        box = self.boxes.get(container)
+        return box.seen if box else None
+
+    async def ours(self) -> list[Container]:
+        await self._answer("ours", "")
+        return [box.seen for box in self.boxes.values() if box.seen.agent == self.agent_id]
+
+    async def create(self, plan: ContainerPlan, secrets: Mapping[str, str]) -> str:
+        fate = await self._answer("create", plan.name)
+        if fate in {Fate.NEVER, Fate.LATE}:
+            self._no_answer(fate, lambda: self._create_late(plan))
+        if any(box.seen.name == plan.name for box in self.boxes.values()):
+            raise NameTakenError(f"the name {plan.name} is in use")
+        if not any(plan.image in {image.digest, image.id} for image in self.images.values()):
+            raise StartFailedError(StartFailure(FailureKind.IMAGE, "image_not_found", f"no image {plan.image}"))
+        container = self._create(plan)
+        if fate is Fate.LOST:
+            raise EngineUnavailableError("the answer was lost")
+        return container
+
+    async def start(self, container: str) -> None:
+        fate = await self._answer("start", container)
+        if fate in {Fate.NEVER, Fate.LATE}:
+            self._no_answer(fate, lambda: self._start_quietly(container))
+        self._start(container)
+        if fate is Fate.LOST:
+            raise EngineUnavailableError("the answer was lost")
+
+    async def kill(self, container: str, signal: str) -> None:
+        fate = await self._answer("kill", container)
+        if fate in {Fate.NEVER, Fate.LATE}:
+            self._no_answer(fate, lambda: self.kill_now(container, signal))
+        self.kill_now(container, signal)
+        if fate is Fate.LOST:
+            raise EngineUnavailableError("the answer was lost")
+
+    async def remove(self, container: str) -> None:
+        fate = await self._answer("remove", container)
+        if fate in {Fate.NEVER, Fate.LATE}:
+            self._no_answer(fate, lambda: self.remove_now(container))
+        self.remove_now(container)
+        if fate is Fate.LOST:
+            raise EngineUnavailableError("the answer was lost")
+
+    async def peak_memory(self, container: Container) -> int | None:
+        box = self.boxes.get(container.id)
+        return 10_000_000 if box is not None and box.seen.state is ContainerState.RUNNING else None
+
+    async def events(self, since: float) -> AsyncGenerator[ContainerEvent | StreamOpened]:
+        await self._answer("events", "")
+        queue: asyncio.Queue[ContainerEvent | None] = asyncio.Queue()
+        for event in self._ring:
+            if event.at >= since:
+                queue.put_nowait(event)
+        self._streams.append(queue)
+        try:
+            yield StreamOpened()
+            while (event := await queue.get()) is not None:
+                yield event
+        finally:
+            self._streams.remove(queue)
+        raise EngineUnavailableError("the stream broke")
+
+    async def read_logs(self, container: str, since_ns: int) -> AsyncGenerator[bytes]:
+        await self._answer("read_logs", container)
+        box = self.boxes.get(container)
+        if box is None:
+            raise ContainerGoneError(f"no container {container}")
+        yield b"".join(frame for at, frame in box.logs if at >= since_ns)
+
+    async def follow_logs(self, container: str, since_ns: int) -> AsyncGenerator[bytes]:
+        async for chunk in self.read_logs(container, since_ns):
+            yield chunk
+        while (box := self.boxes.get(container)) is not None and box.seen.state is ContainerState.RUNNING:
+            await asyncio.sleep(0.1)
+
+    async def image(self, reference: str) -> Image | None:
+        await self._answer("image", reference)
+        return self.images.get(reference)
+
+    async def pull(self, reference: str, credentials: Credentials | None) -> AsyncGenerator[PullProgress]:
+        await self._answer("pull", reference)
+        self.pulls += 1
+        yield PullProgress(1, 2, 0, 1)
+        if self.pull_gate is not None:
+            await self.pull_gate.wait()
+        found = self.registry.get(reference)
+        if found is None:
+            raise PullFailedError("image_not_found", f"no {reference} in the registry")
+        if isinstance(found, PullFailedError):
+            raise found
+        self.images[reference] = found
+        yield PullProgress(2, 2, 1, 1)
+
+    async def ensure_bridge(self, name: str) -> None:
+        await self._answer("ensure_bridge", name)
+
+    # ── what a test does to it ──
+
+    def add_image(self, reference: str) -> None:
+        self.images[reference] = Image(f"sha256:{reference}", f"{reference}@sha256:1", 1000)
+
+    def take_name(self, name: str) -> None:
+        """A stranger's container holds the name."""
+        self._add(Container(self._new_id(), name, ContainerState.RUNNING), None)
+
+    def kill_from_outside(self, container: str, code: int = 137) -> None:
+        self._tell(EventKind.KILL, container)
+        self._die(container, code)
+
+    def remove_from_outside(self, container: str) -> None:
+        if self.boxes[container].seen.state is ContainerState.RUNNING:
+            self.kill_from_outside(container)
+        del self.boxes[container]
+
+    def exit_now(self, container: str, code: int) -> None:
+        self._die(container, code)
+
+    def let_late_calls_take_effect(self) -> None:
+        late, self.late = self.late, []
+        for effect in late:
+            effect()
+
+    def stop(self, codes: Mapping[str, int] | None = None) -> None:
+        """The engine stops; without live-restore it takes its containers with it, as TERM and KILL events tell."""
+        if not self.live_restore:
+            for box in list(self.boxes.values()):
+                if box.seen.state is ContainerState.RUNNING:
+                    self._tell(EventKind.KILL, box.seen.id)
+                    self._die(box.seen.id, (codes or {}).get(box.seen.id, 137))
+        self.is_up = False
+        self._break_streams()
+
+    def crash(self, codes: Mapping[str, int] | None = None) -> None:
+        """It is killed: nobody hears of anything. Without live-restore the containers end at its next start."""
+        self.is_up = False
+        self._break_streams()
+        if not self.live_restore:
+            for box in list(self.boxes.values()):
+                if box.seen.state is ContainerState.RUNNING:
+                    self._die(box.seen.id, (codes or {}).get(box.seen.id, 137))
+
+    def come_up(self) -> None:
+        self._ring.clear()
+        self.is_up = True
+
+    def reboot(self, codes: Mapping[str, int] | None = None) -> None:
+        self.live_restore, kept = False, self.live_restore
+        self.crash(codes)
+        self.live_restore = kept
+        self.late.clear()
+        self.come_up()
+
+    def running(self) -> list[Container]:
+        return [box.seen for box in self.boxes.values() if box.seen.state is ContainerState.RUNNING]
+
+    def kill_now(self, container: str, signal: str) -> None:
+        box = self.boxes.get(container)
+        if box is None or box.seen.state is not ContainerState.RUNNING:
+            return
+        self._tell(EventKind.KILL, container)
+        on_term = self._program(box).on_term
+        if signal == "SIGKILL":
+            self._die(container, 137)
+        elif on_term is not None:
+            self._die(container, on_term)
+
+    def remove_now(self, container: str) -> None:
+        box = self.boxes.get(container)
+        if box is not None and box.seen.state is not ContainerState.RUNNING:
+            self._tell(EventKind.DESTROY, container)
+            del self.boxes[container]
+
+    # ── inside ──
+
+    async def _answer(self, name: str, target: str) -> Fate:
+        await asyncio.sleep(0.001)
+        self.calls.append((name, target))
+        if not self.is_up:
+            raise EngineUnavailableError("the engine is down")
+        return self.fates(name, target)
+
+    def _no_answer(self, fate: Fate, effect: Callable[[], None]) -> None:
+        if fate is Fate.LATE:
+            self.late.append(effect)
+        raise EngineUnavailableError("no answer")
+
+    def _new_id(self) -> str:
+        self._count += 1
+        return f"c{self._count:063d}"
+
+    def _add(self, seen: Container, plan: ContainerPlan | None) -> None:
+        self.boxes[seen.id] = _Box(seen, plan)
+        self._tell(EventKind.CREATE, seen.id)
+
+    def _create(self, plan: ContainerPlan) -> str:
+        seen = Container(
+            self._new_id(),
+            plan.name,
+            ContainerState.CREATED,
+            agent=plan.agent,
+            job=plan.job,
+            attempt=plan.attempt,
+            plan=plan.digest,
+        )
+        self._add(seen, plan)
+        return seen.id
+
+    def _create_late(self, plan: ContainerPlan) -> None:
+        if not any(box.seen.name == plan.name for box in self.boxes.values()):
+            self._create(plan)
+
+    def _start(self, container: str) -> None:
+        box = self.boxes.get(container)
+        if box is None:
+            raise ContainerGoneError(f"no container {container}")
+        if box.seen.state is ContainerState.RUNNING:
+            return
+        self._refuse_start(box)
+        if box.runs:
+            self.started_twice.append(container)
+        box.runs += 1
+        box.seen = replace(box.seen, state=ContainerState.RUNNING, started_at=self.clock.now(), pid=1000 + self._count)
+        self._tell(EventKind.START, container)
+        program = self._program(box)
+        if program.seconds is not None:
+            box.timer = asyncio.get_running_loop().call_later(program.seconds, self._die, container, program.code)
+
+    def _start_quietly(self, container: str) -> None:
+        if container in self.boxes:
+            self._start(container)
+
+    def _refuse_start(self, box: _Box) -> None:
+        if self.start_failures:
+            raise StartFailedError(self.start_failures.popleft())
+        used = self.strangers_ports | {port for other in self._running_plans() for port in other}
+        taken = [port.host_port for port in (box.plan.ports if box.plan else ()) if port.host_port in used]
+        if taken:
+            message = f"port {taken[0]} is already allocated"
+            raise StartFailedError(StartFailure(FailureKind.PORT, "port_taken", message, taken[0]))
+
+    def _running_plans(self) -> list[list[int]]:
+        return [
+            [port.host_port for port in box.plan.ports]
+            for box in self.boxes.values()
+            if box.plan is not None and box.seen.state is ContainerState.RUNNING
+        ]
+
+    def _program(self, box: _Box) -> Program:
+        return self.programs.get(box.seen.job or "", self.program)
+
+    def _die(self, container: str, code: int) -> None:
+        box = self.boxes.get(container)
+        if box is None or box.seen.state is not ContainerState.RUNNING:
+            return
+        if box.timer is not None:
+            box.timer.cancel()
+        box.seen = replace(
+            box.seen, state=ContainerState.EXITED, exit_code=code, finished_at=self.clock.now(), pid=None
+        )
+        self._tell(EventKind.DIE, container)
+
+    def _tell(self, kind: EventKind, container: str) -> None:
+        seen = self.boxes[container].seen
+        if seen.job is None or seen.attempt is None or not self.is_up:
+            return
+        event = ContainerEvent(kind, container, seen.job, seen.attempt, self.clock.now())
+        self._ring.append(event)
+        for stream in self._streams:
+            stream.put_nowait(event)
+
+    def _break_streams(self) -> None:
+        for stream in self._streams:
+            stream.put_nowait(None)

@@ -1,0 +1,94 @@
+"""Job folders in memory. What a hostile job does to a real folder is the real adapter's test."""
+
+from agent.interfaces import (
+    Claimed,
+    LogReader,
+    LogWriter,
+    OutputLimits,
+    OutputListing,
+    OutputReader,
+    OutputRefusedError,
+    Prepared,
+    SecretFiles,
+)
+
+
+class _Part:
+    def __init__(self, logs: dict[tuple[str, int], bytes], key: tuple[str, int]) -> None:
+        self._logs, self._key, self._data = logs, key, b""
+
+    async def write(self, data: bytes) -> None:
+        self._data += data
+
+    async def commit(self) -> None:
+        self._logs[self._key] = self._data
+
+    async def discard(self) -> None:
+        self._data = b""
+
+
+class _Log:
+    def __init__(self, data: bytes) -> None:
+        self._data, self._at = data, 0
+
+    async def read(self, size: int) -> bytes:
+        chunk = self._data[self._at : self._at + size]
+        self._at += len(chunk)
+        return chunk
+
+    async def close(self) -> None:
+        self._at = len(self._data)
+
+
+class FakeFolders:
+    def __init__(self) -> None:
+        self.records: dict[str, str] = {}
+        self.secrets_by_job: dict[str, SecretFiles] = {}
+        self.logs: dict[tuple[str, int], bytes] = {}
+        self.removed: list[str] = []
+
+    async def claim(self, job_id: str, record: str, secrets: SecretFiles) -> Claimed:
+        if job_id in self.records:
+            return Claimed.EXISTS
+        self.records[job_id] = record
+        self.secrets_by_job[job_id] = secrets
+        return Claimed.MADE
+
+    async def secrets(self, job_id: str) -> SecretFiles:
+        return self.secrets_by_job.get(job_id, SecretFiles({}))
+
+    async def prepare(self, job_id: str) -> Prepared:
+        has_secrets = bool((await self.secrets(job_id)).values)
+        return Prepared(f"/state/jobs/{job_id}/outputs", f"/run/jobs/{job_id}/secrets" if has_secrets else None)
+
+    async def drop_secrets(self, job_id: str) -> None:
+        self.secrets_by_job.pop(job_id, None)
+
+    async def remove(self, job_id: str) -> None:
+        self.records.pop(job_id, None)
+        self.secrets_by_job.pop(job_id, None)
+        self.removed.append(job_id)
+
+    async def sweep(self, known: set[str]) -> list[str]:
+        strays = sorted(set(self.records) - known)
+        for job_id in strays:
+            await self.remove(job_id)
+        return strays
+
+    async def log_part(self, job_id: str, attempt: int) -> LogWriter:
+        return _Part(self.logs, (job_id, attempt))
+
+    async def open_log(self, job_id: str, attempt: int) -> LogReader | None:
+        data = self.logs.get((job_id, attempt))
+        return None if data is None else _Log(data)
+
+    async def list_outputs(self, job_id: str, limits: OutputLimits) -> OutputListing:
+        return OutputListing((), (), None)
+
+    async def open_output(self, job_id: str, path: str) -> OutputReader:
+        raise OutputRefusedError(f"no output {path}")
+
+    async def free_bytes(self) -> int:
+        return 2**40
+
+

@@ -1,0 +1,231 @@
+"""The straight line on fakes: a job from submit to finish, and its ordinary ends."""
+
+import pytest
+
+from agent.core.job import FailureKind, StartFailure
+from agent.interfaces import PullFailedError
+from tests.fakes.engine import Program
+from tests.shell.world import ME, Outcome, Phase, World
+
+pytestmark = pytest.mark.looptime
+
+
+async def test_a_job_runs_and_succeeds() -> None:
+    world = World()
+    world.engine.program = Program(seconds=3, code=0)
+    await world.start()
+    job_id = await world.submit()
+    job = await world.finish(job_id)
+    assert (job.outcome, job.reason) == (Outcome.SUCCEEDED, None)
+    assert job.run.exit is not None
+    assert job.run.exit.code == 0
+    assert world.engine.boxes == {}
+    assert (job_id, 1) in world.folders.logs
+    await world.assert_all_is_well()
+    await world.crash()
+
+
+async def test_a_nonzero_exit_fails_with_its_code() -> None:
+    world = World()
+    world.engine.program = Program(seconds=1, code=3)
+    await world.start()
+    job = await world.finish(await world.submit())
+    assert job.outcome is Outcome.FAILED
+    assert job.reason is not None
+    assert job.reason.code == "exit_nonzero"
+    await world.crash()
+
+
+async def test_a_failed_attempt_is_retried_after_its_backoff() -> None:
+    world = World()
+    world.engine.program = Program(seconds=1, code=1)
+    await world.start()
+    job_id = await world.submit(retry={"count": 2, "backoff": 10})
+    job = await world.finish(job_id)
+    assert job.attempt == 3
+    attempts = await world.store.attempts(job_id)
+    assert [attempt.number for attempt in attempts] == [1, 2, 3]
+    assert job.finished_at is not None
+    assert job.finished_at - job.created_at > 3 + 5 + 10
+    await world.assert_all_is_well()
+    await world.crash()
+
+
+async def test_the_timeout_ends_a_job_that_heeds_term() -> None:
+    world = World()
+    world.engine.program = Program(seconds=None, on_term=143)
+    await world.start()
+    job = await world.finish(await world.submit(timeout=60))
+    assert job.outcome is Outcome.TIMED_OUT
+    assert job.finished_at is not None
+    assert job.started_at is not None
+    assert 60 <= job.finished_at - job.started_at <= 65
+    await world.crash()
+
+
+async def test_a_job_that_ignores_term_is_killed_after_its_grace() -> None:
+    world = World()
+    world.engine.program = Program(seconds=None, on_term=None)
+    await world.start()
+    job_id = await world.submit(grace=20)
+    job = await world.until_phase(job_id, Phase.RUNNING)
+    await world.cancel(job_id, grace=20)
+    asked_at = world.clock.now()
+    job = await world.finish(job_id)
+    assert job.outcome is Outcome.CANCELLED
+    assert job.finished_at is not None
+    assert 20 <= job.finished_at - asked_at <= 25
+    await world.crash()
+
+
+async def test_a_second_cancel_may_only_bring_the_kill_forward() -> None:
+    world = World()
+    world.engine.program = Program(seconds=None, on_term=None)
+    await world.start()
+    job_id = await world.submit()
+    await world.until_phase(job_id, Phase.RUNNING)
+    await world.cancel(job_id, grace=300)
+    await world.cancel(job_id, grace=2)
+    await world.cancel(job_id, grace=600)
+    asked_at = world.clock.now()
+    job = await world.finish(job_id)
+    assert job.finished_at is not None
+    assert job.finished_at - asked_at <= 7
+    await world.crash()
+
+
+async def test_timeout_then_cancel_in_its_grace_makes_no_second_attempt() -> None:
+    world = World()
+    world.engine.program = Program(seconds=None, on_term=None)
+    await world.start()
+    job_id = await world.submit(timeout=30, grace=20, retry={"count": 3, "on": ["timed_out"]})
+    await world.until(job_id, lambda job: job.attempt_stop is not None)
+    await world.cancel(job_id, grace=5)
+    await world.restart()
+    job = await world.finish(job_id)
+    assert (job.outcome, job.attempt) == (Outcome.CANCELLED, 1)
+    await world.crash()
+
+
+async def test_cancel_in_the_backoff_ends_the_job_as_cancelled() -> None:
+    world = World()
+    world.engine.program = Program(seconds=1, code=1)
+    world.jitter = 0.99
+    await world.start()
+    job_id = await world.submit(retry={"count": 1, "backoff": 100})
+    await world.until(job_id, lambda job: job.attempt == 2 and job.waiting_for == "backoff")
+    await world.cancel(job_id)
+    job = await world.finish(job_id, seconds=5)
+    assert (job.outcome, job.attempt) == (Outcome.CANCELLED, 2)
+    await world.assert_all_is_well()
+    await world.crash()
+
+
+async def test_twenty_jobs_share_five_ports_and_all_succeed() -> None:
+    world = World(20000, 20004, concurrency=50)
+    world.engine.program = Program(seconds=2)
+    await world.start()
+    jobs = [await world.submit(ports=[{"name": "web", "port": 8080, "proto": "http"}]) for _ in range(20)]
+    for job_id in jobs:
+        assert (await world.finish(job_id)).outcome is Outcome.SUCCEEDED
+    await world.assert_all_is_well()
+    await world.crash()
+
+
+async def test_a_stranger_on_a_port_costs_the_job_a_move_and_not_an_attempt() -> None:
+    world = World()
+    world.engine.program = Program(seconds=2)
+    world.engine.strangers_ports = {20000, 20001}
+    await world.start()
+    job_id = await world.submit(ports=[{"name": "web", "port": 8080, "proto": "tcp"}])
+    job = await world.until_phase(job_id, Phase.RUNNING)
+    assert job.lease is not None
+    assert job.lease.ports[0].host_port == 20002
+    assert (job.attempt, job.port_moves) == (1, 2)
+    await world.finish(job_id)
+    await world.crash()
+
+
+async def test_past_three_moves_the_attempt_has_failed_and_the_host_is_to_blame() -> None:
+    world = World()
+    world.engine.strangers_ports = set(range(20000, 20010))
+    await world.start()
+    job = await world.finish(await world.submit(ports=[{"name": "web", "port": 8080, "proto": "tcp"}]))
+    assert job.outcome is Outcome.FAILED
+    assert job.reason is not None
+    assert (job.reason.code, job.reason.blame) == ("port_taken", "host")
+    await world.assert_all_is_well()
+    await world.crash()
+
+
+async def test_a_command_that_is_not_there_is_the_authors_fault_and_not_retried() -> None:
+    world = World()
+    world.engine.start_failures.append(StartFailure(FailureKind.COMMAND, "command_not_found", "exec: no"))
+    await world.start()
+    job = await world.finish(await world.submit(retry={"count": 3}))
+    assert job.reason is not None
+    assert (job.reason.code, job.attempt) == ("command_not_found", 1)
+    assert world.engine.boxes == {}
+    await world.crash()
+
+
+async def test_one_pull_serves_all_who_wait() -> None:
+    world = World()
+    world.engine.program = Program(seconds=1)
+    world.engine.registry["new"] = world.engine.images["busybox"]
+    await world.start()
+    jobs = [await world.submit(image="new") for _ in range(5)]
+    for job_id in jobs:
+        assert (await world.finish(job_id)).outcome is Outcome.SUCCEEDED
+    assert world.engine.pulls == 1
+    await world.crash()
+
+
+async def test_an_image_that_is_denied_fails_the_job_without_a_lease() -> None:
+    world = World()
+    world.engine.registry["secret"] = PullFailedError("image_denied", "no")
+    await world.start()
+    job = await world.finish(await world.submit(image="secret", retry={"count": 3}))
+    assert job.reason is not None
+    assert (job.reason.code, job.attempt, job.lease) == ("image_denied", 1, None)
+    await world.crash()
+
+
+async def test_a_pull_without_progress_stalls_and_a_cancel_ends_it_at_once() -> None:
+    import asyncio
+
+    world = World()
+    world.engine.pull_gate = asyncio.Event()
+    await world.start()
+    job = await world.finish(await world.submit(image="slow"))
+    assert job.reason is not None
+    assert job.reason.code == "pull_stalled"
+    other = await world.submit(image="slow")
+    await world.until(other, lambda job: job.waiting_for == "image")
+    await world.cancel(other)
+    assert (await world.finish(other, seconds=5)).outcome is Outcome.CANCELLED
+    await world.crash()
+
+
+async def test_a_queue_holds_no_more_than_its_limit() -> None:
+    world = World(concurrency=2)
+    world.engine.program = Program(seconds=10)
+    await world.start()
+    jobs = [await world.submit() for _ in range(4)]
+    await world.until_phase(jobs[1], Phase.RUNNING)
+    assert len(world.engine.running()) == 2
+    assert (await world.job(jobs[3])).waiting_for == "queue"
+    for job_id in jobs:
+        await world.finish(job_id)
+    assert len(await world.store.events(ME, 0, jobs[0], 100)) >= 6
+    await world.crash()
+
+
+async def test_peak_memory_is_sampled_while_it_runs() -> None:
+    world = World()
+    world.engine.program = Program(seconds=3)
+    await world.start()
+    job = await world.finish(await world.submit())
+    assert job.run.exit is not None
+    assert job.run.exit.peak_memory_bytes == 10_000_000
+    await world.crash()

@@ -1,0 +1,160 @@
+"""The jobs shell on fakes, as a daemon that can be killed and started again. The store, the engine and the folders survive."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from agent.core.container import LogBounds
+from agent.core.job import BootTime, Job, Kind, Outcome, StopCause, Verdict, Viewer
+from agent.core.policy import ImageRules, Limits, Policy
+from agent.core.ports import PortRange
+from agent.core.state import EDGES
+from agent.core.stops import request_job_stop
+from agent.errors import Phase
+from agent.interfaces import NewJob, SecretFiles
+from agent.jobs.assembly import Outside, Settings, Shell, assemble
+from agent.jobs.images import PullTimes
+from agent.spec import JobSpec, parse_spec
+from tests.fakes.clock import FakeClock
+from tests.fakes.engine import FakeEngine
+from tests.fakes.folders import FakeFolders
+from tests.fakes.gpus import FakeGpus
+from tests.fakes.store import MemoryStore
+
+OWNER = "alice"
+ME = Viewer(OWNER)
+AGENT = "agent-1"
+IMAGE = "docker.io/library/busybox:latest"
+
+
+class World:
+    def __init__(self, first_port: int = 20000, last_port: int = 20099, concurrency: int = 8) -> None:
+        self.clock = FakeClock()
+        self.store = MemoryStore(self.clock.now)
+        self.engine = FakeEngine(self.clock, AGENT)
+        self.engine.add_image("busybox")
+        self.folders = FakeFolders()
+        self.gpus = FakeGpus()
+        self.jitter = 0.5
+        self.settings = Settings(
+            ports=PortRange(first_port, last_port),
+            queue_limits={"default": concurrency},
+            ageing=1.0,
+            pull_times=PullTimes(whole_seconds=1800, stall_seconds=120),
+            retention_seconds=604_800,
+        )
+        self.shell: Shell | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._count = 0
+
+    # ── the daemon ──
+
+    async def start(self) -> None:
+        policy = Policy(
+            agent_id=AGENT,
+            bridge="gpuagent0",
+            dns=("192.0.2.1",),
+            bind="127.0.0.1",
+            logs=LogBounds(100_000_000, 10),
+            limits=Limits(),
+            images=ImageRules(),
+        )
+        outside = Outside(self.store, self.engine, self.folders, self.gpus, self.clock, lambda: self.jitter)
+        self.settings.inventory = await self.gpus.inventory()
+        self.shell = assemble(outside, policy, self.settings)
+        self._task = asyncio.get_running_loop().create_task(self._run(self.shell))
+
+    async def _run(self, shell: Shell) -> None:
+        async with asyncio.TaskGroup() as group:
+            shell.start(group)
+
+    async def crash(self) -> None:
+        """All of the daemon's memory is gone at once."""
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+        self._task = self.shell = None
+
+    async def restart(self) -> None:
+        await self.crash()
+        await self.start()
+
+    # ── what a caller does ──
+
+    async def submit(self, **fields: Any) -> str:
+        self._count += 1
+        job_id = f"00000000-0000-7000-8000-{self._count:012d}"
+        spec: JobSpec = parse_spec({"image": "busybox", **fields})
+        await self.folders.claim(job_id, "{}", SecretFiles({}))
+        new = NewJob(job_id, OWNER, Kind.CONTAINER, spec, self.clock.now(), None, job_id)
+        await self.store.accept(new, 1000)
+        self.wake(job_id)
+        return job_id
+
+    async def cancel(self, job_id: str, grace: float = 30) -> None:
+        kill_at = BootTime(self.clock.boot_id, self.clock.boot_seconds() + grace)
+        await self.store.change(
+            job_id, ME, lambda job: request_job_stop(job, StopCause.CANCEL, self.clock.now(), kill_at)
+        )
+        self.wake(job_id)
+
+    def wake(self, job_id: str) -> None:
+        if self.shell is not None:
+            self.shell.wake(job_id)
+
+    # ── what a test asks ──
+
+    async def job(self, job_id: str) -> Job:
+        job = await self.store.read(job_id)
+        assert job is not None
+        return job
+
+    async def until(self, job_id: str, wanted: Callable[[Job], bool], seconds: float = 600) -> Job:
+        async with asyncio.timeout(seconds):
+            while not wanted(job := await self.job(job_id)):
+                await asyncio.sleep(0.05)
+        return job
+
+    async def until_phase(self, job_id: str, phase: Phase, seconds: float = 600) -> Job:
+        return await self.until(job_id, lambda job: job.phase is phase, seconds)
+
+    async def finish(self, job_id: str, seconds: float = 600) -> Job:
+        return await self.until_phase(job_id, Phase.FINISHED, seconds)
+
+    async def quiesce(self, seconds: float = 40) -> None:
+        """Long enough for a settle, a sweep of the janitor and a grant."""
+        await asyncio.sleep(seconds)
+
+    async def assert_all_is_well(self) -> None:
+        """I2–I4, I7, I9 of the design, once nothing moves any more."""
+        assert self.engine.started_twice == []
+        unfinished = {job.id: job for job in await self.store.unfinished()}
+        for box in self.engine.boxes.values():
+            if box.seen.agent == AGENT:
+                job = unfinished.get(box.seen.job or "")
+                assert job is not None, f"orphan: {box.seen}"
+                assert job.attempt == box.seen.attempt
+        ports = [port.host_port for job in unfinished.values() if job.lease for port in job.lease.ports]
+        assert len(ports) == len(set(ports))
+        for job_id in await self.store.job_ids():
+            await self._assert_events_are_a_path(job_id)
+
+    async def _assert_events_are_a_path(self, job_id: str) -> None:
+        events = await self.store.events(ME, 0, job_id, 10_000)
+        assert [event.n for event in events] == list(range(1, len(events) + 1))
+        phases = [event.data for event in events if event.type == "job.phase"]
+        at = Phase.QUEUED
+        for data in phases:
+            assert Phase(str(data["from"])) is at
+            assert (at, Phase(str(data["to"]))) in EDGES
+            at = Phase(str(data["to"]))
+        job = await self.job(job_id)
+        assert at is job.phase
+        if job.phase is Phase.FINISHED:
+            assert job.outcome is not None
+            assert job_id not in self.folders.secrets_by_job
+
+
+__all__ = ["ME", "Outcome", "Phase", "Verdict", "World"]
