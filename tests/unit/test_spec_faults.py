@@ -1,7 +1,7 @@
 """All faults at once, hostile bodies, and the words of a refusal."""
 
 import string
-from time import perf_counter
+from time import process_time
 from typing import Any
 
 import pytest
@@ -140,11 +140,17 @@ def test_what_is_no_json_is_refused_as_such(body: object) -> None:
     ],
 )
 def test_a_hostile_body_is_refused_in_a_bounded_time_with_a_bounded_answer(body: object) -> None:
-    began = perf_counter()
+    began = process_time()
     refused = refuse(body)
-    assert perf_counter() - began < 2.0
+    assert process_time() - began < 0.5
     assert len(refused.faults) <= MAX_FAULTS + 1
     assert len(str(refused)) < 2_000
+
+
+def test_a_name_and_its_value_with_one_fault_are_told_once() -> None:
+    assert [fault.code for fault in refuse({"image": "a", "env": {"A\x00": "x\x00"}}).faults] == [
+        "nul_character",
+    ]
 
 
 def test_faults_past_the_most_that_is_listed_are_counted() -> None:

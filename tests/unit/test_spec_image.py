@@ -91,7 +91,7 @@ def test_a_reference_gets_the_defaults_that_the_engine_gives_it(text: str, canon
         ("-host.io/app", "registry"),
         ("ho_st.io/app", "registry"),
         ("a..io/app", "registry"),
-        # The engine would take this one as a name without any registry; nobody means that.
+        # Docker takes this one as a path without any registry; nobody means that.
         ("a_b.io/app", "registry"),
         ("[::1/app", "registry"),
         ("[fe80::1%eth0]/app", "registry"),
