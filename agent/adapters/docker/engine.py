@@ -1,0 +1,218 @@
+"""adapters/docker/engine — the Docker engine behind the `Engine` protocol. Carries calls out; decides nothing about jobs."""
+
+import json
+from collections.abc import AsyncIterator, Mapping
+from enum import Enum
+from functools import partial
+from pathlib import Path
+
+from agent.adapters.docker import bridges, failures, views
+from agent.adapters.docker.arguments import AGENT_LABEL, create_body
+from agent.adapters.docker.client import Calls, Deadlines
+from agent.adapters.docker.failures import Refusal
+from agent.adapters.docker.memory import peak_bytes
+from agent.adapters.docker.pulls import PullTally, auth_header, pull_query
+from agent.adapters.docker.streams import Proof, Streams, lines
+from agent.core.container import (
+    Container,
+    ContainerEvent,
+    ContainerPlan,
+    Credentials,
+    EngineFacts,
+    EventKind,
+    Image,
+    PullProgress,
+    StreamOpened,
+)
+from agent.interfaces import (
+    ContainerGoneError,
+    EngineUnavailableError,
+    NameTakenError,
+    PullFailedError,
+)
+from agent.interfaces.engine import Trouble
+from agent.spec.image import parse_reference
+
+PROC = Path("/proc")
+CGROUPS = Path("/sys/fs/cgroup")
+# A float of today's seconds has steps of 0.24 µs: rather an event twice than not at all.
+CLOCK_STEP_SECONDS = 1e-6
+
+
+class _Follow(Enum):
+    TO_END = "0"
+    TO_EXIT = "1"
+
+
+class DockerEngine:
+    """One engine at one Unix socket, for one agent. Opening asks the engine nothing: it may be down at that time."""
+
+    def __init__(self, socket: str, agent: str, deadlines: Deadlines) -> None:
+        """Only in a running loop. `socket`: the path. `agent`: the value of our agent label."""
+        self._socket = socket
+        self._agent = agent
+        self._deadlines = deadlines
+        self._calls = Calls(socket, deadlines)
+        self._streams = Streams(socket, deadlines.quick_seconds)
+
+    @classmethod
+    async def open(cls, socket: str, agent_id: str, deadlines: Deadlines | None = None) -> "DockerEngine":
+        return cls(socket.removeprefix("unix://"), agent_id, deadlines or Deadlines())
+
+    async def close(self) -> None:
+        await self._streams.close()
+        self._calls.close()
+
+    async def facts(self) -> EngineFacts:
+        try:
+            info = await self._calls.quick(lambda client: client.info())
+            version = await self._calls.quick(lambda client: client.version())
+        except Refusal as refusal:
+            raise failures.refused(refusal) from refusal
+        return views.facts(info, version)
+
+    async def find(self, name: str) -> Container | None:
+        found = await self.inspect(name)
+        # The engine also takes the beginning of an id for a name.
+        return found if found is not None and found.name == name else None
+
+    async def inspect(self, container: str) -> Container | None:
+        try:
+            return views.inspected(
+                await self._calls.quick(lambda client: client.inspect_container(container))
+            )
+        except Refusal as refusal:
+            if refusal.status == 404:
+                return None
+            raise failures.refused(refusal) from refusal
+
+    async def ours(self) -> list[Container]:
+        label = {"label": [f"{AGENT_LABEL}={self._agent}"]}
+        try:
+            answer = await self._calls.quick(lambda client: client.containers(all=True, filters=label))
+        except Refusal as refusal:
+            raise failures.refused(refusal) from refusal
+        return [views.listed(item) for item in answer]
+
+    async def create(self, plan: ContainerPlan, secrets: Mapping[str, str]) -> str:
+        body = create_body(plan, secrets)
+        try:
+            answer = await self._calls.slow(
+                lambda client: client.create_container_from_config(body, plan.name)  # type: ignore[no-untyped-call] # no stub
+            )
+        except Refusal as refusal:
+            if refusal.status == 409:
+                raise NameTakenError(refusal.text) from refusal
+            raise failures.refused_start(refusal) from refusal
+        return str(answer["Id"])
+
+    async def start(self, container: str) -> None:
+        try:
+            await self._calls.slow(lambda client: client.start(container))
+        except Refusal as refusal:
+            if failures.is_container_gone(refusal):
+                raise ContainerGoneError(refusal.text) from refusal
+            raise failures.refused_start(refusal) from refusal
+
+    async def kill(self, container: str, signal: str) -> None:
+        try:
+            await self._calls.quick(lambda client: client.kill(container, signal))
+        except Refusal as refusal:
+            if refusal.status in (404, 409):  # gone; not running
+                return
+            raise failures.refused(refusal) from refusal
+
+    async def remove(self, container: str) -> None:
+        try:
+            await self._calls.slow(lambda client: client.remove_container(container, v=True))
+        except Refusal as refusal:
+            if refusal.status == 404 or failures.is_removal_under_way(refusal):
+                return
+            raise failures.refused(refusal) from refusal
+
+    async def peak_memory(self, container: Container) -> int | None:
+        if container.pid is None:
+            return None
+        return await self._calls.outside_engine(
+            partial(peak_bytes, container.id, container.pid, PROC, CGROUPS)
+        )
+
+    async def events(self, since: float) -> AsyncIterator[ContainerEvent | StreamOpened]:
+        filters = {
+            "type": ["container"],
+            "label": [f"{AGENT_LABEL}={self._agent}"],
+            "event": [kind.value for kind in EventKind],
+        }
+        query = {"since": f"{max(0.0, since - CLOCK_STEP_SECONDS):.9f}", "filters": json.dumps(filters)}
+        try:
+            async with self._streams.open("GET", "/events", query, {}) as chunks:
+                # The engine answers just before it subscribes us. What falls between the two is in its ring, and newer
+                # than `since`: it is replayed.
+                yield StreamOpened()
+                async for line in lines(chunks):
+                    event = views.event(json.loads(line))
+                    if event is not None:
+                        yield event
+        except Refusal as refusal:
+            raise failures.refused(refusal) from refusal
+        raise EngineUnavailableError("the engine ended its stream of events", Trouble.BROKEN)
+
+    def read_logs(self, container: str, since_ns: int) -> AsyncIterator[bytes]:
+        return self._logs(container, since_ns, _Follow.TO_END)
+
+    def follow_logs(self, container: str, since_ns: int) -> AsyncIterator[bytes]:
+        return self._logs(container, since_ns, _Follow.TO_EXIT)
+
+    async def _logs(self, container: str, since_ns: int, follow: _Follow) -> AsyncIterator[bytes]:
+        query = {"stdout": "1", "stderr": "1", "timestamps": "1", "follow": follow.value}
+        if since_ns:
+            query["since"] = f"{since_ns // 10**9}.{since_ns % 10**9:09d}"
+        try:
+            async with (
+                Proof.taken(self._socket, self._deadlines.quick_seconds) as proof,
+                self._streams.open("GET", f"/containers/{container}/logs", query, {}) as chunks,
+            ):
+                async for chunk in chunks:
+                    yield chunk
+                await proof.ask()
+        except Refusal as refusal:
+            if failures.is_container_gone(refusal):
+                raise ContainerGoneError(refusal.text) from refusal
+            raise failures.refused(refusal) from refusal
+
+    async def image(self, reference: str) -> Image | None:
+        try:
+            answer = await self._calls.quick(lambda client: client.inspect_image(reference))  # type: ignore[no-untyped-call] # no stub
+        except Refusal as refusal:
+            if refusal.status == 404:
+                return None
+            raise failures.refused(refusal) from refusal
+        return views.image(reference, answer)
+
+    async def pull(self, reference: str, credentials: Credentials | None) -> AsyncIterator[PullProgress]:
+        try:
+            parsed = parse_reference(reference)
+        except ValueError as error:
+            raise PullFailedError("image_not_found", f"{reference}: {error}") from error
+        tally = PullTally()
+        try:
+            async with self._streams.open(
+                "POST", "/images/create", pull_query(parsed), auth_header(parsed, credentials)
+            ) as chunks:
+                async for line in lines(chunks):
+                    told = json.loads(line)
+                    if "error" in told:
+                        raise failures.refused_pull(str(told["error"]))
+                    progress = tally.take(told)
+                    if progress is not None:
+                        yield progress
+        except Refusal as refusal:
+            if failures.is_engine_away(refusal):
+                raise failures.unavailable(refusal) from refusal
+            raise failures.refused_pull(refusal.text) from refusal
+        # An engine that dies ends this stream as a success does.
+        if await self.image(reference) is None:
+            raise EngineUnavailableError("the engine ended the pull without the image", Trouble.BROKEN)
+
+    async def ensure_bridge(self, name: str) -> None:
+        await bridges.ensure(self._calls, name, self._agent)

@@ -1,0 +1,124 @@
+"""adapters/docker/failures — the engine's refusals, told apart by status and text. Pure; raises nothing itself.
+
+The API has one status for most of what goes wrong at a start (500) and no codes: the texts are all there is. Those
+below were seen on 26.1.5, or stand in the engine's and runc's sources for the releases up to 28.
+"""
+
+import re
+
+from agent.core.job import FailureKind, StartFailure
+from agent.interfaces import EngineRefusedError, EngineUnavailableError, PullFailedError, StartFailedError
+from agent.interfaces.engine import Trouble
+
+
+class Refusal(Exception):  # noqa: N818 - not an error yet: an answer that the caller has to read
+    """The engine answered with a status of 400 or more."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(f"{status}: {text}")
+        self.status = status
+        self.text = text
+
+
+# `exec: "` begins runc's own words; the name in quotes is the job's, and may hold any of the texts further down.
+COMMAND_FAULT = re.compile(r'exec: "|exec [^ ]+: (?:no such file|permission denied|exec format)', re.ASCII)
+NOT_EXECUTABLE = re.compile(r"permission denied|exec format error|is a directory")
+BAD_USER = re.compile(r"unable to find (?:user|group) |no matching entries in (?:passwd|group) file")
+BAD_WORKDIR = re.compile(
+    r"working directory '.*' is invalid|chdir to cwd|mkdir .*: not a directory|Cannot mkdir: "
+)
+PORT_TAKEN = re.compile(r"port is already allocated|address already in use")
+# "Bind for 0.0.0.0:80 failed", "listen udp4 0.0.0.0:80: bind", "bind host port for 0.0.0.0:80:172.17.0.2:8080/tcp"
+HOST_PORT = re.compile(
+    r"(?:Bind for|listen (?:tcp|udp)[46]?|host port(?: for)?) (?:\[[0-9a-fA-F:]+\]|[0-9.]*):(\d+)"
+)
+GPU_FAULT = re.compile(r"CDI|could not select device driver|nvidia|libcuda|GPU-")
+# The engine's own containerd is away: it will come back, or the engine ends.
+ENGINE_BROKEN = re.compile(
+    r"containerd\.sock|: unavailable$|transport is closing|ttrpc: closed|context (?:canceled|deadline)"
+)
+
+WRONG_PLATFORM = re.compile(
+    r"no matching manifest|no match for platform|does not match the specified platform|cannot be used on this platform"
+)
+DENIED = re.compile(
+    r"denied|unauthorized|authentication required|no basic auth credentials|incorrect username or password",
+    re.IGNORECASE,
+)
+NOT_FOUND = re.compile(
+    r"manifest unknown|name unknown|not found|invalid reference format|does not exist", re.IGNORECASE
+)
+
+
+def start_failure(refusal: Refusal) -> StartFailure:
+    """Why a create or a start was refused. The first rule that holds."""
+    text = refusal.text
+    if COMMAND_FAULT.search(text):
+        code = "command_not_executable" if NOT_EXECUTABLE.search(text) else "command_not_found"
+        return StartFailure(FailureKind.COMMAND, code, text)
+    if "no command specified" in text:
+        return StartFailure(
+            FailureKind.COMMAND, "command_not_found", "neither the job nor its image names a command"
+        )
+    if BAD_USER.search(text):
+        return StartFailure(FailureKind.COMMAND, "bad_user", text)
+    if BAD_WORKDIR.search(text):
+        return StartFailure(FailureKind.COMMAND, "command_not_executable", text)
+    if PORT_TAKEN.search(text):
+        port = HOST_PORT.search(text)
+        return StartFailure(FailureKind.PORT, "port_taken", text, int(port[1]) if port else None)
+    if refusal.status == 404 and "No such image" in text:
+        return StartFailure(FailureKind.IMAGE, "image_gone", text)
+    if GPU_FAULT.search(text):
+        return StartFailure(FailureKind.GPU, "gpu_start_failed", text)
+    return StartFailure(FailureKind.ENGINE, "engine_refused", text)
+
+
+def refused_start(refusal: Refusal) -> StartFailedError | EngineUnavailableError:
+    if is_engine_away(refusal):
+        return unavailable(refusal)
+    return StartFailedError(start_failure(refusal))
+
+
+def refused(refusal: Refusal) -> EngineRefusedError | EngineUnavailableError:
+    """A no to anything but a create, a start or a pull."""
+    if is_engine_away(refusal):
+        return unavailable(refusal)
+    return EngineRefusedError(f"the engine answered {refusal.status}: {refusal.text}")
+
+
+def is_engine_away(refusal: Refusal) -> bool:
+    """An answer that says only "not now"."""
+    if refusal.status == 503:
+        return True
+    return (
+        refusal.status >= 500
+        and not COMMAND_FAULT.search(refusal.text)
+        and ENGINE_BROKEN.search(refusal.text) is not None
+    )
+
+
+def is_container_gone(refusal: Refusal) -> bool:
+    """At a start or a look at its log. A 404 can also be a network that is missing."""
+    if refusal.status == 404:
+        return "No such container" in refusal.text
+    return refusal.status == 409 and "marked for removal" in refusal.text
+
+
+def is_removal_under_way(refusal: Refusal) -> bool:
+    return refusal.status == 409 and "already in progress" in refusal.text
+
+
+def unavailable(refusal: Refusal) -> EngineUnavailableError:
+    return EngineUnavailableError(f"the engine can't work now: {refusal.text}", Trouble.BROKEN)
+
+
+def refused_pull(text: str) -> PullFailedError:
+    """Why an image can't be had. A denial comes before "does not exist": Docker Hub says both of what it hides."""
+    if WRONG_PLATFORM.search(text):
+        return PullFailedError("image_wrong_platform", text)
+    if DENIED.search(text):
+        return PullFailedError("image_denied", text)
+    if NOT_FOUND.search(text):
+        return PullFailedError("image_not_found", text)
+    return PullFailedError("registry_unavailable", text)

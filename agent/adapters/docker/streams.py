@@ -1,0 +1,129 @@
+"""adapters/docker/streams — what the engine sends without end, read over its socket so that it can be cancelled. Parses no frames."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+import aiohttp
+
+from agent.adapters.docker.client import API_VERSION, down, hangs
+from agent.adapters.docker.failures import Refusal
+from agent.interfaces import EngineUnavailableError
+from agent.interfaces.engine import Trouble
+
+# Two of these may wait for a reader before the engine is held up.
+BUFFER_BYTES = 1 << 20
+
+
+class Streams:
+    """Each stream is a connection of its own. Open it in a running loop."""
+
+    def __init__(self, socket: str, answer_seconds: float) -> None:
+        self._socket = socket
+        self._answer_seconds = answer_seconds
+        # HTTP/1.0: the engine then sends without the chunked layer, which costs a reader more than the log itself. What
+        # is lost with it is the mark of a whole answer: see `proof`.
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.UnixConnector(socket, limit=0),
+            version=aiohttp.HttpVersion10,
+            timeout=aiohttp.ClientTimeout(total=None),
+            read_bufsize=BUFFER_BYTES,
+            auto_decompress=False,
+            trust_env=False,
+        )
+
+    async def close(self) -> None:
+        await self._session.close()
+
+    @asynccontextmanager
+    async def open(
+        self, method: str, path: str, query: Mapping[str, str], headers: Mapping[str, str]
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        """The answer's bytes as they come, in large pieces. Raises Refusal, EngineUnavailableError. Leaving ends the stream."""
+        response = await self._request(method, path, query, headers)
+        try:
+            yield self._chunks(response)
+        finally:
+            response.close()
+
+    async def _request(
+        self, method: str, path: str, query: Mapping[str, str], headers: Mapping[str, str]
+    ) -> aiohttp.ClientResponse:
+        url = f"http://docker/v{API_VERSION}{path}"
+        try:
+            async with asyncio.timeout(self._answer_seconds):
+                response = await self._session.request(method, url, params=query, headers=headers)
+                if response.status < 400:
+                    return response
+                text = await response.text(errors="replace")
+        except TimeoutError as error:
+            raise hangs(self._answer_seconds) from error
+        except aiohttp.ClientError as error:
+            raise down(self._socket, error) from error
+        raise Refusal(response.status, text)
+
+    async def _chunks(self, response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+        try:
+            while chunk := await response.content.readany():
+                yield chunk
+        except aiohttp.ClientError as error:
+            raise EngineUnavailableError(f"the engine broke off: {error}", Trouble.BROKEN) from error
+
+
+async def lines(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Whole lines, of any length: an image's labels, which an event repeats, have no bound that we could rely on."""
+    rest = bytearray()
+    async for chunk in chunks:
+        rest += chunk
+        *whole, tail = rest.split(b"\n")
+        for line in whole:
+            if line.strip():
+                yield bytes(line)
+        rest = tail
+    if rest.strip():
+        yield bytes(rest)
+
+
+class Proof:
+    """That the engine lived through a stream, so that the stream's end is no broken connection.
+
+    An HTTP/1.0 answer ends with its connection, in good order or because the engine died. So a second connection is opened
+    *before* and asked *after*: only the process that accepted it can answer on it.
+    """
+
+    def __init__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, answer_seconds: float
+    ) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._answer_seconds = answer_seconds
+
+    @classmethod
+    @asynccontextmanager
+    async def taken(cls, socket: str, answer_seconds: float) -> AsyncIterator["Proof"]:
+        """Raises EngineUnavailableError."""
+        try:
+            async with asyncio.timeout(answer_seconds):
+                reader, writer = await asyncio.open_unix_connection(socket)
+        except TimeoutError as error:
+            raise hangs(answer_seconds) from error
+        except OSError as error:
+            raise down(socket, error) from error
+        proof = cls(reader, writer, answer_seconds)
+        try:
+            # Asked at once, too: the engine closes a connection that says nothing, but not one that idles.
+            await proof.ask()
+            yield proof
+        finally:
+            writer.close()
+
+    async def ask(self) -> None:
+        """Raises EngineUnavailableError if the engine that was there at first is there no more."""
+        try:
+            async with asyncio.timeout(self._answer_seconds):
+                self._writer.write(b"HEAD /_ping HTTP/1.1\r\nHost: docker\r\n\r\n")
+                await self._reader.readuntil(b"\r\n\r\n")
+        except TimeoutError as error:
+            raise hangs(self._answer_seconds) from error
+        except (OSError, EOFError) as error:
+            raise EngineUnavailableError("the engine ended while it was read from", Trouble.BROKEN) from error
