@@ -13,7 +13,7 @@ FINISHED_BEFORE = """
     SELECT id FROM jobs INDEXED BY jobs_finished
     WHERE phase = 'finished' AND finished_at < ? ORDER BY finished_at, seq LIMIT ?
 """
-# What picks the rows looks at an index alone; only the rows of the page itself are read.
+# What picks the rows looks at indexes alone; only the rows of the page itself are read.
 PAGE = """
     SELECT seq, version FROM jobs WHERE seq IN (
         SELECT jobs.seq FROM {source} WHERE {conditions} ORDER BY {order} DESC LIMIT :limit
@@ -23,7 +23,29 @@ HAS_LABEL = """EXISTS (
     SELECT 1 FROM labels AS had
     WHERE had.job = jobs.seq AND had.name = :label{number} AND had.value = :value{number}
 )"""
+COUNT_LABEL = """
+    SELECT count(*) FROM (SELECT 1 FROM labels WHERE name = ? AND value = ? LIMIT ?)
+"""
+# Enough to tell a rare label from one that nearly every job has.
+COUNTED = 1_000
 LAST_CHARACTER = chr(0x10FFFF)
+
+Label = tuple[str, str]
+
+
+class Where:
+    """Conditions that all must hold, and the values that they name."""
+
+    def __init__(self, limit: int) -> None:
+        self._conditions: list[str] = []
+        self.values: dict[str, object] = {"limit": limit}
+
+    def want(self, condition: str, **named: object) -> None:
+        self._conditions.append(condition)
+        self.values |= named
+
+    def text(self) -> str:
+        return " AND ".join(self._conditions) or "TRUE"
 
 
 def unfinished(connection: sqlite3.Connection) -> Found:
@@ -40,62 +62,60 @@ def ids(connection: sqlite3.Connection) -> set[str]:
 
 def page(connection: sqlite3.Connection, query: JobQuery, viewer: Viewer) -> Found:
     """(seq, version) of the rows that `query` asks for and `viewer` may see, newest first."""
-    conditions, values = _conditions(query, viewer)
-    source, order = _source(query, viewer), "jobs.seq"
-    if query.labels and not _only_unfinished(query):
-        # The rarest would be best to begin with; the first is as good a guess as any without statistics.
-        (name, value), *_ = query.labels
-        conditions += ["labels.name = :driver_name", "labels.value = :driver_value"]
-        values |= {"driver_name": name, "driver_value": value}
-        if query.before_seq is not None:
-            conditions.append("labels.job < :before")
-        if not viewer.sees_all:
-            conditions.append("labels.owner = :owner")
-        order = "labels.job"
-    text = PAGE.format(source=source, conditions=" AND ".join(conditions) or "TRUE", order=order)
-    return connection.execute(text, values).fetchall()
+    where = Where(query.limit)
+    if _is_of_unfinished(query) or not query.labels:
+        source, order = _walk_jobs(where, query, viewer), "jobs.seq"
+    else:
+        source, order = _walk_label(where, query, viewer, _rarest(connection, query.labels)), "labels.job"
+    _filter(where, query)
+    return connection.execute(
+        PAGE.format(source=source, conditions=where.text(), order=order), where.values
+    ).fetchall()
 
 
-def _source(query: JobQuery, viewer: Viewer) -> str:
-    if _only_unfinished(query):
+def _walk_jobs(where: Where, query: JobQuery, viewer: Viewer) -> str:
+    if not viewer.sees_all:
+        where.want("jobs.owner = :owner", owner=viewer.principal)
+    if query.before_seq is not None:
+        where.want("jobs.seq < :before", before=query.before_seq)
+    if _is_of_unfinished(query):
+        where.want("jobs.phase <> 'finished'")
         return "jobs INDEXED BY jobs_unfinished"
-    if query.labels:
-        index = "sqlite_autoindex_labels_1" if viewer.sees_all else "labels_by_owner"
-        return f"labels INDEXED BY {index} CROSS JOIN jobs ON jobs.seq = labels.job"
     return f"jobs INDEXED BY {'jobs_listed' if viewer.sees_all else 'jobs_listed_by_owner'}"
 
 
-def _only_unfinished(query: JobQuery) -> bool:
+def _is_of_unfinished(query: JobQuery) -> bool:
     return bool(query.phases) and Phase.FINISHED not in query.phases
 
 
-def _conditions(query: JobQuery, viewer: Viewer) -> tuple[list[str], dict[str, object]]:
-    conditions: list[str] = []
-    values: dict[str, object] = {"limit": query.limit}
-
-    def want(condition: str, **named: object) -> None:
-        conditions.append(condition)
-        values.update(named)
-
+def _walk_label(where: Where, query: JobQuery, viewer: Viewer, label: Label) -> str:
+    where.want("labels.name = :name AND labels.value = :value", name=label[0], value=label[1])
     if not viewer.sees_all:
-        want("jobs.owner = :owner", owner=viewer.principal)
+        where.want("labels.owner = :owner", owner=viewer.principal)
     if query.before_seq is not None:
-        want("jobs.seq < :before", before=query.before_seq)
+        where.want("labels.job < :before", before=query.before_seq)
+    index = "" if viewer.sees_all else "INDEXED BY labels_by_owner"
+    return f"labels {index} CROSS JOIN jobs INDEXED BY jobs_listed ON jobs.seq = labels.job"
+
+
+def _rarest(connection: sqlite3.Connection, labels: tuple[Label, ...]) -> Label:
+    def count(label: Label) -> int:
+        counted: int = connection.execute(COUNT_LABEL, (*label, COUNTED)).fetchone()[0]
+        return counted
+
+    return labels[0] if len(labels) == 1 else min(labels, key=count)
+
+
+def _filter(where: Where, query: JobQuery) -> None:
     if query.phases:
         names = {f"phase{number}": str(phase) for number, phase in enumerate(query.phases)}
-        want(f"jobs.phase IN ({', '.join(f':{name}' for name in names)})", **names)
-    if _only_unfinished(query):
-        want("jobs.phase <> 'finished'")
+        where.want(f"jobs.phase IN ({', '.join(f':{name}' for name in names)})", **names)
     if query.queue is not None:
-        want("jobs.queue = :queue", queue=query.queue)
+        where.want("jobs.queue = :queue", queue=query.queue)
     if query.kind is not None:
-        want("jobs.kind = :kind", kind=str(query.kind))
+        where.want("jobs.kind = :kind", kind=str(query.kind))
     if query.id_prefix:
-        want(
-            "jobs.id >= :prefix AND jobs.id < :prefix_end",
-            prefix=query.id_prefix,
-            prefix_end=query.id_prefix + LAST_CHARACTER,
-        )
+        end = query.id_prefix + LAST_CHARACTER
+        where.want("jobs.id >= :prefix AND jobs.id < :prefix_end", prefix=query.id_prefix, prefix_end=end)
     for number, (name, value) in enumerate(query.labels):
-        want(HAS_LABEL.format(number=number), **{f"label{number}": name, f"value{number}": value})
-    return conditions, values
+        where.want(HAS_LABEL.format(number=number), **{f"label{number}": name, f"value{number}": value})
