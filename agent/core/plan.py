@@ -44,13 +44,21 @@ def plan(job: Job, policy: Policy, outputs: str, secrets: str | None) -> Contain
 
 def _environment(job: Job, lease: Lease) -> tuple[tuple[str, str], ...]:
     """The author's variables first, ours over them: a job can rely on what we tell it."""
+    authors = {name: text for name, text in job.spec.env.items() if not _is_of_gpus(name)}
     ours = {
         "GPU_AGENT_JOB": job.id,
         "GPU_AGENT_ATTEMPT": str(job.attempt),
         "OUTPUT_DIR": job.spec.outputs.path,
         **{f"GPU_AGENT_PORT_{port.name.upper()}": str(port.port) for port in lease.ports},
     }
-    return tuple(sorted({**job.spec.env, **ours}.items()))
+    if not lease.gpus:
+        ours["NVIDIA_VISIBLE_DEVICES"] = "void"  # else the nvidia runtime takes the image's own "all"
+    return tuple(sorted({**authors, **ours}.items()))
+
+
+def _is_of_gpus(name: str) -> bool:
+    """What an image or a spec says of GPUs never widens the lease."""
+    return name.startswith("NVIDIA_") or name == "CUDA_VISIBLE_DEVICES"
 
 
 def _published(lease: Lease, bind: str) -> tuple[PublishedPort, ...]:

@@ -23,6 +23,7 @@ class Host:
     queue_limits: Mapping[str, int]
     ageing: float
     gpus: tuple[Gpu, ...] = ()
+    bad_gpus: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
@@ -43,7 +44,7 @@ def grant(jobs: Sequence[Job], host: Host, now: float) -> list[Granted]:
         host,
         running=Counter(job.spec.queue for job in jobs if job.phase in ACTIVE),
         ports=held_ports(jobs) | host.bad_ports,
-        gpus=held_gpus(jobs),
+        gpus=held_gpus(jobs) | host.bad_gpus,
     )
     changed: list[Granted] = []
     for job in order(

@@ -11,12 +11,15 @@ from agent.core.policy import Policy
 from agent.core.ports import PortRange
 from agent.core.queue import Host
 from agent.interfaces import Clock, Engine, Folders, Gpus, Store
+from agent.jobs.avoided import Avoided
 from agent.jobs.images import Images, PullTimes
 from agent.jobs.janitor import Janitor
-from agent.jobs.ports import BadPorts
 from agent.jobs.supervisor import Supervisor
 from agent.jobs.tools import Tools
 from agent.jobs.witness import Witness
+
+# A stranger's port is left alone for an hour; a GPU that failed the gate is looked at again in a minute.
+BAD_PORT_SECONDS, BAD_GPU_SECONDS = 3600.0, 60.0
 
 
 @dataclass(slots=True)
@@ -84,10 +87,16 @@ def assemble(outside: Outside, policy: Policy, settings: Settings) -> Shell:
 
     def host() -> Host:
         return Host(
-            settings.ports, bad_ports.now(), settings.queue_limits, settings.ageing, settings.inventory
+            ports=settings.ports,
+            bad_ports=bad_ports.now(),
+            queue_limits=settings.queue_limits,
+            ageing=settings.ageing,
+            gpus=settings.inventory,
+            bad_gpus=bad_gpus.now(),
         )
 
-    bad_ports = BadPorts(outside.clock)
+    bad_ports: Avoided[int] = Avoided(outside.clock, BAD_PORT_SECONDS)
+    bad_gpus: Avoided[str] = Avoided(outside.clock, BAD_GPU_SECONDS)
     witness = Witness(outside.engine, outside.store, outside.clock, on_event, look_at_all)
     images = Images(outside.engine, settings.pull_times, lambda job_id: supervisor.poke(job_id))
     tools = Tools(
@@ -99,6 +108,7 @@ def assemble(outside: Outside, policy: Policy, settings: Settings) -> Shell:
         images=images,
         witness=witness,
         bad_ports=bad_ports,
+        bad_gpus=bad_gpus,
         policy=policy,
         random=outside.random,
         ask_grant=ask.set,

@@ -108,6 +108,8 @@ class Starting:
     async def create(self, job: Job) -> None:
         unclean = await self._tools.gpus.unclean(job.lease.gpus) if job.lease and job.lease.gpus else ()
         if unclean:
+            for uuid in unclean:
+                self._tools.bad_gpus.mark(uuid)
             message = f"not clean: {', '.join(unclean)}"
             await self.fail(job, StartFailure(FailureKind.GATE, "gpu_not_clean", message))
             return

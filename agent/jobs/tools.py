@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from agent.core.policy import Policy
 from agent.interfaces import Clock, Engine, Folders, Gpus, Store
+from agent.jobs.avoided import Avoided
 from agent.jobs.images import Images
-from agent.jobs.ports import BadPorts
 from agent.jobs.witness import Witness
 
 
@@ -21,7 +21,8 @@ class Tools:
     clock: Clock
     images: Images
     witness: Witness
-    bad_ports: BadPorts
+    bad_ports: Avoided[int]
+    bad_gpus: Avoided[str]
     policy: Policy
     random: Callable[[], float]
     ask_grant: Callable[[], None]

@@ -15,7 +15,8 @@ from agent.interfaces import Clock, Engine, EngineUnavailableError, Store
 log = structlog.get_logger()
 
 # How long a death that an inspect shows may take to come by on the stream, which is in order: its kills come before it.
-DEATH_SECONDS = 2.0
+# Enough to open the stream first, where it is not: an engine that answers an inspect opens it at once.
+DEATH_SECONDS = 3.0
 # An engine that stops kills its containers first, and drops the stream when it has done so.
 BREAK_SECONDS = 12.0
 # A break and a death this near to each other have one cause.
@@ -73,13 +74,13 @@ class Witness:
             tries += 1
 
     async def sight(self, container: str, foreign_before: float | None) -> Sight:
-        """What was seen of a container that has exited. Waits for its death to come by, if the stream is up.
+        """What was seen of a container that has exited. Waits for its death to come by.
 
         `foreign_before`: kills before this time (our `signalled_at`; None: all) are not ours. For those it also waits whether
         the engine goes away, since then it was the engine's doing.
         """
         life = self._lives.setdefault(container, _Life())
-        if life.died_in is None and self.is_open:
+        if life.died_in is None:
             await life.died.wait(DEATH_SECONDS)
         if (
             any(foreign_before is None or kill < foreign_before for kill in life.kills)

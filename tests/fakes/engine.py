@@ -1,6 +1,7 @@
 """A small working engine in memory: containers live on the loop's clock, calls can be lost, late or refused at will.
 
 A call's fate is chosen by `fates`: a function asked before each call with its name and target; it returns a `Fate`.
+`after` is called when a call has taken effect and before its answer; either may raise, as a death of the daemon would.
 """
 
 import asyncio
@@ -80,6 +81,7 @@ class FakeEngine:
         self.boxes: dict[str, _Box] = {}
         self.started_twice: list[str] = []
         self.removed_undrained: list[str] = []
+        self.after: Callable[[str, str], None] = lambda _name, _target: None
         self._ring: deque[ContainerEvent] = deque(maxlen=RING)
         self._streams: list[asyncio.Queue[ContainerEvent | None]] = []
         self._count = 0
@@ -112,6 +114,7 @@ class FakeEngine:
         if not any(plan.image in {image.digest, image.id} for image in self.images.values()):
             raise StartFailedError(StartFailure(FailureKind.IMAGE, "image_not_found", f"no image {plan.image}"))
         container = self._create(plan)
+        self.after("create", plan.name)
         if fate is Fate.LOST:
             raise EngineUnavailableError("the answer was lost")
         return container
@@ -121,6 +124,7 @@ class FakeEngine:
         if fate in {Fate.NEVER, Fate.LATE}:
             self._no_answer(fate, lambda: self._start_quietly(container))
         self._start(container)
+        self.after("start", container)
         if fate is Fate.LOST:
             raise EngineUnavailableError("the answer was lost")
 
@@ -129,6 +133,7 @@ class FakeEngine:
         if fate in {Fate.NEVER, Fate.LATE}:
             self._no_answer(fate, lambda: self.kill_now(container, signal))
         self.kill_now(container, signal)
+        self.after("kill", container)
         if fate is Fate.LOST:
             raise EngineUnavailableError("the answer was lost")
 
@@ -137,6 +142,7 @@ class FakeEngine:
         if fate in {Fate.NEVER, Fate.LATE}:
             self._no_answer(fate, lambda: self.remove_now(container))
         self.remove_now(container)
+        self.after("remove", container)
         if fate is Fate.LOST:
             raise EngineUnavailableError("the answer was lost")
 

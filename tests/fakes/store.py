@@ -62,6 +62,13 @@ class MemoryStore:
         self._last_job_seq = 0
         self._last_event_seq = 0
 
+    def jobs(self) -> list[Job]:
+        """All rows, oldest first, for a test that looks without being a call."""
+        return self._jobs()
+
+    def peek(self, job_id: str) -> Job | None:
+        return self._job(job_id)
+
     def on_events(self, call: Callable[[], None]) -> None:
         self.listeners.append(call)
 

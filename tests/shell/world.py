@@ -5,7 +5,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from agent.core.container import LogBounds
+from agent.core.container import ContainerState, LogBounds
 from agent.core.job import BootTime, Job, Kind, Outcome, StopCause, Verdict, Viewer
 from agent.core.policy import ImageRules, Limits, Policy
 from agent.core.ports import PortRange
@@ -46,6 +46,7 @@ class World:
         )
         self.shell: Shell | None = None
         self._task: asyncio.Task[None] | None = None
+        self.store.after = self._check_leases
         self._count = 0
 
     # ── the daemon ──
@@ -73,13 +74,33 @@ class World:
         """All of the daemon's memory is gone at once."""
         if self._task is not None:
             self._task.cancel()
-            with suppress(asyncio.CancelledError):
+            with suppress(asyncio.CancelledError, BaseExceptionGroup):
                 await self._task
         self._task = self.shell = None
 
     async def restart(self) -> None:
         await self.crash()
         await self.start()
+
+    @property
+    def is_dead(self) -> bool:
+        return self._task is not None and self._task.done()
+
+    async def _check_leases(self, _step: str) -> None:
+        """After each transaction: what runs holds its lease, and holds it alone (I2, and traces 1 and 4)."""
+        rows = {job.id: job for job in self.store.jobs()}
+        seen: set[int] = set()
+        for box in self.engine.boxes.values():
+            job = rows.get(box.seen.job or "")
+            if box.seen.state is not ContainerState.RUNNING or job is None or box.plan is None:
+                continue
+            if box.seen.attempt != job.attempt or job.phase in {Phase.QUEUED, Phase.UPLOADING, Phase.FINISHED}:
+                continue  # a stray on its way to the janitor
+            ports = {port.host_port for port in box.plan.ports}
+            held = {port.host_port for port in job.lease.ports} if job.lease else set()
+            assert ports <= held, f"{job.phase}: runs on ports that are free already"
+            assert not ports & seen
+            seen |= ports
 
     # ── what a caller does ──
 
