@@ -16,6 +16,7 @@ import pytest
 from folders_on_disk import JOB, NO_SECRETS, OTHER, PLENTY, RECORD, mounted, opened, outputs
 
 from agent.adapters.folders import DiskFolders, JobFolderMissingError, OutputChangedError
+from agent.adapters.folders.openat2 import open_beneath
 from agent.adapters.folders.streams import BLOCK_BYTES, Descriptor
 from agent.interfaces import OutputLimits, OutputReader, OutputRefusedError
 
@@ -107,6 +108,17 @@ async def test_what_is_no_plain_file_is_skipped_and_refused_at_once(
         for path in (*expected, "to-folder/file", "missing", "../spec.json", "/etc/passwd", "."):
             with pytest.raises(OutputRefusedError):
                 await folders.open_output(JOB, path)
+
+
+async def test_opening_a_fifo_holds_no_thread_even_if_the_look_saw_a_file(root: Path) -> None:
+    os.mkfifo(root / "fifo")
+    folder = os.open(root, os.O_DIRECTORY)
+    opening = asyncio.ensure_future(asyncio.to_thread(open_beneath, folder, b"fifo", os.O_RDONLY))
+    done, _ = await asyncio.wait({opening}, timeout=5)
+    writer = os.open(root / "fifo", os.O_RDWR)  # lets go of a thread that hangs
+    for descriptor in (await opening, writer, folder):
+        os.close(descriptor)
+    assert done
 
 
 async def test_a_mount_in_the_folder_is_no_way_out(folders: DiskFolders, root: Path, outside: Path) -> None:

@@ -86,7 +86,10 @@ class Hashes:
         with self._lock:
             return self._known.get(_identity(status))
 
-    def keep(self, status: os.stat_result, digest: str) -> None:
+    def keep(self, status: os.stat_result, digest: str, now_ns: int) -> None:
+        """Remember it, unless the file changed so lately (UTC, ns) that it may change again under the same stamps."""
+        if now_ns - status.st_ctime_ns <= SETTLED_NS:
+            return
         with self._lock:
             self._known[_identity(status)] = digest
             if len(self._known) > HASHES_KEPT:
@@ -150,10 +153,8 @@ class OutputReader:
 
     def _keep(self, before: os.stat_result, digest: str) -> None:
         after = self._status()
-        # The file system's clock has passed the stamps: a later write could not leave them as they are.
-        is_settled = time.time_ns() - after.st_ctime_ns > SETTLED_NS
-        if is_settled and _identity(after) == _identity(before) and after.st_size == self.file.size_bytes:
-            self._hashes.keep(after, digest)
+        if _identity(after) == _identity(before) and after.st_size == self.file.size_bytes:
+            self._hashes.keep(after, digest, time.time_ns())
 
 
 class LogWriter:
