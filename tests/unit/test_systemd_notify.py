@@ -1,5 +1,7 @@
 """The service manager's side of the notification protocol, played by a real datagram socket."""
 
+import errno
+import os
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -52,7 +54,7 @@ def test_a_socket_that_nobody_reads_is_an_error_that_names_it(address: str) -> N
 
 def test_a_full_socket_is_an_error_and_never_a_wait(manager: tuple[socket.socket, str]) -> None:
     _, address = manager
-    with pytest.raises(ServiceManagerSilentError):
+    with pytest.raises(ServiceManagerSilentError, match=os.strerror(errno.EAGAIN)):
         notify_until_refused({"NOTIFY_SOCKET": address})
 
 
