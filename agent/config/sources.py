@@ -64,9 +64,13 @@ def read_file(path: Path) -> Layer:
         return _faulty(f"{path}:{line}", line, "syntax", f"no UTF-8 at byte {error.start} of the file")
     try:
         values = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (
+        ValueError,
+        RecursionError,
+    ) as error:  # tomllib's own is a ValueError; so is an integer of 5,000 digits
         line = _line_of(error, text)
-        return _faulty(f"{path}:{line}", line, "syntax", f"no valid TOML: {error}")
+        where = str(path) if line is None else f"{path}:{line}"
+        return _faulty(where, line, "syntax", f"no valid TOML: {error}")
     places = {keys: Place(f"{path}:{line}", line) for keys, line in _locate(text)}
     return Layer(values, places)
 
@@ -122,9 +126,11 @@ def _faulty(where: str, line: int | None, code: str, text: str) -> Layer:
     return Layer(faults=(ConfigFault(where, line, "", code, text),))
 
 
-def _line_of(error: Exception, text: str) -> int:
+def _line_of(error: Exception, text: str) -> int | None:
+    if "end of document" in str(error):
+        return text.rstrip("\n").count("\n") + 1
     found = re.search(r"at line (\d+)", str(error))
-    return int(found[1]) if found else text.rstrip("\n").count("\n") + 1
+    return int(found[1]) if found else None
 
 
 def _locate(text: str) -> Iterator[tuple[KeyPath, int]]:

@@ -129,12 +129,16 @@ def _read_port_map(value: object) -> Mapping[PortRange, PortRange]:
 
 
 _Number = BeforeValidator(_refuse_boolean)
-Count = Annotated[int, _Number, Field(ge=0)]
-PositiveCount = Annotated[int, _Number, Field(ge=1)]
-PositiveNumber = Annotated[float, _Number, Field(gt=0)]
-Seconds = Annotated[float, _Number, Field(gt=0)]
-AnySeconds = Annotated[float, _Number, Field(ge=0)]
-WaitPoints = Annotated[float, _Number, Field(ge=0)]
+# TOML's numbers have no bounds; those of the kernel, of the engine and of a date have, and fail far from the key.
+_LARGEST_COUNT = 2**31 - 1
+_LONGEST_SECONDS = 10 * 365 * 86400
+
+Count = Annotated[int, _Number, Field(ge=0, le=_LARGEST_COUNT)]
+PositiveCount = Annotated[int, _Number, Field(ge=1, le=_LARGEST_COUNT)]
+PositiveNumber = Annotated[float, _Number, Field(gt=0, le=_LARGEST_COUNT)]
+Seconds = Annotated[float, _Number, Field(gt=0, le=_LONGEST_SECONDS)]
+AnySeconds = Annotated[float, _Number, Field(ge=0, le=_LONGEST_SECONDS)]
+WaitPoints = Annotated[float, _Number, Field(ge=0, le=_LARGEST_COUNT)]
 Size = Annotated[int, BeforeValidator(_read_size), Field(ge=1)]
 AbsolutePath = Annotated[Path, AfterValidator(_require_usable_path)]
 SocketPath = Annotated[AbsolutePath, AfterValidator(_require_short_path)]

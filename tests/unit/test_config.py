@@ -233,7 +233,12 @@ def test_a_key_written_twice_has_its_line(write: Write) -> None:
 
 
 def test_a_string_that_is_never_closed_has_the_last_line(write: Write) -> None:
-    assert only_fault(write('[log]\nlevel = """\n\n')).line is not None
+    assert only_fault(write('[log]\nlevel = """\n\n')).line == 2
+
+
+@pytest.mark.parametrize("value", ["1" * 5000, "[" * 5000])
+def test_toml_that_the_parser_gives_up_on_is_a_fault_and_no_crash(write: Write, value: str) -> None:
+    assert only_fault(write(f"[log]\nlevel = {value}\n")).code == "syntax"
 
 
 def test_bytes_that_are_no_utf8_have_their_line(write: Write) -> None:
@@ -313,6 +318,8 @@ def test_an_unknown_key_names_the_nearest_known_one(write: Write, text: str, kno
         ("[limits]\npids = true", "limits.pids"),
         ("[limits]\npids = 1.5", "limits.pids"),
         ("[limits]\ncpus = 0", "limits.cpus"),
+        ("[limits]\npids = 10000000000", "limits.pids"),
+        ("[outputs]\nretention = 1e300", "outputs.retention"),
         ("[jobs]\nageing = -1", "jobs.ageing"),
         ('[ports]\nrange = "1023-2000"', "ports.range"),
         ('[ports]\nrange = "20000-65536"', "ports.range"),
