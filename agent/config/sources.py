@@ -60,8 +60,10 @@ def read_file(path: Path) -> Layer:
     try:
         text = raw.decode()
     except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        return _faulty(f"{path}:{line}", line, "syntax", f"no UTF-8 at byte {error.start} of the file")
+        bad_line = raw.count(b"\n", 0, error.start) + 1
+        return _faulty(
+            f"{path}:{bad_line}", bad_line, "syntax", f"no UTF-8 at byte {error.start} of the file"
+        )
     try:
         values = tomllib.loads(text)
     except (
