@@ -9,9 +9,10 @@ from pathlib import Path
 
 from agent.adapters.folders import DiskFolders, open_folders
 from agent.adapters.folders.state import State, open_state
+from agent.adapters.folders.streams import BLOCK_BYTES
 from agent.aio import Threads
 from agent.core.container import Credentials
-from agent.interfaces import OutputLimits, SecretFiles
+from agent.interfaces import OutputLimits, OutputReader, SecretFiles
 
 JOB = "0190b6a0-0000-7000-8000-000000000001"
 OTHER = "0190b6a0-0000-7000-8000-000000000002"
@@ -74,6 +75,14 @@ def texts_below(path: Path) -> str:
     """All that is on disk there: names and contents."""
     files = [file for file in path.rglob("*") if file.is_file()]
     return "\n".join(f"{file}\n{file.read_text(errors='replace')}" for file in files)
+
+
+async def whole(reader: OutputReader) -> bytes:
+    data = b""
+    while part := await reader.read(len(data), BLOCK_BYTES):
+        data += part
+    await reader.close()
+    return data
 
 
 def die_at(step: int, act: Callable[[], object]) -> bool:

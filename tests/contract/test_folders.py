@@ -3,7 +3,6 @@
 import json
 import os
 import stat
-import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -14,7 +13,6 @@ from folders_on_disk import (
     OTHER,
     RECORD,
     SECRETS,
-    mounted,
     names,
     opened,
     outputs,
@@ -29,7 +27,7 @@ from agent.adapters.folders import (
     StateInUseError,
     StateUnsafeError,
 )
-from agent.interfaces import Claimed, Folders, LogReader, SecretFiles, StateFullError, StateReadOnlyError
+from agent.interfaces import Claimed, Folders, SecretFiles
 
 
 @pytest.fixture
@@ -249,89 +247,3 @@ async def test_records_are_read_back_for_a_repair_also_past_a_damaged_one(
     (tmp_path / "state" / "jobs" / OTHER / "spec.json").write_bytes(b'{"own')
     found = [record async for record in folders.records()]
     assert found == [Record(JOB, json.loads(RECORD)), Record(OTHER, None)]
-
-
-async def test_a_log_is_there_only_once_it_was_committed(folders: DiskFolders) -> None:
-    await folders.claim(JOB, RECORD, NO_SECRETS)
-    writer = await folders.log_part(JOB, 1)
-    await writer.write(b"one\n")
-    assert await folders.open_log(JOB, 1) is None
-    writer = await folders.log_part(JOB, 1)  # as after a crash: from the start again
-    await writer.write(b"two\n" * 100_000)
-    await writer.commit()
-    reader = await folders.open_log(JOB, 1)
-    assert reader is not None
-    parts = [part async for part in _parts(reader)]
-    reader.seek(4)
-    again = await reader.read(4)
-    await reader.close()
-    assert b"".join(parts) == b"two\n" * 100_000
-    assert again == b"two\n"
-    assert await folders.open_log(JOB, 2) is None
-    assert await folders.open_log(OTHER, 1) is None
-
-
-async def _parts(reader: LogReader) -> AsyncIterator[bytes]:
-    while part := await reader.read(1 << 16):
-        yield part
-
-
-async def test_a_committed_log_is_never_replaced(folders: DiskFolders, tmp_path: Path) -> None:
-    await folders.claim(JOB, RECORD, NO_SECRETS)
-    for text in (b"the whole log", b""):  # the second drain finds the container gone
-        writer = await folders.log_part(JOB, 1)
-        await writer.write(text)
-        await writer.commit()
-        await writer.discard()
-    job = tmp_path / "state" / "jobs" / JOB
-    assert (job / "log.1").read_bytes() == b"the whole log"
-    assert not (job / "log.1.part").exists()
-
-
-async def test_a_discarded_log_leaves_nothing(folders: DiskFolders, tmp_path: Path) -> None:
-    await folders.claim(JOB, RECORD, NO_SECRETS)
-    writer = await folders.log_part(JOB, 1)
-    await writer.discard()
-    await writer.discard()
-    assert not list((tmp_path / "state" / "jobs" / JOB).glob("log*"))
-
-
-async def test_a_log_that_is_a_link_is_not_followed(folders: DiskFolders, tmp_path: Path) -> None:
-    await folders.claim(JOB, RECORD, NO_SECRETS)
-    (tmp_path / "outside").write_text("precious")
-    (tmp_path / "state" / "jobs" / JOB / "log.1.part").symlink_to(tmp_path / "outside")
-    writer = await folders.log_part(JOB, 1)
-    await writer.write(b"mine")
-    await writer.commit()
-    assert (tmp_path / "outside").read_text() == "precious"
-
-
-async def test_a_full_disk_is_said_and_leaves_nothing_half_done(tmp_path: Path) -> None:
-    with mounted(tmp_path / "state", "-t", "tmpfs", "-o", "size=64k,mode=0700", "none"):
-        async with opened(tmp_path) as folders:
-            with pytest.raises(StateFullError) as caught:
-                await folders.claim(JOB, RECORD, SecretFiles({"BIG": "x" * 200_000}))
-            assert jobs(tmp_path) == []
-            assert "x" * 1000 not in str(caught.value)
-            assert await folders.claim(JOB, RECORD, SECRETS) is Claimed.MADE
-            writer = await folders.log_part(JOB, 1)
-            with pytest.raises(StateFullError):
-                await writer.write(b"x" * 200_000)
-            assert await folders.free_bytes() == 0
-            await writer.discard()
-            assert await folders.free_bytes() > 0
-
-
-async def test_a_read_only_disk_is_said_and_heals_by_itself(tmp_path: Path) -> None:
-    with mounted(tmp_path / "state", "-t", "tmpfs", "-o", "size=1m,mode=0700", "none"):
-        async with opened(tmp_path) as folders:
-            _remount(tmp_path / "state", "ro")
-            with pytest.raises(StateReadOnlyError):
-                await folders.claim(JOB, RECORD, SECRETS)
-            _remount(tmp_path / "state", "rw")
-            assert await folders.claim(JOB, RECORD, SECRETS) is Claimed.MADE
-            assert jobs(tmp_path) == [JOB]
-
-
-def _remount(target: Path, how: str) -> None:
-    subprocess.run(["mount", "-o", f"remount,{how}", str(target)], check=True)

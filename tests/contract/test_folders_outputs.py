@@ -4,24 +4,20 @@ import asyncio
 import hashlib
 import os
 import stat
-import subprocess
-import sys
-import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from folders_on_disk import JOB, NO_SECRETS, OTHER, PLENTY, RECORD, mounted, opened, outputs
+from folders_on_disk import JOB, NO_SECRETS, OTHER, PLENTY, RECORD, mounted, opened, outputs, whole
 
 from agent.adapters.folders import DiskFolders, JobFolderMissingError, OutputChangedError
 from agent.adapters.folders.openat2 import open_beneath
 from agent.adapters.folders.streams import BLOCK_BYTES, Descriptor
-from agent.interfaces import OutputLimits, OutputReader, OutputRefusedError
+from agent.interfaces import OutputLimits, OutputRefusedError
 
 MANY = 20_000
-RACE_SECONDS = 2.0
 
 
 @pytest.fixture
@@ -51,14 +47,6 @@ async def listed(folders: DiskFolders) -> dict[str, int]:
 
 async def skipped(folders: DiskFolders) -> dict[str, str]:
     return {entry.path: entry.why for entry in (await folders.list_outputs(JOB, PLENTY)).skipped}
-
-
-async def whole(reader: OutputReader) -> bytes:
-    data = b""
-    while part := await reader.read(len(data), BLOCK_BYTES):
-        data += part
-    await reader.close()
-    return data
 
 
 async def test_regular_files_are_listed_by_path_with_their_facts(folders: DiskFolders, root: Path) -> None:
@@ -252,93 +240,3 @@ def test_a_descriptor_lives_until_its_last_use_ends(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(number)
     descriptor.close()
-
-
-@contextmanager
-def racing(swap: Callable[[], None]) -> Iterator[None]:
-    """Call `swap` over and over beside the test."""
-    ended = threading.Event()
-
-    def run() -> None:
-        while not ended.is_set():
-            swap()
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
-
-
-@pytest.mark.parametrize("swapped", ["folder", "folder/file"])
-async def test_no_swap_of_a_folder_or_file_for_a_link_ever_leads_out(
-    folders: DiskFolders, root: Path, outside: Path, swapped: str
-) -> None:
-    (root / "folder").mkdir()
-    (root / "folder" / "file").write_text("mine")
-    name, link, held = root / swapped, root / "link", root / "held"
-    target = outside if swapped == "folder" else outside / "file"
-
-    def swap() -> None:
-        os.symlink(target, link)  # noqa: PTH211 - as fast as can be
-        os.rename(name, held)  # noqa: PTH104 - as above
-        os.rename(link, name)  # noqa: PTH104 - as above
-        os.unlink(name)  # noqa: PTH108 - as above
-        os.rename(held, name)  # noqa: PTH104 - as above
-
-    read, refused, until = 0, 0, time.monotonic() + RACE_SECONDS
-    with racing(swap):
-        while time.monotonic() < until:
-            assert len("PRECIOUS") not in (await listed(folders)).values()
-            for _ in range(20):
-                try:
-                    text = await whole(await folders.open_output(JOB, "folder/file"))
-                except OutputRefusedError:
-                    refused += 1
-                else:
-                    assert text == b"mine"
-                    read += 1
-    assert read
-    assert refused
-
-
-WITHOUT_OPENAT2 = """
-import asyncio, ctypes, sys
-from pathlib import Path
-from folders_on_disk import JOB, NO_SECRETS, PLENTY, RECORD, opened
-from agent.adapters.folders import Openat2MissingError
-
-class Filter(ctypes.Structure):
-    _fields_ = [("code", ctypes.c_uint16), ("jt", ctypes.c_uint8), ("jf", ctypes.c_uint8), ("k", ctypes.c_uint32)]
-
-class Program(ctypes.Structure):
-    _fields_ = [("len", ctypes.c_uint16), ("filter", ctypes.POINTER(Filter))]
-
-# Load the call's number; is it 437: answer ENOSYS (38), else let it pass.
-filters = (Filter * 4)((0x20, 0, 0, 0), (0x15, 0, 1, 437), (0x06, 0, 0, 0x00050000 | 38), (0x06, 0, 0, 0x7FFF0000))
-libc = ctypes.CDLL(None)
-assert libc.prctl(38, 1, 0, 0, 0) == 0
-assert libc.prctl(22, 2, ctypes.byref(Program(4, filters)), 0, 0) == 0
-
-async def main():
-    async with opened(Path(sys.argv[1])) as folders:
-        await folders.claim(JOB, RECORD, NO_SECRETS)
-        for ask in (folders.list_outputs(JOB, PLENTY), folders.open_output(JOB, "file")):
-            try:
-                await ask
-            except Openat2MissingError as error:
-                print(error.code)
-        await folders.remove(JOB)
-
-asyncio.run(main())
-"""
-
-
-def test_a_kernel_without_openat2_is_said_and_nothing_is_read(tmp_path: Path) -> None:
-    here = Path(__file__).parent
-    environment = {**os.environ, "PYTHONPATH": f"{here}:{here.parent.parent}"}
-    command = [sys.executable, "-c", WITHOUT_OPENAT2, str(tmp_path)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert (done.stdout.split(), done.stderr) == (["openat2_missing"] * 2, "")
