@@ -117,6 +117,8 @@ class Starting:
         planned = plan(job, self._tools.policy, prepared.outputs, prepared.secrets)
         # The hash is in the row before each create: a container with another one is of an earlier lease.
         job = await write(self._tools, replace(job, run=replace(job.run, plan=planned.digest)))
+        if planned.bridge is not None:
+            await self._tools.engine.ensure_bridge(planned.bridge)  # a stranger may have removed it since
         values = (await self._tools.folders.secrets(job.id)).values if planned.secret_environment else {}
         try:
             await self._tools.engine.create(

@@ -1,0 +1,47 @@
+"""adapters/linux — facts of this host that its kernel and /etc tell: clocks, DNS servers, ephemeral ports. Changes nothing."""
+
+import time
+from ipaddress import ip_address
+from pathlib import Path
+
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_RESOLV_CONF = Path("/etc/resolv.conf")
+_EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
+
+
+class SystemClock:
+    """The real clocks. CLOCK_BOOTTIME goes on through suspend and takes no steps (man clock_gettime)."""
+
+    def __init__(self) -> None:
+        self.boot_id = _BOOT_ID.read_text("ascii").strip()
+
+    def now(self) -> float:
+        return time.time()
+
+    def boot_seconds(self) -> float:
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def read_dns_servers(path: Path = _RESOLV_CONF) -> tuple[str, ...]:
+    """The host's DNS servers that a container can reach: those on loopback are the host's alone. Missing file: none."""
+    try:
+        lines = path.read_text("utf-8", "replace").splitlines()
+    except FileNotFoundError:
+        return ()
+    fields = [line.split() for line in lines]
+    named = [words[1] for words in fields if len(words) > 1 and words[0] == "nameserver"]
+    return tuple(server for server in named if _is_reachable(server))
+
+
+def _is_reachable(server: str) -> bool:
+    try:
+        address = ip_address(server)
+    except ValueError:
+        return False  # with a zone (fe80::1%eth0): it means nothing inside a container
+    return not (address.is_loopback or address.is_link_local or address.is_unspecified)
+
+
+def read_ephemeral_ports() -> tuple[int, int]:
+    """First and last port that the kernel gives to outgoing connections."""
+    first, last = _EPHEMERAL.read_text("ascii").split()
+    return int(first), int(last)
