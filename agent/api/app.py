@@ -1,0 +1,176 @@
+"""api/app — the application and its connections: every endpoint behind its guard, and the limits that aiohttp has not."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, cast
+
+from aiohttp import web
+
+from agent.api.auth import Auth
+from agent.api.body import MAX_BODY_BYTES
+from agent.api.endpoints import Endpoint
+from agent.api.handlers.events import EventHandlers
+from agent.api.handlers.health import HealthHandlers
+from agent.api.handlers.host import HostHandlers
+from agent.api.handlers.jobs import JobHandlers
+from agent.api.handlers.outputs import OutputHandlers
+from agent.api.openapi import with_description
+from agent.api.problems import answer_problems, describe_crash, describe_malformed
+from agent.api.streams import Streams
+from agent.api.views import Addresses
+from agent.core.container import PullProgress
+from agent.interfaces import Clock, Store
+from agent.jobs.bell import Bell
+from agent.jobs.capacity import Host
+from agent.jobs.health import Health
+from agent.jobs.intake import Intake
+from agent.jobs.outputs import Outputs
+
+HEADER_SECONDS = 10.0
+IDLE_SECONDS = 75.0
+
+
+@dataclass(frozen=True, slots=True)
+class ApiParts:
+    """What the API speaks for. `stream_seconds`: how long a reader of a stream may take nothing ([api] stream_timeout)."""
+
+    store: Store
+    intake: Intake
+    outputs: Outputs
+    host: Host
+    health: Health
+    clock: Clock
+    addresses: Addresses
+    pull: Callable[[str], AsyncIterator[PullProgress]]
+    version: str
+    stream_seconds: float
+
+
+def build_app(parts: ApiParts) -> web.Application:
+    """The whole API. Call it in the loop that will serve it."""
+    auth = Auth(parts.store, parts.clock)
+    streams = Streams(auth.is_live, parts.stream_seconds)
+    app = web.Application(middlewares=[answer_problems], client_max_size=MAX_BODY_BYTES)
+    for endpoint in with_description(list_endpoints(parts, streams), parts.version):
+        for base in endpoint.bases:
+            add_route(app, base, endpoint, guard(auth, endpoint))
+
+    async def end_streams(_app: web.Application) -> None:
+        streams.close()
+
+    app.on_shutdown.append(end_streams)
+    app.on_response_prepare.append(set_headers)
+    return app
+
+
+def list_endpoints(parts: ApiParts, streams: Streams) -> tuple[Endpoint, ...]:
+    bell = Bell()
+    parts.store.on_events(bell.ring)
+    intake, store = parts.intake, parts.store
+    return (
+        *JobHandlers(intake, store, bell, parts.addresses).endpoints(),
+        *EventHandlers(store, bell, streams).endpoints(),
+        *OutputHandlers(store, parts.outputs, streams).endpoints(),
+        *HostHandlers(parts.host, lambda: intake.policy, parts.pull, streams).endpoints(),
+        *HealthHandlers(parts.health).endpoints(),
+    )
+
+
+def guard(auth: Auth, endpoint: Endpoint) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    """The handler, reached only by who may."""
+
+    async def guarded(request: web.Request) -> web.StreamResponse:
+        return await endpoint.handle(request, await auth.admit(request, endpoint.access))
+
+    return guarded
+
+
+def add_route(
+    app: web.Application,
+    base: str,
+    endpoint: Endpoint,
+    handler: Callable[[web.Request], Awaitable[web.StreamResponse]],
+) -> None:
+    if endpoint.method == "GET":
+        app.router.add_get(base + endpoint.path, handler, allow_head=True)
+    else:
+        app.router.add_route(endpoint.method, base + endpoint.path, handler)
+
+
+async def set_headers(_request: web.Request, response: web.StreamResponse) -> None:
+    # aiohttp tells its version and Python's to everyone who asks.
+    response.headers["Server"] = "gpu-agent"
+    response.headers.setdefault("Cache-Control", "no-store")
+    response.headers.setdefault("X-Content-Type-Options", "nosniff")
+
+
+class ApiConnection(web.RequestHandler):
+    """One connection. It is closed where its headers take too long, and ends its stream when the client goes.
+
+    aiohttp has a limit for idle connections only: one that sends a byte of a header now and then is not idle.
+    """
+
+    __slots__ = ("_header_timer", "stream_task")
+
+    def __init__(self, manager: web.Server, loop: asyncio.AbstractEventLoop) -> None:
+        # Bodies are taken as they are: a compressed one could unpack to anything.
+        super().__init__(
+            manager,
+            loop=loop,
+            keepalive_timeout=IDLE_SECONDS,
+            access_log=cast("Any", None),
+            auto_decompress=False,
+        )
+        self._header_timer: asyncio.TimerHandle | None = None
+        self.stream_task: asyncio.Task[Any] | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._await_headers()
+
+    def data_received(self, data: bytes) -> None:
+        before = self._request_count
+        super().data_received(data)
+        if self._request_count != before:
+            self._stop_waiting()
+        elif data and not self._messages and not self._request_in_progress:
+            self._await_headers()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._stop_waiting()
+        if self.stream_task is not None:
+            # A stream may have nothing to send for hours, and would not notice that nobody is there.
+            self.stream_task.cancel()
+        super().connection_lost(exc)
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """What is answered where no handler was reached: bytes that are not HTTP, and defects outside of our own code."""
+        if request.writer.output_size > 0:
+            raise ConnectionResetError("the answer has begun already") from exc
+        if status == 400:
+            response = describe_malformed(message)
+        else:
+            self.log_exception("request failed outside of its handler", exc_info=exc)
+            response = describe_crash()
+        response.force_close()
+        return response
+
+    def _await_headers(self) -> None:
+        if self._header_timer is None:
+            self._header_timer = self._loop.call_later(HEADER_SECONDS, self._close_slow)
+
+    def _stop_waiting(self) -> None:
+        if self._header_timer is not None:
+            self._header_timer.cancel()
+            self._header_timer = None
+
+    def _close_slow(self) -> None:
+        self._header_timer = None
+        self.force_close()

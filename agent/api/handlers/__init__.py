@@ -1,0 +1,1 @@
+"""api/handlers — one file a subject. Each gives its endpoints; none knows another."""

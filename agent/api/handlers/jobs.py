@@ -1,0 +1,235 @@
+"""api/handlers/jobs — submit, list, read, cancel, forget. Decides nothing: the rules are the intake's, the filter is the store's."""
+
+import asyncio
+import base64
+import binascii
+import json
+import re
+
+from aiohttp import web
+
+from agent.api.auth import Caller
+from agent.api.body import read_json
+from agent.api.endpoints import JOB_ID, Answer, Endpoint, Parameter
+from agent.api.problems import BadRequestError
+from agent.api.query import Query
+from agent.api.tokens import Scope
+from agent.api.views import Addresses, Json, show_job
+from agent.core.job import Job, Kind
+from agent.errors import Phase
+from agent.interfaces import Accepted, JobQuery, Store
+from agent.jobs.bell import Bell, wait_for_ring
+from agent.jobs.intake import Intake, read_job_id, unknown_job
+from agent.spec import Fault
+from agent.spec.limits import MAX_GRACE_SECONDS
+
+DEFAULT_PAGE, MAX_PAGE = 50, 200
+DEFAULT_WAIT_SECONDS, MAX_WAIT_SECONDS = 30, 300
+# A missed ring (there is none, but a wait has a deadline) costs a waiting client this much.
+LOOK_AGAIN_SECONDS = 5.0
+KEY = re.compile(r"[\x21-\x7e]{1,255}")
+ID_PREFIX = re.compile(r"[0-9a-fA-F-]{1,36}")
+JOB = Answer("the job", "Job")
+
+
+class JobHandlers:
+    def __init__(self, intake: Intake, store: Store, bell: Bell, addresses: Addresses) -> None:
+        self._intake = intake
+        self._store = store
+        self._bell = bell
+        self._addresses = addresses
+
+    def endpoints(self) -> tuple[Endpoint, ...]:
+        accepted = {
+            201: Answer("accepted, and on disk", "Job"),
+            200: Answer("a replay of an earlier one", "Job"),
+        }
+        key = Parameter("Idempotency-Key", "the same key and body give the first answer again", "header")
+        return (
+            Endpoint("POST", "/jobs", Scope.JOBS_WRITE, self.submit, "Submit a job", accepted, (key,), "JobSpec"),
+            Endpoint("PUT", "/jobs/{id}", Scope.JOBS_WRITE, self.put, "Submit under an id of your own", accepted, (JOB_ID,), "JobSpec"),
+            Endpoint("GET", "/jobs", Scope.JOBS_READ, self.list, "List jobs, newest first", {200: Answer("a page", "JobPage")}, LIST_PARAMETERS),
+            Endpoint("GET", "/jobs/{id}", Scope.JOBS_READ, self.show, "Read a job, or wait for its end", {200: JOB}, (JOB_ID, *WAIT_PARAMETERS)),
+            Endpoint("POST", "/jobs/{id}/cancel", Scope.JOBS_WRITE, self.cancel, "Ask for the job's end", {202: JOB}, (JOB_ID, GRACE)),
+            Endpoint("DELETE", "/jobs/{id}", Scope.JOBS_WRITE, self.forget, "Forget a finished job and its files", {204: Answer("forgotten")}, (JOB_ID,)),
+        )  # fmt: skip
+
+    async def submit(self, request: web.Request, caller: Caller) -> web.Response:
+        key = read_key(request)
+        accepted = await self._intake.submit(caller.viewer, await read_json(request), key=key)
+        return await self._answer_accepted(accepted)
+
+    async def put(self, request: web.Request, caller: Caller) -> web.Response:
+        job_id = read_job_id(request.match_info["id"])
+        accepted = await self._intake.submit(caller.viewer, await read_json(request), job_id=job_id)
+        return await self._answer_accepted(accepted)
+
+    async def list(self, request: web.Request, caller: Caller) -> web.Response:
+        query = read_list_query(request)
+        jobs = await self._store.page(query, caller.viewer)
+        # One connection serves the store, so these are read one after the other whatever we do.
+        items = await asyncio.gather(*(self._show(job) for job in jobs))
+        following = write_cursor(jobs[-1].seq) if len(jobs) == query.limit else None
+        return web.json_response({"items": items, "next": following})
+
+    async def show(self, request: web.Request, caller: Caller) -> web.Response:
+        seconds = read_wait(request)
+        job = await self._find(request, caller)
+        if seconds is not None:
+            job = await self._wait_for_end(job, caller, seconds)
+        return web.json_response(await self._show(job))
+
+    async def cancel(self, request: web.Request, caller: Caller) -> web.Response:
+        job = await self._find(request, caller)
+        job = await self._intake.cancel(caller.viewer, job.id, await read_grace(request))
+        return web.json_response(await self._show(job), status=202)
+
+    async def forget(self, request: web.Request, caller: Caller) -> web.Response:
+        job = await self._find(request, caller)
+        await self._intake.forget(caller.viewer, job.id)
+        return web.Response(status=204)
+
+    async def _answer_accepted(self, accepted: Accepted) -> web.Response:
+        headers = {"Location": f"/v1/jobs/{accepted.job.id}"}
+        status = 200 if accepted.is_replay else 201
+        return web.json_response(await self._show(accepted.job), status=status, headers=headers)
+
+    async def _find(self, request: web.Request, caller: Caller) -> Job:
+        given = request.match_info["id"]
+        job = await self._store.get(given.lower(), caller.viewer)
+        if job is None:
+            raise unknown_job(given)
+        return job
+
+    async def _wait_for_end(self, job: Job, caller: Caller, seconds: float) -> Job:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + seconds
+        while True:
+            ring = self._bell.listen()
+            found = await self._store.get(job.id, caller.viewer)
+            if found is None:
+                raise unknown_job(job.id)
+            left = deadline - loop.time()
+            if found.phase is Phase.FINISHED or left <= 0:
+                return found
+            await wait_for_ring(ring, min(left, LOOK_AGAIN_SECONDS))
+
+    async def _show(self, job: Job) -> Json:
+        return show_job(job, await self._store.attempts(job.id), self._addresses)
+
+
+def read_key(request: web.Request) -> str | None:
+    key = request.headers.get("Idempotency-Key")
+    if key is None or KEY.fullmatch(key):
+        return key
+    raise BadRequestError(
+        [Fault("Idempotency-Key", "bad_header", "must be 1 to 255 printable ASCII characters", "Use a UUID.")]
+    )
+
+
+def read_list_query(request: web.Request) -> JobQuery:
+    query = Query(request)
+    phases = query.choices("phase", Phase)
+    kind = query.choice("kind", Kind)
+    queue = query.text("queue")
+    prefix = query.text("id")
+    if prefix is not None and not ID_PREFIX.fullmatch(prefix):
+        query.refuse("id", "is no beginning of a UUID", "Write its first hex digits.")
+    limit = query.number("limit", DEFAULT_PAGE, 1, MAX_PAGE)
+    read = JobQuery(
+        phases=phases,
+        queue=queue,
+        labels=read_labels(query),
+        kind=kind,
+        id_prefix=None if prefix is None else prefix.lower(),
+        before_seq=read_cursor(query),
+        limit=limit or DEFAULT_PAGE,
+    )
+    query.refuse_faults()
+    return read
+
+
+def read_labels(query: Query) -> tuple[tuple[str, str], ...]:
+    pairs = [label.partition("=") for label in query.texts("label")]
+    if any(not name or not sign for name, sign, _ in pairs):
+        query.refuse("label", "must be NAME=VALUE", "Write label=NAME=VALUE, once for each label.")
+    return tuple((name, value) for name, _, value in pairs)
+
+
+def read_cursor(query: Query) -> int | None:
+    """The `seq` below which the page begins. Clients take a cursor as it is: only we know what is in it."""
+    cursor = query.text("cursor")
+    if cursor is None:
+        return None
+    try:
+        found = re.fullmatch(rb"before:([0-9]{1,18})", base64.urlsafe_b64decode(cursor.encode("ascii")))
+    except (binascii.Error, UnicodeEncodeError):
+        found = None
+    if found is None:
+        query.refuse("cursor", "is no cursor of ours", "Take `next` of the page before as it is.")
+        return None
+    return int(found[1])
+
+
+def write_cursor(seq: int) -> str:
+    return base64.urlsafe_b64encode(b"before:%d" % seq).decode()
+
+
+def read_wait(request: web.Request) -> float | None:
+    query = Query(request)
+    wait = query.text("wait")
+    if wait not in {None, "finished"}:
+        query.refuse("wait", "must be finished", "Write wait=finished.")
+    seconds = query.number("timeout", DEFAULT_WAIT_SECONDS, 0, MAX_WAIT_SECONDS)
+    query.refuse_faults()
+    return None if wait is None else float(seconds or 0)
+
+
+async def read_grace(request: web.Request) -> int | None:
+    """From the query, or from a body `{"grace": 5}`."""
+    query = Query(request)
+    grace = query.number("grace", None, 0, MAX_GRACE_SECONDS)
+    query.refuse_faults()
+    if not request.body_exists or request.content_length == 0:
+        return grace
+    body = await read_json(request)
+    faults = find_cancel_faults(body)
+    if faults:
+        raise BadRequestError(faults)
+    given = body.get("grace") if isinstance(body, dict) else None
+    return given if isinstance(given, int) else grace
+
+
+def find_cancel_faults(body: object) -> list[Fault]:
+    if not isinstance(body, dict):
+        return [Fault("body", "wrong_type", "must be an object", 'Send {"grace": 30}, or nothing.')]
+    faults = [
+        Fault(name[:64], "unknown_field", "is no field here", "The only field is grace.")
+        for name in body
+        if name != "grace"
+    ]
+    grace = body.get("grace")
+    is_number = isinstance(grace, int) and not isinstance(grace, bool)
+    if grace is not None and not (is_number and 0 <= grace <= MAX_GRACE_SECONDS):
+        told = f"must be a whole number from 0 to {MAX_GRACE_SECONDS}, not {json.dumps(grace)[:32]}"
+        faults.append(Fault("grace", "out_of_range", told, "Write seconds."))
+    return faults
+
+
+SECONDS = {"type": "integer", "minimum": 0}
+GRACE = Parameter(
+    "grace", "seconds between the stop signal and the kill; default: the spec's", schema=SECONDS
+)
+WAIT_PARAMETERS = (
+    Parameter("wait", "`finished`: answer when the job is finished, or at the timeout with what is then so"),
+    Parameter("timeout", f"seconds to wait, at most {MAX_WAIT_SECONDS}; default {DEFAULT_WAIT_SECONDS}", schema=SECONDS),
+)  # fmt: skip
+LIST_PARAMETERS = (
+    Parameter("phase", "phases, set off by commas"),
+    Parameter("queue", "the queue's name"),
+    Parameter("label", "NAME=VALUE; more than once: all must hold"),
+    Parameter("kind", "container"),
+    Parameter("id", "the beginning of an id"),
+    Parameter("cursor", "`next` of the page before"),
+    Parameter("limit", f"items a page, at most {MAX_PAGE}; default {DEFAULT_PAGE}", schema=SECONDS),
+)

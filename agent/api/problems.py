@@ -1,0 +1,169 @@
+"""api/problems — errors as RFC 9457 documents: the only place that maps an error's code to an HTTP status. Raises none itself."""
+
+import json
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from http import HTTPStatus
+
+import structlog
+from aiohttp import web
+
+from agent.errors import AgentError, Blame
+from agent.spec import Fault, SpecRefusedError
+
+log = structlog.get_logger(__name__)
+
+CONTENT_TYPE = "application/problem+json"
+TYPE_PREFIX = "urn:gpu-agent:error:"
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+# Every code that a request can be answered with. One that is not here is a defect of ours, and a 500.
+STATUS: dict[str, int] = {
+    "bad_json": 400,
+    "bad_request": 400,
+    "unauthorized": 401,
+    "token_expired": 401,
+    "scope_missing": 403,
+    "job_not_found": 404,
+    "output_not_found": 404,
+    "body_too_slow": 408,
+    "idempotency_conflict": 409,
+    "job_finished": 409,
+    "job_not_finished": 409,
+    "attempt_unknown": 404,
+    "body_too_large": 413,
+    "content_encoding_refused": 415,
+    "bad_cursor": 400,
+    "bad_job_id": 422,
+    "gpus_never_fit": 422,
+    "pull_failed": 422,
+    "spec_refused": 422,
+    "too_many_failures": 429,
+    "too_many_streams": 429,
+    "queue_full": 429,
+    "container_gone": 404,
+    "engine_refused": 502,
+    "engine_unavailable": 503,
+    "state_full": 503,
+    "state_read_only": 503,
+    "store_unavailable": 503,
+    "draining": 503,
+}
+RETRY_AFTER_SECONDS: dict[str, int] = {
+    "too_many_failures": 60,
+    "too_many_streams": 5,
+    "queue_full": 30,
+    "engine_unavailable": 5,
+    "state_full": 30,
+    "state_read_only": 60,
+    "store_unavailable": 5,
+    "draining": 60,
+}
+# aiohttp's own answers, before a handler of ours is reached.
+FRAMEWORK: dict[int, tuple[str, str]] = {
+    400: ("bad_request", "Send well-formed HTTP/1.1."),
+    404: ("no_such_path", "GET /openapi.json lists every path."),
+    405: ("method_not_allowed", "The Allow header names the methods of this path."),
+    413: ("body_too_large", "A body may have 1 MiB: put large data into an image, a file or an URL."),
+    417: ("expectation_refused", "Send no Expect header, or 100-continue."),
+}
+
+
+class BadRequestError(AgentError):
+    """Query parameters or headers that can't be read: all of them at once."""
+
+    code, blame = "bad_request", Blame.USER
+    remedy = "Correct each parameter that is named; GET /openapi.json describes them."
+
+    def __init__(self, faults: Sequence[Fault]) -> None:
+        self.faults = tuple(faults)
+        super().__init__("; ".join(f"{fault.field}: {fault.message}" for fault in faults))
+
+
+@web.middleware
+async def answer_problems(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Turn what a handler raises into a problem document. Once an answer has begun, its connection is cut instead."""
+    try:
+        return await handler(request)
+    except AgentError as error:
+        refuse_if_begun(request, error)
+        return describe_error(error)
+    except web.HTTPException as refusal:
+        refuse_if_begun(request, refusal)
+        return describe_framework(refusal)
+    except ConnectionError:
+        raise  # the client has gone; there is nobody to answer
+    except Exception as error:
+        # The top of a request: a defect of ours ends this request, not the daemon.
+        log.exception("request.crashed", method=request.method, path=request.path)
+        refuse_if_begun(request, error)
+        return describe_crash()
+
+
+def refuse_if_begun(request: web.Request, error: BaseException) -> None:
+    # The status line is out: the only honest end is a broken transfer, which every client notices.
+    if request.writer.output_size > 0:
+        raise ConnectionResetError(f"the answer broke off: {error}") from error
+
+
+def describe_error(error: AgentError) -> web.Response:
+    status = STATUS.get(error.code, 500)
+    facts: dict[str, object] = {
+        "code": error.code,
+        "blame": error.blame.value,
+        "phase": None if error.phase is None else error.phase.value,
+        "remedy": error.remedy,
+    }
+    faults = error.faults if isinstance(error, SpecRefusedError | BadRequestError) else ()
+    headers: dict[str, str] = {}
+    if error.code in RETRY_AFTER_SECONDS:
+        headers["Retry-After"] = str(RETRY_AFTER_SECONDS[error.code])
+    if status == HTTPStatus.UNAUTHORIZED:
+        headers["WWW-Authenticate"] = 'Bearer realm="gpu-agent"'
+    return build(status, str(error), facts, faults, headers)
+
+
+def describe_framework(refusal: web.HTTPException) -> web.Response:
+    code, remedy = FRAMEWORK.get(refusal.status, (f"http_{refusal.status}", "See RFC 9110 for this status."))
+    headers = {"Allow": refusal.headers["Allow"]} if "Allow" in refusal.headers else {}
+    return build(refusal.status, refusal.reason, facts_of(code, remedy), (), headers)
+
+
+def describe_crash() -> web.Response:
+    remedy = "The agent's log has the traceback; report it with that."
+    facts = {"code": "internal_error", "blame": Blame.PLATFORM.value, "phase": None, "remedy": remedy}
+    return build(500, "the agent failed to answer; this is a defect of its own", facts, (), {})
+
+
+def describe_malformed(message: str | None) -> web.Response:
+    """What the HTTP parser could not read. Its message may quote the request, so only its first line is kept."""
+    code, remedy = FRAMEWORK[400]
+    detail = (message or "the request is not HTTP").splitlines()[0][:200]
+    return build(400, detail, facts_of(code, remedy), (), {})
+
+
+def facts_of(code: str, remedy: str) -> dict[str, object]:
+    return {"code": code, "blame": Blame.USER.value, "phase": None, "remedy": remedy}
+
+
+def build(
+    status: int,
+    detail: str,
+    facts: Mapping[str, object],
+    faults: Sequence[Fault],
+    headers: Mapping[str, str],
+) -> web.Response:
+    code = str(facts["code"])
+    document = {
+        "type": TYPE_PREFIX + code,
+        "title": code.replace("_", " ").capitalize(),
+        "status": status,
+        "detail": detail,
+        **facts,
+        "faults": [
+            {"field": fault.field, "code": fault.code, "message": fault.message, "remedy": fault.remedy}
+            for fault in faults
+        ],
+    }
+    return web.Response(
+        status=status, text=json.dumps(document), content_type=CONTENT_TYPE, headers=dict(headers)
+    )

@@ -1,0 +1,178 @@
+"""api/schemas — what requests and answers look like, as JSON schema for openapi.json. Checks nothing: `views` and `spec` do."""
+
+from collections.abc import Iterable
+
+from agent.api.views import Json
+from agent.core.job import Kind, Outcome
+from agent.errors import Blame, Phase
+from agent.jobs.health import CheckState
+from agent.spec import Proto, spec_schema
+
+TEXT: Json = {"type": "string"}
+TEXT_OR_NULL: Json = {"type": ["string", "null"]}
+WHOLE: Json = {"type": "integer"}
+WHOLE_OR_NULL: Json = {"type": ["integer", "null"]}
+NUMBER_OR_NULL: Json = {"type": ["number", "null"]}
+TIME: Json = {"type": "string", "format": "date-time"}
+TIME_OR_NULL: Json = {"type": ["string", "null"], "format": "date-time"}
+ANY_OBJECT_OR_NULL: Json = {"type": ["object", "null"]}
+TEXTS: Json = {"type": "array", "items": TEXT}
+
+
+def component_schemas() -> dict[str, Json]:
+    """By name, as `Endpoint.body` and `Answer.schema` refer to them."""
+    return {
+        "JobSpec": spec_schema(),
+        "Job": job_schema(),
+        "JobPage": page_of("Job"),
+        "Event": everything(seq=WHOLE, n=WHOLE, job=TEXT, at=TIME, type=TEXT, data={"type": "object"}),
+        "LogLine": log_line_schema(),
+        "OutputPage": output_page_schema(),
+        "Host": {"type": "object"},
+        "PullRequest": everything(image=TEXT),
+        "PullLine": {"type": "object", "required": ["state", "image"]},
+        "State": {"type": "object", "required": ["state"]},
+        "Health": health_schema(),
+        "Problem": problem_schema(),
+    }
+
+
+def everything(**properties: Json) -> Json:
+    """An object that always has every one of these."""
+    return {"type": "object", "properties": properties, "required": list(properties)}
+
+
+def ref(name: str) -> Json:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def array_of(items: Json) -> Json:
+    return {"type": "array", "items": items}
+
+
+def or_null(schema: Json) -> Json:
+    return {"anyOf": [schema, {"type": "null"}]}
+
+
+def one_of(values: Iterable[str]) -> Json:
+    return {"type": "string", "enum": [str(value) for value in values]}
+
+
+def page_of(name: str) -> Json:
+    return everything(items=array_of(ref(name)), next=TEXT_OR_NULL)
+
+
+def job_schema() -> Json:
+    return everything(
+        id=TEXT,
+        name=TEXT_OR_NULL,
+        kind=one_of(Kind),
+        owner=TEXT,
+        phase=one_of(Phase),
+        outcome=or_null(one_of(Outcome)),
+        reason=or_null(reason_schema()),
+        attempt=WHOLE,
+        attempts=array_of(attempt_schema()),
+        exit=or_null(exit_schema()),
+        waiting_for=TEXT_OR_NULL,
+        gpus=TEXTS,
+        ports=array_of(port_schema()),
+        ssh=ANY_OBJECT_OR_NULL,
+        progress=ANY_OBJECT_OR_NULL,
+        statuses=ANY_OBJECT_OR_NULL,
+        result={},
+        metrics=ANY_OBJECT_OR_NULL,
+        upload=ANY_OBJECT_OR_NULL,
+        parent=TEXT_OR_NULL,
+        children=TEXTS,
+        chute=TEXT_OR_NULL,
+        queue=TEXT,
+        priority=WHOLE,
+        labels={"type": "object", "additionalProperties": TEXT},
+        image_digest=TEXT_OR_NULL,
+        created_at=TIME,
+        started_at=TIME_OR_NULL,
+        finished_at=TIME_OR_NULL,
+        spec={"type": "object", "description": "as it was accepted, every default filled in, secrets as ***"},
+    )
+
+
+def reason_schema() -> Json:
+    return everything(
+        code=TEXT,
+        phase=one_of(Phase),
+        blame=one_of(Blame),
+        retryable={"type": "boolean"},
+        message=TEXT,
+        remedy=TEXT,
+    )
+
+
+def exit_schema() -> Json:
+    return everything(
+        code=WHOLE_OR_NULL,
+        signal=WHOLE_OR_NULL,
+        oom={"type": "boolean"},
+        started_at=TIME_OR_NULL,
+        finished_at=TIME_OR_NULL,
+        peak_memory=WHOLE_OR_NULL,
+        gpu_seconds=NUMBER_OR_NULL,
+    )
+
+
+def port_schema() -> Json:
+    return everything(
+        name=TEXT,
+        port=WHOLE,
+        proto=one_of(Proto),
+        host=TEXT_OR_NULL,
+        host_port=WHOLE_OR_NULL,
+        external_host=TEXT_OR_NULL,
+        external_port=WHOLE_OR_NULL,
+        url=TEXT_OR_NULL,
+    )
+
+
+def attempt_schema() -> Json:
+    return everything(
+        number=WHOLE,
+        outcome=one_of(Outcome),
+        reason=or_null(reason_schema()),
+        exit=or_null(exit_schema()),
+        gpus=TEXTS,
+        ports=array_of(port_schema()),
+        container=TEXT_OR_NULL,
+        closed_at=TIME,
+    )
+
+
+def log_line_schema() -> Json:
+    return {"type": "object", "description": "one line or record of a log; `cursor` resumes after it"}
+
+
+def output_page_schema() -> Json:
+    file = everything(path=TEXT, size=WHOLE, sha256=TEXT_OR_NULL, modified_at=TIME_OR_NULL, mode=WHOLE)
+    skipped = everything(path=TEXT, why=TEXT)
+    return everything(
+        items=array_of(file), skipped=array_of(skipped), truncated=TEXT_OR_NULL, next=TEXT_OR_NULL
+    )
+
+
+def health_schema() -> Json:
+    check = everything(name=TEXT, state=one_of(CheckState), since=TIME, evidence=TEXT, remedy=TEXT_OR_NULL)
+    return everything(state=one_of(CheckState), checks=array_of(check))
+
+
+def problem_schema() -> Json:
+    fault = everything(field=TEXT, code=TEXT, message=TEXT, remedy=TEXT)
+    return everything(
+        type=TEXT,
+        title=TEXT,
+        status=WHOLE,
+        detail=TEXT,
+        code=TEXT,
+        blame=one_of(Blame),
+        phase=or_null(one_of(Phase)),
+        remedy=TEXT,
+        faults=array_of(fault),
+    )

@@ -1,0 +1,130 @@
+"""api/streams — answers without a known end: how many a token may have, how slow a reader may be, and how all of them end.
+
+Knows nothing of what flows through them.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import aclosing, contextmanager
+from typing import Any, Protocol, cast
+
+import structlog
+from aiohttp import web
+
+from agent.api.auth import Caller
+from agent.errors import AgentError, Blame
+
+log = structlog.get_logger(__name__)
+
+MOST_PER_TOKEN = 64
+# How long a stream may flow on after its token was revoked.
+RECHECK_SECONDS = 5.0
+
+
+class TooManyStreamsError(AgentError):
+    code, blame = "too_many_streams", Blame.USER
+    remedy = "Close some of your streams (logs, events, downloads) first."
+
+
+class Connection(Protocol):
+    """What a stream needs of our RequestHandler: its task ends with the connection, also while nothing flows."""
+
+    stream_task: "asyncio.Task[Any] | None"
+
+
+class Streams:
+    """All streams of the API. `write_seconds`: a reader that takes nothing for so long is cut."""
+
+    def __init__(self, is_live: Callable[[Caller], Awaitable[bool]], write_seconds: float) -> None:
+        self._is_live = is_live
+        self._write_seconds = write_seconds
+        self._per_token: Counter[str] = Counter()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._is_closing = False
+
+    @contextmanager
+    def open(self, request: web.Request, caller: Caller) -> Iterator["Stream"]:
+        """Hold one of the token's streams while the block runs, which ends with the connection and with `close`.
+
+        Raises TooManyStreamsError.
+        """
+        if self._per_token[caller.stream_key] >= MOST_PER_TOKEN:
+            raise TooManyStreamsError(f"{MOST_PER_TOKEN} streams of this token are open")
+        task = cast("asyncio.Task[Any]", asyncio.current_task())
+        connection = cast(Connection, request.protocol)
+        if self._is_closing:
+            task.cancel()
+        self._per_token[caller.stream_key] += 1
+        self._tasks.add(task)
+        connection.stream_task = task
+        try:
+            yield Stream(request, caller, self._is_live, self._write_seconds)
+        finally:
+            connection.stream_task = None
+            self._tasks.discard(task)
+            self._per_token[caller.stream_key] -= 1
+            if not self._per_token[caller.stream_key]:
+                del self._per_token[caller.stream_key]
+
+    def close(self) -> None:
+        """End every stream: the daemon leaves. Clients resume from their cursors."""
+        self._is_closing = True
+        for task in self._tasks:
+            task.cancel()
+
+
+class Stream:
+    """One open answer. Its `send` is the only way to write."""
+
+    def __init__(
+        self,
+        request: web.Request,
+        caller: Caller,
+        is_live: Callable[[Caller], Awaitable[bool]],
+        write_seconds: float,
+    ) -> None:
+        self._request = request
+        self._caller = caller
+        self._is_live = is_live
+        self._write_seconds = write_seconds
+        self._checked_at = asyncio.get_running_loop().time()
+
+    async def send(self, response: web.StreamResponse, data: bytes) -> None:
+        """Write, waiting for a slow reader as long as it may be slow. Raises ConnectionResetError: it is cut."""
+        await self.refuse_dead_token()
+        try:
+            async with asyncio.timeout(self._write_seconds):
+                await response.write(data)
+        except TimeoutError:
+            self._cut("stream.reader_too_slow")
+
+    async def refuse_dead_token(self) -> None:
+        """Cut the stream of a token that was revoked or has expired meanwhile. Looks once in RECHECK_SECONDS."""
+        now = asyncio.get_running_loop().time()
+        if now - self._checked_at < RECHECK_SECONDS:
+            return
+        self._checked_at = now
+        if not await self._is_live(self._caller):
+            self._cut("stream.token_ended")
+
+    async def send_all(self, response: web.StreamResponse, chunks: AsyncIterator[bytes]) -> None:
+        """Send every chunk (of an async generator), then end the answer.
+
+        Where the answer is not prepared yet, the first chunk is waited for: what is refused before it is a problem document.
+        """
+        async with aclosing(cast("AsyncGenerator[bytes, None]", chunks)) as flow:
+            if not response.prepared:
+                first = await anext(flow, b"")
+                await response.prepare(self._request)
+                await self.send(response, first)
+            async for chunk in flow:
+                await self.send(response, chunk)
+        await response.write_eof()
+
+    def _cut(self, event: str) -> None:
+        log.info(event, peer=self._request.remote, path=self._request.path)
+        # Aborted, not closed: what lies in the buffer would wait for the same reader.
+        if self._request.transport is not None:
+            self._request.transport.abort()
+        raise ConnectionResetError(event)

@@ -1,0 +1,173 @@
+"""api/views — values as the JSON that clients rely on: every name is always there, an absent fact is null. Reads no store."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from ipaddress import ip_address
+
+from agent.core.job import ClosedAttempt, Event, ExitFacts, Job, Lease, PortLease, Reason
+from agent.core.ports import NatMap
+from agent.spec import Port, Proto, masked
+
+Json = dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Where leased ports are reached: `bind` on the host itself, `nat` from outside (its host "" is unknown)."""
+
+    bind: str
+    nat: NatMap
+
+    @property
+    def host(self) -> str:
+        ip = ip_address(self.bind)
+        if not ip.is_unspecified:
+            return self.bind
+        return "127.0.0.1" if ip.version == 4 else "::1"
+
+
+def show_job(job: Job, attempts: Sequence[ClosedAttempt], addresses: Addresses) -> Json:
+    """The names of the HTTP API's contract. Facts that later versions bring are null."""
+    shown_exit, exit_lease = find_exit(job, attempts)
+    return {
+        "id": job.id,
+        "name": job.spec.name,
+        "kind": job.kind.value,
+        "owner": job.owner,
+        "phase": job.phase.value,
+        "outcome": None if job.outcome is None else job.outcome.value,
+        "reason": show_reason(job.reason),
+        "attempt": job.attempt,
+        "attempts": [show_attempt(attempt, addresses) for attempt in attempts],
+        "exit": show_exit(shown_exit, exit_lease),
+        "waiting_for": job.waiting_for,
+        "gpus": [] if job.lease is None else list(job.lease.gpus),
+        "ports": show_ports(job, addresses),
+        "ssh": None,
+        "progress": None,
+        "statuses": None,
+        "result": None,
+        "metrics": None,
+        "upload": None,
+        "parent": None,
+        "children": [],
+        "chute": None,
+        "queue": job.spec.queue,
+        "priority": job.spec.priority,
+        "labels": dict(job.spec.labels),
+        "image_digest": job.image_digest,
+        "created_at": show_time(job.created_at),
+        "started_at": show_time(job.started_at),
+        "finished_at": show_time(job.finished_at),
+        "spec": masked(job.spec),
+    }
+
+
+def find_exit(job: Job, attempts: Sequence[ClosedAttempt]) -> tuple[ExitFacts | None, Lease | None]:
+    """How the latest attempt ended: the row's while it is being closed, else that of the closed attempt of this number."""
+    if job.run.exit is not None:
+        return job.run.exit, job.lease
+    closed = [attempt for attempt in attempts if attempt.number == job.attempt]
+    return (closed[-1].exit, closed[-1].lease) if closed else (None, None)
+
+
+def show_attempt(attempt: ClosedAttempt, addresses: Addresses) -> Json:
+    lease = attempt.lease or Lease()
+    return {
+        "number": attempt.number,
+        "outcome": attempt.outcome.value,
+        "reason": show_reason(attempt.reason),
+        "exit": show_exit(attempt.exit, attempt.lease),
+        "gpus": list(lease.gpus),
+        "ports": [show_leased(port, addresses) for port in lease.ports],
+        "container": attempt.container,
+        "closed_at": show_time(attempt.closed_at),
+    }
+
+
+def show_reason(reason: Reason | None) -> Json | None:
+    if reason is None:
+        return None
+    return {
+        "code": reason.code,
+        "phase": reason.phase.value,
+        "blame": reason.blame.value,
+        "retryable": reason.retryable,
+        "message": reason.message,
+        "remedy": reason.remedy,
+    }
+
+
+def show_exit(facts: ExitFacts | None, lease: Lease | None) -> Json | None:
+    if facts is None:
+        return None
+    return {
+        "code": facts.code,
+        "signal": facts.signal,
+        "oom": facts.oom,
+        "started_at": show_time(facts.started_at),
+        "finished_at": show_time(facts.finished_at),
+        "peak_memory": facts.peak_memory_bytes,
+        "gpu_seconds": count_gpu_seconds(facts, lease),
+    }
+
+
+def count_gpu_seconds(facts: ExitFacts, lease: Lease | None) -> float | None:
+    if facts.started_at is None or facts.finished_at is None or lease is None:
+        return None
+    return len(lease.gpus) * max(0.0, facts.finished_at - facts.started_at)
+
+
+def show_ports(job: Job, addresses: Addresses) -> list[Json]:
+    """The ports of the spec; where the job holds a lease, with what leads to them."""
+    leased = {} if job.lease is None else {port.name: port for port in job.lease.ports}
+    return [
+        show_leased(leased[port.name], addresses) if port.name in leased else show_wanted(port)
+        for port in job.spec.ports
+    ]
+
+
+def show_leased(port: PortLease, addresses: Addresses) -> Json:
+    external_host = addresses.nat.host or None
+    external_port = addresses.nat.outside(port.host_port)
+    host = bracketed(external_host or addresses.host)
+    return {
+        "name": port.name,
+        "port": port.port,
+        "proto": port.proto.value,
+        "host": addresses.host,
+        "host_port": port.host_port,
+        "external_host": external_host,
+        "external_port": external_port if external_host is not None else None,
+        "url": f"http://{host}:{external_port if external_host is not None else port.host_port}"
+        if port.proto is Proto.HTTP
+        else None,
+    }
+
+
+def show_wanted(port: Port) -> Json:
+    nowhere: Json = dict.fromkeys(("host", "host_port", "external_host", "external_port", "url"))
+    return {"name": port.name, "port": port.port, "proto": port.proto.value, **nowhere}
+
+
+def bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def show_event(event: Event) -> Json:
+    return {
+        "seq": event.seq,
+        "n": event.n,
+        "job": event.job,
+        "at": show_time(event.at),
+        "type": event.type,
+        "data": event.data,
+    }
+
+
+def show_time(at: float | None) -> str | None:
+    """RFC 3339 in UTC, with milliseconds."""
+    if at is None:
+        return None
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,54 @@
+"""jobs/admission — what a host refuses of a spec that is sound in itself: limits, images, network, GPUs. Pure; stores nothing."""
+
+from collections.abc import Iterator
+
+from agent.core.policy import Limits, Policy, image_refusal
+from agent.spec import Fault, JobSpec, Network, parse_reference
+
+RAISE_LIMIT = "Ask for less, or let the operator raise it under [limits]."
+
+
+def find_host_faults(spec: JobSpec, policy: Policy) -> list[Fault]:
+    """Every way in which the spec asks for more than this host gives."""
+    return [
+        *find_limit_faults(spec, policy.limits),
+        *find_image_faults(spec.image, policy),
+        *find_network_faults(spec, policy),
+    ]
+
+
+def find_limit_faults(spec: JobSpec, limits: Limits) -> Iterator[Fault]:
+    asked: tuple[tuple[str, float | None, float | None, str], ...] = (
+        ("cpus", spec.cpus, limits.cpus, "CPUs"),
+        ("memory", spec.memory, limits.memory_bytes, "bytes"),
+        ("shm", spec.shm, limits.shm_bytes, "bytes"),
+        ("pids", spec.pids, limits.pids, "processes"),
+        ("ports", len(spec.ports), limits.job_ports, "ports"),
+    )
+    for field, wanted, most, unit in asked:
+        if wanted is not None and most is not None and wanted > most:
+            message = f"{wanted} {unit} asked for, this host gives a job at most {most}"
+            yield Fault(field, "over_host_limit", message, RAISE_LIMIT)
+
+
+def find_image_faults(image: str, policy: Policy) -> Iterator[Fault]:
+    refusal = image_refusal(parse_reference(image), policy.images)
+    if refusal is not None:
+        yield Fault("image", "image_not_allowed", refusal, "Use an image that this host allows ([images]).")
+
+
+def find_network_faults(spec: JobSpec, policy: Policy) -> Iterator[Fault]:
+    if spec.network is Network.EGRESS and not policy.dns:
+        yield Fault(
+            "network",
+            "no_dns",
+            "this host has no DNS server that a job could reach",
+            'Set `network` to "none", or let the operator set dns under [network].',
+        )
+    if spec.network is Network.NONE and spec.ports:
+        yield Fault(
+            "ports",
+            "ports_without_network",
+            "a job without a network publishes no ports",
+            'Leave the ports out, or set `network` to "egress".',
+        )

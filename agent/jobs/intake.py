@@ -1,0 +1,197 @@
+"""jobs/intake — how a job gets in, is asked to stop, and is forgotten. Runs none: it writes the row and pokes the supervisor."""
+
+import asyncio
+import hashlib
+import json
+import re
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+
+import structlog
+
+from agent.core.container import Credentials
+from agent.core.gpus import refuse_if_never
+from agent.core.job import BootTime, Job, Kind, NewEvent, StopCause, Viewer
+from agent.core.policy import Policy
+from agent.core.stops import request_job_stop
+from agent.errors import AgentError, Blame, Phase
+from agent.interfaces import (
+    Accepted,
+    Claimed,
+    Clock,
+    Finished,
+    Folders,
+    ForeignIdError,
+    Gpus,
+    NewJob,
+    SecretFiles,
+    Store,
+    StoreUnavailableError,
+)
+from agent.jobs.admission import find_host_faults
+from agent.jobs.record import write_record
+from agent.spec import JobSpec, SpecRefusedError, parse_spec, secrets_of, without_secrets
+
+log = structlog.get_logger(__name__)
+
+JOB_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+ENDED = (Phase.UPLOADING, Phase.FINISHED)
+
+
+class BadJobIdError(AgentError):
+    code, blame = "bad_job_id", Blame.USER
+    remedy = "Use a UUID of any version, written 8-4-4-4-12 in hex, or POST /v1/jobs and take the id that it gives."
+
+
+class JobFinishedError(AgentError):
+    code, blame = "job_finished", Blame.USER
+    remedy = "Nothing is left to stop; GET the job for its outcome."
+
+
+class JobNotFinishedError(AgentError):
+    code, blame = "job_not_finished", Blame.USER
+    remedy = "Cancel the job and wait until it is finished, then delete it."
+
+
+@dataclass(slots=True, eq=False)
+class Intake:
+    """The way in for everyone: API, later chutes and schedules.
+
+    `new_id` makes a fresh UUID; `wake(job_id)` tells the supervisor to look at that job, and to grant.
+    `policy` may be replaced while running, when the config was read again.
+    """
+
+    store: Store
+    folders: Folders
+    gpus: Gpus
+    clock: Clock
+    policy: Policy
+    new_id: Callable[[], str]
+    wake: Callable[[str], None]
+    _given_ids: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
+
+    async def submit(
+        self, viewer: Viewer, body: object, job_id: str | None = None, key: str | None = None
+    ) -> Accepted:
+        """Accept a job: when this returns, its row and its secrets are on disk. `body` is decoded JSON, maybe hostile.
+
+        Raises SpecRefusedError, GpusNeverFitError, BadJobIdError, BodyConflictError, ForeignIdError, QueueFullError,
+        StateFullError, StateReadOnlyError, StoreUnavailableError; nothing of the job is left then.
+        """
+        wanted_id = None if job_id is None else read_job_id(job_id)
+        spec = await self._check(body)
+        new = NewJob(
+            id=wanted_id or self.new_id(),
+            owner=viewer.principal,
+            kind=Kind.CONTAINER,
+            spec=without_secrets(spec),
+            created_at=self.clock.now(),
+            idempotency_key=key,
+            body_digest=digest_of(body),
+        )
+        async with AsyncExitStack() as stack:
+            if wanted_id is not None:
+                # Two that give the same id: the folder must be of the one whose row gets in.
+                await stack.enter_async_context(self._given_ids)
+            accepted = await self._keep(new, secret_files(spec))
+        if not accepted.is_replay:
+            log.info("job.accepted", job=accepted.job.id, owner=new.owner, image=spec.image)
+        self.wake(accepted.job.id)
+        return accepted
+
+    async def cancel(self, viewer: Viewer, job_id: str, grace: int | None = None) -> Job:
+        """Leave the stop request, durable when this returns. `grace` in seconds; None: the spec's.
+
+        Raises ForeignIdError, JobFinishedError, StoreUnavailableError.
+        """
+        now, boot = self.clock.now(), self.clock.boot_seconds()
+
+        def decide(job: Job) -> tuple[Job, Sequence[NewEvent]]:
+            if job.phase in ENDED:
+                raise JobFinishedError(f"the job {job.id} has ended: {job.outcome}")
+            seconds = job.spec.grace if grace is None else grace
+            kill_at = BootTime(self.clock.boot_id, boot + seconds)
+            return request_job_stop(job, StopCause.CANCEL, now, kill_at)
+
+        job = await self.store.change(job_id, viewer, decide)
+        if job is None:
+            raise unknown_job(job_id)
+        self.wake(job.id)
+        return job
+
+    async def forget(self, viewer: Viewer, job_id: str) -> None:
+        """Remove a finished job and its files. Raises ForeignIdError, JobNotFinishedError, StoreUnavailableError."""
+        job = await self.store.get(job_id, viewer)
+        if job is None:
+            raise unknown_job(job_id)
+        if job.phase is not Phase.FINISHED:
+            raise JobNotFinishedError(f"the job {job.id} is {job.phase}")
+        # The folder first: were the row gone before it, a crash between the two would leave files that nobody owns.
+        await self.folders.remove(job.id)
+        if await self.store.forget(job.id, viewer) is Finished.FORGOTTEN:
+            log.info("job.forgotten", job=job.id, owner=job.owner)
+
+    async def _check(self, body: object) -> JobSpec:
+        spec = parse_spec(body)
+        faults = find_host_faults(spec, self.policy)
+        if faults:
+            raise SpecRefusedError(faults)
+        if spec.gpus.count > 0:
+            refuse_if_never(await self.gpus.inventory(), spec.gpus)
+        return spec
+
+    async def _keep(self, new: NewJob, secrets: SecretFiles) -> Accepted:
+        claimed = await self._claim(new, secrets)
+        try:
+            accepted = await self.store.accept(new, self.policy.limits.queued_jobs)
+        except AgentError:
+            if claimed is Claimed.MADE:
+                await self._remove_unless_rowed(new.id)
+            raise
+        if claimed is Claimed.MADE and accepted.job.id != new.id:
+            await self.folders.remove(new.id)
+        return accepted
+
+    async def _claim(self, new: NewJob, secrets: SecretFiles) -> Claimed:
+        record = write_record(new)
+        claimed = await self.folders.claim(new.id, record, secrets)
+        if claimed is Claimed.MADE or await self.store.read(new.id) is not None:
+            return claimed
+        # Left by a submit that failed half-way: no row, so nobody's.
+        await self.folders.remove(new.id)
+        return await self.folders.claim(new.id, record, secrets)
+
+    async def _remove_unless_rowed(self, job_id: str) -> None:
+        # An accept that failed may have been written all the same (its answer was lost): then the folder is that row's.
+        try:
+            if await self.store.read(job_id) is None:
+                await self.folders.remove(job_id)
+        except StoreUnavailableError:
+            log.warning("folder.left_to_the_sweep", job=job_id)
+
+
+def read_job_id(text: str) -> str:
+    """Raises BadJobIdError."""
+    if not JOB_ID.fullmatch(text):
+        raise BadJobIdError(f"{text[:64]!a} is no UUID")
+    return text.lower()
+
+
+def unknown_job(job_id: str) -> ForeignIdError:
+    return ForeignIdError(f"there is no job {job_id[:64]!a}")
+
+
+def digest_of(body: object) -> str:
+    """Of the canonical body: the order of names and the white space make no other body."""
+    canonical = json.dumps(body, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def secret_files(spec: JobSpec) -> SecretFiles:
+    secrets = secrets_of(spec)
+    registry = secrets.registry
+    return SecretFiles(
+        values=secrets.files,
+        registry=None if registry is None else Credentials(registry.username, registry.password),
+    )

@@ -1,0 +1,135 @@
+"""jobs/outputs — a job's output files for whoever fetches them: the list with digests, one file in ranges, all as a tar. Sends nothing."""
+
+import tarfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from urllib.parse import unquote_to_bytes
+
+import structlog
+
+from agent.interfaces import (
+    Folders,
+    OutputFile,
+    OutputLimits,
+    OutputListing,
+    OutputReader,
+    OutputRefusedError,
+    SkippedOutput,
+)
+
+log = structlog.get_logger(__name__)
+
+READ_BYTES = 1 << 20
+# POSIX.1-2017 pax: blocks of 512 bytes; two empty ones end the archive, and readers expect records of twenty.
+BLOCK_BYTES = 512
+RECORD_BYTES = 20 * BLOCK_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class Digested:
+    """A file and the sha256 (hex) of its content as it was when it was read; None where nobody asked for it."""
+
+    file: OutputFile
+    sha256: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class OutputList:
+    """What can be fetched, and what is there but can't, and why. `truncated` names the cap that ended the walk."""
+
+    files: tuple[Digested, ...]
+    skipped: tuple[SkippedOutput, ...]
+    truncated: str | None
+
+
+class Outputs:
+    """Reads output folders, which are hostile: all goes by `Folders`, which opens nothing by path."""
+
+    def __init__(self, folders: Folders, limits: OutputLimits) -> None:
+        self._folders = folders
+        self._limits = limits
+
+    async def list_names(self, job_id: str) -> OutputList:
+        """The files with their sizes, without reading them."""
+        listing = await self._folders.list_outputs(job_id, self._limits)
+        return OutputList(
+            tuple(Digested(file, None) for file in listing.files), listing.skipped, listing.truncated
+        )
+
+    async def list_digested(self, job_id: str) -> OutputList:
+        """The files with sizes and digests: all are read, so it takes as long as that takes."""
+        listing = await self._folders.list_outputs(job_id, self._limits)
+        files: list[Digested] = []
+        skipped = list(listing.skipped)
+        for file in listing.files:
+            try:
+                async with self.open(job_id, file.path) as reader:
+                    # As opened, not as listed: size and digest are then of one and the same content.
+                    files.append(Digested(reader.file, await reader.sha256()))
+            except OutputRefusedError as refusal:
+                skipped.append(SkippedOutput(file.path, str(refusal)))
+        return OutputList(tuple(files), tuple(skipped), listing.truncated)
+
+    @asynccontextmanager
+    async def open(self, job_id: str, path: str) -> AsyncIterator[OutputReader]:
+        """One file, open while the block runs. Raises OutputRefusedError."""
+        reader = await self._folders.open_output(job_id, path)
+        try:
+            yield reader
+        finally:
+            await reader.close()
+
+    async def tar_chunks(self, job_id: str) -> AsyncIterator[bytes]:
+        """All files as a pax archive, in constant memory. A file that shrinks while it is read is filled up with zeros."""
+        listing = await self._folders.list_outputs(job_id, self._limits)
+        note_what_is_missing(job_id, listing)
+        written = 0
+        for file in listing.files:
+            try:
+                async with self.open(job_id, file.path) as reader:
+                    async for chunk in member_chunks(reader):
+                        written += len(chunk)
+                        yield chunk
+            except OutputRefusedError as refusal:
+                # It went between the list and now: an archive of a running job is of what can be had.
+                log.info("output.skipped", job=job_id, path=file.path, why=str(refusal))
+        yield b"\0" * ending_bytes(written)
+
+
+def note_what_is_missing(job_id: str, listing: OutputListing) -> None:
+    if listing.skipped or listing.truncated is not None:
+        log.warning(
+            "archive.incomplete", job=job_id, skipped=len(listing.skipped), truncated=listing.truncated
+        )
+
+
+def ending_bytes(written: int) -> int:
+    whole = written + 2 * BLOCK_BYTES
+    return 2 * BLOCK_BYTES + -whole % RECORD_BYTES
+
+
+async def member_chunks(reader: OutputReader) -> AsyncIterator[bytes]:
+    yield member_header(reader.file)
+    async for chunk in content_chunks(reader, 0, reader.file.size_bytes):
+        yield chunk
+    yield b"\0" * (-reader.file.size_bytes % BLOCK_BYTES)
+
+
+async def content_chunks(reader: OutputReader, start: int, size: int) -> AsyncIterator[bytes]:
+    """Exactly `size` bytes from `start`: the length was promised, so what a file lost meanwhile reads as zeros."""
+    sent = 0
+    while sent < size:
+        wanted = min(READ_BYTES, size - sent)
+        chunk = await reader.read(start + sent, wanted) or b"\0" * wanted
+        sent += len(chunk)
+        yield chunk
+
+
+def member_header(file: OutputFile) -> bytes:
+    """Header blocks of one regular file: no owner, no device, no setuid. Names that are no UTF-8 become themselves again."""
+    info = tarfile.TarInfo(unquote_to_bytes(file.path).decode("utf-8", "surrogateescape"))
+    info.size = file.size_bytes
+    info.mtime = file.modified_ns // 1_000_000_000
+    info.mode = file.mode & 0o777
+    return info.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")

@@ -1,0 +1,44 @@
+"""jobs/record — `spec.json` in a job's folder: what a repair needs to give a container its row back. Reads and writes no file."""
+
+import json
+from dataclasses import dataclass
+
+from agent.core.job import Kind
+from agent.interfaces import NewJob
+from agent.spec import JobSpec, dump_spec, load_spec
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    id: str
+    owner: str
+    kind: Kind
+    created_at: float
+    spec: JobSpec  # secrets masked
+
+
+def write_record(new: NewJob) -> str:
+    """The text of `spec.json`; secrets are masked."""
+    facts = {
+        "id": new.id,
+        "owner": new.owner,
+        "kind": new.kind.value,
+        "created_at": new.created_at,
+        "spec": json.loads(dump_spec(new.spec)),
+    }
+    return json.dumps(facts, indent=1)
+
+
+def read_record(text: str) -> Record:
+    """Read what `write_record` wrote. Raises ValueError (KeyError, TypeError inside it) for anything else."""
+    try:
+        facts = json.loads(text)
+        return Record(
+            id=str(facts["id"]),
+            owner=str(facts["owner"]),
+            kind=Kind(facts["kind"]),
+            created_at=float(facts["created_at"]),
+            spec=load_spec(json.dumps(facts["spec"])),
+        )
+    except (KeyError, TypeError) as unread:
+        raise ValueError(f"this is no job record: {unread!r}") from unread
