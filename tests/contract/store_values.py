@@ -1,10 +1,10 @@
 """Jobs, requests and events to put into a store, and the stores to put them into."""
 
-import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
+from errno import ENOSPC
 from pathlib import Path
 from subprocess import run
 
@@ -162,16 +162,12 @@ def small_disk(folder: Path, kib: int) -> Iterator[Path]:
         run(["umount", str(folder)], check=True)
 
 
-def fill(folder: Path) -> Path:
-    """Leave no byte free."""
-    ballast = folder / "ballast"
+def fill(ballast: Path) -> None:
+    """Write a file until its disk has no byte free."""
     try:
         with ballast.open("wb", buffering=0) as file:
             while True:
                 file.write(bytes(4096))
-    except OSError:
-        return ballast
-
-
-def python() -> str:
-    return sys.executable
+    except OSError as error:
+        if error.errno != ENOSPC:
+            raise

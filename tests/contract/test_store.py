@@ -6,7 +6,21 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
-from store_values import (
+
+from agent.core.job import Job, Kind, NewEvent, Outcome, Viewer
+from agent.errors import Phase
+from agent.interfaces import (
+    BodyConflictError,
+    Finished,
+    ForeignIdError,
+    JobQuery,
+    NewJob,
+    QueueFullError,
+    StaleError,
+    Store,
+    Token,
+)
+from tests.contract.store_values import (
     ANN,
     BOB,
     PLENTY,
@@ -21,19 +35,6 @@ from store_values import (
     stopped,
     told,
     with_everything,
-)
-
-from agent.core.job import Job, Kind, NewEvent, Outcome, Viewer
-from agent.errors import Phase
-from agent.interfaces import (
-    BodyConflictError,
-    Finished,
-    ForeignIdError,
-    JobQuery,
-    QueueFullError,
-    StaleError,
-    Store,
-    Token,
 )
 from tests.fakes.store import MemoryStore
 
@@ -102,11 +103,11 @@ async def test_not_before_of_the_spec_is_the_rows(store: TestedStore) -> None:
 
 @pytest.mark.parametrize("again", [request("a"), request("other", key="k")], ids=["id", "key"])
 async def test_the_same_request_again_is_answered_with_the_first_job(
-    store: TestedStore, again: object
+    store: TestedStore, again: NewJob
 ) -> None:
     first = await store.accept(request("a", key="k"), PLENTY)
     moved = await store.save(replace(first.job, phase=Phase.STARTING))
-    replay = await store.accept(again, PLENTY)  # type: ignore[arg-type] # a parameter
+    replay = await store.accept(again, PLENTY)
     assert replay.is_replay
     assert replay.job == moved
     assert await all_told(store) == ["job.accepted"]
@@ -114,10 +115,10 @@ async def test_the_same_request_again_is_answered_with_the_first_job(
 
 
 @pytest.mark.parametrize("again", [request("a", body="other"), request("b", key="k", body="other")])
-async def test_another_body_for_a_used_id_or_key_is_refused(store: TestedStore, again: object) -> None:
+async def test_another_body_for_a_used_id_or_key_is_refused(store: TestedStore, again: NewJob) -> None:
     await accepted(store, "a", key="k")
     with pytest.raises(BodyConflictError):
-        await store.accept(again, PLENTY)  # type: ignore[arg-type] # a parameter
+        await store.accept(again, PLENTY)
     assert await store.job_ids() == {"a"}
 
 
@@ -235,7 +236,12 @@ async def test_a_job_that_the_viewer_can_not_see_is_not_changed(
 ) -> None:
     job = await accepted(store)
     asked: list[Job] = []
-    assert await store.change(job_id, viewer, lambda row: (asked.append(row), stopped(row))[1]) is None
+
+    def note(row: Job) -> tuple[Job, Sequence[NewEvent]]:
+        asked.append(row)
+        return stopped(row)
+
+    assert await store.change(job_id, viewer, note) is None
     assert asked == []
     assert await store.read("a") == job
 
