@@ -99,7 +99,7 @@ class LineJoiner:
     """
 
     def __init__(self, cursor: Cursor) -> None:
-        self._attempt = cursor.attempt
+        self.attempt = cursor.attempt
         self._progress = {int(stream): _progress(cursor, stream) for stream in Stream}
         self._second = b""
         self._second_text = ""
@@ -107,7 +107,7 @@ class LineJoiner:
     @property
     def cursor(self) -> str:
         """Behind the last line that was handed out."""
-        return cursor_text(self._attempt, *(progress.place for progress in self._progress.values()))
+        return cursor_text(self.attempt, *(progress.place for progress in self._progress.values()))
 
     def lines(self, slab: Slab) -> list[Line]:
         """The lines that are whole now."""
@@ -127,15 +127,15 @@ class LineJoiner:
 
     def _line(self, whole: _Whole) -> Line:
         stream, at, ns, text, is_cut, cursor = whole
-        return Line(self._attempt, Stream(stream), at.decode(), int(ns), text, is_cut, cursor)
+        return Line(self.attempt, Stream(stream), at.decode(), int(ns), text, is_cut, cursor)
 
     def _json(self, whole: _Whole) -> str:
         stream, at, _, text, is_cut, cursor = whole
-        head = f'{{"type":"line","attempt":{self._attempt},"stream":"{_LABELS[stream]}","at":"{at.decode()}"'
+        head = f'{{"type":"line","attempt":{self.attempt},"stream":"{_LABELS[stream]}","at":"{at.decode()}"'
         return f'{head},"line":{_json_text(text)}{_CUT if is_cut else ""},"cursor":"{cursor}"}}\n'
 
     def _whole(self, slab: Slab) -> Iterator[_Whole]:
-        data, attempt, by_stream = slab.data, self._attempt, self._progress
+        data, attempt, by_stream = slab.data, self.attempt, self._progress
         stdout, stderr = by_stream[Stream.STDOUT], by_stream[Stream.STDERR]
         for start, end in zip(slab.starts, slab.ends, strict=True):
             text_at = text_start(data, start)
