@@ -14,6 +14,16 @@ class ContainerState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class PublishedPort:
+    """`transport` is tcp or udp; http is tcp to an engine."""
+
+    port: int
+    transport: str
+    host_address: str
+    host_port: int
+
+
+@dataclass(frozen=True, slots=True)
 class Container:
     """What the engine says of one container. `agent`, `job`, `attempt`, `plan` are its labels; None where it has none."""
 
@@ -30,16 +40,7 @@ class Container:
     finished_at: float | None = None
     pid: int | None = None
     stop_signal: str = "SIGTERM"
-
-
-@dataclass(frozen=True, slots=True)
-class PublishedPort:
-    """`transport` is tcp or udp; http is tcp to an engine."""
-
-    port: int
-    transport: str
-    host_address: str
-    host_port: int
+    ports: tuple[PublishedPort, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,9 @@
-"""core/reconcile — whether a container of ours is wanted. Removing the unwanted ones is the janitor's."""
+"""core/reconcile — whether a container of ours is wanted, and the row for one that lost its own. Does neither by itself."""
+
+from dataclasses import replace
 
 from agent.core.container import Container
-from agent.core.job import Job
+from agent.core.job import Job, Lease, PortLease, Run, StartIntent
 from agent.core.state import ACTIVE
 from agent.errors import Phase
 
@@ -18,3 +20,20 @@ def is_wanted(container: Container, job: Job | None) -> bool:
 
 def is_of_open_attempt(attempt: int | None, job: Job) -> bool:
     return job.phase in _OPEN and attempt == job.attempt
+
+
+def restore(fresh: Job, container: Container, boot_id: str) -> Job:
+    """`fresh`, in *starting*, with what the container holds: the line then finds it as after any other restart."""
+    published = {port.port: port.host_port for port in container.ports}
+    ports = tuple(
+        PortLease(port.name, port.port, port.proto, published[port.port])
+        for port in fresh.spec.ports
+        if port.port in published
+    )
+    return replace(
+        fresh,
+        phase=Phase.STARTING,
+        attempt=container.attempt or 1,
+        lease=Lease(ports=ports),
+        run=Run(plan=container.plan, intent=StartIntent(container.id, boot_id)),
+    )

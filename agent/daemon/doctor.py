@@ -1,0 +1,109 @@
+"""daemon/doctor — the host looked over from outside the daemon: engine, state folder, ports, clock, disk. Changes nothing."""
+
+import os
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from agent.adapters.docker.engine import DockerEngine
+from agent.adapters.linux import SystemClock, read_dns_servers, read_ephemeral_ports
+from agent.adapters.sqlite import SqliteStore
+from agent.config import Config
+from agent.core.ports import PortRange
+from agent.daemon.values import DATABASE
+from agent.jobs import probes
+from agent.jobs.health import Check, CheckState, Finding, Health, Probe
+
+_TIMESYNC = Path("/run/systemd/timesync/synchronized")
+
+
+async def examine(config: Config) -> list[Check]:
+    """All checks at once. The daemon may run meanwhile."""
+    clock = SystemClock()
+    engine = await DockerEngine.open(config.engine.socket, "doctor")
+    checks: dict[str, Probe] = {
+        "engine": probes.engine_probe(engine),
+        "live_restore": probes.live_restore_probe(engine),
+        "state_folder": _state_probe(config),
+        "database": _database_probe(config, clock),
+        "disk": probes.disk_probe(_free_bytes(config.state_dir)),
+        "ports": probes.ports_probe(
+            PortRange(config.ports.range.first, config.ports.range.last), read_ephemeral_ports
+        ),
+        "dns": _dns_probe(config),
+        "clock": _clock_probe(),
+    }
+    try:
+        return list(await Health(clock, checks, frozenset()).look())
+    finally:
+        await engine.close()
+
+
+def _state_probe(config: Config) -> Probe:
+    async def probe() -> Finding:
+        path = config.state_dir
+        if not path.is_dir():
+            return Finding(CheckState.WARN, f"{path} is not there yet", "It is made at the first start.")
+        status = path.stat()
+        if status.st_uid != os.geteuid() or status.st_mode & 0o077:
+            return Finding(
+                CheckState.FAIL,
+                f"{path} belongs to uid {status.st_uid}, mode {status.st_mode & 0o7777:o}",
+                f"chown it to the agent's user, and chmod 0700 {path}.",
+            )
+        return Finding(CheckState.OK, f"{path}, mode 0700")
+
+    return probe
+
+
+def _database_probe(config: Config, clock: SystemClock) -> Probe:
+    async def probe() -> Finding:
+        path = config.state_dir / DATABASE
+        if not path.exists():
+            return Finding(CheckState.OK, "none yet; it is made at the first start")
+        store = await SqliteStore.open_store(path, clock.now)
+        try:
+            await store.check()
+            return Finding(CheckState.OK, f"{path} is sound")
+        finally:
+            await store.close()
+
+    return probe
+
+
+def _free_bytes(path: Path) -> Callable[[], Awaitable[int]]:
+    nearest = path if path.exists() else path.parent
+
+    async def free() -> int:
+        status = os.statvfs(nearest)
+        return status.f_bavail * status.f_frsize
+
+    return free
+
+
+def _dns_probe(config: Config) -> Probe:
+    async def probe() -> Finding:
+        servers = config.network.dns or read_dns_servers()
+        if servers:
+            return Finding(CheckState.OK, f"jobs ask {', '.join(servers)}")
+        return Finding(
+            CheckState.FAIL,
+            "no DNS server that a container can reach: jobs with a network are refused",
+            "Set dns under [network].",
+        )
+
+    return probe
+
+
+def _clock_probe() -> Probe:
+    is_kept = _TIMESYNC.exists()
+
+    async def probe() -> Finding:
+        if is_kept:
+            return Finding(CheckState.OK, "kept in step by systemd-timesyncd")
+        return Finding(
+            CheckState.WARN,
+            "nothing says that the clock is kept in step",
+            "Run an NTP client (chrony, systemd-timesyncd); token expiry and not_before follow the wall clock.",
+        )
+
+    return probe

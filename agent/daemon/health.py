@@ -1,0 +1,59 @@
+"""daemon/health — which checks /health has. What each looks at is jobs/probes' and the shell's."""
+
+from collections.abc import Callable
+
+from agent.core.ports import PortRange
+from agent.jobs import probes
+from agent.jobs.assembly import Outside, Shell
+from agent.jobs.health import CheckState, Finding, Health, Probe
+
+# Without these the host can take no job.
+NEEDED = frozenset({"engine", "store", "state_disk"})
+
+
+def build_health(
+    outside: Outside, shell: Shell, ports: PortRange, read_ephemeral: Callable[[], tuple[int, int]]
+) -> Health:
+    checks: dict[str, Probe] = {
+        "engine": probes.engine_probe(outside.engine),
+        "live_restore": probes.live_restore_probe(outside.engine),
+        "store": probes.store_probe(outside.store, outside.clock),
+        "state_disk": probes.disk_probe(outside.folders.free_bytes),
+        "clock": probes.clock_probe(outside.clock),
+        "ports": probes.ports_probe(ports, read_ephemeral),
+        "jobs": _jobs_probe(shell),
+        "orphans": _orphans_probe(shell),
+    }
+    return Health(outside.clock, checks, NEEDED)
+
+
+def _jobs_probe(shell: Shell) -> Probe:
+    """Jobs that we can't end, and jobs that we made a mistake with."""
+
+    async def probe() -> Finding:
+        if shell.supervisor.unkillable:
+            jobs = ", ".join(shell.supervisor.unkillable)
+            return Finding(
+                CheckState.FAIL,
+                f"the kernel does not end the processes of {jobs} (D state); they keep their GPUs and ports",
+                "Reboot the host.",
+            )
+        if shell.supervisor.broken:
+            told = "; ".join(f"{job}: {error}" for job, error in shell.supervisor.broken.items())
+            return Finding(
+                CheckState.FAIL,
+                f"an internal error in {told}",
+                "Report it with the agent's log of that time.",
+            )
+        return Finding(CheckState.OK, "every job's task is well")
+
+    return probe
+
+
+def _orphans_probe(shell: Shell) -> Probe:
+    async def probe() -> Finding:
+        return Finding(
+            CheckState.OK, f"{shell.janitor.orphans_removed} orphaned containers removed since the start"
+        )
+
+    return probe

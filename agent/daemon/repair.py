@@ -1,0 +1,100 @@
+"""daemon/repair — `doctor --repair`: a damaged or missing database is replaced, and running jobs get their rows back."""
+
+import json
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+
+from agent.adapters.docker.engine import DockerEngine
+from agent.adapters.folders import DiskFolders, open_folders
+from agent.adapters.linux import SystemClock
+from agent.adapters.sqlite import DatabaseDamagedError, SqliteStore, move_aside
+from agent.aio import Threads
+from agent.config import Config
+from agent.core.container import Container
+from agent.core.job import Job
+from agent.core.reconcile import restore
+from agent.daemon.values import DATABASE
+from agent.jobs.record import Record, read_record
+
+
+async def repair(config: Config) -> list[str]:
+    """What was done, a line each; empty: nothing was amiss. The agent must be stopped, the engine must answer.
+
+    Raises StateInUseError, EngineUnavailableError (before anything is changed), StateFullError, StateReadOnlyError.
+    """
+    async with AsyncExitStack() as stack:
+        threads = Threads("folders", 1)
+        folders = await open_folders(config.state_dir, config.runtime_dir, threads)
+        stack.callback(folders.close)
+        stack.callback(threads.close)
+        engine = await DockerEngine.open(config.engine.socket, folders.agent_id)
+        stack.push_async_callback(engine.close)
+        path = config.state_dir / DATABASE
+        if await _is_sound(path, folders):
+            return []
+        # Asked first: without the engine's word, running jobs would be taken for gone.
+        containers = [await engine.inspect(found.id) for found in await engine.ours()]
+        done = _put_aside(path)
+        store = await SqliteStore.open_store(path, SystemClock().now)
+        stack.push_async_callback(store.close)
+        kept = await _give_rows_back(store, folders, [found for found in containers if found is not None])
+        done += [f"{job_id}: its container goes on, under a new row" for job_id in kept]
+        for job_id in sorted(await folders.ids() - set(kept)):
+            done.append(f"{job_id}: no container; its folder is now {await folders.set_aside(job_id)}")
+        return done
+
+
+async def _is_sound(path: Path, folders: DiskFolders) -> bool:
+    if not _is_there(path):
+        return not await folders.ids()
+    try:
+        store = await SqliteStore.open_store(path, SystemClock().now)
+    except DatabaseDamagedError:
+        return False
+    try:
+        await store.check()
+    except DatabaseDamagedError:
+        return False
+    finally:
+        await store.close()
+    return True
+
+
+def _is_there(path: Path) -> bool:
+    return path.exists()
+
+
+def _put_aside(path: Path) -> list[str]:
+    if not path.exists():
+        return ["there was no database; a new one was made"]
+    moved = move_aside(path, datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ"))
+    return [f"the damaged database is now {moved}; a new one was made", "all tokens are gone: make new ones"]
+
+
+async def _give_rows_back(store: SqliteStore, folders: DiskFolders, containers: list[Container]) -> list[str]:
+    """A container without a readable record gets no row; the agent removes it at its start."""
+    records = {record.job_id: record.content async for record in folders.records()}
+    clock, kept = SystemClock(), []
+    # Of one job's containers the latest attempt is the one that counts.
+    for container in sorted(containers, key=lambda found: found.attempt or 0, reverse=True):
+        record = _read(records.get(container.job or ""))
+        if record is not None and record.id not in kept:
+            fresh = Job(
+                record.id,
+                record.owner,
+                record.kind,
+                record.spec,
+                record.created_at,
+                queued_at=record.created_at,
+            )
+            await store.import_job(restore(fresh, container, clock.boot_id))
+            kept.append(record.id)
+    return kept
+
+
+def _read(content: object | None) -> Record | None:
+    try:
+        return read_record(json.dumps(content))
+    except ValueError:
+        return None

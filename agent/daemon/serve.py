@@ -1,0 +1,211 @@
+"""daemon/serve — the daemon from its start to its end: adapters opened, shell wired, API opened, all closed in reverse."""
+
+import asyncio
+import os
+import random
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from importlib.metadata import PackageNotFoundError, version
+from uuid import UUID
+
+import structlog
+
+from agent import log as logging
+from agent.adapters import systemd
+from agent.adapters.docker.engine import DockerEngine
+from agent.adapters.folders import DiskFolders, open_folders
+from agent.adapters.linux import SystemClock, read_dns_servers, read_ephemeral_ports
+from agent.adapters.no_gpus import NoGpus
+from agent.adapters.sqlite import SqliteStore
+from agent.aio import Threads, spawn, stand
+from agent.api.app import ApiParts, build_app
+from agent.api.sites import open_sites
+from agent.config import Config
+from agent.core.container import PullProgress
+from agent.core.policy import Policy
+from agent.daemon.health import build_health
+from agent.daemon.reload import Reload
+from agent.daemon.values import (
+    DATABASE,
+    addresses_of,
+    listen_of,
+    output_limits_of,
+    policy_of,
+    settings_of,
+)
+from agent.errors import AgentError, Blame
+from agent.interfaces import Clock
+from agent.jobs.assembly import Outside, Settings, Shell, assemble
+from agent.jobs.attempt_log import Sources
+from agent.jobs.bell import Bell
+from agent.jobs.capacity import Host, HostNames
+from agent.jobs.intake import Intake
+from agent.jobs.logs import Logs
+from agent.jobs.outputs import Outputs
+
+log = structlog.get_logger()
+
+FOLDER_THREADS = 8
+WATCHDOG_SECONDS = 10.0
+
+
+class DatabaseMissingError(AgentError):
+    """Job folders without a database: to go on would take them for rubbish."""
+
+    code, blame = "database_missing", Blame.HOST
+    remedy = "Put agent.db back, or run `gpu-agent doctor --repair`, which keeps running jobs and sets the rest aside."
+
+
+class _LeaveError(Exception):
+    """Asked to leave by a signal: the way out of the task group."""
+
+
+def run(config: Config, read_config: Callable[[], Config] | None = None) -> int:
+    """Serve until a signal (0) or a fault (1). `read_config` reads the config anew, for SIGHUP. Raises AgentError at the start."""
+    logging.configure(config.log.level, config.log.format)
+    try:
+        asyncio.run(serve(config, read_config))
+    except BaseExceptionGroup as ends:
+        faults = ends.split(_LeaveError)[1]
+        if faults is not None:
+            log.critical("daemon.failed", exc_info=faults)
+            return 1
+    log.info("daemon.left")
+    return 0
+
+
+async def serve(config: Config, read_config: Callable[[], Config] | None = None) -> None:
+    """Never returns: raises an ExceptionGroup of what ended it. Containers go on, and are adopted by the next one."""
+    async with AsyncExitStack() as stack:
+        folders = await _open_folders(config, stack)
+        store = await _open_store(config, folders, stack)
+        engine = await DockerEngine.open(config.engine.socket, folders.agent_id)
+        stack.push_async_callback(engine.close)
+        outside = Outside(store, engine, folders, NoGpus(), SystemClock(), random.random)
+        policy = policy_of(config, folders.agent_id, read_dns_servers())
+        settings = settings_of(config)
+        shell = assemble(outside, policy, settings)
+        intake = _intake(outside, policy, shell)
+        parts = _api_parts(config, outside, settings, shell, intake)
+        sites = await open_sites(build_app(parts), listen_of(config))
+        stack.push_async_callback(sites.close)
+        log.info("daemon.started", agent=folders.agent_id, listen=str(config.api.listen), port=sites.port)
+        await _stand(shell, Reload(config, read_config, settings, intake))
+
+
+async def _open_folders(config: Config, stack: AsyncExitStack) -> DiskFolders:
+    threads = Threads("folders", FOLDER_THREADS)
+    folders = await open_folders(config.state_dir, config.runtime_dir, threads)
+    stack.callback(folders.close)
+    stack.callback(threads.close)
+    return folders
+
+
+async def _open_store(config: Config, folders: DiskFolders, stack: AsyncExitStack) -> SqliteStore:
+    """Before the API opens, what no row knows is swept: a folder that a crash left half-made."""
+    path = config.state_dir / DATABASE
+    if not path.exists() and await folders.ids():
+        raise DatabaseMissingError(f"{path} is gone, but {config.state_dir}/jobs has jobs in it")
+    store = await SqliteStore.open_store(path, SystemClock().now)
+    stack.push_async_callback(store.close)
+    for name in await folders.sweep(await store.job_ids()):
+        log.info("folder.swept", folder=name)
+    return store
+
+
+def _intake(outside: Outside, policy: Policy, shell: Shell) -> Intake:
+    return Intake(
+        outside.store,
+        outside.folders,
+        outside.gpus,
+        outside.clock,
+        policy,
+        new_job_id(outside.clock),
+        shell.wake,
+    )
+
+
+def new_job_id(clock: Clock) -> Callable[[], str]:
+    """UUIDs of version 7 (RFC 9562, §5.7): 48 bits of milliseconds, then random ones."""
+
+    def make() -> str:
+        milliseconds = int(clock.now() * 1000)
+        drawn = int.from_bytes(os.urandom(10))
+        low = 0b10 << 62 | drawn & (1 << 62) - 1
+        high = milliseconds << 16 | 7 << 12 | drawn >> 68
+        return str(UUID(int=high << 64 | low))
+
+    return make
+
+
+def _api_parts(
+    config: Config, outside: Outside, settings: Settings, shell: Shell, intake: Intake
+) -> ApiParts:
+    names = HostNames(
+        shell.tools.policy.agent_id,
+        program_version(),
+        settings.ports,
+        shell.tools.policy.limits,
+        settings.queue_limits,
+    )
+
+    bell = Bell()
+    outside.store.on_events(bell.ring)
+
+    def pull(reference: str) -> AsyncIterator[PullProgress]:
+        return outside.engine.pull(reference, None)
+
+    return ApiParts(
+        store=outside.store,
+        intake=intake,
+        logs=Logs(Sources(outside.engine, outside.folders, outside.store, outside.clock, bell)),
+        outputs=Outputs(outside.folders, output_limits_of(config)),
+        host=Host(names, outside.store, outside.engine, outside.gpus, outside.folders, shell.tools.bad_ports),
+        health=build_health(outside, shell, settings.ports, read_ephemeral_ports),
+        clock=outside.clock,
+        bell=bell,
+        addresses=addresses_of(config),
+        pull=pull,
+        version=program_version(),
+        stream_seconds=config.api.stream_timeout,
+    )
+
+
+def program_version() -> str:
+    try:
+        return version("gpu-agent")
+    except PackageNotFoundError:  # run from a checkout
+        return "0"
+
+
+async def _stand(shell: Shell, reload: Reload) -> None:
+    leave = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, leave.set)
+    loop.add_signal_handler(signal.SIGHUP, reload.ask)
+    async with asyncio.TaskGroup() as group:
+        shell.start(group)
+        stand(group, reload.watch(), "reload")
+        stand(group, _watchdog(), "watchdog")
+        spawn(group, _leave_when(leave), "leave")
+        systemd.notify_ready(os.environ)
+
+
+async def _leave_when(asked: asyncio.Event) -> None:
+    await asked.wait()
+    systemd.notify_stopping(os.environ)
+    raise _LeaveError
+
+
+async def _watchdog() -> None:
+    """A sign of life for the service manager, from the loop itself: a loop that is stuck gives none."""
+    seconds = systemd.read_watchdog_seconds(os.environ, os.getpid())
+    pause = seconds / 2 if seconds else WATCHDOG_SECONDS
+    while True:
+        try:
+            systemd.notify_watchdog(os.environ)
+        except systemd.ServiceManagerSilentError as error:
+            log.warning("watchdog.not_told", error=str(error))
+        await asyncio.sleep(pause)

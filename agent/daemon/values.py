@@ -1,0 +1,74 @@
+"""daemon/values — the config as the values that each room needs. Pure."""
+
+from agent.api.sites import Listen, make_tls
+from agent.api.views import Addresses
+from agent.config import Config
+from agent.core.container import LogBounds
+from agent.core.policy import ImageRules, Limits, Policy
+from agent.core.ports import NatMap, PortRange
+from agent.interfaces import OutputLimits
+from agent.jobs.assembly import Settings
+from agent.jobs.images import PullTimes
+
+DATABASE = "agent.db"
+# Caps of a listing where the operator set none: a hostile job may write a million files.
+MOST_OUTPUT_FILES, MOST_OUTPUT_BYTES, LISTING_SECONDS = 1_000_000, 1 << 50, 60.0
+
+
+def policy_of(config: Config, agent_id: str, dns: tuple[str, ...]) -> Policy:
+    """`dns`: the host's own servers, for where the config names none."""
+    limits = config.limits
+    return Policy(
+        agent_id=agent_id,
+        bridge=config.network.bridge,
+        dns=config.network.dns or dns,
+        bind=config.ports.bind,
+        logs=LogBounds(config.engine.log_size, config.engine.log_files),
+        limits=Limits(
+            cpus=limits.cpus,
+            memory_bytes=limits.memory,
+            shm_bytes=limits.shm,
+            pids=limits.pids,
+            disk_bytes=limits.disk,
+            job_ports=limits.job_ports,
+            queued_jobs=limits.queued_jobs,
+        ),
+        images=ImageRules(config.images.allow, config.images.deny, config.images.max_size),
+        runtime=config.engine.runtime,
+    )
+
+
+def settings_of(config: Config) -> Settings:
+    return Settings(
+        ports=PortRange(config.ports.range.first, config.ports.range.last),
+        queue_limits=queue_limits_of(config),
+        ageing=config.jobs.ageing,
+        pull_times=PullTimes(config.engine.pull_timeout, config.engine.stall_timeout),
+        retention_seconds=config.outputs.retention,
+    )
+
+
+def queue_limits_of(config: Config) -> dict[str, int]:
+    return {name: queue.concurrency for name, queue in config.queues.items()}
+
+
+def addresses_of(config: Config) -> Addresses:
+    spans = tuple(
+        (inside.first, inside.last, outside.first) for inside, outside in config.ports.external_ports.items()
+    )
+    return Addresses(config.ports.bind, NatMap(config.ports.external_host, spans))
+
+
+def output_limits_of(config: Config) -> OutputLimits:
+    return OutputLimits(
+        files=config.outputs.max_files or MOST_OUTPUT_FILES,
+        total_bytes=config.outputs.max_bytes or MOST_OUTPUT_BYTES,
+        seconds=LISTING_SECONDS,
+    )
+
+
+def listen_of(config: Config) -> Listen:
+    """Raises OSError, ssl.SSLError where the TLS files can't be used."""
+    api = config.api
+    tls = make_tls(api.tls_cert, api.tls_key, api.client_ca) if api.tls_cert and api.tls_key else None
+    return Listen(api.listen.host, api.listen.port, tls, api.socket)
