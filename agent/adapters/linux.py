@@ -1,5 +1,6 @@
 """adapters/linux — facts of this host that its kernel and /etc tell: clocks, DNS servers, ephemeral ports. Changes nothing."""
 
+import resource
 import time
 from ipaddress import ip_address
 from pathlib import Path
@@ -45,3 +46,10 @@ def read_ephemeral_ports() -> tuple[int, int]:
     """First and last port that the kernel gives to outgoing connections."""
     first, last = _EPHEMERAL.read_text("ascii").split()
     return int(first), int(last)
+
+
+def most_open_files() -> int:
+    """Our own hard limit on open files. It stands for the engine's, which no call tells: on a host where nobody may raise it
+    (a container without CAP_SYS_RESOURCE) the engine can't give a job more either, and refuses to start it.
+    """
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[1]

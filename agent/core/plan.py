@@ -2,7 +2,7 @@
 
 from agent.core.container import ContainerPlan, Mount, PublishedPort
 from agent.core.job import Job, Lease
-from agent.core.policy import CAPABILITIES, NOFILE, OOM_SCORE, Policy
+from agent.core.policy import CAPABILITIES, OOM_SCORE, Policy
 from agent.spec import JobSpec, Network, Proto
 
 SECRETS_PATH = "/run/secrets"
@@ -37,7 +37,7 @@ def plan(job: Job, policy: Policy, outputs: str, secrets: str | None) -> Contain
         runtime=policy.runtime,
         logs=policy.logs,
         capabilities=CAPABILITIES,
-        nofile=NOFILE,
+        nofile=policy.nofile,
         oom_score=OOM_SCORE,
     )
 

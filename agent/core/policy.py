@@ -46,6 +46,7 @@ class Policy:
     logs: LogBounds
     limits: Limits
     images: ImageRules
+    nofile: int = NOFILE
     runtime: str | None = None
 
 

@@ -55,6 +55,6 @@ class Reload:
         self._settings.queue_limits = queue_limits_of(new)
         self._settings.ageing = new.jobs.ageing
         old = self._intake.policy
-        fresh = policy_of(new, old.agent_id, old.dns)
+        fresh = policy_of(new, old.agent_id, old.dns, old.nofile)
         self._intake.policy = replace(old, limits=fresh.limits, images=fresh.images)
         self._config = new

@@ -15,7 +15,7 @@ from agent import log as logging
 from agent.adapters import systemd
 from agent.adapters.docker.engine import DockerEngine
 from agent.adapters.folders import DiskFolders, open_folders
-from agent.adapters.linux import SystemClock, read_dns_servers, read_ephemeral_ports
+from agent.adapters.linux import SystemClock, most_open_files, read_dns_servers, read_ephemeral_ports
 from agent.adapters.no_gpus import NoGpus
 from agent.adapters.sqlite import SqliteStore
 from agent.aio import Threads, spawn, stand
@@ -83,7 +83,7 @@ async def serve(config: Config, read_config: Callable[[], Config] | None = None)
         engine = await DockerEngine.open(config.engine.socket, folders.agent_id)
         stack.push_async_callback(engine.close)
         outside = Outside(store, engine, folders, NoGpus(), SystemClock(), random.random)
-        policy = policy_of(config, folders.agent_id, read_dns_servers())
+        policy = policy_of(config, folders.agent_id, read_dns_servers(), most_open_files())
         settings = settings_of(config)
         shell = assemble(outside, policy, settings)
         intake = _intake(outside, policy, shell)

@@ -4,7 +4,7 @@ from agent.api.sites import Listen, make_tls
 from agent.api.views import Addresses
 from agent.config import Config
 from agent.core.container import LogBounds
-from agent.core.policy import ImageRules, Limits, Policy
+from agent.core.policy import NOFILE, ImageRules, Limits, Policy
 from agent.core.ports import NatMap, PortRange
 from agent.interfaces import OutputLimits
 from agent.jobs.assembly import Settings
@@ -15,8 +15,8 @@ DATABASE = "agent.db"
 MOST_OUTPUT_FILES, MOST_OUTPUT_BYTES, LISTING_SECONDS = 1_000_000, 1 << 50, 60.0
 
 
-def policy_of(config: Config, agent_id: str, dns: tuple[str, ...]) -> Policy:
-    """`dns`: the host's own servers, for where the config names none."""
+def policy_of(config: Config, agent_id: str, dns: tuple[str, ...], most_open_files: int) -> Policy:
+    """`dns`: the host's own servers, for where the config names none. `most_open_files`: more than that no job can have."""
     limits = config.limits
     return Policy(
         agent_id=agent_id,
@@ -35,6 +35,7 @@ def policy_of(config: Config, agent_id: str, dns: tuple[str, ...]) -> Policy:
         ),
         images=ImageRules(config.images.allow, config.images.deny, config.images.max_size),
         runtime=config.engine.runtime,
+        nofile=min(NOFILE, most_open_files),
     )
 
 
