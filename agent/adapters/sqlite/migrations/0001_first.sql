@@ -22,7 +22,7 @@ CREATE TABLE jobs (
 ) STRICT;
 
 CREATE UNIQUE INDEX jobs_by_key ON jobs (owner, idempotency_key) WHERE idempotency_key IS NOT NULL;
-CREATE INDEX jobs_unfinished ON jobs (seq, version) WHERE phase <> 'finished';
+CREATE INDEX jobs_unfinished ON jobs (seq, version, phase) WHERE phase <> 'finished';
 CREATE INDEX jobs_queued ON jobs (owner) WHERE phase = 'queued';
 CREATE INDEX jobs_finished ON jobs (finished_at) WHERE phase = 'finished';
 
