@@ -353,5 +353,6 @@ async def test_rows_that_did_not_change_are_not_parsed_again_and_finished_ones_a
         assert same is other
         for row in (changed, same):
             await store.save(replace(row, phase=Phase.FINISHED, finished_at=1.0))
+        assert store._rows._remembered == {}
         await store.page(JobQuery(), ROOT)
         assert store._rows._remembered == {}
