@@ -111,27 +111,54 @@ class FakeLogEngine:
             frames = [pair for file in stream.log.files for pair in file.frames]
             async for chunk in self._send(stream, frames, since_ns):
                 yield chunk
+                self.between()
 
     async def follow_logs(self, container: str, since_ns: int) -> AsyncGenerator[bytes]:
+        """The engine writes ahead of the reader until what lies between them is full, as a socket's buffer would be."""
         self.follows += 1
         async with self._stream(container) as stream:
-            frames = [pair for file in stream.log.files for pair in file.frames]
-            file = stream.log.files[-1]
-            at = len(file.frames)
-            while True:
-                ring = stream.log.bell.listen()
-                async for chunk in self._send(stream, frames, since_ns):
+            between: asyncio.Queue[bytes | None] = asyncio.Queue(maxsize=2)
+            pump = asyncio.get_running_loop().create_task(self._pump(container, stream, since_ns, between))
+            try:
+                while (chunk := await between.get()) is not None:
                     yield chunk
-                frames = file.frames[at:]
-                if not frames and file is not stream.log.files[-1]:
-                    # Whatever files lie between are skipped.
-                    file, at = stream.log.files[-1], 0
-                elif not frames:
-                    if self._has_ended(container, stream):
-                        return
-                    await ring.wait()
-                    self._check(stream)
-                at += len(frames)
+                    self.between()
+                await pump
+            finally:
+                pump.cancel()
+                await asyncio.gather(pump, return_exceptions=True)
+
+    async def _pump(
+        self, container: str, stream: "_Stream", since_ns: int, between: "asyncio.Queue[bytes | None]"
+    ) -> None:
+        broke: EngineUnavailableError | None = None
+        try:
+            async for chunk in self._live(container, stream, since_ns):
+                await between.put(chunk)
+        except EngineUnavailableError as error:
+            broke = error
+        await between.put(None)
+        if broke is not None:
+            raise broke
+
+    async def _live(self, container: str, stream: "_Stream", since_ns: int) -> AsyncGenerator[bytes]:
+        frames = [pair for file in stream.log.files for pair in file.frames]
+        file = stream.log.files[-1]
+        at = len(file.frames)
+        while True:
+            ring = stream.log.bell.listen()
+            async for chunk in self._send(stream, frames, since_ns):
+                yield chunk
+            frames = file.frames[at:]
+            if not frames and file is not stream.log.files[-1]:
+                # Whatever files lie between are skipped.
+                file, at = stream.log.files[-1], 0
+            elif not frames:
+                if self._has_ended(container, stream):
+                    return
+                await ring.wait()
+                self._check(stream)
+            at += len(frames)
 
     @asynccontextmanager
     async def _stream(self, container: str) -> AsyncIterator["_Stream"]:
@@ -152,7 +179,6 @@ class FakeLogEngine:
             await asyncio.sleep(0)
             self._check(stream)
             yield raw[at : at + self._chunk_bytes]
-            self.between()
 
     def _has_ended(self, container: str, stream: "_Stream") -> bool:
         box = self.boxes.get(container)
