@@ -1,0 +1,74 @@
+# Every target works from a fresh clone; the first one makes .venv. CI runs `make test` and nothing that is not here.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+ENGINE := $(BIN)/python tests/private_engine.py
+DEV_ENGINE := $(CURDIR)/.cache/engine
+PYTEST := $(BIN)/python -m pytest
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: $(READY) ## one real job on a real engine, the daemon killed in its middle (first run up to 6 min, later 40 s)
+	@$(BIN)/python examples/demo/demo.py
+
+.PHONY: check
+check: lint ## what a commit must pass: lint, types, import contracts, fast tests (under a minute)
+	$(PYTEST) -q -m "not soak" tests/unit tests/contract tests/shell
+
+.PHONY: test
+test: lint engine-packages ## everything, on a real engine (up to 15 min); fails where no engine can be had
+	$(PYTEST) -q -m "not soak" --durations=20
+
+.PHONY: soak
+soak: engine-packages ## the tests that take longer than a minute each
+	$(PYTEST) -m soak --durations=0
+
+.PHONY: chaos
+chaos: engine-packages ## ten minutes of submits, cancels, SIGKILLs and engine restarts
+	CHAOS_SECONDS=600 $(PYTEST) -m "soak or not soak" tests/e2e/test_chaos.py
+
+.PHONY: bench
+bench: engine-packages ## the figures of docs/performance.md, measured here
+	$(BIN)/python -m bench
+
+.PHONY: lint
+lint: $(READY) ## ruff, formatting, types, import contracts
+	$(BIN)/ruff check --quiet .
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/mypy --no-error-summary
+	$(BIN)/lint-imports --no-timings > $(VENV)/import-contracts.txt || { cat $(VENV)/import-contracts.txt; exit 1; }
+
+.PHONY: format
+format: $(READY) ## rewrite what ruff can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+.PHONY: engine
+engine: engine-packages ## a private Docker engine for development; prints how to reach it, runs until `make engine-stop`
+	@echo "export DOCKER_HOST=unix://$$($(ENGINE) start $(DEV_ENGINE))"
+
+.PHONY: engine-stop
+engine-stop: $(READY) ## end it, with its containers
+	@$(ENGINE) stop $(DEV_ENGINE)
+
+.PHONY: engine-packages
+engine-packages: $(READY)
+	@$(ENGINE) packages > /dev/null
+
+.PHONY: clean
+clean: ## remove what the other targets made: environment, caches, engine
+	@if [ -e $(DEV_ENGINE)/engine.json ]; then python3 tests/private_engine.py stop $(DEV_ENGINE); fi
+	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(READY): requirements-build.txt requirements-dev.txt pyproject.toml scripts/make-venv
+	@scripts/make-venv $(VENV)
+	@touch $@
