@@ -20,6 +20,7 @@ from agent.adapters.no_gpus import NoGpus
 from agent.adapters.sqlite import SqliteStore
 from agent.aio import Threads, spawn, stand
 from agent.api.app import ApiParts, build_app
+from agent.api.limits import ApiLimits
 from agent.api.sites import open_sites
 from agent.config import Config
 from agent.core.container import PullProgress
@@ -168,7 +169,7 @@ def _api_parts(
         addresses=addresses_of(config),
         pull=pull,
         version=program_version(),
-        stream_seconds=config.api.stream_timeout,
+        limits=ApiLimits(stream_seconds=config.api.stream_timeout),
     )
 
 

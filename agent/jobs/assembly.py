@@ -48,17 +48,17 @@ class Outside:
 
 @dataclass(frozen=True, slots=True)
 class Shell:
-    """The standing parts. `wake(job)` is for who accepted a job or left a stop request."""
+    """The standing parts. `wake(job)` is for who accepted a job or left a stop request: its task looks, and asks for the grant
+    once its image is there. To ask here too would only make two writers of one fresh row.
+    """
 
     supervisor: Supervisor
     janitor: Janitor
     witness: Witness
     tools: Tools
-    ask: Flag
 
     def wake(self, job_id: str) -> None:
         self.supervisor.poke(job_id)
-        self.ask.set()
 
     def start(self, group: asyncio.TaskGroup) -> None:
         stand(group, self.witness.watch(), "witness")
@@ -115,4 +115,4 @@ def assemble(outside: Outside, policy: Policy, settings: Settings) -> Shell:
         judge=judge,
     )
     supervisor = Supervisor(tools, host, ask)
-    return Shell(supervisor, janitor, witness, tools, ask)
+    return Shell(supervisor, janitor, witness, tools)
