@@ -14,7 +14,9 @@ from agent.api.handlers.events import EventHandlers
 from agent.api.handlers.health import HealthHandlers
 from agent.api.handlers.host import HostHandlers
 from agent.api.handlers.jobs import JobHandlers
+from agent.api.handlers.logs import LogHandlers
 from agent.api.handlers.outputs import OutputHandlers
+from agent.api.limits import LIMITS, ApiLimits
 from agent.api.openapi import with_description
 from agent.api.problems import answer_problems, describe_crash, describe_malformed
 from agent.api.streams import Streams
@@ -25,33 +27,38 @@ from agent.jobs.bell import Bell
 from agent.jobs.capacity import Host
 from agent.jobs.health import Health
 from agent.jobs.intake import Intake
+from agent.jobs.logs import Logs
 from agent.jobs.outputs import Outputs
 
-HEADER_SECONDS = 10.0
-IDLE_SECONDS = 75.0
+# Where the daemon finds how many requests failed to authenticate.
+AUTH = web.AppKey("auth", Auth)
 
 
 @dataclass(frozen=True, slots=True)
 class ApiParts:
-    """What the API speaks for. `stream_seconds`: how long a reader of a stream may take nothing ([api] stream_timeout)."""
+    """What the API speaks for. `bell` is rung by the store's `on_events`."""
 
     store: Store
     intake: Intake
+    logs: Logs
     outputs: Outputs
     host: Host
     health: Health
     clock: Clock
+    bell: Bell
     addresses: Addresses
     pull: Callable[[str], AsyncIterator[PullProgress]]
     version: str
-    stream_seconds: float
+    limits: ApiLimits
 
 
 def build_app(parts: ApiParts) -> web.Application:
     """The whole API. Call it in the loop that will serve it."""
     auth = Auth(parts.store, parts.clock)
-    streams = Streams(auth.is_live, parts.stream_seconds)
+    streams = Streams(auth.is_live, parts.limits)
     app = web.Application(middlewares=[answer_problems], client_max_size=MAX_BODY_BYTES)
+    app[AUTH] = auth
+    app[LIMITS] = parts.limits
     for endpoint in with_description(list_endpoints(parts, streams), parts.version):
         for base in endpoint.bases:
             add_route(app, base, endpoint, guard(auth, endpoint))
@@ -65,11 +72,10 @@ def build_app(parts: ApiParts) -> web.Application:
 
 
 def list_endpoints(parts: ApiParts, streams: Streams) -> tuple[Endpoint, ...]:
-    bell = Bell()
-    parts.store.on_events(bell.ring)
-    intake, store = parts.intake, parts.store
+    intake, store, bell = parts.intake, parts.store, parts.bell
     return (
         *JobHandlers(intake, store, bell, parts.addresses).endpoints(),
+        *LogHandlers(store, parts.logs, streams).endpoints(),
         *EventHandlers(store, bell, streams).endpoints(),
         *OutputHandlers(store, parts.outputs, streams).endpoints(),
         *HostHandlers(parts.host, lambda: intake.policy, parts.pull, streams).endpoints(),
@@ -111,17 +117,18 @@ class ApiConnection(web.RequestHandler):
     aiohttp has a limit for idle connections only: one that sends a byte of a header now and then is not idle.
     """
 
-    __slots__ = ("_header_timer", "stream_task")
+    __slots__ = ("_header_seconds", "_header_timer", "stream_task")
 
-    def __init__(self, manager: web.Server, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, manager: web.Server, loop: asyncio.AbstractEventLoop, limits: ApiLimits) -> None:
         # Bodies are taken as they are: a compressed one could unpack to anything.
         super().__init__(
             manager,
             loop=loop,
-            keepalive_timeout=IDLE_SECONDS,
+            keepalive_timeout=limits.idle_seconds,
             access_log=cast("Any", None),
             auto_decompress=False,
         )
+        self._header_seconds = limits.header_seconds
         self._header_timer: asyncio.TimerHandle | None = None
         self.stream_task: asyncio.Task[Any] | None = None
 
@@ -164,7 +171,7 @@ class ApiConnection(web.RequestHandler):
 
     def _await_headers(self) -> None:
         if self._header_timer is None:
-            self._header_timer = self._loop.call_later(HEADER_SECONDS, self._close_slow)
+            self._header_timer = self._loop.call_later(self._header_seconds, self._close_slow)
 
     def _stop_waiting(self) -> None:
         if self._header_timer is not None:

@@ -7,10 +7,10 @@ from typing import NoReturn
 
 from aiohttp import web
 
+from agent.api.limits import LIMITS
 from agent.errors import AgentError, Blame
 
 MAX_BODY_BYTES = 1 << 20
-BODY_SECONDS = 30.0
 # The longest number of a spec has 19 digits. Turning digits into an int takes time that grows with their square.
 MAX_DIGITS = 400
 MAX_DEPTH = 100
@@ -49,11 +49,12 @@ async def read_json(request: web.Request) -> object:
 async def read_body(request: web.Request) -> bytes:
     if (request.content_length or 0) > MAX_BODY_BYTES:
         raise BodyTooLargeError(f"the body has {request.content_length} bytes, {MAX_BODY_BYTES} are allowed")
+    seconds = request.app[LIMITS].body_seconds
     try:
-        async with asyncio.timeout(BODY_SECONDS):
+        async with asyncio.timeout(seconds):
             return await request.read()
     except TimeoutError:
-        raise BodyTooSlowError(f"the body did not arrive within {BODY_SECONDS:.0f} s") from None
+        raise BodyTooSlowError(f"the body did not arrive within {seconds:g} s") from None
     except web.HTTPRequestEntityTooLarge:
         raise BodyTooLargeError(f"the body has more than {MAX_BODY_BYTES} bytes") from None
 

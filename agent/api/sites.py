@@ -15,6 +15,7 @@ import structlog
 from aiohttp import web
 
 from agent.api.app import ApiConnection
+from agent.api.limits import LIMITS
 from agent.errors import AgentError, Blame
 
 log = structlog.get_logger(__name__)
@@ -106,7 +107,7 @@ async def open_sites(app: web.Application, listen: Listen) -> Sites:
 def connections(runner: web.AppRunner) -> partial[ApiConnection]:
     if runner.server is None:
         raise RuntimeError("the runner was not set up")
-    return partial(ApiConnection, runner.server, asyncio.get_running_loop())
+    return partial(ApiConnection, runner.server, asyncio.get_running_loop(), runner.app[LIMITS])
 
 
 async def open_tcp(runner: web.AppRunner, listen: Listen) -> asyncio.Server:

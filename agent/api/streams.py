@@ -13,13 +13,10 @@ import structlog
 from aiohttp import web
 
 from agent.api.auth import Caller
+from agent.api.limits import ApiLimits
 from agent.errors import AgentError, Blame
 
 log = structlog.get_logger(__name__)
-
-MOST_PER_TOKEN = 64
-# How long a stream may flow on after its token was revoked.
-RECHECK_SECONDS = 5.0
 
 
 class TooManyStreamsError(AgentError):
@@ -34,14 +31,18 @@ class Connection(Protocol):
 
 
 class Streams:
-    """All streams of the API. `write_seconds`: a reader that takes nothing for so long is cut."""
+    """All streams of the API."""
 
-    def __init__(self, is_live: Callable[[Caller], Awaitable[bool]], write_seconds: float) -> None:
+    def __init__(self, is_live: Callable[[Caller], Awaitable[bool]], limits: ApiLimits) -> None:
         self._is_live = is_live
-        self._write_seconds = write_seconds
+        self._limits = limits
         self._per_token: Counter[str] = Counter()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._is_closing = False
+
+    @property
+    def limits(self) -> ApiLimits:
+        return self._limits
 
     @contextmanager
     def open(self, request: web.Request, caller: Caller) -> Iterator["Stream"]:
@@ -49,8 +50,9 @@ class Streams:
 
         Raises TooManyStreamsError.
         """
-        if self._per_token[caller.stream_key] >= MOST_PER_TOKEN:
-            raise TooManyStreamsError(f"{MOST_PER_TOKEN} streams of this token are open")
+        most = self._limits.streams_per_token
+        if self._per_token[caller.stream_key] >= most:
+            raise TooManyStreamsError(f"{most} streams of this token are open")
         task = cast("asyncio.Task[Any]", asyncio.current_task())
         connection = cast(Connection, request.protocol)
         if self._is_closing:
@@ -59,7 +61,7 @@ class Streams:
         self._tasks.add(task)
         connection.stream_task = task
         try:
-            yield Stream(request, caller, self._is_live, self._write_seconds)
+            yield Stream(request, caller, self._is_live, self._limits)
         finally:
             connection.stream_task = None
             self._tasks.discard(task)
@@ -82,27 +84,27 @@ class Stream:
         request: web.Request,
         caller: Caller,
         is_live: Callable[[Caller], Awaitable[bool]],
-        write_seconds: float,
+        limits: ApiLimits,
     ) -> None:
         self._request = request
         self._caller = caller
         self._is_live = is_live
-        self._write_seconds = write_seconds
+        self._limits = limits
         self._checked_at = asyncio.get_running_loop().time()
 
     async def send(self, response: web.StreamResponse, data: bytes) -> None:
         """Write, waiting for a slow reader as long as it may be slow. Raises ConnectionResetError: it is cut."""
         await self.refuse_dead_token()
         try:
-            async with asyncio.timeout(self._write_seconds):
+            async with asyncio.timeout(self._limits.stream_seconds):
                 await response.write(data)
         except TimeoutError:
             self._cut("stream.reader_too_slow")
 
     async def refuse_dead_token(self) -> None:
-        """Cut the stream of a token that was revoked or has expired meanwhile. Looks once in RECHECK_SECONDS."""
+        """Cut the stream of a token that was revoked or has expired meanwhile. Looks once in `recheck_seconds`."""
         now = asyncio.get_running_loop().time()
-        if now - self._checked_at < RECHECK_SECONDS:
+        if now - self._checked_at < self._limits.recheck_seconds:
             return
         self._checked_at = now
         if not await self._is_live(self._caller):

@@ -53,7 +53,7 @@ class Health:
 
     def __init__(self, clock: Clock, probes: Mapping[str, Probe], needed: frozenset[str]) -> None:
         self._clock = clock
-        self._probes = dict(probes)
+        self._probes = probes
         self._needed = needed
         self._checks: tuple[Check, ...] = ()
         self._looked_at = float("-inf")
@@ -93,12 +93,13 @@ class Health:
         return Check(name, finding.state, since, finding.evidence, finding.remedy)
 
 
-async def run_probe(name: str, probe: Probe) -> Finding:
+async def run_probe(name: str, probe: Probe, seconds: float = PROBE_SECONDS) -> Finding:
+    """What the probe found, or how it failed. Never raises."""
     try:
-        async with asyncio.timeout(PROBE_SECONDS):
+        async with asyncio.timeout(seconds):
             return await probe()
     except TimeoutError:
-        evidence = f"gave no answer within {PROBE_SECONDS:.0f} s: it hangs"
+        evidence = f"gave no answer within {seconds:g} s: it hangs"
         return Finding(CheckState.FAIL, evidence, f"See what holds {name} up on the host, and restart it.")
     except AgentError as error:
         return Finding(CheckState.FAIL, str(error), error.remedy)

@@ -18,8 +18,6 @@ from agent.jobs.bell import Bell, wait_for_ring
 from agent.jobs.intake import unknown_job
 
 PAGE = 500
-# Proxies close what is silent for a minute; a comment line also shows us that the client has gone.
-KEEP_ALIVE_SECONDS = 15.0
 MAX_SEQ = 10**18 - 1
 
 
@@ -69,7 +67,7 @@ class EventHandlers:
                 await stream.send(response, b"".join(map(as_sse, events)))
                 after, sent_at = events[-1].seq, loop.time()
                 continue
-            left = sent_at + KEEP_ALIVE_SECONDS - loop.time()
+            left = sent_at + self._streams.limits.keep_alive_seconds - loop.time()
             if left <= 0:
                 await stream.send(response, b": still here\n\n")
                 sent_at = loop.time()

@@ -1,0 +1,216 @@
+"""The API on fakes, served for real: a TCP port and a Unix socket, and a client that speaks to them."""
+
+import asyncio
+import io
+import json
+import ssl
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from aiohttp import web
+from yarl import URL
+
+from agent.adapters.folders.folders import DiskFolders, open_folders
+from agent.aio import Threads
+from agent.api.app import ApiParts, build_app
+from agent.api.limits import ApiLimits
+from agent.api.sites import Listen, Sites, open_sites
+from agent.api.tokens import Scope, new_token
+from agent.api.views import Addresses
+from agent.core.container import LogBounds, PullProgress
+from agent.core.job import Job, NewEvent, Outcome
+from agent.core.policy import ImageRules, Limits, Policy
+from agent.core.ports import NatMap, PortRange
+from agent.errors import Phase
+from agent.interfaces import OutputLimits
+from agent.jobs.avoided import Avoided
+from agent.jobs.bell import Bell
+from agent.jobs.capacity import Host, HostNames
+from agent.jobs.health import CheckState, Finding, Health
+from agent.jobs.intake import Intake
+from agent.jobs.logs import Logs, Sources
+from agent.jobs.outputs import Outputs
+from tests.fakes.clock import FakeClock
+from tests.fakes.engine import FakeEngine
+from tests.fakes.gpus import FakeGpus
+from tests.fakes.store import MemoryStore
+
+BODY = {"image": "busybox", "command": ["true"]}
+EVERY_SCOPE = tuple(Scope)
+ID = "0190aaaa-0000-7000-8000-{:012d}"
+
+
+@dataclass(slots=True)
+class Reply:
+    status: int
+    headers: Any
+    raw: bytes
+
+    @property
+    def json(self) -> Any:  # noqa: ANN401 - JSON is any
+        return json.loads(self.raw)
+
+
+LONG = ApiLimits(stream_seconds=5.0)
+
+
+async def ok() -> Finding:
+    return Finding(CheckState.OK, "fine")
+
+
+@dataclass(slots=True)
+class ApiWorld:
+    store: MemoryStore
+    engine: FakeEngine
+    gpus: FakeGpus
+    clock: FakeClock
+    folders: DiskFolders
+    intake: Intake
+    app: web.Application
+    state: Path
+    socket: Path
+    woken: list[str]
+    probes: dict[str, Any]
+    pulls: list[Any]
+    sites: Sites | None = None
+    http: aiohttp.ClientSession | None = None
+    token: str = ""
+
+    @property
+    def url(self) -> str:
+        assert self.sites is not None
+        return f"http://127.0.0.1:{self.sites.port}"
+
+    async def new_token(
+        self, principal: str, scopes: tuple[Scope, ...] = EVERY_SCOPE[:2], expires_in: float | None = None
+    ) -> str:
+        expires = None if expires_in is None else self.clock.now() + expires_in
+        made = new_token(f"{principal}'s", principal, scopes, self.clock.now(), expires)
+        await self.store.add_token(made.record)
+        return made.secret
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        token: str | None = None,
+        data: bytes | io.BytesIO | AsyncIterator[bytes] | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> Reply:
+        """`token` "" sends none."""
+        sent = {"Authorization": f"Bearer {self.token if token is None else token}"} if token != "" else {}
+        payload = json.dumps(body).encode() if body is not None else data
+        assert self.http is not None
+        async with self.http.request(
+            method, URL(self.url + path, encoded=True), data=payload, headers={**sent, **(headers or {})}
+        ) as answer:
+            return Reply(answer.status, answer.headers, await answer.read())
+
+    async def submit(self, **changes: object) -> str:
+        reply = await self.call("POST", "/v1/jobs", {**BODY, **changes})
+        assert reply.status == 201, reply.raw
+        return str(reply.json["id"])
+
+    async def finish(self, job_id: str) -> Job:
+        job = await self.store.read(job_id)
+        assert job is not None
+        done = replace(job, phase=Phase.FINISHED, outcome=Outcome.SUCCEEDED, finished_at=self.clock.now())
+        return await self.store.save(done, [NewEvent("job.finished", {"outcome": "succeeded"})])
+
+
+@asynccontextmanager
+async def api_world(
+    tmp: Path,
+    *,
+    limits: Limits | None = None,
+    images: ImageRules | None = None,
+    dns: tuple[str, ...] = ("192.0.2.1",),
+    api_limits: ApiLimits = LONG,
+    tls: ssl.SSLContext | None = None,
+) -> AsyncIterator[ApiWorld]:
+    clock = FakeClock()
+    store, engine, gpus = MemoryStore(clock.now), FakeEngine(clock), FakeGpus()
+    threads = Threads("test", 2)
+    folders = await open_folders(tmp / "state", tmp / "run", threads)
+    ids = iter(ID.format(number) for number in range(1, 10**6))
+    policy = Policy(
+        "agent-1",
+        "gpuagent0",
+        dns,
+        "0.0.0.0",
+        LogBounds(10**8, 10),
+        limits or Limits(),
+        images or ImageRules(),
+    )
+    woken: list[str] = []
+    intake = Intake(store, folders, gpus, clock, policy, lambda: next(ids), woken.append)
+    probes: dict[str, Any] = {"engine": ok, "store": ok}
+    pulls: list[Any] = []
+
+    async def pull(reference: str) -> AsyncIterator[PullProgress]:
+        for step in pulls:
+            if isinstance(step, Exception):
+                raise step
+            yield step
+
+    bell = Bell()
+    store.on_events(bell.ring)
+    parts = ApiParts(
+        store=store,
+        intake=intake,
+        logs=Logs(Sources(engine, folders, store, clock, bell)),
+        bell=bell,
+        outputs=Outputs(folders, OutputLimits(1000, 10**12, 60)),
+        host=Host(
+            HostNames("agent-1", "1.2.3", PortRange(20000, 20009), policy.limits, {"default": 8}),
+            store,
+            engine,
+            gpus,
+            folders,
+            Avoided(clock, 60),
+        ),
+        health=Health(clock, probes, frozenset({"engine", "store"})),
+        clock=clock,
+        addresses=Addresses("0.0.0.0", NatMap("gpu.example.org", ((20000, 20009, 40000),))),
+        pull=pull,
+        version="1.2.3",
+        limits=api_limits,
+    )
+    app = build_app(parts)
+    world = ApiWorld(
+        store,
+        engine,
+        gpus,
+        clock,
+        folders,
+        intake,
+        app,
+        tmp / "state",
+        tmp / "api.sock",
+        woken,
+        probes,
+        pulls,
+    )
+    world.sites = await open_sites(app, Listen("127.0.0.1", 0, tls, world.socket, "no-such-group"))
+    world.token = await world.new_token("alice")
+    try:
+        async with aiohttp.ClientSession(auto_decompress=False) as http:
+            world.http = http
+            yield world
+    finally:
+        await world.sites.close()
+        threads.close()
+        folders.close()
+
+
+async def until(holds: Callable[[], bool], seconds: float = 5.0) -> None:
+    """Wait for a condition of the server, which is in this very loop but rings no bell for tests."""
+    async with asyncio.timeout(seconds):
+        while not holds():  # noqa: ASYNC110 - there is no event to wait for
+            await asyncio.sleep(0.005)
