@@ -80,6 +80,7 @@ class FakeEngine:
         self.pull_gate: asyncio.Event | None = None
         self.boxes: dict[str, _Box] = {}
         self.started_twice: list[str] = []
+        self.starts: list[tuple[str, int]] = []  # job and attempt of every start that took effect
         self.removed_undrained: list[str] = []
         self.after: Callable[[str, str], None] = lambda _name, _target: None
         self._ring: deque[ContainerEvent] = deque(maxlen=RING)
@@ -324,6 +325,7 @@ class FakeEngine:
         if box.runs:
             self.started_twice.append(container)
         box.runs += 1
+        self.starts.append((box.seen.job or "", box.seen.attempt or 0))
         box.seen = replace(box.seen, state=ContainerState.RUNNING, started_at=self.clock.now(), pid=1000 + self._count)
         self._tell(EventKind.START, container)
         program = self._program(box)
