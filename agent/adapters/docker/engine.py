@@ -145,7 +145,7 @@ class DockerEngine:
         }
         query = {"since": f"{max(0.0, since - CLOCK_STEP_SECONDS):.9f}", "filters": json.dumps(filters)}
         try:
-            async with self._streams.open("GET", "/events", query, {}) as chunks:
+            async with self._streams.get("/events", query) as chunks:
                 # The engine answers just before it subscribes us. What falls between the two is in its ring, and newer
                 # than `since`: it is replayed.
                 yield StreamOpened()
@@ -170,7 +170,7 @@ class DockerEngine:
         try:
             async with (
                 Proof.taken(self._socket, self._deadlines.quick_seconds) as proof,
-                self._streams.open("GET", f"/containers/{container}/logs", query, {}) as chunks,
+                self._streams.get(f"/containers/{container}/logs", query) as chunks,
             ):
                 async for chunk in chunks:
                     yield chunk
@@ -196,9 +196,13 @@ class DockerEngine:
             raise PullFailedError("image_not_found", f"{reference}: {error}") from error
         tally = PullTally()
         try:
-            async with self._streams.open(
-                "POST", "/images/create", pull_query(parsed), auth_header(parsed, credentials)
-            ) as chunks:
+            async with (
+                # A hang at the outset is told here; a later one looks like a registry that says nothing more.
+                Proof.taken(self._socket, self._deadlines.quick_seconds),
+                self._streams.post(
+                    "/images/create", pull_query(parsed), auth_header(parsed, credentials)
+                ) as chunks,
+            ):
                 async for line in lines(chunks):
                     told = json.loads(line)
                     if "error" in told:

@@ -1,6 +1,7 @@
 """adapters/docker/streams — what the engine sends without end, read over its socket so that it can be cancelled. Parses no frames."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
@@ -36,22 +37,36 @@ class Streams:
         await self._session.close()
 
     @asynccontextmanager
-    async def open(
-        self, method: str, path: str, query: Mapping[str, str], headers: Mapping[str, str]
-    ) -> AsyncIterator[AsyncIterator[bytes]]:
+    async def get(self, path: str, query: Mapping[str, str]) -> AsyncIterator[AsyncIterator[bytes]]:
         """The answer's bytes as they come, in large pieces. Raises Refusal, EngineUnavailableError. Leaving ends the stream."""
-        response = await self._request(method, path, query, headers)
+        response = await self._request("GET", path, query, {}, self._answer_seconds)
+        try:
+            yield self._chunks(response)
+        finally:
+            response.close()
+
+    @asynccontextmanager
+    async def post(
+        self, path: str, query: Mapping[str, str], headers: Mapping[str, str]
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        """As `get`, without a deadline for the first byte: the engine asks a registry before it answers."""
+        response = await self._request("POST", path, query, headers, None)
         try:
             yield self._chunks(response)
         finally:
             response.close()
 
     async def _request(
-        self, method: str, path: str, query: Mapping[str, str], headers: Mapping[str, str]
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str],
+        headers: Mapping[str, str],
+        answer_seconds: float | None,
     ) -> aiohttp.ClientResponse:
         url = f"http://docker/v{API_VERSION}{path}"
         try:
-            async with asyncio.timeout(self._answer_seconds):
+            async with asyncio.timeout(answer_seconds):
                 response = await self._session.request(method, url, params=query, headers=headers)
                 if response.status < 400:
                     return response
@@ -60,7 +75,7 @@ class Streams:
             raise hangs(self._answer_seconds) from error
         except aiohttp.ClientError as error:
             raise down(self._socket, error) from error
-        raise Refusal(response.status, text)
+        raise Refusal(response.status, _message(text))
 
     async def _chunks(self, response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
         try:
@@ -68,6 +83,14 @@ class Streams:
                 yield chunk
         except aiohttp.ClientError as error:
             raise EngineUnavailableError(f"the engine broke off: {error}", Trouble.BROKEN) from error
+
+
+def _message(text: str) -> str:
+    """The engine's words out of `{"message": "…"}`; the body itself where something else answered."""
+    try:
+        return str(json.loads(text)["message"])
+    except (ValueError, KeyError, TypeError):
+        return text
 
 
 async def lines(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
