@@ -82,6 +82,9 @@ def assemble(outside: Outside, policy: Policy, settings: Settings) -> Shell:
         supervisor.poke_all()
         janitor.look()
 
+    def poke(job_id: str) -> None:
+        supervisor.poke(job_id)
+
     def judge(_job_id: str) -> None:
         janitor.look()
 
@@ -98,7 +101,7 @@ def assemble(outside: Outside, policy: Policy, settings: Settings) -> Shell:
     bad_ports: Avoided[int] = Avoided(outside.clock, BAD_PORT_SECONDS)
     bad_gpus: Avoided[str] = Avoided(outside.clock, BAD_GPU_SECONDS)
     witness = Witness(outside.engine, outside.store, outside.clock, on_event, look_at_all)
-    images = Images(outside.engine, settings.pull_times, lambda job_id: supervisor.poke(job_id))
+    images = Images(outside.engine, settings.pull_times, poke)
     tools = Tools(
         store=outside.store,
         engine=outside.engine,
