@@ -74,7 +74,7 @@ def build_app(parts: ApiParts) -> web.Application:
 def list_endpoints(parts: ApiParts, streams: Streams) -> tuple[Endpoint, ...]:
     intake, store, bell = parts.intake, parts.store, parts.bell
     return (
-        *JobHandlers(intake, store, bell, parts.addresses).endpoints(),
+        *JobHandlers(intake, store, bell, parts.addresses, streams).endpoints(),
         *LogHandlers(store, parts.logs, streams).endpoints(),
         *EventHandlers(store, bell, streams).endpoints(),
         *OutputHandlers(store, parts.outputs, streams).endpoints(),

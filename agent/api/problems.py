@@ -86,8 +86,13 @@ async def answer_problems(request: web.Request, handler: Handler) -> web.StreamR
     try:
         return await handler(request)
     except AgentError as error:
+        answer = describe_error(error)
+        if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            log.warning(
+                "request.failed", method=request.method, path=request.path, code=error.code, error=str(error)
+            )
         refuse_if_begun(request, error)
-        return describe_error(error)
+        return answer
     except web.HTTPException as refusal:
         refuse_if_begun(request, refusal)
         return describe_framework(refusal)

@@ -51,7 +51,8 @@ class Streams:
         Raises TooManyStreamsError.
         """
         most = self._limits.streams_per_token
-        if self._per_token[caller.stream_key] >= most:
+        # Peers on the Unix socket share one name and are the host's own people: for them descriptors are the limit.
+        if caller.token is not None and self._per_token[caller.stream_key] >= most:
             raise TooManyStreamsError(f"{most} streams of this token are open")
         task = cast("asyncio.Task[Any]", asyncio.current_task())
         connection = cast(Connection, request.protocol)

@@ -13,6 +13,7 @@ from agent.api.body import read_json
 from agent.api.endpoints import JOB_ID, Answer, Endpoint, Parameter
 from agent.api.problems import BadRequestError
 from agent.api.query import Query
+from agent.api.streams import Streams
 from agent.api.tokens import Scope
 from agent.api.views import Addresses, Json, show_job
 from agent.core.job import Job, Kind
@@ -33,11 +34,14 @@ JOB = Answer("the job", "Job")
 
 
 class JobHandlers:
-    def __init__(self, intake: Intake, store: Store, bell: Bell, addresses: Addresses) -> None:
+    def __init__(
+        self, intake: Intake, store: Store, bell: Bell, addresses: Addresses, streams: Streams
+    ) -> None:
         self._intake = intake
         self._store = store
         self._bell = bell
         self._addresses = addresses
+        self._streams = streams
 
     def endpoints(self) -> tuple[Endpoint, ...]:
         accepted = {
@@ -76,7 +80,8 @@ class JobHandlers:
         seconds = read_wait(request)
         job = await self._find(request, caller)
         if seconds is not None:
-            job = await self._wait_for_end(job, caller, seconds)
+            with self._streams.open(request, caller):
+                job = await self._wait_for_end(job, caller, seconds)
         return web.json_response(await self._show(job))
 
     async def cancel(self, request: web.Request, caller: Caller) -> web.Response:
