@@ -1,0 +1,65 @@
+"""Fixtures of the whole daemon on a real engine: the engine lives for the session, each test has daemons of its own."""
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests import private_engine
+from tests.e2e.daemon import Daemon, Settings
+from tests.private_engine import PrivateEngine, busybox_image
+
+Make = Callable[..., Daemon]
+
+
+@pytest.fixture(scope="session")
+def session_engine() -> Iterator[PrivateEngine]:
+    # A short path: sockets lie below it.
+    root = Path(tempfile.mkdtemp(prefix="gae-", dir="/tmp"))
+    try:
+        with private_engine.running(root, live_restore=True) as engine:
+            yield engine
+    finally:
+        shutil.rmtree(root, ignore_errors=True)
+
+
+@pytest.fixture
+def engine(session_engine: PrivateEngine) -> Iterator[PrivateEngine]:
+    """The engine, with live-restore. A test may stop, freeze or kill it: it is mended afterwards."""
+    yield session_engine
+    session_engine.thaw()
+    settings = (session_engine.root / "daemon.json").read_text()
+    if not session_engine.is_alive():
+        session_engine.launch()
+    elif '"live-restore": true' not in settings:
+        session_engine.restart()
+
+
+@pytest.fixture
+def image(engine: PrivateEngine) -> str:
+    return busybox_image(engine)
+
+
+@pytest.fixture
+def make_daemon(tmp_path: Path, engine: PrivateEngine, image: str) -> Iterator[Make]:
+    """Makes daemons that are not started yet; whatever they leave is taken away before the engine is mended."""
+    made: list[Daemon] = []
+
+    def make(settings: Settings | None = None, folder: Path | None = None) -> Daemon:
+        daemon = Daemon(folder or tmp_path / f"d{len(made)}", engine, image, settings)
+        made.append(daemon)
+        return daemon
+
+    yield make
+    engine.thaw()
+    if not engine.is_alive():
+        engine.launch()
+    for daemon in made:
+        daemon.clean_up()
+
+
+@pytest.fixture
+def daemon(make_daemon: Make) -> Daemon:
+    return make_daemon().start()
