@@ -89,6 +89,7 @@ class Runner:
             await self._wait(job, seen.container, step.seconds)
         else:
             await self._take(job, step)
+            log.debug("step.taken", step=type(step).__name__, phase=job.phase, attempt=job.attempt)
         return job.phase
 
     async def _look(self, job: Job) -> Seen:
@@ -152,6 +153,7 @@ class Runner:
                 await self._tools.engine.remove(container.id)
             case steps.DrainAndRemove(container):
                 await drain(self._tools.engine, self._tools.folders, job.id, job.attempt, container.id)
+                log.debug("log.drained")
                 await self._tools.engine.remove(container.id)
             case steps.Free():
                 await self._free(job)
@@ -233,6 +235,7 @@ class Runner:
         await self._tools.folders.drop_secrets(
             job.id
         )  # before the write: a finished row is not run again (trace 16)
+        log.debug("secrets.dropped")
         finished = move(job, Phase.FINISHED, finished_at=self._tools.clock.now())
         await write(self._tools, *finished)
         log.info("job.finished", outcome=job.outcome, reason=job.reason.code if job.reason else None)

@@ -3,6 +3,8 @@
 import asyncio
 from dataclasses import dataclass, replace
 
+import structlog
+
 from agent.aio import Flag
 from agent.core.container import Container, Image
 from agent.core.job import FailureKind, Job, NewEvent, StartFailure, StartIntent
@@ -12,6 +14,8 @@ from agent.errors import Phase
 from agent.interfaces import NameTakenError, PullFailedError, StartFailedError
 from agent.jobs.tools import Tools
 from agent.jobs.writing import now_of, write
+
+log = structlog.get_logger()
 
 # For so long after a start whose answer was lost it may still take effect, counted while the engine answers (trace 2).
 SETTLE_SECONDS = 3.0
@@ -117,6 +121,7 @@ class Starting:
         planned = plan(job, self._tools.policy, prepared.outputs, prepared.secrets)
         # The hash is in the row before each create: a container with another one is of an earlier lease.
         job = await write(self._tools, replace(job, run=replace(job.run, plan=planned.digest)))
+        log.debug("container.planned", plan=planned.digest[:12])
         if planned.bridge is not None:
             await self._tools.engine.ensure_bridge(planned.bridge)  # a stranger may have removed it since
         values = (await self._tools.folders.secrets(job.id)).values if planned.secret_environment else {}

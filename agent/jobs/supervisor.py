@@ -93,6 +93,7 @@ class Supervisor:
             log.warning("state.unavailable", code=error.code, error=str(error))
             return
         for job in changed:
+            log.debug("queue.decided", job=job.id, phase=job.phase, waiting_for=job.waiting_for)
             self.poke(job.id)
 
     def _choose(self, jobs: Sequence[Job]) -> list[Granted]:
