@@ -146,6 +146,15 @@ async def test_a_put_replays_normalises_and_never_touches_the_first_jobs_secrets
 async def test_two_puts_of_one_id_at_once_leave_the_secrets_of_the_one_that_got_in(world: ApiWorld) -> None:
     wanted = "aaaaaaaa-0000-1000-8000-00000000000f"
     bodies = [{**BODY, "secrets": {"A": f"value-{number}"}} for number in range(8)]
+    accepts = 0
+
+    async def hold_the_first(step: str) -> None:
+        nonlocal accepts
+        accepts += step == "accept"
+        if step == "accept" and accepts == 1:
+            await asyncio.sleep(0.1)  # the others would overtake it here
+
+    world.store.before = hold_the_first
     replies = await asyncio.gather(*(world.call("PUT", f"/v1/jobs/{wanted}", body) for body in bodies))
     statuses = [reply.status for reply in replies]
     assert sorted(statuses) == [201, *[409] * 7]
