@@ -1,14 +1,15 @@
 """adapters/docker/client — request and answer with the engine, through docker-py in bounded threads. Reads no streams."""
 
 import asyncio
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import docker
 import docker.errors
 import requests
-from docker.transport.unixconn import UnixHTTPAdapter, UnixHTTPConnectionPool
+from docker.transport.unixconn import UnixHTTPAdapter, UnixHTTPConnection, UnixHTTPConnectionPool
 
 from agent.adapters.docker.failures import Refusal
 from agent.aio import Threads
@@ -35,12 +36,12 @@ class Deadlines:
 class Calls:
     """Cancelling the await leaves the thread at work until its own time-out: the call may still take effect."""
 
-    def __init__(self, socket: str, deadlines: Deadlines) -> None:
-        self._socket = socket
+    def __init__(self, path: str, deadlines: Deadlines) -> None:
+        self._path = path
         self._deadlines = deadlines
         self._threads = Threads("docker", THREADS)
-        self._quick = _client(socket, deadlines.quick_seconds)
-        self._slow = _client(socket, deadlines.slow_seconds)
+        self._quick = _client(path, deadlines.quick_seconds)
+        self._slow = _client(path, deadlines.slow_seconds)
 
     async def quick(self, call: Callable[[docker.APIClient], T]) -> T:
         """Raises Refusal, EngineUnavailableError."""
@@ -74,7 +75,7 @@ class Calls:
             # docker-py's own connect comes out as a connection error, timed out or not.
             if isinstance(error, requests.Timeout) or "timed out" in str(error):
                 raise hangs(seconds) from error
-            raise down(self._socket, error) from error
+            raise down(self._path, error) from error
 
 
 def hangs(seconds: float) -> EngineUnavailableError:
@@ -83,16 +84,15 @@ def hangs(seconds: float) -> EngineUnavailableError:
     )
 
 
-def down(socket: str, error: Exception) -> EngineUnavailableError:
-    return EngineUnavailableError(f"no engine answers at {socket}: {error}", Trouble.DOWN)
+def down(path: str, error: Exception) -> EngineUnavailableError:
+    return EngineUnavailableError(f"no engine answers at {path}: {error}", Trouble.DOWN)
 
 
-def _client(socket: str, seconds: float) -> docker.APIClient:
-    client = docker.APIClient(f"unix://{socket}", version=API_VERSION, timeout=seconds)  # type: ignore[arg-type] # requests takes fractions, the stubs do not
+def _client(path: str, seconds: float) -> docker.APIClient:
+    client = docker.APIClient(f"unix://{path}", version=API_VERSION, timeout=seconds)  # type: ignore[arg-type] # requests takes fractions, the stubs do not
     # Neither proxies nor .netrc have a say over a Unix socket, and looking for them costs more than the call.
     client.trust_env = False
-    pool = _OnePool(f"http+unix://{socket}", seconds, max_pool_size=THREADS)  # type: ignore[arg-type] # as above
-    client.mount("http+docker://", pool)
+    client.mount("http+docker://", _OnePool(f"http+unix://{path}", max_pool_size=THREADS))
     return client
 
 
@@ -104,4 +104,29 @@ class _OnePool(UnixHTTPAdapter):
         url: str | bytes,  # noqa: ARG002 - the signature is the library's
         proxies: object = None,  # noqa: ARG002 - as above
     ) -> UnixHTTPConnectionPool:
-        return super().get_connection("http+docker://localhost", None)
+        with self.pools.lock:
+            pool = self.pools.get("engine")
+            if pool is None:
+                pool = _Pool("http://localhost", self.socket_path, maxsize=self.max_pool_size)
+                self.pools["engine"] = pool
+        return cast("UnixHTTPConnectionPool", pool)
+
+
+class _Pool(UnixHTTPConnectionPool):
+    def _new_conn(self) -> UnixHTTPConnection:  # type: ignore[override] # the base wants a protocol that the stubs miss
+        return _Connection(self.base_url, self.socket_path)
+
+
+class _Connection(UnixHTTPConnection):
+    """docker-py's leaves its socket open where connecting fails."""
+
+    def connect(self) -> None:
+        connection = socket.socket(socket.AF_UNIX)
+        # The call's own: requests sets it on the connection before it connects.
+        connection.settimeout(self.timeout)
+        try:
+            connection.connect(self.unix_socket)
+        except OSError:
+            connection.close()
+            raise
+        self.sock = connection

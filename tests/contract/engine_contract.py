@@ -1,0 +1,351 @@
+"""contract/engine_contract — what every engine must do, the fake as the real one. A subclass gives the fixture `stage`."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing, suppress
+from dataclasses import dataclass
+from typing import Protocol, TypeVar, cast
+
+import pytest
+
+from agent.core.container import (
+    Container,
+    ContainerEvent,
+    ContainerPlan,
+    ContainerState,
+    EventKind,
+    LogBounds,
+    StreamOpened,
+)
+from agent.core.job import FailureKind
+from agent.interfaces import (
+    ContainerGoneError,
+    Engine,
+    EngineRefusedError,
+    EngineUnavailableError,
+    NameTakenError,
+    StartFailedError,
+)
+
+T = TypeVar("T")
+
+WITHIN_SECONDS = 20.0
+NOBODY = "f" * 64
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """What runs inside: for so long (None: until it is ended), then its exit code; and the one that TERM gives (None: ignored)."""
+
+    seconds: float | None = None
+    code: int = 0
+    on_term: int | None = 143
+
+
+FOREVER = Program()
+STUBBORN = Program(on_term=None)
+
+
+class Stage(Protocol):
+    """An engine, and the power to do to it what no agent may."""
+
+    engine: Engine
+    agent: str
+    image: str
+
+    def plan(self, job: str, program: Program) -> ContainerPlan:
+        """A plan of this stage's agent and image that runs the program. Its log says `ready` where that can be read."""
+        ...
+
+    async def until_ready(self, container: str) -> None:
+        """The program runs and has set its signals."""
+        ...
+
+    async def make_stranger(self, name: str) -> None:
+        """Somebody else's container of that name."""
+        ...
+
+    async def go_down(self) -> None: ...
+
+    async def come_up(self) -> None: ...
+
+
+def bare_plan(agent: str, job: str, image: str) -> ContainerPlan:
+    """The least that a plan says."""
+    return ContainerPlan(
+        name=f"gpu-agent-{job}-1",
+        agent=agent,
+        job=job,
+        attempt=1,
+        image=image,
+        command=None,
+        entrypoint=None,
+        environment=(),
+        secret_environment=(),
+        user=None,
+        workdir=None,
+        cpus=None,
+        memory_bytes=None,
+        shm_bytes=None,
+        pids=64,
+        storage_bytes=None,
+        bridge=None,
+        dns=(),
+        ports=(),
+        mounts=(),
+        gpus=(),
+        runtime=None,
+        logs=LogBounds(size_bytes=10_000_000, files=2),
+        capabilities=("CHOWN", "KILL"),
+        nofile=1024,
+        oom_score=500,
+    )
+
+
+class EngineContract:
+    async def test_a_created_container_is_found_by_name_and_by_id_with_its_labels(self, stage: Stage) -> None:
+        plan = stage.plan("found", FOREVER)
+        container = await stage.engine.create(plan, {})
+        found = await stage.engine.find(plan.name)
+        assert found is not None
+        assert found == await stage.engine.inspect(container)
+        assert found.id == container
+        assert found.state is ContainerState.CREATED
+        assert (found.agent, found.job, found.attempt) == (stage.agent, "found", 1)
+        assert found.plan == plan.digest
+        assert found.exit_code is None
+
+    async def test_what_is_not_there_is_none_and_no_error(self, stage: Stage) -> None:
+        assert await stage.engine.find("gpu-agent-nobody-1") is None
+        assert await stage.engine.inspect(NOBODY) is None
+        assert await stage.engine.image("gpu-agent-test/nobody:1") is None
+
+    async def test_an_image_that_is_there_is_told_with_its_id(self, stage: Stage) -> None:
+        image = await stage.engine.image(stage.image)
+        assert image is not None
+        assert image.id.startswith("sha256:")
+        assert image.size_bytes > 0
+
+    async def test_a_second_container_of_a_name_is_refused(self, stage: Stage) -> None:
+        plan = stage.plan("twice", FOREVER)
+        await stage.engine.create(plan, {})
+        with pytest.raises(NameTakenError):
+            await stage.engine.create(plan, {})
+
+    async def test_a_strangers_name_is_taken_and_his_container_is_not_ours(self, stage: Stage) -> None:
+        plan = stage.plan("stranger", FOREVER)
+        await stage.make_stranger(plan.name)
+        with pytest.raises(NameTakenError):
+            await stage.engine.create(plan, {})
+        found = await stage.engine.find(plan.name)
+        assert found is not None
+        assert found.agent is None
+        assert await stage.engine.ours() == []
+
+    async def test_a_container_whose_image_is_gone_is_a_start_failure(self, stage: Stage) -> None:
+        plan = bare_plan(stage.agent, "no-image", "gpu-agent-test/nobody:1")
+        with pytest.raises(StartFailedError) as raised:
+            await stage.engine.create(plan, {})
+        assert raised.value.failure.kind is FailureKind.IMAGE
+
+    async def test_starting_twice_is_starting_once(self, stage: Stage) -> None:
+        container = await stage.engine.create(stage.plan("start", FOREVER), {})
+        await stage.engine.start(container)
+        first = await stage.engine.inspect(container)
+        await stage.engine.start(container)
+        second = await stage.engine.inspect(container)
+        assert first is not None
+        assert first.state is ContainerState.RUNNING
+        assert first.pid is not None
+        assert first.started_at is not None
+        assert second == first
+
+    async def test_starting_what_is_gone_says_so(self, stage: Stage) -> None:
+        with pytest.raises(ContainerGoneError):
+            await stage.engine.start(NOBODY)
+
+    async def test_a_program_that_ends_leaves_its_exit_code(self, stage: Stage) -> None:
+        container = await stage.engine.create(stage.plan("exit", Program(seconds=0.1, code=7)), {})
+        await stage.engine.start(container)
+        seen = await until_exited(stage.engine, container)
+        assert seen.exit_code == 7
+        assert seen.pid is None
+        assert not seen.oom
+        assert seen.finished_at is not None
+
+    async def test_term_ends_a_program_that_heeds_it(self, stage: Stage) -> None:
+        container = await stage.engine.create(stage.plan("heeds", FOREVER), {})
+        await stage.engine.start(container)
+        await stage.until_ready(container)
+        await stage.engine.kill(container, "SIGTERM")
+        assert (await until_exited(stage.engine, container)).exit_code == 143
+
+    async def test_kill_ends_a_program_that_ignores_term(self, stage: Stage) -> None:
+        container = await stage.engine.create(stage.plan("stubborn", STUBBORN), {})
+        await stage.engine.start(container)
+        await stage.until_ready(container)
+        await stage.engine.kill(container, "SIGTERM")
+        survivor = await stage.engine.inspect(container)
+        assert survivor is not None
+        assert survivor.state is ContainerState.RUNNING
+        await stage.engine.kill(container, "SIGKILL")
+        assert (await until_exited(stage.engine, container)).exit_code == 137
+
+    async def test_killing_what_does_not_run_or_is_gone_is_fine(self, stage: Stage) -> None:
+        container = await stage.engine.create(stage.plan("kill-late", Program(seconds=0.05)), {})
+        await stage.engine.kill(container, "SIGKILL")
+        await stage.engine.start(container)
+        await until_exited(stage.engine, container)
+        await stage.engine.kill(container, "SIGKILL")
+        await stage.engine.kill(NOBODY, "SIGKILL")
+
+    async def test_removing_twice_is_removing_once(self, stage: Stage) -> None:
+        container = await stage.engine.create(stage.plan("remove", FOREVER), {})
+        await stage.engine.remove(container)
+        await stage.engine.remove(container)
+        assert await stage.engine.inspect(container) is None
+
+    async def test_a_running_container_is_never_removed(self, stage: Stage) -> None:
+        container = await stage.engine.create(stage.plan("runs-on", FOREVER), {})
+        await stage.engine.start(container)
+        # To refuse is as good as to do nothing.
+        with suppress(EngineRefusedError):
+            await stage.engine.remove(container)
+        seen = await stage.engine.inspect(container)
+        assert seen is not None
+        assert seen.state is ContainerState.RUNNING
+
+    async def test_ours_are_all_of_ours_in_any_state(self, stage: Stage) -> None:
+        created = await stage.engine.create(stage.plan("one", FOREVER), {})
+        running = await stage.engine.create(stage.plan("two", FOREVER), {})
+        exited = await stage.engine.create(stage.plan("three", Program(seconds=0.05)), {})
+        await stage.engine.start(running)
+        await stage.engine.start(exited)
+        await until_exited(stage.engine, exited)
+        ours = {container.id: (container.state, container.job) for container in await stage.engine.ours()}
+        assert ours == {
+            created: (ContainerState.CREATED, "one"),
+            running: (ContainerState.RUNNING, "two"),
+            exited: (ContainerState.EXITED, "three"),
+        }
+
+    async def test_a_life_is_told_by_events_in_order_live_and_again_later(self, stage: Stage) -> None:
+        async with aclosing(opened(stage.engine.events(0.0))) as stream:
+            assert isinstance(await anext(stream), StreamOpened)
+            container = await stage.engine.create(stage.plan("life", FOREVER), {})
+            await stage.engine.start(container)
+            await stage.engine.kill(container, "SIGKILL")
+            await until_exited(stage.engine, container)
+            await stage.engine.remove(container)
+            live = await until_destroyed(stream, container)
+        assert [event.kind for event in live] == [
+            EventKind.CREATE,
+            EventKind.START,
+            EventKind.KILL,
+            EventKind.DIE,
+            EventKind.DESTROY,
+        ]
+        assert {(event.job, event.attempt) for event in live} == {("life", 1)}
+        assert [event.at for event in live] == sorted(event.at for event in live)
+        async with aclosing(opened(stage.engine.events(live[1].at))) as again:
+            assert isinstance(await anext(again), StreamOpened)
+            assert await until_destroyed(again, container) == live[1:]
+
+    async def test_the_stream_of_events_breaks_with_its_engine(self, stage: Stage) -> None:
+        async with aclosing(opened(stage.engine.events(0.0))) as stream:
+            await anext(stream)
+            await stage.go_down()
+            with pytest.raises(EngineUnavailableError):
+                async with asyncio.timeout(WITHIN_SECONDS):
+                    await collect(stream)
+        await stage.come_up()
+
+    async def test_logs_of_what_is_gone_say_so(self, stage: Stage) -> None:
+        for logs in (stage.engine.read_logs, stage.engine.follow_logs):
+            with pytest.raises(ContainerGoneError):
+                await collect(logs(NOBODY, 0))
+
+    async def test_following_ends_with_the_container(self, stage: Stage) -> None:
+        container = await stage.engine.create(stage.plan("follow", Program(seconds=0.3)), {})
+        await stage.engine.start(container)
+        async with asyncio.timeout(WITHIN_SECONDS):
+            await collect(stage.engine.follow_logs(container, 0))
+        assert (await until_exited(stage.engine, container)).exit_code == 0
+
+    async def test_peak_memory_is_told_of_what_runs_only(self, stage: Stage) -> None:
+        container = await stage.engine.create(stage.plan("peak", FOREVER), {})
+        await stage.engine.start(container)
+        running = await stage.engine.inspect(container)
+        assert running is not None
+        assert (await stage.engine.peak_memory(running) or 0) > 0
+        await stage.engine.kill(container, "SIGKILL")
+        exited = await until_exited(stage.engine, container)
+        assert await stage.engine.peak_memory(exited) is None
+
+    async def test_the_bridge_is_made_once(self, stage: Stage) -> None:
+        await asyncio.gather(*(stage.engine.ensure_bridge("gatest0") for _ in range(3)))
+        await stage.engine.ensure_bridge("gatest0")
+
+    async def test_an_engine_that_is_down_is_unavailable_to_every_call_and_comes_back(
+        self, stage: Stage
+    ) -> None:
+        engine = stage.engine
+        container = await engine.create(stage.plan("down", FOREVER), {})
+        await stage.go_down()
+        for call in (
+            engine.facts,
+            engine.ours,
+            lambda: engine.find("x"),
+            lambda: engine.inspect(container),
+            lambda: engine.create(stage.plan("down-2", FOREVER), {}),
+            lambda: engine.start(container),
+            lambda: engine.kill(container, "SIGKILL"),
+            lambda: engine.remove(container),
+            lambda: engine.image(stage.image),
+            lambda: engine.ensure_bridge("gatest0"),
+            lambda: collect(engine.events(0.0)),
+            lambda: collect(engine.read_logs(container, 0)),
+            lambda: collect(engine.follow_logs(container, 0)),
+            lambda: collect(engine.pull("localhost:1/nobody:1", None)),
+        ):
+            with pytest.raises(EngineUnavailableError):
+                await call()
+        await stage.come_up()
+        found = await engine.inspect(container)
+        assert found is not None
+        assert found.state is ContainerState.CREATED
+
+
+def opened(stream: AsyncIterator[T]) -> AsyncGenerator[T, None]:
+    """The protocol promises an iterator; every engine gives a generator, which a test can close at once."""
+    return cast("AsyncGenerator[T, None]", stream)
+
+
+async def collect(stream: AsyncIterator[T]) -> list[T]:
+    return [item async for item in stream]
+
+
+async def until_destroyed(
+    stream: AsyncIterator[ContainerEvent | StreamOpened], container: str
+) -> list[ContainerEvent]:
+    seen: list[ContainerEvent] = []
+    async with asyncio.timeout(WITHIN_SECONDS):
+        async for event in stream:
+            if isinstance(event, ContainerEvent) and event.container == container:
+                seen.append(event)
+                if event.kind is EventKind.DESTROY:
+                    break
+    return seen
+
+
+async def until_exited(engine: Engine, container: str) -> Container:
+    return await until(engine, container, lambda seen: seen.state is ContainerState.EXITED)
+
+
+async def until(engine: Engine, container: str, holds: Callable[[Container], bool]) -> Container:
+    async with asyncio.timeout(WITHIN_SECONDS):
+        while True:
+            seen = await engine.inspect(container)
+            if seen is not None and holds(seen):
+                return seen
+            await asyncio.sleep(0.02)

@@ -1,0 +1,100 @@
+"""Fixtures of a real engine: one private engine for the session, one adapter and agent id for each test."""
+
+import asyncio
+import json
+import shutil
+import tempfile
+import urllib.parse
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from agent.adapters.docker.client import Deadlines
+from agent.adapters.docker.engine import DockerEngine
+from agent.core.container import ContainerPlan
+from tests.contract.engine_contract import Program, bare_plan
+from tests.private_engine import PrivateEngine, PrivateEngineError, busybox_image, running
+
+
+@pytest.fixture(scope="session")
+def private_engine() -> Iterator[PrivateEngine]:
+    # Not pytest's own folder: its path is too long for the sockets below it.
+    root = Path(tempfile.mkdtemp(prefix="ga-engine-"))
+    try:
+        with running(root) as engine:
+            yield engine
+    except PrivateEngineError as error:
+        pytest.skip(str(error))
+    finally:
+        shutil.rmtree(root, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def image(private_engine: PrivateEngine) -> str:
+    return busybox_image(private_engine)
+
+
+class DockerStage:
+    """The contract's stage on a real engine."""
+
+    def __init__(self, private: PrivateEngine, engine: DockerEngine, agent: str, image: str) -> None:
+        self.private = private
+        self.engine = engine
+        self.agent = agent
+        self.image = image
+
+    def plan(self, job: str, program: Program) -> ContainerPlan:
+        trap = f"trap '{'' if program.on_term is None else f'exit {program.on_term}'}' TERM"
+        rest = (
+            "while :; do sleep 0.02; done"
+            if program.seconds is None
+            else f"sleep {program.seconds}; exit {program.code}"
+        )
+        return self.shell(job, f"{trap}; echo ready; {rest}")
+
+    def shell(self, job: str, script: str) -> ContainerPlan:
+        return replace(bare_plan(self.agent, job, self.image), command=("sh", "-c", script))
+
+    async def run(self, plan: ContainerPlan) -> str:
+        container = await self.engine.create(plan, {})
+        await self.engine.start(container)
+        return container
+
+    async def until_ready(self, container: str) -> None:
+        async with asyncio.timeout(20):
+            async for chunk in self.engine.follow_logs(container, 0):
+                if b"ready" in chunk:
+                    return
+
+    async def make_stranger(self, name: str) -> None:
+        await self.request("POST", f"/containers/create?name={name}", {"Image": self.image})
+
+    async def request(self, method: str, path: str, body: object = None) -> bytes:
+        status, reply = await asyncio.to_thread(self.private.request, method, path, body)
+        assert status < 400, reply
+        return reply
+
+    async def go_down(self) -> None:
+        await asyncio.to_thread(self.private.kill)
+
+    async def come_up(self) -> None:
+        await asyncio.to_thread(self.private.launch)
+
+
+@pytest.fixture
+async def stage(private_engine: PrivateEngine, image: str) -> AsyncIterator[DockerStage]:
+    agent = uuid.uuid4().hex
+    engine = await DockerEngine.open(private_engine.socket, agent, Deadlines(5.0, 20.0))
+    stage = DockerStage(private_engine, engine, agent, image)
+    yield stage
+    if not private_engine.is_alive():
+        await stage.come_up()
+    every = urllib.parse.quote(json.dumps({"label": [], "name": ["gpu-agent-"]}))
+    for container in json.loads(await stage.request("GET", f"/containers/json?all=1&filters={every}")):
+        await asyncio.to_thread(
+            private_engine.request, "DELETE", f"/containers/{container['Id']}?force=1&v=1"
+        )
+    await engine.close()
