@@ -23,7 +23,7 @@ PORT = 8080
 SECONDS = float(os.environ.get("TRAIN_SECONDS", "18"))
 OUTPUTS = Path(os.environ.get("OUTPUT_DIR", "/outputs"))
 # How often an epoch shows each digit, each time in another light.
-LIGHTS = 5
+LIGHTS = 4
 TERMINATED = 128 + signal.SIGTERM
 
 asked_to_stop = threading.Event()
@@ -38,12 +38,16 @@ def main() -> int:
         digits.images / 16.0, digits.target, test_size=0.25, stratify=digits.target, random_state=7
     )
     say(f"{len(seen)} digits of 8x8 pixels to learn from, {len(unseen)} to be judged by")
-    model = MLPClassifier(hidden_layer_sizes=(192, 96), batch_size=64, learning_rate_init=5e-4, random_state=7)
+    model = MLPClassifier(
+        hidden_layer_sizes=(192, 96), batch_size=64, learning_rate_init=5e-4, random_state=7
+    )
     for epoch in epochs():
         # Each epoch sees the digits anew: moved by up to a pixel, and in another light.
         model.partial_fit(*varied(seen, seen_labels, np.random.default_rng(epoch)), classes=np.arange(10))
         accuracy = float(model.score(flat(unseen), unseen_labels))
-        progress.update(state="training", epoch=epoch, loss=round(model.loss_, 4), accuracy=round(accuracy, 4))
+        progress.update(
+            state="training", epoch=epoch, loss=round(model.loss_, 4), accuracy=round(accuracy, 4)
+        )
         say(f"epoch {epoch:2}   loss {model.loss_:.4f}   accuracy {accuracy:.2%}")
     save(model, confusion_matrix(unseen_labels, model.predict(flat(unseen))), progress)
     return TERMINATED if asked_to_stop.is_set() else 0
@@ -84,14 +88,16 @@ def save(model: MLPClassifier, confusion: np.ndarray, progress: dict[str, Any]) 
     (OUTPUTS / "confusion.png.part").write_bytes(confusion_picture(confusion))
     for part in sorted(OUTPUTS.glob("*.part")):
         part.replace(part.with_suffix(""))
-    say(f"{confusion.trace()} of {confusion.sum()} unseen digits are read right; model, metrics and picture saved")
+    say(
+        f"{confusion.trace()} of {confusion.sum()} unseen digits are read right; model, metrics and picture saved"
+    )
 
 
 def serve_progress(progress: dict[str, Any]) -> None:
     """Answer any GET on PORT with where the training is, as JSON, for as long as the process lives."""
 
     class Progress(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:  # noqa: N802 (the name that http.server calls)
+        def do_GET(self) -> None:
             body = json.dumps(progress).encode()
             self.send_response(200)
             self.send_header("Content-Type", "application/json")
