@@ -14,6 +14,7 @@ from pathlib import Path
 import structlog
 from aiohttp import web
 
+from agent.aio import Threads
 from agent.api.app import ApiConnection
 from agent.api.limits import LIMITS
 from agent.errors import AgentError, Blame
@@ -61,11 +62,16 @@ class Sites:
     """The listening API. Made by `open_sites`; `close` ends it within seconds, open streams or not."""
 
     def __init__(
-        self, runner: web.AppRunner, servers: list[asyncio.Server], bound: "BoundSocket | None"
+        self,
+        runner: web.AppRunner,
+        servers: list[asyncio.Server],
+        bound: "BoundSocket | None",
+        threads: Threads,
     ) -> None:
         self._runner = runner
         self._servers = servers
         self._bound = bound
+        self._threads = threads
 
     @property
     def port(self) -> int:
@@ -77,18 +83,20 @@ class Sites:
         for server in self._servers:
             server.close()
         if self._bound is not None:
-            self._bound.unlink()
+            await self._threads.run(self._bound.unlink)
         await self._runner.cleanup()
 
 
-async def open_sites(app: web.Application, listen: Listen) -> Sites:
-    """Listen, on all or on nothing. Raises ListenFailedError."""
+async def open_sites(app: web.Application, listen: Listen, threads: Threads) -> Sites:
+    """Listen, on all or on nothing. `threads` are for the socket's file, and must outlive the sites. Raises ListenFailedError."""
     runner = web.AppRunner(app, shutdown_timeout=CLOSE_SECONDS, access_log=None)
     await runner.setup()
     servers: list[asyncio.Server] = []
     try:
         servers.append(await open_tcp(runner, listen))
-        bound = None if listen.socket_path is None else bind_socket(listen.socket_path, listen.socket_group)
+        bound = None
+        if listen.socket_path is not None:
+            bound = await threads.run(bind_socket, listen.socket_path, listen.socket_group)
         if bound is not None:
             loop = asyncio.get_running_loop()
             servers.append(
@@ -99,7 +107,7 @@ async def open_sites(app: web.Application, listen: Listen) -> Sites:
             server.close()
         await runner.cleanup()
         raise
-    sites = Sites(runner, servers, bound)
+    sites = Sites(runner, servers, bound, threads)
     log.info("api.listening", host=listen.host, port=sites.port, socket=str(listen.socket_path), tls=listen.tls is not None)  # fmt: skip
     return sites
 

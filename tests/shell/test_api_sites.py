@@ -11,6 +11,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from agent.aio import Threads
 from agent.api.limits import ApiLimits
 from agent.api.sites import Listen, ListenFailedError, bind_socket, make_tls, open_sites
 from tests.shell.api_world import ApiWorld, api_world
@@ -99,7 +100,7 @@ async def test_the_socket_is_for_its_owner_and_group(world: ApiWorld) -> None:
     assert stat.S_IMODE(mode) == 0o660
 
 
-async def test_a_socket_that_a_killed_daemon_left_is_replaced(tmp_path: Path) -> None:
+def test_a_socket_that_a_killed_daemon_left_is_replaced(tmp_path: Path) -> None:
     path = tmp_path / "api.sock"
     first = bind_socket(path, "no-such-group")
     first.sock.close()  # as a kill would: the file stays
@@ -116,7 +117,7 @@ async def test_a_socket_where_somebody_answers_is_not_taken(world: ApiWorld) -> 
     assert world.socket.exists()
 
 
-async def test_a_file_that_is_no_socket_is_never_removed(tmp_path: Path) -> None:
+def test_a_file_that_is_no_socket_is_never_removed(tmp_path: Path) -> None:
     path = tmp_path / "api.sock"
     path.write_text("precious")
     with pytest.raises(ListenFailedError, match="no socket"):
@@ -124,7 +125,7 @@ async def test_a_file_that_is_no_socket_is_never_removed(tmp_path: Path) -> None
     assert path.read_text() == "precious"
 
 
-async def test_a_socket_of_somebody_else_is_not_removed_at_the_end(tmp_path: Path) -> None:
+def test_a_socket_of_somebody_else_is_not_removed_at_the_end(tmp_path: Path) -> None:
     path = tmp_path / "api.sock"
     ours = bind_socket(path, "no-such-group")
     path.unlink()
@@ -137,9 +138,11 @@ async def test_a_socket_of_somebody_else_is_not_removed_at_the_end(tmp_path: Pat
 
 async def test_a_taken_port_is_told_and_nothing_stays_open(world: ApiWorld, tmp_path: Path) -> None:
     assert world.sites is not None
+    threads = Threads("test", 1)
     path = tmp_path / "other.sock"
     with pytest.raises(ListenFailedError, match=str(world.sites.port)):
-        await open_sites(world.app, Listen("127.0.0.1", world.sites.port, None, path))
+        await open_sites(world.app, Listen("127.0.0.1", world.sites.port, None, path), threads)
+    threads.close()
     assert not path.exists()
 
 
