@@ -1,11 +1,19 @@
 """adapters/docker/views — the engine's JSON as our values. Pure; reads only what is named here, and trusts no label to be whole."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from agent.adapters.docker.arguments import AGENT_LABEL, ATTEMPT_LABEL, JOB_LABEL, PLAN_LABEL
-from agent.core.container import Container, ContainerEvent, ContainerState, EngineFacts, EventKind, Image
+from agent.core.container import (
+    Container,
+    ContainerEvent,
+    ContainerState,
+    EngineFacts,
+    EventKind,
+    Image,
+    PublishedPort,
+)
 from agent.spec.image import parse_reference
 
 # Paused and restarting ones hold their processes; a dead one is what a removal that failed left behind.
@@ -45,6 +53,7 @@ def inspected(answer: Json) -> Container:
         finished_at=moment(state["FinishedAt"]),
         pid=state["Pid"] or None,
         stop_signal=config.get("StopSignal") or DEFAULT_STOP_SIGNAL,
+        ports=_published(answer["HostConfig"].get("PortBindings") or {}),
     )
 
 
@@ -108,6 +117,18 @@ def moment(text: str) -> float | None:
     if text in ("", NEVER):
         return None
     return datetime.fromisoformat(text).timestamp()
+
+
+def _published(bindings: Mapping[str, Sequence[Mapping[str, str]] | None]) -> tuple[PublishedPort, ...]:
+    """As asked for at the create: what the engine shows of its network is empty once the container has exited."""
+    found = []
+    for key, hosts in bindings.items():
+        port, _, transport = key.partition("/")
+        found += [
+            PublishedPort(int(port), transport, host["HostIp"], int(host["HostPort"] or 0))
+            for host in hosts or ()
+        ]
+    return tuple(sorted(found, key=lambda item: (item.port, item.transport, item.host_port)))
 
 
 def _attempt(labels: Json) -> int | None:

@@ -1,0 +1,174 @@
+"""What a real engine refuses at a create or a start, and what our adapter makes of its words."""
+
+import asyncio
+import json
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import pytest
+from conftest import DockerStage
+
+from agent.core.container import ContainerPlan, Mount, PublishedPort
+from agent.core.job import FailureKind, StartFailure
+from agent.interfaces import EngineRefusedError, StartFailedError
+from tests.contract.engine_contract import FOREVER, until_exited
+
+BRIDGE = "gatest0"
+HELD = """
+import socket, sys
+kind = socket.SOCK_STREAM if sys.argv[1] == "tcp" else socket.SOCK_DGRAM
+held = socket.socket(socket.AF_INET, kind)
+held.bind(("0.0.0.0", int(sys.argv[2])))
+if kind == socket.SOCK_STREAM:
+    held.listen()
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+@contextmanager
+def stranger_holds(stage: DockerStage, transport: str, port: int) -> Iterator[None]:
+    """A program of the host, in the engine's network, that holds the port."""
+    command = [*stage.private.prefix, sys.executable, "-c", HELD, transport, str(port)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        yield
+        assert holder.stdin is not None
+        holder.stdin.close()
+
+
+def published(stage: DockerStage, job: str, transport: str, host_port: int) -> ContainerPlan:
+    port = PublishedPort(8080, transport, "0.0.0.0", host_port)
+    return replace(stage.plan(job, FOREVER), bridge=BRIDGE, ports=(port,))
+
+
+async def refusal(stage: DockerStage, plan: ContainerPlan) -> StartFailure:
+    with pytest.raises(StartFailedError) as raised:
+        await stage.run(plan)
+    return raised.value.failure
+
+
+@pytest.mark.parametrize("transport", ["tcp", "udp"])
+async def test_a_port_that_another_container_holds_is_named(stage: DockerStage, transport: str) -> None:
+    await stage.engine.ensure_bridge(BRIDGE)
+    await stage.run(published(stage, "first", transport, 20001))
+    failure = await refusal(stage, published(stage, "second", transport, 20001))
+    assert (failure.kind, failure.code, failure.host_port) == (FailureKind.PORT, "port_taken", 20001)
+
+
+@pytest.mark.parametrize("transport", ["tcp", "udp"])
+async def test_a_port_that_a_program_of_the_host_holds_is_named(stage: DockerStage, transport: str) -> None:
+    await stage.engine.ensure_bridge(BRIDGE)
+    with stranger_holds(stage, transport, 20002):
+        failure = await refusal(stage, published(stage, "job", transport, 20002))
+    assert (failure.kind, failure.host_port) == (FailureKind.PORT, 20002)
+
+
+async def test_tcp_and_udp_of_one_number_do_not_collide(stage: DockerStage) -> None:
+    await stage.engine.ensure_bridge(BRIDGE)
+    await stage.run(published(stage, "tcp", "tcp", 20003))
+    await stage.run(published(stage, "udp", "udp", 20003))
+
+
+async def test_a_failed_start_leaves_a_container_that_can_be_removed(stage: DockerStage) -> None:
+    await stage.engine.ensure_bridge(BRIDGE)
+    await stage.run(published(stage, "first", "tcp", 20004))
+    plan = published(stage, "second", "tcp", 20004)
+    await refusal(stage, plan)
+    left = await stage.engine.find(plan.name)
+    assert left is not None
+    assert left.exit_code is None
+    await stage.engine.remove(left.id)
+    assert await stage.engine.find(plan.name) is None
+
+
+async def test_gpus_that_the_host_does_not_know_are_a_gpu_failure(stage: DockerStage) -> None:
+    plan = replace(stage.plan("gpu", FOREVER), gpus=("GPU-11111111-2222-3333-4444-555555555555",))
+    failure = await refusal(stage, plan)
+    assert (failure.kind, failure.code) == (FailureKind.GPU, "gpu_start_failed")
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "code"),
+    [
+        ({"user": "nobody-here"}, FailureKind.COMMAND, "bad_user"),
+        ({"user": "port is already allocated"}, FailureKind.COMMAND, "bad_user"),
+        ({"workdir": "/etc/passwd"}, FailureKind.COMMAND, "command_not_executable"),
+        ({"workdir": "relative"}, FailureKind.COMMAND, "command_not_executable"),
+        ({"bridge": "no-such-bridge"}, FailureKind.ENGINE, "engine_refused"),
+        ({"runtime": "no-such-runtime"}, FailureKind.ENGINE, "engine_refused"),
+        ({"mounts": (Mount("/no/such/folder", "/x", read_only=True),)}, FailureKind.ENGINE, "engine_refused"),
+    ],
+)
+async def test_a_plan_that_cannot_start_says_whose_fault_it_is(
+    stage: DockerStage, change: dict[str, object], kind: FailureKind, code: str
+) -> None:
+    failure = await refusal(stage, replace(stage.plan("refused", FOREVER), **change))
+    assert (failure.kind, failure.code) == (kind, code)
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "words"),
+    [
+        (
+            ("no-such-program",),
+            127,
+            b"[FATAL tini (7)] exec no-such-program failed: No such file or directory",
+        ),
+        (("/etc/not-a-program",), 126, b"[FATAL tini (7)] exec /etc/not-a-program failed: Permission denied"),
+    ],
+)
+async def test_a_command_that_is_not_there_is_told_by_the_init_process_at_its_exit(
+    stage: DockerStage, command: tuple[str, ...], code: int, words: bytes
+) -> None:
+    # With an init process the engine starts *it*, which always works: the fault is an exit code and a line of the log.
+    container = await stage.run(replace(stage.plan("command", FOREVER), command=command))
+    assert (await until_exited(stage.engine, container)).exit_code == code
+    log = b"".join([chunk async for chunk in stage.engine.read_logs(container, 0)])
+    assert words in log
+
+
+async def test_a_strangers_network_of_our_bridges_name_is_refused(stage: DockerStage) -> None:
+    await stage.request("POST", "/networks/create", {"Name": "gatest1"})
+    with pytest.raises(EngineRefusedError, match="gatest1"):
+        await stage.engine.ensure_bridge("gatest1")
+    await stage.request("DELETE", "/networks/gatest1")
+
+
+async def test_a_published_port_answers_on_the_host(stage: DockerStage) -> None:
+    await stage.engine.ensure_bridge(BRIDGE)
+    port = PublishedPort(8080, "tcp", "0.0.0.0", 20005)
+    plan = stage.shell("web", "echo ready; exec httpd -f -p 8080 -h /etc")
+    container = await stage.run(replace(plan, bridge=BRIDGE, ports=(port,)))
+    await stage.until_ready(container)
+    # "ready" is said just before it listens, so the first tries may be refused.
+    ask = "for i in $(seq 100); do wget -qO- -T 5 http://127.0.0.1:20005/group && exit; sleep 0.05; done"
+    asked = [*stage.private.prefix, "busybox", "sh", "-c", ask]
+    done = await asyncio.to_thread(subprocess.run, asked, capture_output=True, check=False)
+    assert b"worker" in done.stdout
+
+
+async def test_siblings_on_the_bridge_cannot_reach_each_other(stage: DockerStage) -> None:
+    await stage.engine.ensure_bridge(BRIDGE)
+    web = await stage.run(
+        replace(stage.shell("web", "echo ready; exec httpd -f -p 8080 -h /etc"), bridge=BRIDGE)
+    )
+    await stage.until_ready(web)
+    address = await address_of(stage, web)
+    socket.inet_aton(address)
+    script = f"wget -qO- -T 2 http://{address}:8080/group && echo REACHED; echo done"
+    nosy = await stage.run(replace(stage.shell("nosy", script), bridge=BRIDGE))
+    await until_exited(stage.engine, nosy)
+    log = b"".join([chunk async for chunk in stage.engine.read_logs(nosy, 0)])
+    assert b"done" in log
+    assert b"REACHED" not in log
+
+
+async def address_of(stage: DockerStage, container: str) -> str:
+    seen = json.loads(await stage.request("GET", f"/containers/{container}/json"))
+    return str(seen["NetworkSettings"]["Networks"][BRIDGE]["IPAddress"])
