@@ -79,16 +79,19 @@ class Sites:
         return int(self._servers[0].sockets[0].getsockname()[1])
 
     async def close(self) -> None:
-        """Stop listening, end the streams, let requests finish for CLOSE_SECONDS, then cut them."""
+        """Stop listening, end the streams, let requests finish for CLOSE_SECONDS, then cut them. Closed is fine."""
         for server in self._servers:
             server.close()
-        if self._bound is not None:
-            await self._threads.run(self._bound.unlink)
+        bound, self._bound = self._bound, None
+        if bound is not None:
+            await self._threads.run(bound.unlink)
+        self._threads.close()
         await self._runner.cleanup()
 
 
-async def open_sites(app: web.Application, listen: Listen, threads: Threads) -> Sites:
-    """Listen, on all or on nothing. `threads` are for the socket's file, and must outlive the sites. Raises ListenFailedError."""
+async def open_sites(app: web.Application, listen: Listen) -> Sites:
+    """Listen, on all or on nothing. Raises ListenFailedError."""
+    threads = Threads("sites", 1)  # for the socket's file
     runner = web.AppRunner(app, shutdown_timeout=CLOSE_SECONDS, access_log=None)
     await runner.setup()
     servers: list[asyncio.Server] = []
@@ -106,6 +109,7 @@ async def open_sites(app: web.Application, listen: Listen, threads: Threads) -> 
         for server in servers:
             server.close()
         await runner.cleanup()
+        threads.close()
         raise
     sites = Sites(runner, servers, bound, threads)
     log.info("api.listening", host=listen.host, port=sites.port, socket=str(listen.socket_path), tls=listen.tls is not None)  # fmt: skip

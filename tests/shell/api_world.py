@@ -197,7 +197,7 @@ async def api_world(
         probes,
         pulls,
     )
-    world.sites = await open_sites(app, Listen("127.0.0.1", 0, tls, world.socket, "no-such-group"), threads)
+    world.sites = await open_sites(app, Listen("127.0.0.1", 0, tls, world.socket, "no-such-group"))
     world.token = await world.new_token("alice")
     try:
         async with aiohttp.ClientSession(auto_decompress=False) as http:

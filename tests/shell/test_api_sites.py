@@ -11,7 +11,6 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from agent.aio import Threads
 from agent.api.limits import ApiLimits
 from agent.api.sites import Listen, ListenFailedError, bind_socket, make_tls, open_sites
 from tests.shell.api_world import ApiWorld, api_world
@@ -138,11 +137,9 @@ def test_a_socket_of_somebody_else_is_not_removed_at_the_end(tmp_path: Path) -> 
 
 async def test_a_taken_port_is_told_and_nothing_stays_open(world: ApiWorld, tmp_path: Path) -> None:
     assert world.sites is not None
-    threads = Threads("test", 1)
     path = tmp_path / "other.sock"
     with pytest.raises(ListenFailedError, match=str(world.sites.port)):
-        await open_sites(world.app, Listen("127.0.0.1", world.sites.port, None, path), threads)
-    threads.close()
+        await open_sites(world.app, Listen("127.0.0.1", world.sites.port, None, path))
     assert not path.exists()
 
 
