@@ -1,0 +1,88 @@
+"""cli/app — the tree of commands, and which function each is. Holds no command itself."""
+
+from importlib.metadata import PackageNotFoundError, version
+from typing import Annotated
+
+import typer
+
+from agent.cli import events, host, jobs, local, logs, outputs, run
+from agent.cli.exits import NOT_THE_JOBS
+from agent.cli.local import local_command
+from agent.cli.options import ConfigOption, TokenOption, UrlOption, client_command
+from agent.cli.target import Given
+
+WATCH, HOST = "Jobs", "This host"
+
+
+def group(about: str) -> typer.Typer:
+    return typer.Typer(help=about, no_args_is_help=True, add_completion=False, rich_markup_mode=None)
+
+
+app = typer.Typer(
+    help="Runs jobs in containers on GPU hosts, and loses none of them.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def print_version(asked: bool) -> None:  # noqa: FBT001 - the parser's signature
+    if asked:
+        try:
+            typer.echo(version("gpu-agent"))
+        except PackageNotFoundError:  # run from a checkout
+            typer.echo("unknown")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    ctx: typer.Context,
+    *,
+    config: ConfigOption = None,
+    url: UrlOption = None,
+    token: TokenOption = None,
+    _version: Annotated[
+        bool, typer.Option("--version", callback=print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Runs jobs in containers on GPU hosts, and loses none of them."""
+    ctx.obj = Given(config, url, token)
+
+
+app.command("run", cls=run.RunCommand, rich_help_panel=WATCH)(client_command(run.run, NOT_THE_JOBS))
+app.command("submit", rich_help_panel=WATCH)(client_command(jobs.submit))
+app.command("ps", rich_help_panel=WATCH)(client_command(jobs.ps))
+app.command("show", rich_help_panel=WATCH)(client_command(jobs.show))
+app.command("logs", rich_help_panel=WATCH)(client_command(logs.logs))
+app.command("events", rich_help_panel=WATCH)(client_command(events.events))
+app.command("stop", rich_help_panel=WATCH)(client_command(jobs.stop))
+app.command("rm", rich_help_panel=WATCH)(client_command(jobs.remove))
+
+outputs_app = group("A job's output files.")
+outputs_app.command("ls")(client_command(outputs.ls))
+outputs_app.command("get")(client_command(outputs.get))
+app.add_typer(outputs_app, name="outputs", rich_help_panel=WATCH)
+
+host_app = group("What the host has.")
+host_app.command("show")(client_command(host.show))
+app.add_typer(host_app, name="host", rich_help_panel=HOST)
+
+images_app = group("Images on the host.")
+images_app.command("pull")(client_command(host.pull))
+app.add_typer(images_app, name="images", rich_help_panel=HOST)
+
+app.command("serve", rich_help_panel=HOST)(local_command(local.serve))
+app.command("doctor", rich_help_panel=HOST)(local_command(local.doctor))
+
+token_app = group("Who may use the API, kept in the state folder.")
+token_app.command("create")(local_command(local.token_create))
+token_app.command("ls")(local_command(local.token_ls))
+token_app.command("revoke")(local_command(local.token_revoke))
+app.add_typer(token_app, name="token", rich_help_panel=HOST)
+
+config_app = group("The config file.")
+config_app.command("check")(local_command(local.config_check))
+config_app.command("show")(local_command(local.config_show))
+app.add_typer(config_app, name="config", rich_help_panel=HOST)

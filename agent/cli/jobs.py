@@ -1,0 +1,133 @@
+"""cli/jobs — submit, ps, show, stop, rm: one request each, or few. Follows nothing."""
+
+import json
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+from uuid import uuid4
+
+import typer
+
+from agent.cli.ids import find_job
+from agent.cli.options import JobArgument
+from agent.cli.refusals import BadArgumentError
+from agent.cli.request import QueryValue, Request, get, job_path
+from agent.cli.show.jobs import job_view, jobs_table, state_of
+
+if TYPE_CHECKING:
+    from agent.cli.session import Call
+
+PAGE = 200
+UNFINISHED = "queued,starting,running,stopping,uploading"
+
+JobsArgument = Annotated[list[str], typer.Argument(metavar="JOB", help="Ids, or unique beginnings of them.")]
+
+
+async def submit(
+    call: "Call",
+    spec: Annotated[str, typer.Argument(metavar="SPEC.json|-", help="A job spec; - reads it from stdin.")],
+    *,
+    key: Annotated[
+        str | None,
+        typer.Option(
+            "--key", help="Idempotency key: the same key and spec make one job, however often sent."
+        ),
+    ] = None,
+) -> int:
+    """Submit a job spec, and print the job's id."""
+    from agent.cli.submission import submit_body  # noqa: PLC0415 - takes the event loop with it
+
+    job = await submit_body(call, read_spec(spec), key or str(uuid4()))
+    call.screen.answer_line(job, str(job["id"]))
+    return 0
+
+
+def read_spec(source: str) -> object:
+    """Raises BadArgumentError."""
+    try:
+        if source == "-":
+            return json.load(sys.stdin.buffer)
+        with open(source, "rb") as file:  # noqa: PTH123 - as stdin is: a file that is read once
+            return json.load(file)
+    except OSError as error:
+        raise BadArgumentError(f"{source} can't be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise BadArgumentError(f"{'stdin' if source == '-' else source} is no JSON: {error}") from error
+
+
+async def ps(  # noqa: PLR0913 - each option is a parameter
+    call: "Call",
+    *,
+    every: Annotated[bool, typer.Option("--all", "-a", help="Finished jobs too.")] = False,
+    phase: Annotated[str | None, typer.Option(help="Only these phases, set off by commas.")] = None,
+    queue: Annotated[str | None, typer.Option(help="Only this queue.")] = None,
+    label: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="Only with this label; may be repeated.")
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="The most that are listed.")] = 50,
+) -> int:
+    """List jobs, the newest first; without -a those that are not finished."""
+    query: dict[str, Any] = {}
+    if phase or not every:
+        query["phase"] = phase or UNFINISHED
+    if queue is not None:
+        query["queue"] = queue
+    if label:
+        query["label"] = label
+    page = await read_pages(call, query, limit)
+    call.screen.answer(page, lambda: jobs_table(page["items"], call.now(), call.screen.out.width))
+    if page["next"] is not None:
+        call.screen.say(f"there are more than {limit}; -n shows them")
+    elif not page["items"] and not every and phase is None:
+        call.screen.say("no unfinished jobs; -a shows the finished ones")
+    return 0
+
+
+async def read_pages(call: "Call", query: dict[str, Any], limit: int) -> dict[str, Any]:
+    """As one page of the API, with at most `limit` items."""
+    items: list[Any] = []
+    cursor: str | None = None
+    while True:
+        asked: dict[str, QueryValue] = {**query, "limit": min(PAGE, limit - len(items))}
+        page = await call.api.ask(get("/v1/jobs", asked if cursor is None else {**asked, "cursor": cursor}))
+        items += page["items"]
+        cursor = page["next"]
+        if cursor is None or len(items) >= limit:
+            return {"items": items, "next": cursor}
+
+
+async def show(call: "Call", job: JobArgument) -> int:
+    """Show all that is known of a job."""
+    found = await call.api.ask(get(job_path(await find_job(call.api, job))))
+    call.screen.answer(found, lambda: job_view(found, call.now()))
+    return 0
+
+
+async def stop(
+    call: "Call",
+    jobs: JobsArgument,
+    *,
+    grace: Annotated[
+        int | None,
+        typer.Option(min=0, help="Seconds between the stop signal and the kill; default: the job's own."),
+    ] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Come back when they are finished.")] = False,
+) -> int:
+    """Stop jobs: the stop signal, then after the grace the kill. They end as cancelled."""
+    from agent.cli.submission import wait_for_end  # noqa: PLC0415 - takes the event loop with it
+
+    query: dict[str, QueryValue] = {} if grace is None else {"grace": grace}
+    for job_id in [await find_job(call.api, given) for given in jobs]:
+        job = await call.api.ask(Request("POST", job_path(job_id, "/cancel"), query))
+        if wait:
+            job = await wait_for_end(call, job_id)
+        told = f"{job_id} {state_of(job) if wait else 'stopping'}"
+        call.screen.answer_line(job, told)
+    return 0
+
+
+async def remove(call: "Call", jobs: JobsArgument) -> int:
+    """Forget finished jobs, with their logs and outputs."""
+    for job_id in [await find_job(call.api, given) for given in jobs]:
+        await call.api.ask(Request("DELETE", job_path(job_id)))
+        call.screen.answer_line({"id": job_id, "removed": True}, job_id)
+    return 0

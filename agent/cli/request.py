@@ -1,0 +1,39 @@
+"""cli/request — one request to the API as a value, so that commands can say what they ask without importing an HTTP library."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from urllib.parse import quote
+
+QueryValue = str | int | list[str]
+
+
+class Pace(Enum):
+    """How long the answer may keep silent: a minute, or for ever (a stream, or a list whose every file is read first)."""
+
+    PROMPT = "prompt"
+    PATIENT = "patient"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """`path` is percent-encoded, `body` JSON-ready (None: no body)."""
+
+    method: str
+    path: str
+    query: Mapping[str, QueryValue] = field(default_factory=dict)
+    body: object = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    pace: Pace = Pace.PROMPT
+
+
+def get(path: str, query: Mapping[str, QueryValue] | None = None) -> Request:
+    return Request("GET", path, query or {})
+
+
+def stream(path: str, query: Mapping[str, QueryValue] | None = None) -> Request:
+    return Request("GET", path, query or {}, pace=Pace.PATIENT)
+
+
+def job_path(job_id: str, below: str = "") -> str:
+    return f"/v1/jobs/{quote(job_id, safe='')}{below}"

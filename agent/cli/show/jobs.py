@@ -1,0 +1,188 @@
+"""cli/show/jobs — jobs, their attempts and their events, for people. Pure."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from agent.cli.show.tables import GAP, facts_table, plain_table, state_text
+from agent.cli.show.words import age_text, clean, fit, one_line, seconds_of, size_text, span_text, time_text
+
+Json = Mapping[str, Any]
+
+# Ids begin with their time: 13 characters tell jobs apart that are a millisecond apart.
+SHORT_ID = 13
+STATE, WHY, GPUS, AGE = 10, 18, 4, 5
+LEAST_NAME = 12
+
+
+def jobs_table(jobs: Sequence[Json], now: float, width: int) -> Table:
+    """One line a job, in `width` columns. `now` is UTC seconds."""
+    id_width = short_id_width([str(job["id"]) for job in jobs])
+    name_width = max(LEAST_NAME, width - id_width - STATE - WHY - GPUS - AGE - 5 * GAP)
+    table = plain_table(("ID", "NAME", "STATE", "WHY", "GPUS", "AGE"), ("GPUS", "AGE"))
+    for job in jobs:
+        table.add_row(
+            str(job["id"])[:id_width],
+            fit(name_of(job), name_width),
+            state_text(fit(state_of(job), STATE)),
+            fit(why_of(job), WHY),
+            str(gpu_count(job)),
+            age_text(job["created_at"], now),
+        )
+    return table
+
+
+def short_id_width(ids: Sequence[str]) -> int:
+    """How much of each id tells all of them apart."""
+    width = SHORT_ID
+    while width < 36 and len({one[:width] for one in ids}) < len(set(ids)):
+        width += 1
+    return width
+
+
+def name_of(job: Json) -> str:
+    return str(job.get("name") or job["spec"]["image"])
+
+
+def state_of(job: Json) -> str:
+    return str(job.get("outcome") or job["phase"])
+
+
+def why_of(job: Json) -> str:
+    """What it waits for, why it ended so, or which attempt runs: the one that matters most."""
+    if job["phase"] == "queued" and job.get("waiting_for"):
+        return f"for {job['waiting_for']}"
+    facts = job.get("exit") or {}
+    reason = job.get("reason") or {}
+    if reason.get("code") == "exit_nonzero":
+        return f"exit {facts.get('code')}"
+    if reason:
+        return str(reason["code"])
+    return f"attempt {job['attempt']}" if job["attempt"] > 1 else ""
+
+
+def gpu_count(job: Json) -> int:
+    return len(job["gpus"]) or int(job["spec"].get("gpus", {}).get("count", 0))
+
+
+def job_view(job: Json, now: float) -> RenderableType:
+    """All of one job that is not null."""
+    parts: list[RenderableType] = [facts_table(list(job_facts(job, now)))]
+    if reason := job.get("reason"):
+        parts += [Text(), reason_text(reason)]
+    if len(job["attempts"]) > 1:
+        parts += [Text(), attempts_table(job["attempts"])]
+    return Group(*parts)
+
+
+def job_facts(job: Json, now: float) -> list[tuple[str, str | Text]]:
+    spec, facts = job["spec"], job.get("exit") or {}
+    state = state_text(state_of(job))
+    if waiting := job.get("waiting_for"):
+        state.append(f" (waiting for {one_line(waiting)})", style="dim")
+    rows: list[tuple[str, str | Text | None]] = [
+        ("id", str(job["id"])),
+        ("name", job.get("name") and one_line(job["name"])),
+        ("owner", one_line(job["owner"])),
+        ("state", state),
+        (
+            "attempt",
+            f"{job['attempt']} of at most {1 + spec['retry']['count']}" if spec["retry"]["count"] else None,
+        ),
+        ("image", one_line(spec["image"])),
+        ("digest", job.get("image_digest")),
+        ("command", command_text(spec)),
+        ("queue", f"{one_line(job['queue'])}, priority {job['priority']}"),
+        ("created", f"{time_text(job['created_at'])} ({age_text(job['created_at'], now)} ago)"),
+        ("started", job.get("started_at") and time_text(job["started_at"])),
+        ("finished", job.get("finished_at") and time_text(job["finished_at"])),
+        ("ran for", run_time(facts)),
+        ("exit code", None if facts.get("code") is None else exit_text(facts)),
+        ("peak memory", facts.get("peak_memory") and size_text(facts["peak_memory"])),
+        ("gpus", "\n".join(map(one_line, job["gpus"])) or None),
+        ("ports", "\n".join(map(port_text, job["ports"])) or None),
+        (
+            "labels",
+            "\n".join(f"{one_line(key)}={one_line(value)}" for key, value in job["labels"].items()) or None,
+        ),
+    ]
+    return [(name, value) for name, value in rows if value]
+
+
+def command_text(spec: Json) -> str | None:
+    words = [*(spec.get("entrypoint") or ()), *(spec.get("command") or ())]
+    return one_line(shlex.join(words)) if words else None
+
+
+def run_time(facts: Json) -> str | None:
+    started, finished = seconds_of(facts.get("started_at")), seconds_of(facts.get("finished_at"))
+    return None if started is None or finished is None else span_text(finished - started)
+
+
+def exit_text(facts: Json) -> str:
+    notes = [f"signal {facts['signal']}"] if facts.get("signal") else []
+    notes += ["out of memory"] if facts.get("oom") else []
+    return f"{facts['code']} ({', '.join(notes)})" if notes else str(facts["code"])
+
+
+def port_text(port: Json) -> str:
+    """`web 8080/http → http://…`; without a lease there is nothing behind the arrow."""
+    name = f"{port['name']} {port['port']}/{port['proto']}"
+    if port.get("url"):
+        return f"{name} → {port['url']}"
+    if port.get("external_port"):
+        return f"{name} → {port['external_host']}:{port['external_port']}"
+    return f"{name} → {port['host']}:{port['host_port']}" if port.get("host_port") else name
+
+
+def reason_text(reason: Json) -> Text:
+    return Text.assemble(
+        ("why  ", "dim"),
+        clean(reason["message"]),
+        (f" [{one_line(reason['code'])}, blame {one_line(reason['blame'])}]", "dim"),
+        ("\n→ ", "cyan"),
+        clean(reason["remedy"]),
+    )
+
+
+def attempts_table(attempts: Sequence[Json]) -> Table:
+    table = plain_table(("ATTEMPT", "OUTCOME", "WHY", "EXIT", "RAN", "CLOSED"), ("ATTEMPT", "EXIT"))
+    for attempt in attempts:
+        facts, reason = attempt.get("exit") or {}, attempt.get("reason") or {}
+        table.add_row(
+            str(attempt["number"]),
+            state_text(str(attempt["outcome"])),
+            fit(reason.get("code", ""), WHY),
+            str(facts.get("code", "")) if facts.get("code") is not None else "-",
+            run_time(facts) or "-",
+            time_text(attempt["closed_at"]),
+        )
+    return table
+
+
+def event_line(event: Json) -> Text:
+    """Time, job, and what happened, on one line."""
+    line = Text(f"{time_text(event['at'])[11:]}  {str(event['job'])[:SHORT_ID]}  ", style="dim")
+    return line.append_text(event_text(str(event["type"]), event.get("data") or {}))
+
+
+def event_text(kind: str, data: Json) -> Text:
+    if kind in {"job.phase", "job.accepted"} and "to" in data:
+        state = str(data.get("outcome") or data["to"])
+        moved = Text.assemble(
+            f"{one_line(data['from'])} → " if data.get("from") else "", state_text(one_line(state))
+        )
+        notes = [f"attempt {data['attempt']}"] if data.get("attempt", 1) > 1 else []
+        notes += [str(data["reason"])] if data.get("reason") else []
+        return moved.append(f"  {one_line(', '.join(notes))}" if notes else "", style="dim")
+    if kind == "image.progress":
+        done, total = size_text(data.get("bytes_done")), size_text(data.get("bytes_total"))
+        return Text(f"pulling {one_line(data.get('image', ''))}: {done} of {total}")
+    facts = " ".join(
+        f"{one_line(name)}={one_line(value)}" for name, value in data.items() if value is not None
+    )
+    return Text(f"{one_line(kind)} {facts}".rstrip())
