@@ -26,7 +26,7 @@ class Boundaries:
         self.passed: list[str] = []
         self.is_dead = False
         self._world = world
-        self._test = asyncio.current_task()
+        self.test = asyncio.current_task()  # what a test does itself is no step of the daemon
         self._check = world.store.after
         self.fate: Callable[[str, str], Fate] = lambda _name, _target: Fate.WORKS
         world.store.before, world.store.after = self._before_store, self._after_store
@@ -34,7 +34,7 @@ class Boundaries:
         world.folders = _Folders(self.step)
 
     def step(self, name: str) -> None:
-        if asyncio.current_task() is self._test:
+        if asyncio.current_task() is self.test:
             return
         if self.is_dead:
             raise DeathOfTheDaemon
@@ -56,7 +56,7 @@ class Boundaries:
             await self._world.start()
 
     def _look(self) -> None:
-        if self.is_dead and asyncio.current_task() is not self._test:
+        if self.is_dead and asyncio.current_task() is not self.test:
             raise DeathOfTheDaemon
 
     async def _before_store(self, step: str) -> None:
