@@ -274,3 +274,20 @@ async def test_an_event_with_line_ends_in_it_is_one_event(world: ApiWorld) -> No
 
 async def test_unknown_jobs_have_no_events(world: ApiWorld) -> None:
     assert (await world.call("GET", f"/v1/events?job={ID.format(77)}")).status == 404
+
+
+async def test_a_wait_is_a_stream_and_the_hosts_own_people_are_not_counted(tmp_path: Path) -> None:
+    limits = ApiLimits(stream_seconds=5, streams_per_token=1)
+    async with api_world(tmp_path, api_limits=limits) as world:
+        job_id = await world.submit()
+        async with Follower(world, ""):
+            refused = await world.call("GET", f"/v1/jobs/{job_id}?wait=finished&timeout=0")
+            assert (refused.status, refused.headers["Retry-After"]) == (429, "5")
+            assert (await world.call("GET", f"/v1/jobs/{job_id}")).status == 200
+        connector = aiohttp.UnixConnector(str(world.socket))
+        async with (
+            aiohttp.ClientSession(connector=connector) as http,
+            http.get("http://local/v1/events"),
+            http.get("http://local/v1/events") as second,
+        ):
+            assert second.status == 200
