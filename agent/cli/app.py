@@ -1,6 +1,5 @@
 """cli/app — the tree of commands, and which function each is. Holds no command itself."""
 
-from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated
 
 import typer
@@ -29,6 +28,8 @@ app = typer.Typer(
 
 def print_version(asked: bool) -> None:  # noqa: FBT001 - the parser's signature
     if asked:
+        from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415 - it takes long to import
+
         try:
             typer.echo(version("gpu-agent"))
         except PackageNotFoundError:  # run from a checkout

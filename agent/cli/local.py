@@ -3,12 +3,11 @@
 Both are imported when a command runs: they bring every library of the daemon with them.
 """
 
-import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -22,6 +21,8 @@ from agent.errors import AgentError
 
 if TYPE_CHECKING:
     from agent.config import Config, ConfigError
+
+T = TypeVar("T")
 
 DEFAULT_SCOPES = ("jobs:read", "jobs:write")
 
@@ -105,12 +106,12 @@ def doctor(
 
     config = here.read_config()
     _quiet_log()
-    done = asyncio.run(daemon.repair(config)) if repair else []
+    done = _await(daemon.repair(config)) if repair else []
     for line in done:
         here.screen.say(line)
     if repair and not done:
         here.screen.say("nothing was to be repaired")
-    checks: list[dict[str, Any]] = [asdict(check) for check in asyncio.run(daemon.examine(config))]
+    checks: list[dict[str, Any]] = [asdict(check) for check in _await(daemon.examine(config))]
     is_failed = any(check["state"] == "fail" for check in checks)
     here.screen.answer(
         {"state": worst_of(checks), "checks": checks, "repaired": done}, lambda: checks_view(checks)
@@ -146,7 +147,7 @@ def token_create(
     config = here.read_config()
     _quiet_log()
     try:
-        token_id, token = asyncio.run(daemon.create_token(config, name, principal or name, scopes, seconds))
+        token_id, token = _await(daemon.create_token(config, name, principal or name, scopes, seconds))
     except ValueError as error:
         raise BadArgumentError(f"--scope {', '.join(scopes)}: {error}") from error
     here.screen.say("the token, shown this once; it goes into GPU_AGENT_TOKEN:")
@@ -162,7 +163,7 @@ def token_ls(here: Here) -> int:
     _quiet_log()
     tokens = [
         TokenLine(token.id, token.name, token.principal, token.scopes, token.expires_at, token.last_used_at)
-        for token in asyncio.run(daemon.list_tokens(config))
+        for token in _await(daemon.list_tokens(config))
     ]
     here.screen.answer(
         {"items": [asdict(token) for token in tokens], "next": None}, lambda: tokens_table(tokens)
@@ -178,7 +179,7 @@ def token_revoke(
 
     config = here.read_config()
     _quiet_log()
-    if not asyncio.run(daemon.revoke_token(config, token_id)):
+    if not _await(daemon.revoke_token(config, token_id)):
         raise BadArgumentError(f"there is no token {token_id!a}; `gpu-agent token ls` lists them")
     here.screen.answer_line({"id": token_id, "revoked": True}, f"{token_id} is revoked")
     return 0
@@ -208,3 +209,9 @@ def _quiet_log() -> None:
     from agent import log  # noqa: PLC0415 - see the module's docstring
 
     log.configure("error", "console")
+
+
+def _await(work: Coroutine[Any, Any, T]) -> T:
+    import asyncio  # noqa: PLC0415 - see the module's docstring
+
+    return asyncio.run(work)

@@ -172,12 +172,10 @@ def event_line(event: Json) -> Text:
 
 def event_text(kind: str, data: Json) -> Text:
     if kind in {"job.phase", "job.accepted"} and "to" in data:
-        state = str(data.get("outcome") or data["to"])
-        moved = Text.assemble(
-            f"{one_line(data['from'])} → " if data.get("from") else "", state_text(one_line(state))
-        )
+        came_from = f"{one_line(data['from'])} → " if data.get("from") else ""
+        moved = Text.assemble(came_from, state_text(one_line(data["to"])))
         notes = [f"attempt {data['attempt']}"] if data.get("attempt", 1) > 1 else []
-        notes += [str(data["reason"])] if data.get("reason") else []
+        notes += [str(data[name]) for name in ("outcome", "reason") if data.get(name)]
         return moved.append(f"  {one_line(', '.join(notes))}" if notes else "", style="dim")
     if kind == "image.progress":
         done, total = size_text(data.get("bytes_done")), size_text(data.get("bytes_total"))

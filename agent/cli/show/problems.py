@@ -18,16 +18,14 @@ def show_problem(document: Json) -> RenderableType:
     """A problem document of the API, or of this program's own."""
     code = one_line(document.get("code", "unknown"))
     whose = WHOSE.get(str(document.get("blame")))
-    about = f"({code})" if whose is None else f"({code}: a fault {whose})"
+    about = f"({code})" if whose is None else f"({code}: {whose})"
     faults = [fault for fault in document.get("faults") or [] if isinstance(fault, dict)]
-    said = (
-        f"{len(faults)} faults"
-        if len(faults) > 1
-        else clean(document.get("detail") or document.get("title") or code)
-    )
+    told = clean(document.get("detail") or document.get("title") or code)
+    first, *rest = [f"{len(faults)} faults"] if len(faults) > 1 else told.split("\n")
     lines: list[RenderableType] = [
-        Text.assemble(("✗ ", "bold red"), (said, "bold"), " ", (about, "dim")),
-        *(show_fault(fault) for fault in faults),
+        Text.assemble(("✗ ", "bold red"), (first, "bold"), " ", (about, "dim")),
+        *map(Text, rest),
+        *map(show_fault, faults),
     ]
     if remedy := document.get("remedy"):
         lines.append(Text.assemble(("→ ", "cyan"), clean(remedy)))

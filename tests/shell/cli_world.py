@@ -1,0 +1,103 @@
+"""The real API on fakes, with a jobs shell that runs what is submitted, and the command line's calls into it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from io import BytesIO, StringIO
+from pathlib import Path
+
+from rich.console import Console
+
+from agent.cli.client import connect
+from agent.cli.refusals import ApiRefusedError
+from agent.cli.screen import Form, Screen
+from agent.cli.session import Call
+from agent.cli.target import Target
+from agent.core.frames import stamp_text
+from agent.core.ports import PortRange
+from agent.errors import AgentError
+from agent.jobs.assembly import Outside, Settings, Shell, assemble
+from agent.jobs.images import PullTimes
+from tests.fakes.cutting_proxy import CuttingProxy
+from tests.fakes.engine import FakeEngine
+from tests.shell.api_world import ApiWorld, api_world
+
+BUSYBOX = "docker.io/library/busybox:latest"
+
+
+def console(file: StringIO) -> Console:
+    return Console(file=file, width=80, highlight=False, markup=False, emoji=False)
+
+
+@dataclass(slots=True)
+class Seen:
+    """A screen of 80 columns without colours, and what came onto it."""
+
+    form: Form = Form.PEOPLE
+    out: StringIO = field(default_factory=StringIO)
+    err: StringIO = field(default_factory=StringIO)
+    raw_out: BytesIO = field(default_factory=BytesIO)
+    raw_err: BytesIO = field(default_factory=BytesIO)
+
+    @property
+    def screen(self) -> Screen:
+        return Screen(self.form, console(self.out), console(self.err), self.raw_out, self.raw_err)
+
+
+@dataclass(slots=True)
+class CliWorld:
+    api: ApiWorld
+    proxy: CuttingProxy
+    shell: Shell
+
+    @property
+    def engine(self) -> FakeEngine:
+        return self.api.engine
+
+    async def run(
+        self, command: Callable[..., Awaitable[int]], *args: object, form: Form = Form.PEOPLE, **options: object
+    ) -> tuple[int, Seen]:
+        """Run a command against the API, by the proxy; an error is shown as the program would show it, and gives -1."""
+        seen = Seen(form)
+        async with connect(Target("http://gpu-agent", str(self.proxy.path))) as api:
+            call = Call(api, seen.screen, {"HERE": "there"}, self.api.clock.now)
+            try:
+                return await command(call, *args, **options), seen
+            except (AgentError, ApiRefusedError) as error:
+                call.screen.refuse(error)
+                return -1, seen
+
+    async def write_log(self, job_id: str, lines: list[tuple[int, bytes]], attempt: int = 1) -> None:
+        """A drained log: stream and text of each line."""
+        part = await self.api.folders.log_part(job_id, attempt)
+        for number, (stream, line) in enumerate(lines):
+            text = f"{stamp_text(1_893_456_000_000_000_000 + number)} ".encode() + line
+            await part.write(bytes([stream, 0, 0, 0]) + len(text).to_bytes(4, "big") + text)
+        await part.commit()
+
+
+@asynccontextmanager
+async def cli_world(tmp: Path) -> AsyncIterator[CliWorld]:
+    async with api_world(tmp) as world:
+        settings = Settings(PortRange(20000, 20009), {"default": 8}, 1.0, PullTimes(60, 60), 10**6)
+        outside = Outside(world.store, world.engine, world.folders, world.gpus, world.clock, lambda: 0.0)
+        shell = assemble(outside, world.intake.policy, settings)
+        world.intake.wake = shell.wake
+        world.engine.images.clear()
+        world.engine.add_image("busybox")
+        proxy = CuttingProxy(tmp / "proxy.sock", world.socket)
+        await proxy.open()
+        running = asyncio.ensure_future(stand(shell))
+        try:
+            yield CliWorld(world, proxy, shell)
+        finally:
+            running.cancel()
+            with suppress(asyncio.CancelledError, BaseExceptionGroup):
+                await running
+            await proxy.close()
+
+
+async def stand(shell: Shell) -> None:
+    async with asyncio.TaskGroup() as group:
+        shell.start(group)
