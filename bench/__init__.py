@@ -1,0 +1,1 @@
+"""bench — the figures that the agent promises, measured here. Each module prints its own; `python -m bench` prints all."""

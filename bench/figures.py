@@ -1,0 +1,60 @@
+"""bench/figures — a measured figure beside its bar, and tables of them. Measures nothing."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """`bench` is the module that repeats it. `holds`: the bar is kept."""
+
+    bench: str
+    name: str
+    bar: str
+    measured: str
+    holds: bool
+
+
+def at_most(bench: str, name: str, measured: float, most: float, text: str) -> Figure:
+    """`text` shows a value: "{:.2f} × raw"."""
+    return Figure(bench, name, "≤ " + text.format(most), text.format(measured), measured <= most)
+
+
+def at_least(bench: str, name: str, measured: float, least: float, text: str) -> Figure:
+    return Figure(bench, name, "≥ " + text.format(least), text.format(measured), measured >= least)
+
+
+def percentile(values: Sequence[float], percent: float) -> float:
+    """The smallest value that so many percent of all are not above."""
+    ordered = sorted(values)
+    return ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)]
+
+
+def describe(values: Sequence[float], unit: str, factor: float) -> str:
+    """The spread of a sample, for the lines between the figures."""
+    shown = [median(values), percentile(values, 90), percentile(values, 99)]
+    return "median {:.1f}, p90 {:.1f}, p99 {:.1f} {}".format(*(value * factor for value in shown), unit)
+
+
+def as_text(figures: Sequence[Figure]) -> str:
+    lines = [
+        (figure.name, figure.bar, figure.measured, "ok" if figure.holds else "MISSED") for figure in figures
+    ]
+    widths = [max(len(line[column]) for line in lines) for column in range(4)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines
+    )
+
+
+def as_markdown(figures: Sequence[Figure]) -> str:
+    head = ["| figure | bar | measured | | how to repeat |", "|---|---|---|---|---|"]
+    return "\n".join(
+        head
+        + [
+            f"| {figure.name} | {figure.bar} | {figure.measured} | {'ok' if figure.holds else '**missed**'} "
+            f"| `python -m bench {figure.bench}` |"
+            for figure in figures
+        ]
+    )
