@@ -46,7 +46,8 @@ DENIED = re.compile(
     re.IGNORECASE,
 )
 NOT_FOUND = re.compile(
-    r"manifest unknown|name unknown|not found|invalid reference format|does not exist", re.IGNORECASE
+    r"manifest unknown|name unknown|not found|invalid reference format|does not exist|Image Format v1|unsupported m",
+    re.IGNORECASE,
 )
 
 
