@@ -202,8 +202,9 @@ async def test_a_log_is_checked_before_it_begins(world: ApiWorld) -> None:
     job_id = await world.submit()
     bad = await world.call("GET", f"/v1/jobs/{job_id}/logs?cursor=zzz")
     assert (bad.status, bad.json["code"]) == (400, "bad_cursor")
-    missing = await world.call("GET", f"/v1/jobs/{job_id}/logs?attempt=7")
-    assert (missing.status, missing.json["code"]) == (404, "no_such_attempt")
+    for way in ("", "&follow=1", "&format=ndjson&follow=1"):
+        missing = await world.call("GET", f"/v1/jobs/{job_id}/logs?attempt=7{way}")
+        assert (missing.status, missing.json["code"]) == (404, "no_such_attempt")
     named = await world.call(
         "GET", f"/v1/jobs/{job_id}/logs?format=xml&stream=x&tail=-1&since=now&follow=perhaps"
     )
