@@ -119,9 +119,10 @@ class Place:
             return None
         except OSError as error:
             raise LandingRefusedError(f"{self.path} is taken: {error.strerror}") from error
+        if not S_ISREG(os.fstat(fd).st_mode):
+            os.close(fd)
+            raise LandingRefusedError(f"{self.path} is taken by something that is no file")
         with os.fdopen(fd, "rb") as file:
-            if not S_ISREG(os.fstat(fd).st_mode):
-                raise LandingRefusedError(f"{self.path} is taken by something that is no file")
             return hashlib.file_digest(file, "sha256").hexdigest()
 
     @contextmanager

@@ -1,0 +1,79 @@
+"""The program as a process: quick to answer, and quiet where its reader has gone."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from agent.cli.app import app
+
+ROOT = Path(__file__).resolve().parents[2]
+SLOW = ("aiohttp", "asyncio", "docker", "pydantic", "structlog", "agent.daemon", "agent.config", "agent.spec")
+
+
+def python(code: str) -> str:
+    return subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True
+    ).stdout
+
+
+def gpu_agent(*words: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    settings = {"PATH": "/usr/bin:/bin", "COLUMNS": "80", **environ}
+    return subprocess.run(
+        [sys.executable, "-m", "agent", *words],
+        cwd=ROOT,
+        env=settings,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_help_imports_nothing_that_takes_long() -> None:
+    code = "import sys, agent.cli.app; print([name for name in sys.argv[1:] if name in sys.modules])"
+    found = python(f"import sys; sys.argv += {SLOW!r}\n{code}")
+    assert found == "[]\n"
+
+
+def test_help_names_every_command_of_the_contract_and_fits_80_columns() -> None:
+    told = gpu_agent("--help")
+    assert told.returncode == 0
+    for name in ("serve", "run", "submit", "ps", "show", "logs", "events", "stop", "rm", "outputs", "host", "images", "token", "doctor", "config"):  # fmt: skip
+        assert f"│ {name} " in told.stdout
+    assert max(map(len, told.stdout.splitlines())) <= 80
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["run"], ["submit"], ["ps"], ["show"], ["logs"], ["events"], ["stop"], ["rm"], ["outputs", "ls"], ["outputs", "get"], ["host", "show"], ["images", "pull"], ["token", "create"], ["token", "ls"], ["token", "revoke"], ["doctor"], ["config", "check"], ["config", "show"], ["serve"]],
+)  # fmt: skip
+def test_each_command_has_help_and_takes_config_and_json(words: list[str]) -> None:
+    told = CliRunner().invoke(app, [*words, "--help"]).output
+    assert "--config" in told
+    assert "--json" in told
+
+
+def test_an_agent_that_is_not_there_is_told_with_what_to_do_and_where_it_was_looked_for(
+    tmp_path: Path,
+) -> None:
+    socket = tmp_path / "api.sock"
+    told = gpu_agent("ps", GPU_AGENT__API__SOCKET=str(socket))
+    assert told.returncode == 1
+    assert told.stdout == ""
+    assert str(socket) in told.stderr.replace("\n", "")
+    assert "Is it running?" in told.stderr
+    told = gpu_agent("run", "busybox", GPU_AGENT__API__SOCKET=str(socket))
+    assert told.returncode == 125
+
+
+def test_for_scripts_an_error_is_json_on_stderr_and_stdout_stays_empty() -> None:
+    told = gpu_agent("--url", "http://127.0.0.1:1", "ps", "--json")
+    assert told.returncode == 1
+    assert told.stdout == ""
+    assert told.stderr.startswith('{"code": "agent_not_reachable", ')
+
+
+def test_no_colours_where_nobody_sees_them() -> None:
+    assert "\x1b" not in gpu_agent("ps", "--url", "http://127.0.0.1:1").stderr
