@@ -30,7 +30,7 @@ BAD_WORKDIR = re.compile(
 PORT_TAKEN = re.compile(r"port is already allocated|address already in use")
 # "Bind for 0.0.0.0:80 failed", "listen udp4 0.0.0.0:80: bind", "bind host port for 0.0.0.0:80:172.17.0.2:8080/tcp"
 HOST_PORT = re.compile(
-    r"(?:Bind for|listen (?:tcp|udp)[46]?|host port(?: for)?) (?:\[[0-9a-fA-F:]+\]|[0-9.]*):(\d+)"
+    r"(?:Bind for|listen (?:tcp|udp)[46]?|host port(?: for)?) (?:\[[0-9a-fA-F:]+\]|::|[0-9.]*):(\d+)"
 )
 GPU_FAULT = re.compile(r"CDI|could not select device driver|nvidia|libcuda|GPU-")
 # The engine's own containerd is away: it will come back, or the engine ends.

@@ -1,0 +1,161 @@
+"""The engine's words for what went wrong, and whose fault we make of them."""
+
+import pytest
+
+from agent.adapters.docker.failures import Refusal, is_engine_away, refused_pull, start_failure
+from agent.core.job import FailureKind
+from agent.core.reasons import CATALOGUE
+
+RUNC = "failed to create task for container: failed to create shim task: OCI runtime create failed: runc create failed: "
+NETWORK = "driver failed programming external connectivity on endpoint gpu-agent-j-1 (99be): "
+
+STARTS = [
+    (
+        500,
+        NETWORK + "Bind for 0.0.0.0:20000 failed: port is already allocated",
+        FailureKind.PORT,
+        "port_taken",
+        20000,
+    ),
+    (
+        500,
+        NETWORK + "Bind for :::20000 failed: port is already allocated",
+        FailureKind.PORT,
+        "port_taken",
+        20000,
+    ),
+    (
+        500,
+        NETWORK + "Bind for [::]:20000 failed: port is already allocated",
+        FailureKind.PORT,
+        "port_taken",
+        20000,
+    ),
+    (
+        500,
+        NETWORK + "Error starting userland proxy: listen tcp4 0.0.0.0:20009: bind: address already in use",
+        FailureKind.PORT,
+        "port_taken",
+        20009,
+    ),
+    (
+        500,
+        NETWORK + "Error starting userland proxy: listen udp4 0.0.0.0:20009: bind: address already in use",
+        FailureKind.PORT,
+        "port_taken",
+        20009,
+    ),
+    (
+        500,
+        "failed to set up container networking: failed to bind host port for 0.0.0.0:20007:172.17.0.2:80/tcp: address already in use",
+        FailureKind.PORT,
+        "port_taken",
+        20007,
+    ),
+    (
+        400,
+        RUNC + 'exec: "nvidia-smi": executable file not found in $PATH: unknown',
+        FailureKind.COMMAND,
+        "command_not_found",
+        None,
+    ),
+    (
+        400,
+        RUNC
+        + 'exec: "port is already allocated": stat port is already allocated: no such file or directory: unknown',
+        FailureKind.COMMAND,
+        "command_not_found",
+        None,
+    ),
+    (
+        400,
+        RUNC + 'exec: "/etc/passwd": permission denied: unknown',
+        FailureKind.COMMAND,
+        "command_not_executable",
+        None,
+    ),
+    (400, RUNC + "exec /run.sh: exec format error", FailureKind.COMMAND, "command_not_executable", None),
+    (400, "no command specified", FailureKind.COMMAND, "command_not_found", None),
+    (
+        400,
+        "unable to find user bob: no matching entries in passwd file",
+        FailureKind.COMMAND,
+        "bad_user",
+        None,
+    ),
+    (
+        500,
+        "CDI device injection failed: unresolvable CDI devices nvidia.com/gpu=GPU-9",
+        FailureKind.GPU,
+        "gpu_start_failed",
+        None,
+    ),
+    (
+        500,
+        'could not select device driver "cdi" with capabilities: []',
+        FailureKind.GPU,
+        "gpu_start_failed",
+        None,
+    ),
+    (
+        500,
+        RUNC + "nvidia-container-cli: initialization error: nvml error: driver not loaded: unknown",
+        FailureKind.GPU,
+        "gpu_start_failed",
+        None,
+    ),
+    (404, "No such image: x:1", FailureKind.IMAGE, "image_gone", None),
+    (404, "network gpuagent0 not found", FailureKind.ENGINE, "engine_refused", None),
+    (500, "anything else", FailureKind.ENGINE, "engine_refused", None),
+]
+
+
+@pytest.mark.parametrize(("status", "text", "kind", "code", "host_port"), STARTS)
+def test_a_refused_start_has_its_kind_its_code_and_its_port(
+    status: int, text: str, kind: FailureKind, code: str, host_port: int | None
+) -> None:
+    failure = start_failure(Refusal(status, text))
+    assert (failure.kind, failure.code, failure.host_port) == (kind, code, host_port)
+    assert not is_engine_away(Refusal(status, text))
+    assert code in CATALOGUE
+
+
+@pytest.mark.parametrize(
+    ("status", "text"),
+    [
+        (503, "anything"),
+        (500, 'connection error: desc = "transport: dial unix /run/containerd/containerd.sock": unavailable'),
+        (500, "ttrpc: closed: unknown"),
+        (500, "context canceled"),
+    ],
+)
+def test_an_engine_that_can_work_no_more_is_away_and_refuses_nothing(status: int, text: str) -> None:
+    assert is_engine_away(Refusal(status, text))
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("manifest for x:1 not found: manifest unknown: manifest unknown", "image_not_found"),
+        ("no matching manifest for linux/amd64 in the manifest list entries", "image_wrong_platform"),
+        (
+            "image with reference x was found but does not match the specified platform",
+            "image_wrong_platform",
+        ),
+        (
+            "pull access denied for x, repository does not exist or may require 'docker login': denied: requested access",
+            "image_denied",
+        ),
+        ("Head https://example.org/v2/x/manifests/1: no basic auth credentials", "image_denied"),
+        ("unauthorized: incorrect username or password", "image_denied"),
+        ("received unexpected HTTP status: 500 Internal Server Error", "registry_unavailable"),
+        ("dial tcp: lookup example.invalid: no such host", "registry_unavailable"),
+        ("toomanyrequests: You have reached your pull rate limit", "registry_unavailable"),
+        ("write /var/lib/docker/x: no space left on device", "registry_unavailable"),
+    ],
+)
+def test_a_pull_that_fails_says_whose_fault_it_is(text: str, code: str) -> None:
+    error = refused_pull(text)
+    assert error.reason_code == code
+    assert str(error) == text
+    assert code in CATALOGUE
