@@ -112,6 +112,7 @@ class FailureKind(StrEnum):
     IMAGE = "image"
     COMMAND = "command"
     ENGINE = "engine_refused"
+    FOLDER = "job_folder_missing"
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ def plan(job: Job, policy: Policy, outputs: str, secrets: str | None) -> Contain
         command=spec.command,
         entrypoint=spec.entrypoint,
         environment=_environment(job, lease),
-        secret_environment=tuple(sorted(spec.secrets_env)),
+        secret_environment=tuple(sorted(name for name in spec.secrets_env if not _is_kept(name))),
         user=spec.user,
         workdir=spec.workdir,
         cpus=spec.cpus or limits.cpus,
@@ -44,7 +44,7 @@ def plan(job: Job, policy: Policy, outputs: str, secrets: str | None) -> Contain
 
 def _environment(job: Job, lease: Lease) -> tuple[tuple[str, str], ...]:
     """The author's variables first, ours over them: a job can rely on what we tell it."""
-    authors = {name: text for name, text in job.spec.env.items() if not _is_of_gpus(name)}
+    authors = {name: text for name, text in job.spec.env.items() if not _is_kept(name)}
     ours = {
         "GPU_AGENT_JOB": job.id,
         "GPU_AGENT_ATTEMPT": str(job.attempt),
@@ -56,9 +56,11 @@ def _environment(job: Job, lease: Lease) -> tuple[tuple[str, str], ...]:
     return tuple(sorted({**authors, **ours}.items()))
 
 
-def _is_of_gpus(name: str) -> bool:
-    """What an image or a spec says of GPUs never widens the lease."""
-    return name.startswith("NVIDIA_") or name == "CUDA_VISIBLE_DEVICES"
+def _is_kept(name: str) -> bool:
+    """Names that are the agent's to set, not the author's, in the open or by a secret: what a spec says of GPUs never widens
+    the lease, and a job can rely on what we tell it.
+    """
+    return name.startswith(("NVIDIA_", "GPU_AGENT_")) or name in {"CUDA_VISIBLE_DEVICES", "OUTPUT_DIR"}
 
 
 def _published(lease: Lease, bind: str) -> tuple[PublishedPort, ...]:

@@ -171,6 +171,13 @@ CATALOGUE: dict[str, Entry] = {
         "the engine could not start the container",
         "The message is the engine's own.",
     ),
+    "job_folder_missing": Entry(
+        Phase.STARTING,
+        Blame.HOST,
+        FINAL,
+        "somebody removed the job's folder from the host",
+        "Submit the job again; leave the state folder to the agent.",
+    ),
 }
 
 

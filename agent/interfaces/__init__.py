@@ -13,6 +13,7 @@ from agent.interfaces.engine import (
 from agent.interfaces.folders import (
     Claimed,
     Folders,
+    JobFolderMissingError,
     LogReader,
     LogWriter,
     OutputFile,
@@ -54,6 +55,7 @@ __all__ = [
     "Folders",
     "ForeignIdError",
     "Gpus",
+    "JobFolderMissingError",
     "JobQuery",
     "LogReader",
     "LogWriter",

@@ -108,6 +108,16 @@ class StateReadOnlyError(AgentError):
     remedy = "Check the disk, remount it for writing; the agent goes on by itself."
 
 
+class JobFolderMissingError(AgentError):
+    """A job's folder, or its secrets, were removed behind the agent's back."""
+
+    code, blame = "job_folder_missing", Blame.HOST
+    remedy = "Submit the job again, and leave the state folder to the agent."
+
+    def __init__(self, job_id: str, what: str) -> None:
+        super().__init__(f"the {what} of job {job_id} is not there")
+
+
 class OutputRefusedError(AgentError):
     """The path names no regular file of the job's own: it is missing, a link, a device, or leads outside."""
 
@@ -122,10 +132,15 @@ class Folders(Protocol):
         """Make the folder with `spec.json` (= `record`) and the secrets, whole or not at all (made aside, then renamed)."""
         ...
 
-    async def secrets(self, job_id: str) -> SecretFiles: ...
+    async def secrets(self, job_id: str) -> SecretFiles:
+        """The secrets at rest. Raises JobFolderMissingError, also once they were dropped."""
+        ...
 
     async def prepare(self, job_id: str) -> Prepared:
-        """Lay out what the container may see. Idempotent, also after a crash in the middle of itself."""
+        """Lay out what the container may see. Idempotent, also after a crash in the middle of itself.
+
+        Raises JobFolderMissingError.
+        """
         ...
 
     async def drop_secrets(self, job_id: str) -> None:
@@ -140,7 +155,9 @@ class Folders(Protocol):
         """Remove what no row knows and what a crash left half-made; returns the names."""
         ...
 
-    async def log_part(self, job_id: str, attempt: int) -> LogWriter: ...
+    async def log_part(self, job_id: str, attempt: int) -> LogWriter:
+        """A new, empty part, whatever an earlier drain left. Raises JobFolderMissingError."""
+        ...
 
     async def open_log(self, job_id: str, attempt: int) -> LogReader | None:
         """The drained log; None: not drained (yet)."""

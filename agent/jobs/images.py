@@ -33,7 +33,6 @@ class _Pull:
     waiters: set[str] = field(default_factory=set)
     task: asyncio.Task[None] | None = None
     progress: PullProgress | None = None
-    result: Image | PullFailedError | None = None
 
 
 _Key = tuple[str, Credentials | None]
@@ -48,6 +47,8 @@ class Images:
         self._poke = poke
         self._pulls: dict[_Key, _Pull] = {}
         self._joined: dict[str, _Key] = {}
+        # For who waited, until they take it. Who comes later asks anew: the registry may have changed its mind.
+        self._results: dict[str, Image | PullFailedError] = {}
         self._slots = asyncio.Semaphore(PULLS_AT_ONCE)
 
     async def find(self, reference: str) -> Image | None:
@@ -61,19 +62,19 @@ class Images:
 
         Credentials are part of the key: nobody gets an image by another's password while it is being pulled.
         """
+        if waiter in self._results:
+            return self._results.pop(waiter)
         key = (reference, credentials)
         pull = self._pulls.setdefault(key, _Pull())
         pull.waiters.add(waiter)
         self._joined[waiter] = key
-        if pull.result is not None:
-            self.leave(waiter)
-            return pull.result
         if pull.task is None:
             pull.task = spawn(group, self._pull(key, pull), f"pull {reference}")
         return None
 
     def leave(self, waiter: str) -> None:
         """The job needs it no more. The last one to leave ends the pull."""
+        self._results.pop(waiter, None)
         key = self._joined.pop(waiter, None)
         if key is None:
             return
@@ -81,7 +82,7 @@ class Images:
         pull.waiters.discard(waiter)
         if not pull.waiters:
             del self._pulls[key]
-            if pull.task is not None and pull.result is None:
+            if pull.task is not None:
                 pull.task.cancel()
 
     def progress(self, waiter: str) -> PullProgress | None:
@@ -89,12 +90,20 @@ class Images:
         return self._pulls[key].progress if key is not None else None
 
     async def _pull(self, key: _Key, pull: _Pull) -> None:
+        result: Image | PullFailedError
         try:
             async with self._slots:
-                pull.result = await self._pull_in_time(key, pull)
+                result = await self._pull_in_time(key, pull)
         except PullFailedError as error:
-            pull.result = error
-        for waiter in tuple(pull.waiters):
+            result = error
+        except Exception as error:
+            # The top of the pull's task: a bug of ours ends the jobs that wait for it, and neither the daemon nor the others.
+            log.exception("image.pull_broke", image=key[0])
+            result = PullFailedError("internal_error", f"the pull of {key[0]} broke: {error!r}")
+        del self._pulls[key]
+        for waiter in pull.waiters:
+            del self._joined[waiter]
+            self._results[waiter] = result
             self._poke(waiter)
 
     async def _pull_in_time(self, key: _Key, pull: _Pull) -> Image:

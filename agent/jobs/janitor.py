@@ -8,6 +8,7 @@ from agent.aio import Flag
 from agent.core.container import Container, ContainerEvent, ContainerState
 from agent.core.job import EVERYONE
 from agent.core.reconcile import is_of_open_attempt, is_wanted
+from agent.errors import AgentError
 from agent.interfaces import (
     Clock,
     Engine,
@@ -120,7 +121,13 @@ class Janitor:
     async def _forget_expired(self) -> None:
         before = self._clock.now() - self.retention_seconds
         for job_id in await self._store.finished_before(before, _FORGET_AT_ONCE):
-            await forget(self._store, self._folders, job_id)
+            try:
+                await forget(self._store, self._folders, job_id)
+            except (StoreUnavailableError, StateFullError, StateReadOnlyError):
+                raise
+            except AgentError as error:
+                # One folder that can't be removed must not keep the others, nor the daemon, from going on.
+                log.warning("job.not_forgotten", job=job_id, code=error.code, error=str(error))
 
 
 async def forget(store: Store, folders: Folders, job_id: str) -> None:

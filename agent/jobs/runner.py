@@ -21,7 +21,9 @@ from agent.core.stops import request_attempt_stop
 from agent.errors import Phase
 from agent.interfaces import (
     ContainerGoneError,
+    EngineRefusedError,
     EngineUnavailableError,
+    JobFolderMissingError,
     StaleError,
     StateFullError,
     StateReadOnlyError,
@@ -45,7 +47,6 @@ class _Memory:
     """What this process knows of the current container, and a restart may forget."""
 
     container: str | None = None
-    image_was_looked_for: bool = False
     signal_was_sent: bool = False
     kill_sent_at: float | None = None
     peak_memory_bytes: int | None = None
@@ -142,8 +143,7 @@ class Runner:
                 run = replace(job.run, signalled_at=self._tools.clock.now())
                 await write(self._tools, replace(job, run=run))
             case steps.Signal(container):
-                await self._tools.engine.kill(container.id, container.stop_signal)
-                self._memory.signal_was_sent = True
+                await self._signal(container)
             case steps.Kill(container):
                 await self._tools.engine.kill(container.id, "SIGKILL")
                 self._memory.kill_sent_at = _loop_time()
@@ -152,8 +152,7 @@ class Runner:
             case steps.Remove(container):
                 await self._tools.engine.remove(container.id)
             case steps.DrainAndRemove(container):
-                await drain(self._tools.engine, self._tools.folders, job.id, job.attempt, container.id)
-                log.debug("log.drained")
+                await self._drain(job, container)
                 await self._tools.engine.remove(container.id)
             case steps.Free():
                 await self._free(job)
@@ -195,7 +194,7 @@ class Runner:
 
     async def _judge(self, job: Job, container: Container) -> None:
         """Decide whose death it was, and write it at once: it is never decided again."""
-        sight = await self._tools.witness.sight(container.id, job.run.signalled_at)
+        sight = await self._tools.witness.sight(container, job.run.signalled_at)
         where = Circumstances(self._tools.clock.boot_id, self._tools.witness.has_live_restore)
         run = replace(job.run, exit=self._with_peak(job, judge(container, job.run, sight, where)))
         if job.phase is Phase.STOPPING:
@@ -207,6 +206,22 @@ class Runner:
         limit = job.spec.memory or self._tools.policy.limits.memory_bytes
         peak = limit if facts.oom and limit else self._memory.peak_memory_bytes
         return replace(facts, peak_memory_bytes=peak)
+
+    async def _signal(self, container: Container) -> None:
+        try:
+            await self._tools.engine.kill(container.id, container.stop_signal)
+        except EngineRefusedError as error:
+            # What an image names as its stop signal must not keep the KILL from coming.
+            log.warning("container.signal_refused", signal=container.stop_signal, error=str(error))
+        self._memory.signal_was_sent = True
+
+    async def _drain(self, job: Job, container: Container) -> None:
+        try:
+            await drain(self._tools.engine, self._tools.folders, job.id, job.attempt, container.id)
+            log.debug("log.drained")
+        except JobFolderMissingError as error:
+            # Its log has no place any more; the container must go all the same, and the job finish.
+            log.warning("log.lost", code=error.code, error=str(error))
 
     async def _report_unkillable(self) -> None:
         if self.unkillable_since is None:

@@ -1,17 +1,24 @@
 """jobs/starting — the acts that bring one job's container up: image, create, start, running. Called by the runner, step by step."""
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import structlog
 
 from agent.aio import Flag
-from agent.core.container import Container, Image
+from agent.core.container import Container, ContainerPlan, Image
 from agent.core.job import FailureKind, Job, NewEvent, StartFailure, StartIntent
 from agent.core.plan import plan
 from agent.core.state import move
 from agent.errors import Phase
-from agent.interfaces import NameTakenError, PullFailedError, StartFailedError
+from agent.interfaces import (
+    EngineRefusedError,
+    JobFolderMissingError,
+    NameTakenError,
+    PullFailedError,
+    StartFailedError,
+)
 from agent.jobs.tools import Tools
 from agent.jobs.writing import now_of, write
 
@@ -74,7 +81,11 @@ class Starting:
 
     async def pull_image(self, job: Job) -> None:
         """Join the pull, and wait for it or for a poke; then the line begins again, and may join once more."""
-        credentials = (await self._tools.folders.secrets(job.id)).registry
+        try:
+            credentials = (await self._tools.folders.secrets(job.id)).registry
+        except JobFolderMissingError as error:
+            await self.fail(job, _folder_missing(error))
+            return
         result = self._tools.images.join(self._group, job.id, job.spec.image, credentials)
         if isinstance(result, Image):
             await self._have_image(job, result)
@@ -117,22 +128,34 @@ class Starting:
             message = f"not clean: {', '.join(unclean)}"
             await self.fail(job, StartFailure(FailureKind.GATE, "gpu_not_clean", message))
             return
-        prepared = await self._tools.folders.prepare(job.id)
-        planned = plan(job, self._tools.policy, prepared.outputs, prepared.secrets)
+        try:
+            planned, secrets = await self._prepare(job)
+        except JobFolderMissingError as error:
+            await self.fail(job, _folder_missing(error))
+            return
         # The hash is in the row before each create: a container with another one is of an earlier lease.
         job = await write(self._tools, replace(job, run=replace(job.run, plan=planned.digest)))
         log.debug("container.planned", plan=planned.digest[:12])
-        if planned.bridge is not None:
-            await self._tools.engine.ensure_bridge(planned.bridge)  # a stranger may have removed it since
+        await self._create(job, planned, secrets)
+
+    async def _prepare(self, job: Job) -> tuple[ContainerPlan, dict[str, str]]:
+        """The plan, and the values of its secret environment."""
+        prepared = await self._tools.folders.prepare(job.id)
+        planned = plan(job, self._tools.policy, prepared.outputs, prepared.secrets)
         values = (await self._tools.folders.secrets(job.id)).values if planned.secret_environment else {}
+        return planned, {name: values[name] for name in planned.secret_environment}
+
+    async def _create(self, job: Job, planned: ContainerPlan, secrets: Mapping[str, str]) -> None:
         try:
-            await self._tools.engine.create(
-                planned, {name: values[name] for name in planned.secret_environment}
-            )
+            if planned.bridge is not None:
+                await self._tools.engine.ensure_bridge(planned.bridge)  # a stranger may have removed it since
+            await self._tools.engine.create(planned, secrets)
         except NameTakenError as error:
             await self._wait_for_the_name(job, str(error))
         except StartFailedError as error:
             await self.fail(job, _as_at_create(error.failure))
+        except EngineRefusedError as error:
+            await self.fail(job, StartFailure(FailureKind.ENGINE, error.code, str(error)))
         else:
             self._memory.start_unsettled_at = None  # new: no start of it was ever sent
 
@@ -183,6 +206,10 @@ class Starting:
 def _as_at_create(failure: StartFailure) -> StartFailure:
     """The image was there when the lease was granted: that it is gone is not its author's fault."""
     return replace(failure, code="image_gone") if failure.kind is FailureKind.IMAGE else failure
+
+
+def _folder_missing(error: JobFolderMissingError) -> StartFailure:
+    return StartFailure(FailureKind.FOLDER, error.code, str(error))
 
 
 def _loop_time() -> float:

@@ -11,7 +11,7 @@ from agent.core.job import EVERYONE, Job, NewEvent, StopCause
 from agent.core.queue import Granted, Host, grant
 from agent.core.stops import request_attempt_stop
 from agent.interfaces import StoreUnavailableError
-from agent.jobs.runner import Runner
+from agent.jobs.runner import RETRY_SECONDS, Runner
 from agent.jobs.tools import Tools
 from agent.jobs.writing import now_of
 
@@ -46,12 +46,20 @@ class Supervisor:
         """Run each unfinished row's line; then grant, when asked and each 30 s. Start is recover: there is no other way."""
         async with asyncio.TaskGroup() as group:
             self._group = group
-            for job in await self._tools.store.unfinished():
+            for job in await self._unfinished():
                 self.poke(job.id)
             while True:
                 self._ask.clear()
                 await self._grant()
                 await self._ask.wait(GRANT_SECONDS)
+
+    async def _unfinished(self) -> list[Job]:
+        while True:
+            try:
+                return await self._tools.store.unfinished()
+            except StoreUnavailableError as error:
+                log.warning("state.unavailable", code=error.code, error=str(error))
+                await asyncio.sleep(RETRY_SECONDS)
 
     def poke(self, job_id: str) -> None:
         """Something of the job may have changed: its task looks. A job without a task gets one."""

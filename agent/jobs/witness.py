@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 import structlog
 
 from agent.aio import Flag
-from agent.core.container import ContainerEvent, EngineFacts, EventKind, StreamOpened
+from agent.core.container import Container, ContainerEvent, EngineFacts, EventKind, StreamOpened
 from agent.core.exits import Sight
-from agent.interfaces import Clock, Engine, EngineUnavailableError, Store
+from agent.interfaces import Clock, Engine, EngineUnavailableError, Store, StoreUnavailableError
 
 log = structlog.get_logger()
 
@@ -70,27 +70,26 @@ class Witness:
                         self._take(event)
             except EngineUnavailableError as error:
                 self._note_break(str(error))
+            except StoreUnavailableError as error:
+                log.warning("state.unavailable", code=error.code, error=str(error))
             await asyncio.sleep(_RECONNECT_SECONDS[min(tries, len(_RECONNECT_SECONDS) - 1)])
             tries += 1
 
-    async def sight(self, container: str, foreign_before: float | None) -> Sight:
+    async def sight(self, container: Container, foreign_before: float | None) -> Sight:
         """What was seen of a container that has exited. Waits for its death to come by.
 
         `foreign_before`: kills before this time (our `signalled_at`; None: all) are not ours. For those it also waits whether
         the engine goes away, since then it was the engine's doing.
         """
-        life = self._lives.setdefault(container, _Life())
+        life = self._lives.setdefault(container.id, _Life())
         if life.died_in is None:
             await life.died.wait(DEATH_SECONDS)
-        if (
-            any(foreign_before is None or kill < foreign_before for kill in life.kills)
-            and not self._broke_lately()
-        ):
-            self._broke.clear()
-            await self._broke.wait(BREAK_SECONDS)
+        died_at = self._clock.now() if container.finished_at is None else container.finished_at
+        if any(foreign_before is None or kill < foreign_before for kill in life.kills):
+            await self._wait_for_break(died_at)
         session = self._session if life.died_in is None else life.died_in
         is_whole = life.started_in is not None and life.started_in == session and self._saw_the_end(life)
-        return Sight(tuple(sorted(life.kills)), is_whole, self._broke_lately())
+        return Sight(tuple(sorted(life.kills)), is_whole, self._broke_near(died_at))
 
     def forget(self, container: str) -> None:
         """Its attempt is closed."""
@@ -103,8 +102,15 @@ class Witness:
     def _saw_the_end(self, life: _Life) -> bool:
         return life.died_in is not None or self.is_open
 
-    def _broke_lately(self) -> bool:
-        return any(self._clock.now() - at <= NEAR_SECONDS for at in self._breaks)
+    async def _wait_for_break(self, died_at: float) -> None:
+        left = min(BREAK_SECONDS, died_at + BREAK_SECONDS - self._clock.now())
+        if left > 0 and not self._broke_near(died_at):
+            self._broke.clear()
+            await self._broke.wait(left)
+
+    def _broke_near(self, died_at: float) -> bool:
+        """By the time of the death: an engine that took its containers with it may be away for long before we can look."""
+        return any(abs(at - died_at) <= NEAR_SECONDS for at in self._breaks)
 
     async def _since(self) -> float:
         """The oldest start of an unfinished row: our own absence is then no gap, as far as the engine's ring reaches."""

@@ -1,11 +1,12 @@
 """adapters/folders — job folders, secrets, drained logs and the safe reading of outputs, on this host's disk. Re-exports only."""
 
 from agent.adapters.folders.folders import DiskFolders, open_folders
-from agent.adapters.folders.jobs import JobFolderMissingError, Record
+from agent.adapters.folders.jobs import Record
 from agent.adapters.folders.openat2 import Openat2MissingError
 from agent.adapters.folders.state import AgentIdUnreadableError, StateInUseError, StateUnsafeError
 from agent.adapters.folders.streams import OutputChangedError
 from agent.adapters.folders.tree import FolderNotRemovedError
+from agent.interfaces import JobFolderMissingError
 
 __all__ = [
     "AgentIdUnreadableError",

@@ -10,7 +10,14 @@ from agent.adapters.folders.names import attempt_log, job_folder
 from agent.adapters.folders.runner import Runner
 from agent.adapters.folders.streams import Hashes, LogReader, LogWriter, OutputReader
 from agent.aio import Threads
-from agent.interfaces import Claimed, OutputLimits, OutputListing, Prepared, SecretFiles
+from agent.interfaces import (
+    Claimed,
+    JobFolderMissingError,
+    OutputLimits,
+    OutputListing,
+    Prepared,
+    SecretFiles,
+)
 
 
 class DiskFolders:
@@ -95,7 +102,7 @@ class DiskFolders:
         try:
             folder = os.open(job_folder(job_id), durable.FOLDER, dir_fd=self._state.jobs)
         except FileNotFoundError as error:
-            raise jobs.JobFolderMissingError(job_id, "folder") from error
+            raise JobFolderMissingError(job_id, "folder") from error
         try:
             durable.unlink_if_there(folder, f"{name}.part")
             number = os.open(f"{name}.part", durable.CREATE, durable.PRIVATE_FILE, dir_fd=folder)

@@ -16,24 +16,13 @@ from agent.adapters.folders import durable, secrets
 from agent.adapters.folders.names import is_half_made, is_job_id, job_folder
 from agent.adapters.folders.state import ASIDE, JOBS, State
 from agent.adapters.folders.tree import FolderNotRemovedError, remove_tree
-from agent.errors import AgentError, Blame
-from agent.interfaces import Claimed, Prepared, SecretFiles
+from agent.interfaces import Claimed, JobFolderMissingError, Prepared, SecretFiles
 
 RECORD, OUTPUTS = "spec.json", "outputs"
 # As /tmp: an image runs as any user, and what one user of it made no other may remove.
 OUTPUTS_MODE = 0o1777
 
 _log = structlog.get_logger()
-
-
-class JobFolderMissingError(AgentError):
-    """A job's folder, or its secrets, were removed behind the agent's back."""
-
-    code, blame = "job_folder_missing", Blame.HOST
-    remedy = "Submit the job again, and leave the state folder to the agent."
-
-    def __init__(self, job_id: str, what: str) -> None:
-        super().__init__(f"the {what} of job {job_id} is not there")
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,10 +13,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from agent.adapters.folders import durable
-from agent.adapters.folders.jobs import OUTPUTS, JobFolderMissingError
+from agent.adapters.folders.jobs import OUTPUTS
 from agent.adapters.folders.names import MAX_DEPTH, MAX_PATH_BYTES, job_folder, to_bytes, to_text
 from agent.adapters.folders.openat2 import open_beneath
-from agent.interfaces import OutputFile, OutputLimits, OutputListing, OutputRefusedError, SkippedOutput
+from agent.interfaces import (
+    JobFolderMissingError,
+    OutputFile,
+    OutputLimits,
+    OutputListing,
+    OutputRefusedError,
+    SkippedOutput,
+)
 
 GONE, HARD_LINK, LINK, NO_FILE, OTHER_MOUNT = (
     "gone",

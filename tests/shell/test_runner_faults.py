@@ -1,0 +1,304 @@
+"""What goes wrong around a job: the folder, the disk, the database, a pull or an answer. One bad thing ends one job at most."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from dataclasses import replace
+
+import pytest
+
+from agent.core.container import Credentials, PullProgress
+from agent.errors import AgentError, Blame
+from agent.interfaces import (
+    EngineRefusedError,
+    JobFolderMissingError,
+    LogWriter,
+    Prepared,
+    PullFailedError,
+    SecretFiles,
+    StateFullError,
+    StoreUnavailableError,
+)
+from tests.fakes.engine import Fate, Program
+from tests.shell.test_runner_traces import the_container, until_called
+from tests.shell.world import Outcome, Phase, World
+
+pytestmark = pytest.mark.looptime
+
+
+class VanishedFolders:
+    """Somebody removed the job's folder."""
+
+    def __init__(self, world: World) -> None:
+        self._folders = world.folders
+        world.folders.prepare = self.prepare  # type: ignore[method-assign] # one fault of the world, not of our code
+        world.folders.log_part = self.log_part  # type: ignore[method-assign] # as above
+
+    async def prepare(self, job_id: str) -> Prepared:
+        raise JobFolderMissingError(job_id, "folder")
+
+    async def log_part(self, job_id: str, attempt: int) -> LogWriter:
+        raise JobFolderMissingError(job_id, "folder")
+
+
+async def test_a_job_whose_folder_vanished_before_the_start_fails_and_the_host_is_to_blame() -> None:
+    world = World()
+    VanishedFolders(world)
+    await world.start()
+    job = await world.finish(await world.submit(retry={"count": 3}))
+    assert job.outcome is Outcome.FAILED
+    assert job.reason is not None
+    assert (job.reason.code, job.reason.blame, job.attempt) == ("job_folder_missing", "host", 1)
+    await world.assert_all_is_well()
+    await world.crash()
+
+
+async def test_a_job_whose_folder_vanished_while_it_ran_still_finishes() -> None:
+    world = World()
+    world.engine.program = Program(seconds=3)
+    await world.start()
+    job_id = await world.submit()
+    await world.until_phase(job_id, Phase.RUNNING)
+    VanishedFolders(world)
+    job = await world.finish(job_id, seconds=20)
+    assert job.outcome is Outcome.SUCCEEDED
+    assert world.engine.boxes == {}
+    await world.crash()
+
+
+async def test_a_full_disk_at_prepare_and_at_the_drain_makes_the_job_wait_and_not_fail() -> None:
+    world = World()
+    world.engine.program = Program(seconds=3)
+    full = {"prepare": True, "log_part": True}
+    prepare, log_part = world.folders.prepare, world.folders.log_part
+
+    async def full_prepare(job_id: str) -> Prepared:
+        if full["prepare"]:
+            raise StateFullError("no space left")
+        return await prepare(job_id)
+
+    async def full_log_part(job_id: str, attempt: int) -> LogWriter:
+        if full["log_part"]:
+            raise StateFullError("no space left")
+        return await log_part(job_id, attempt)
+
+    world.folders.prepare = full_prepare  # type: ignore[method-assign] # one fault of the world
+    world.folders.log_part = full_log_part  # type: ignore[method-assign] # as above
+    await world.start()
+    job_id = await world.submit(ports=[{"name": "web", "port": 8080, "proto": "tcp"}])
+    await asyncio.sleep(30)
+    assert (await world.job(job_id)).phase is Phase.STARTING
+    full["prepare"] = False
+    job = await world.until(job_id, lambda job: job.run.exit is not None)
+    await asyncio.sleep(30)
+    job = await world.job(job_id)
+    assert (job.phase, job.lease) == (Phase.STOPPING, None)
+    full["log_part"] = False
+    job = await world.finish(job_id, seconds=5)
+    assert (job.outcome, job.attempt) == (Outcome.SUCCEEDED, 1)
+    assert (job_id, 1) in world.folders.logs
+    await world.crash()
+
+
+async def test_a_cancel_gets_through_while_the_disk_is_full() -> None:
+    world = World()
+
+    async def full_prepare(job_id: str) -> Prepared:
+        raise StateFullError("no space left")
+
+    world.folders.prepare = full_prepare  # type: ignore[method-assign] # one fault of the world
+    await world.start()
+    job_id = await world.submit()
+    await world.until_phase(job_id, Phase.STARTING)
+    await world.cancel(job_id)
+    assert (await world.finish(job_id, seconds=5)).outcome is Outcome.CANCELLED
+    await world.crash()
+
+
+async def test_a_database_that_is_away_for_a_minute_costs_no_job_and_not_the_daemon() -> None:
+    world = World()
+    world.engine.program = Program(seconds=5)
+    is_away = [False]
+
+    async def before(step: str) -> None:
+        await asyncio.sleep(0)
+        if is_away[0] and asyncio.current_task() is not test:
+            raise StoreUnavailableError("the disk is full")
+
+    test = asyncio.current_task()
+    world.store.before = before
+    await world.start()
+    job_id = await world.submit()
+    await world.until_phase(job_id, Phase.RUNNING)
+    is_away[0] = True
+    world.engine.stop()
+    world.engine.come_up()  # the event stream is opened anew meanwhile
+    await asyncio.sleep(60)
+    assert not world.is_dead
+    is_away[0] = False
+    assert (await world.finish(job_id, seconds=60)).outcome is Outcome.SUCCEEDED
+    await world.crash()
+
+
+async def test_a_daemon_that_starts_without_its_database_waits_for_it() -> None:
+    world = World()
+    world.engine.program = Program(seconds=1)
+    job_id = await world.submit()
+    is_away = [True]
+
+    async def before(step: str) -> None:
+        await asyncio.sleep(0)
+        if is_away[0] and asyncio.current_task() is not test:
+            raise StoreUnavailableError("locked")
+
+    test = asyncio.current_task()
+    world.store.before = before
+    await world.start()
+    await asyncio.sleep(20)
+    assert not world.is_dead
+    is_away[0] = False
+    assert (await world.finish(job_id, seconds=60)).outcome is Outcome.SUCCEEDED
+    await world.crash()
+
+
+async def test_a_pull_that_breaks_in_an_unforeseen_way_ends_its_jobs_and_not_the_daemon() -> None:
+    world = World()
+    world.engine.program = Program(seconds=1)
+
+    async def pull(reference: str, credentials: Credentials | None) -> AsyncGenerator[PullProgress]:
+        yield PullProgress(1, 2, 0, 1)
+        raise ZeroDivisionError
+
+    world.engine.pull = pull  # type: ignore[method-assign] # one fault of the world
+    await world.start()
+    job = await world.finish(await world.submit(image="cursed"))
+    assert job.reason is not None
+    assert (job.outcome, job.reason.code) == (Outcome.FAILED, "internal_error")
+    assert not world.is_dead
+    assert (await world.finish(await world.submit())).outcome is Outcome.SUCCEEDED
+    await world.crash()
+
+
+async def test_a_pull_that_failed_is_no_answer_for_who_comes_later() -> None:
+    world = World(concurrency=1)
+    world.engine.program = Program(seconds=100)
+    world.engine.registry["new"] = PullFailedError("image_not_found", "not yet")
+    world.engine.pull_gate = asyncio.Event()
+    await world.start()
+    waiting = await world.submit(image="new")
+    await world.until(waiting, lambda job: job.waiting_for == "image")
+    await until_called(world, "pull")
+    # Its turn goes to another while the pull goes on, so that nobody takes the answer.
+    first = await world.submit(priority=10)
+    await world.until_phase(first, Phase.RUNNING)
+    await world.until(waiting, lambda job: job.waiting_for == "queue")
+    world.engine.pull_gate.set()
+    await asyncio.sleep(5)
+    world.engine.registry["new"] = world.engine.images["busybox"]
+    later = await world.submit(image="new", queue="other")
+    job = await world.until(later, lambda job: job.phase in {Phase.RUNNING, Phase.FINISHED})
+    assert job.phase is Phase.RUNNING
+    await world.crash()
+
+
+async def test_a_folder_that_can_not_be_removed_stops_neither_the_sweep_nor_the_daemon() -> None:
+    class NotRemovedError(AgentError):
+        code, blame, remedy = "folder_not_removed_in_test", Blame.HOST, "None."
+
+    world = World()
+    world.engine.program = Program(seconds=1)
+    world.settings = replace(world.settings, retention_seconds=10)
+    await world.start()
+    stuck = await world.submit()
+    other = await world.submit()
+    remove = world.folders.remove
+
+    async def remove_most(job_id: str) -> None:
+        if job_id == stuck:
+            raise NotRemovedError("immutable file")
+        await remove(job_id)
+
+    world.folders.remove = remove_most  # type: ignore[method-assign] # one fault of the world
+    await world.finish(other)
+    await asyncio.sleep(120)
+    assert not world.is_dead
+    assert await world.store.job_ids() == {stuck}
+    await world.crash()
+
+
+async def test_a_stop_signal_that_the_engine_refuses_does_not_keep_the_kill_from_coming() -> None:
+    world = World()
+
+    def choose(name: str, target: str) -> Fate:
+        if name == "kill" and len(kills) == 0:
+            kills.append(target)
+            raise EngineRefusedError("invalid signal: SIGFOO")
+        return Fate.WORKS
+
+    kills: list[str] = []
+    world.engine.fates = choose
+    await world.start()
+    job_id = await world.submit()
+    await world.until_phase(job_id, Phase.RUNNING)
+    await world.cancel(job_id, grace=10)
+    job = await world.finish(job_id, seconds=15)
+    assert job.outcome is Outcome.CANCELLED
+    await world.crash()
+
+
+@pytest.mark.parametrize("seconds_down", [1, 20, 100])
+async def test_an_engine_that_took_its_containers_with_it_is_named_however_long_it_is_away(seconds_down: float) -> None:
+    world = World()
+    world.engine.live_restore = False
+    await world.start()
+    job_id = await world.submit()
+    await world.until_phase(job_id, Phase.RUNNING)
+    world.engine.stop()
+    await asyncio.sleep(seconds_down)
+    world.engine.come_up()
+    job = await world.finish(job_id)
+    assert job.outcome is Outcome.LOST
+    assert job.reason is not None
+    assert job.reason.code == "engine_stopped"
+    await world.crash()
+
+
+async def test_a_kill_long_after_the_stream_broke_is_a_strangers() -> None:
+    world = World()
+    await world.start()
+    job_id = await world.submit()
+    await world.until_phase(job_id, Phase.RUNNING)
+    world.engine.stop()
+    world.engine.come_up()
+    await asyncio.sleep(60)
+    world.engine.kill_from_outside((await the_container(world)).id)
+    job = await world.finish(job_id)
+    assert job.reason is not None
+    assert job.reason.code == "killed_outside"
+    await world.crash()
+
+
+async def test_a_kill_at_of_an_earlier_boot_has_passed() -> None:
+    world = World()
+    world.engine.program = Program(on_term=None)
+    await world.start()
+    job_id = await world.submit()
+    await world.until_phase(job_id, Phase.RUNNING)
+    await world.cancel(job_id, grace=300)
+    await world.until(job_id, lambda job: job.run.signalled_at is not None)
+    await world.crash()
+    world.engine.reboot()
+    world.clock.boot_id = "boot-2"
+    await world.start()
+    assert (await world.finish(job_id, seconds=20)).outcome is Outcome.CANCELLED
+    await world.crash()
+
+
+async def test_secrets_are_gone_from_the_folder_of_a_job_that_never_started() -> None:
+    world = World()
+    await world.start()
+    job_id = await world.submit(image="slow", secrets={"KEY": "s"})
+    world.folders.secrets_by_job[job_id] = SecretFiles({"KEY": "s"})
+    job = await world.finish(job_id)
+    assert job.outcome is Outcome.FAILED
+    assert job_id not in world.folders.secrets_by_job
+    await world.crash()
