@@ -5,6 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
+TIMES = "{:.2f} \N{MULTIPLICATION SIGN} "
+TIMES_RAW = TIMES + "raw"
+
 
 @dataclass(frozen=True, slots=True)
 class Figure:
@@ -18,7 +21,7 @@ class Figure:
 
 
 def at_most(bench: str, name: str, measured: float, most: float, text: str) -> Figure:
-    """`text` shows a value: "{:.2f} × raw"."""
+    """`text` shows a value, as TIMES_RAW does."""
     return Figure(bench, name, "≤ " + text.format(most), text.format(measured), measured <= most)
 
 
@@ -34,8 +37,10 @@ def percentile(values: Sequence[float], percent: float) -> float:
 
 def describe(values: Sequence[float], unit: str, factor: float) -> str:
     """The spread of a sample, for the lines between the figures."""
-    shown = [median(values), percentile(values, 90), percentile(values, 99)]
-    return "median {:.1f}, p90 {:.1f}, p99 {:.1f} {}".format(*(value * factor for value in shown), unit)
+    middle, p90, p99 = (
+        factor * value for value in (median(values), percentile(values, 90), percentile(values, 99))
+    )
+    return f"median {middle:.1f}, p90 {p90:.1f}, p99 {p99:.1f} {unit}"
 
 
 def as_text(figures: Sequence[Figure]) -> str:

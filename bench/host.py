@@ -23,6 +23,7 @@ from tests.e2e.daemon import REPOSITORY, Daemon, Settings, serve_command
 from tests.private_engine import PrivateEngine, busybox_image
 
 Json = dict[str, Any]
+LOOK_SECONDS = 0.01
 ENGINE_API = "http://engine/v1.44"
 # The words of a spec; the second is our bridge.
 NONE, BRIDGE = "none", "egress"
@@ -58,8 +59,8 @@ class Bench:
 class LoggedDaemon(Daemon):
     """Its log is a file and not a pipe: nobody who reads it holds it up."""
 
-    def launch(self, kill_line: str | None = None) -> None:
-        assert kill_line is None
+    def launch(self, kill_at: object = None) -> None:
+        assert kill_at is None, "its lines are not read"
         with (self.folder / "agent.log").open("ab") as log:
             self.process = subprocess.Popen(
                 [*self.engine.prefix, *serve_command(self.config_file)],
@@ -142,6 +143,13 @@ class RawEngine:
 
 
 Measure = Callable[[Bench], Awaitable[list[Figure]]]
+
+
+async def until(condition: Callable[[], object], seconds: float) -> None:
+    """Raises TimeoutError."""
+    async with asyncio.timeout(seconds):
+        while not await asyncio.to_thread(condition):  # noqa: ASYNC110 - no event tells of another process
+            await asyncio.sleep(LOOK_SECONDS)
 
 
 def session(socket: str) -> "aiohttp.ClientSession":

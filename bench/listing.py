@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import functools
 import itertools
 import random
 import sqlite3
@@ -97,7 +98,7 @@ def _fill(agent: Agent, image: str, count: int) -> None:
         numbers = iter(range(count))
         while batch := list(itertools.islice(numbers, A_TRANSACTION)):
             made = list(_finished_jobs(image, batch, chance))
-            database.write(lambda db, made=made: [_insert(db, rows, new, job) for new, job in made])
+            database.write(functools.partial(_insert_all, rows=rows, made=made))
     finally:
         database.close()
 
@@ -124,6 +125,11 @@ def _finished_jobs(image: str, numbers: list[int], chance: random.Random) -> Ite
         )
         ended = Job(new.id, new.owner, new.kind, new.spec, created, phase=Phase.FINISHED)
         yield new, replace(ended, outcome=Outcome.SUCCEEDED, started_at=created, finished_at=created + 60)
+
+
+def _insert_all(connection: sqlite3.Connection, rows: Rows, made: list[tuple[NewJob, Job]]) -> None:
+    for new, ended in made:
+        _insert(connection, rows, new, ended)
 
 
 def _insert(connection: sqlite3.Connection, rows: Rows, new: NewJob, ended: Job) -> None:

@@ -10,18 +10,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
 
-from bench.figures import Figure, at_least, at_most
-from bench.host import Agent, Bench, run_alone
+from bench.figures import TIMES, Figure, at_least, at_most
+from bench.host import Agent, Bench, run_alone, until
 from bench.processes import cpu_seconds
 from tests.e2e.daemon import REPOSITORY
 
 LEAST_SPEED = 1.5
 MOST_CPU = 0.6
+TIMES_DOCKER = TIMES + "docker logs -f"
 LINE_BYTES = 100
 LINES = 3_000_000
 ROUNDS = 3
 PIECE_BYTES = 1 << 18
 STILL_SECONDS = 1.0
+WRITTEN_WITHIN_SECONDS = 300.0
 # It writes at full speed, then lives on: a follower that has read all of it waits for more.
 WRITE = "yes $(printf %099d 0) | head -n {lines}; touch /outputs/written; exec sleep 3600"
 
@@ -50,16 +52,15 @@ async def measure(bench: Bench) -> list[Figure]:
     cpu = median(cost.cpu for cost in ours) / median(cost.cpu for cost in theirs)
     name = f"log follow of {lines * LINE_BYTES / 1e6:.0f} MB of {LINE_BYTES}-byte lines"
     return [
-        at_least("logs", f"{name}: speed", speed, LEAST_SPEED, "{:.2f} × docker logs -f"),
-        at_most("logs", f"{name}: CPU, daemon and reader", cpu, MOST_CPU, "{:.2f} × docker logs -f"),
+        at_least("logs", f"{name}: speed", speed, LEAST_SPEED, TIMES_DOCKER),
+        at_most("logs", f"{name}: CPU, daemon and reader", cpu, MOST_CPU, TIMES_DOCKER),
     ]
 
 
 async def _until_written(bench: Bench, agent: Agent, job: str) -> None:
     """Until the job has written, and the engine has compressed what it rotated."""
     written = agent.daemon.state / "jobs" / job / "outputs" / "written"
-    while not written.exists():
-        await asyncio.sleep(0.2)
+    await until(written.exists, WRITTEN_WITHIN_SECONDS)
     busy = STILL_SECONDS
     while busy > STILL_SECONDS / 20:
         before = cpu_seconds(bench.engine.pid)

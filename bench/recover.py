@@ -8,20 +8,18 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from http.client import HTTPException
 from pathlib import Path
 from statistics import median
 
-import aiohttp
-
 from bench.figures import Figure, at_most
-from bench.host import NONE, Agent, Bench, run_alone
+from bench.host import NONE, Agent, Bench, run_alone, until
 from tests.private_engine import PrivateEngine
 from tests.private_engine_host import send_signal
 
 MOST_SECONDS = 1.5
 JOBS = 200
 ROUNDS = 5
-LOOK_SECONDS = 0.01
 WITHIN_SECONDS = 60.0
 # What the engine's log says of each call, to the nanosecond, where it is told to debug.
 CALL = re.compile(r'^time="([^"]+)".*msg="Calling GET /v[\d.]+/(?:containers/(\w+)/json|(events))')
@@ -29,15 +27,14 @@ CALL = re.compile(r'^time="([^"]+)".*msg="Calling GET /v[\d.]+/(?:containers/(\w
 
 async def measure(bench: Bench) -> list[Figure]:
     jobs = bench.size(JOBS, 20)
-    taken = []
     async with bench.agent({"queues.default": {"concurrency": jobs}}) as agent:
         async with agent.phases() as phases:
             ids = [await agent.submit(agent.spec("sleep", "3600", network=NONE)) for _ in range(jobs)]
             await asyncio.gather(*(phases.at((job, "running")) for job in ids))
         containers = {str(found["Id"]) for found in agent.daemon.containers()}
         with debugging(bench.engine):
-            for _ in range(bench.size(ROUNDS, 2)):
-                taken.append(await _restart(bench.engine, agent, containers))
+            rounds = range(bench.size(ROUNDS, 2))
+            taken = [await _restart(bench.engine, agent, containers) for _ in rounds]
         await _prove_watched(bench, agent, ids[-1])
     name = f"SIGKILL with {jobs} running: from exec to all adopted and watched, median of {len(taken)}"
     return [at_most("recover", name, median(taken), MOST_SECONDS, "{:.2f} s")]
@@ -49,12 +46,11 @@ async def _restart(engine: PrivateEngine, agent: Agent, containers: set[str]) ->
     unread = engine.log.stat().st_size
     began = time.time()
     agent.daemon.launch()
-    while not await _is_ready(agent):
-        await asyncio.sleep(LOOK_SECONDS)
+    await until(lambda: _is_ready(agent), WITHIN_SECONDS)
     ready = time.time()
-    while not containers | {"events"} <= (calls := _first_calls(engine.log, unread)).keys():
-        assert time.time() - ready < WITHIN_SECONDS, f"not looked at: {containers - calls.keys()}"
-        await asyncio.sleep(LOOK_SECONDS)
+    wanted = containers | {"events"}
+    await until(lambda: wanted <= _first_calls(engine.log, unread).keys(), WITHIN_SECONDS)
+    calls = _first_calls(engine.log, unread)
     looked = max(calls[container] for container in containers)
     print(
         f"  ready {ready - began:.2f} s, stream {calls['events'] - began:.2f} s, all looked at {looked - began:.2f} s"
@@ -62,11 +58,10 @@ async def _restart(engine: PrivateEngine, agent: Agent, containers: set[str]) ->
     return max(ready, looked, calls["events"]) - began
 
 
-async def _is_ready(agent: Agent) -> bool:
+def _is_ready(agent: Agent) -> bool:
     try:
-        async with agent.api.get("http://agent/readyz") as reply:
-            return reply.status == 200
-    except (OSError, aiohttp.ClientError):
+        return agent.daemon.local.call("GET", "/readyz").status == 200
+    except (OSError, HTTPException):
         return False
 
 

@@ -3,7 +3,7 @@
 import time
 from statistics import median
 
-from bench.figures import Figure, at_most, describe
+from bench.figures import TIMES_RAW, Figure, at_most, describe
 from bench.host import BRIDGE, NONE, Agent, Bench, Json, run_alone
 from bench.sightings import Sightings
 
@@ -32,7 +32,7 @@ async def _ratio(bench: Bench, agent: Agent, phases: Sightings, network: str) ->
     await agent.cancel(model)
     print(f"  {network}: raw {describe(raw, 'ms', 1e3)}; ours {describe(ours, 'ms', 1e3)}")
     name = f"submit → running, network {network}, median of {len(raw)}"
-    return at_most("submit", name, median(ours) / median(raw), MOST_RATIO, "{:.2f} × raw create + start")
+    return at_most("submit", name, median(ours) / median(raw), MOST_RATIO, f"{TIMES_RAW} create + start")
 
 
 async def _raw_seconds(bench: Bench, twin: Json) -> float:

@@ -4,7 +4,7 @@ import asyncio
 import time
 from statistics import median
 
-from bench.figures import Figure, at_least
+from bench.figures import TIMES_RAW, Figure, at_least
 from bench.host import BRIDGE, NONE, Agent, Bench, Json, run_alone
 from bench.sightings import Sightings
 
@@ -34,7 +34,7 @@ async def _ratio(bench: Bench, agent: Agent, phases: Sightings, network: str) ->
         ratios.append(ours / raw)
         print(f"  {network}: raw {raw:.1f} jobs/s, ours {ours:.1f}, ratio {ours / raw:.2f}")
     name = f"no-op jobs, {AT_ONCE} at a time, network {network}, median of {len(ratios)} rounds of {jobs}"
-    return at_least("throughput", name, median(ratios), LEAST_RATIO, "{:.2f} × raw")
+    return at_least("throughput", name, median(ratios), LEAST_RATIO, TIMES_RAW)
 
 
 async def _raw_rate(bench: Bench, twin: Json, jobs: int) -> float:
