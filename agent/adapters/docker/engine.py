@@ -1,5 +1,6 @@
 """adapters/docker/engine — the Docker engine behind the `Engine` protocol. Carries calls out; decides nothing about jobs."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
 from enum import Enum
@@ -60,8 +61,9 @@ class DockerEngine:
         return cls(socket.removeprefix("unix://"), agent_id, deadlines or Deadlines())
 
     async def close(self) -> None:
+        """Waits for calls in flight, at most until their time-outs."""
         await self._streams.close()
-        self._calls.close()
+        await asyncio.to_thread(self._calls.close)
 
     async def facts(self) -> EngineFacts:
         try:
