@@ -245,6 +245,9 @@ def test_a_member_is_as_long_as_its_header_says_whatever_the_file_does(there: in
     with tarfile.open(fileobj=io.BytesIO(data)) as archive:
         (member,) = archive.getmembers()
         assert member.size == told
+        file = archive.extractfile(member)
+        assert file is not None
+        assert file.read() == (b"x" * there)[:told].ljust(told, b"\0")
 
 
 async def test_a_large_file_is_read_in_bounded_pieces() -> None:
