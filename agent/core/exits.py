@@ -1,13 +1,20 @@
 """core/exits — whose death was it? From what the engine shows and what its event stream told. Reads no clock, asks nobody."""
 
+import re
 from dataclasses import dataclass
 
 from agent.core.container import Container
-from agent.core.job import ExitFacts, Run, Verdict
+from agent.core.job import ExitFacts, FailureKind, Run, StartFailure, Verdict
 
 # How an engine that stops ends its containers: TERM (143, or 0 where the program traps it), then KILL (137).
 _ENGINE_STOP_CODES = frozenset({0, 137, 143})
 _KILLED = 137
+# The container's init process starts in any case; that it can't execute the command shows in its exit code and its one line:
+# https://github.com/krallin/tini/blob/v0.19.0/src/tini.c, spawn_process
+# Its line, and room to see that there is more.
+INIT_WORDS_BYTES = 8192
+INIT_REFUSALS = {126: "command_not_executable", 127: "command_not_found"}
+_INIT_WORDS = re.compile(rb"\[FATAL tini \(\d{1,10}\)\] (exec .{1,4096} failed: [^\n]{1,200})\n?", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +56,14 @@ def judge(container: Container, run: Run, sight: Sight, now: Circumstances) -> E
         peak_memory_bytes=run.peak_memory_bytes,
         lost_code=lost_code,
     )
+
+
+def command_failure(code: int | None, log: bytes) -> StartFailure | None:
+    """Whether the init process could not execute the command; `log`: all that the container printed, or more than fits."""
+    found = _INIT_WORDS.fullmatch(log)
+    if code not in INIT_REFUSALS or found is None:
+        return None
+    return StartFailure(FailureKind.COMMAND, INIT_REFUSALS[code], found[1].decode(errors="replace"))
 
 
 def _lost_code(container: Container, run: Run, sight: Sight, now: Circumstances) -> str | None:

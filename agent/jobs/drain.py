@@ -53,6 +53,17 @@ async def _copy(engine: Engine, container: str, part: LogWriter, head: bytes) ->
         await part.write(bytes(held))
 
 
+async def read_head(engine: Engine, container: str, most_bytes: int) -> bytes:
+    """What it printed, up to about so many bytes. Raises ContainerGoneError, EngineUnavailableError."""
+    parser, head = FrameParser(), b""
+    async with aclosing(engine.read_logs(container, 0)) as chunks:
+        async for chunk in chunks:
+            head += parser.feed(chunk).texts()
+            if len(head) > most_bytes:
+                break
+    return head
+
+
 async def first_stamp(engine: Engine, container: str) -> int | None:
     """Wait for the first line of a running container; its stamp in ns. None: it ended without one.
 

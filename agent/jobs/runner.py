@@ -12,8 +12,8 @@ import structlog
 from agent.aio import Flag
 from agent.core import steps
 from agent.core.container import Container
-from agent.core.exits import Circumstances, judge
-from agent.core.job import ExitFacts, Job, Run, StartIntent, StopCause
+from agent.core.exits import INIT_REFUSALS, INIT_WORDS_BYTES, Circumstances, command_failure, judge
+from agent.core.job import ExitFacts, Job, Run, StartFailure, StartIntent, StopCause
 from agent.core.retry import close
 from agent.core.state import move
 from agent.core.steps import Seen, next_step
@@ -29,7 +29,7 @@ from agent.interfaces import (
     StateReadOnlyError,
     StoreUnavailableError,
 )
-from agent.jobs.drain import drain
+from agent.jobs.drain import drain, read_head
 from agent.jobs.starting import Starting
 from agent.jobs.tools import Tools
 from agent.jobs.writing import now_of, write
@@ -196,11 +196,18 @@ class Runner:
         """Decide whose death it was, and write it at once: it is never decided again."""
         sight = await self._tools.witness.sight(container, job.run.signalled_at)
         where = Circumstances(self._tools.clock.boot_id, self._tools.witness.has_live_restore)
-        run = replace(job.run, exit=self._with_peak(job, judge(container, job.run, sight, where)))
+        facts = self._with_peak(job, judge(container, job.run, sight, where))
+        run = replace(job.run, exit=facts, failure=job.run.failure or await self._command_failure(container))
         if job.phase is Phase.STOPPING:
             await write(self._tools, replace(job, run=run))
         else:
             await self._begin_stopping(job, run)
+
+    async def _command_failure(self, container: Container) -> StartFailure | None:
+        if container.exit_code not in INIT_REFUSALS:
+            return None
+        head = await read_head(self._tools.engine, container.id, INIT_WORDS_BYTES)
+        return command_failure(container.exit_code, head)
 
     def _with_peak(self, job: Job, facts: ExitFacts) -> ExitFacts:
         limit = job.spec.memory or self._tools.policy.limits.memory_bytes
