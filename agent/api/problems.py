@@ -31,6 +31,7 @@ STATUS: dict[str, int] = {
     "job_not_finished": 409,
     "no_such_attempt": 404,
     "log_unreadable": 500,
+    "job_folder_missing": 500,
     "body_too_large": 413,
     "content_encoding_refused": 415,
     "bad_cursor": 400,
