@@ -229,16 +229,16 @@ async def test_a_stop_signal_that_the_engine_refuses_does_not_keep_the_kill_from
     world = World()
 
     def choose(name: str, target: str) -> Fate:
-        if name == "kill" and len(kills) == 0:
-            kills.append(target)
+        if name == "kill" and world.clock.boot_seconds() < grace_ends_at[0]:
             raise EngineRefusedError("invalid signal: SIGFOO")
         return Fate.WORKS
 
-    kills: list[str] = []
+    grace_ends_at = [0.0]
     world.engine.fates = choose
     await world.start()
     job_id = await world.submit()
     await world.until_phase(job_id, Phase.RUNNING)
+    grace_ends_at[0] = world.clock.boot_seconds() + 10
     await world.cancel(job_id, grace=10)
     job = await world.finish(job_id, seconds=15)
     assert job.outcome is Outcome.CANCELLED
