@@ -118,9 +118,9 @@ async def test_a_plan_that_cannot_start_says_whose_fault_it_is(
         (
             ("no-such-program",),
             127,
-            b"[FATAL tini (7)] exec no-such-program failed: No such file or directory",
+            b"exec no-such-program failed: No such file or directory",
         ),
-        (("/etc/not-a-program",), 126, b"[FATAL tini (7)] exec /etc/not-a-program failed: Permission denied"),
+        (("/etc/not-a-program",), 126, b"exec /etc/not-a-program failed: Permission denied"),
     ],
 )
 async def test_a_command_that_is_not_there_is_told_by_the_init_process_at_its_exit(
