@@ -30,6 +30,7 @@ from agent.interfaces import (
     StoreUnavailableError,
 )
 from agent.jobs.drain import drain, read_head
+from agent.jobs.first_line import FirstLine
 from agent.jobs.starting import Starting
 from agent.jobs.tools import Tools
 from agent.jobs.writing import now_of, write
@@ -60,6 +61,7 @@ class Runner:
         self._flag = flag
         self._tools = tools
         self._starting = Starting(tools, group, flag)
+        self._first_line = FirstLine(tools.engine, group, flag)
         self._memory = _Memory()
         self.unkillable_since: float | None = None
 
@@ -168,9 +170,20 @@ class Runner:
             if not await self._flag.wait(seconds):
                 self._tools.ask_grant()  # what it waited for has come due
         elif job.phase is Phase.RUNNING and container is not None:
-            await self._watch_memory(container, seconds)
+            if not await self._note_first_line(job, container):
+                await self._watch_memory(container, seconds)
         else:
             await self._flag.wait(seconds)
+
+    async def _note_first_line(self, job: Job, container: Container) -> bool:
+        """Whether the row has changed by it."""
+        if job.run.first_log_ns is not None:
+            return False
+        self._first_line.watch(container.id)
+        stamp = self._first_line.stamp_of(container.id)
+        if stamp is not None:
+            await write(self._tools, replace(job, run=replace(job.run, first_log_ns=stamp)))
+        return stamp is not None
 
     async def _watch_memory(self, container: Container, seconds: float | None) -> None:
         """Wait as asked, and sample the peak meanwhile: one small file, no look at row or engine."""
@@ -224,7 +237,8 @@ class Runner:
 
     async def _drain(self, job: Job, container: Container) -> None:
         try:
-            await drain(self._tools.engine, self._tools.folders, job.id, job.attempt, container.id)
+            first_ns = job.run.first_log_ns or self._first_line.stamp_of(container.id)
+            await drain(self._tools.engine, self._tools.folders, job.id, job.attempt, container.id, first_ns)
             log.debug("log.drained")
         except JobFolderMissingError as error:
             # Its log has no place any more; the container must go all the same, and the job finish.
@@ -247,6 +261,7 @@ class Runner:
         await write(self._tools, closing.job, closing.events, closing.attempt)
         self._memory = _Memory()
         self._starting.forget()
+        self._first_line.leave()
         if job.container is not None:
             self._tools.witness.forget(job.container)
         # A create on its way may have landed between the last look and the close (trace 4).

@@ -1,14 +1,18 @@
 """Fixtures of the whole daemon on a real engine: the engine lives for the session, each test has daemons of its own."""
 
+import json
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from tests import private_engine
-from tests.e2e.daemon import Daemon, Settings
+from tests.e2e.daemon import REPOSITORY, Daemon, Settings
 from tests.private_engine import PrivateEngine, busybox_image
 
 Make = Callable[..., Daemon]
@@ -40,6 +44,40 @@ def engine(session_engine: PrivateEngine) -> Iterator[PrivateEngine]:
 @pytest.fixture
 def image(engine: PrivateEngine) -> str:
     return busybox_image(engine)
+
+
+@dataclass(frozen=True)
+class Registry:
+    """Ports in the engine's network: `plain` misbehaves as the first part of a repository's name says."""
+
+    plain: int
+    private: int
+    upstream: int
+
+
+@pytest.fixture(scope="session")
+def registry(
+    session_engine: PrivateEngine, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Registry]:
+    script = REPOSITORY / "tests/docker/hostile_registry.py"
+    folder = tmp_path_factory.mktemp("registry")
+    command = [*session_engine.prefix, sys.executable, str(script), str(folder)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdin is not None
+        ports = Registry(**json.loads(process.stdout.readline()))
+        push(session_engine, f"127.0.0.1:{ports.upstream}/ok/busybox:1")
+        yield ports
+        process.stdin.close()
+
+
+def push(engine: PrivateEngine, target: str) -> None:
+    """An image of its own layer, so that what a test pulls is not there already."""
+    cli = ["docker", "--host", f"unix://{engine.socket}"]
+    busybox_image(engine, target)
+    for arguments in (["push", "-q", target], ["rmi", target]):
+        done = subprocess.run([*cli, *arguments], capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stderr
 
 
 @pytest.fixture

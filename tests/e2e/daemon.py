@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -36,6 +36,7 @@ PORTS_A_DAEMON = 50
 _first_ports = itertools.cycle(range(21000, 29000, PORTS_A_DAEMON))
 
 T = TypeVar("T")
+Chosen = Callable[[dict[str, Any]], bool]
 Settings = dict[str, dict[str, Any]]
 
 
@@ -55,7 +56,7 @@ class Daemon:
         self.process: subprocess.Popen[bytes] | None = None
         self.lines: list[dict[str, Any]] = []
         self._reader: threading.Thread | None = None
-        self._kill_line: str | None = None
+        self._kill_at: Chosen | None = None
         self.write_config()
 
     @property
@@ -99,9 +100,9 @@ class Daemon:
         self.wait_ready()
         return self
 
-    def launch(self, kill_line: str | None = None) -> None:
-        """Start the process only. `kill_line`: it gets SIGKILL as soon as it logs an event of that name."""
-        self._kill_line = kill_line
+    def launch(self, kill_at: Chosen | None = None) -> None:
+        """Start the process only. `kill_at`: it gets SIGKILL as soon as it logs a line for which this holds."""
+        self._kill_at = kill_at
         self.lines = []
         read_end, write_end = os.pipe2(os.O_CLOEXEC | os.O_DIRECT)
         # A pipe of one packet: the daemon can't run ahead of the one who reads its log by more than a line or two.
@@ -241,11 +242,12 @@ class Daemon:
     ) -> None:
         with os.fdopen(descriptor, "rb") as stream, (self.folder / "agent.log").open("ab") as kept:
             for line in stream:
-                if self._kill_line is not None and f'"event": "{self._kill_line}"'.encode() in line:
+                told = parse(line)
+                if self._kill_at is not None and self._kill_at(told):
                     os.kill(process.pid, signal.SIGKILL)
-                    self._kill_line = None
+                    self._kill_at = None
                 kept.write(line)
-                lines.append(parse(line))
+                lines.append(told)
 
 
 def in_loop(work: Coroutine[Any, Any, T]) -> T:
