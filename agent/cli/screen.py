@@ -93,4 +93,5 @@ class Screen:
             self.err.file.write(json.dumps(document) + "\n")
             self.err.file.flush()
         else:
-            self.err.print(show_problem(document))
+            # In a file a line stays one line, to be searched for.
+            self.err.print(show_problem(document), soft_wrap=not self.err.is_terminal)

@@ -56,17 +56,26 @@ class CliWorld:
         return self.api.engine
 
     async def run(
-        self, command: Callable[..., Awaitable[int]], *args: object, form: Form = Form.PEOPLE, **options: object
+        self,
+        command: Callable[..., Awaitable[int]],
+        *args: object,
+        form: Form = Form.PEOPLE,
+        **options: object,
     ) -> tuple[int, Seen]:
         """Run a command against the API, by the proxy; an error is shown as the program would show it, and gives -1."""
         seen = Seen(form)
+        return await self.run_on(seen, command, *args, **options), seen
+
+    async def run_on(
+        self, seen: Seen, command: Callable[..., Awaitable[int]], *args: object, **options: object
+    ) -> int:
         async with connect(Target("http://gpu-agent", str(self.proxy.path))) as api:
             call = Call(api, seen.screen, {"HERE": "there"}, self.api.clock.now)
             try:
-                return await command(call, *args, **options), seen
+                return await command(call, *args, **options)
             except (AgentError, ApiRefusedError) as error:
                 call.screen.refuse(error)
-                return -1, seen
+                return -1
 
     async def write_log(self, job_id: str, lines: list[tuple[int, bytes]], attempt: int = 1) -> None:
         """A drained log: stream and text of each line."""
