@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import signal
 import sys
 import time
@@ -81,10 +82,10 @@ def tell_story(place: Place) -> int:
         follower.stop()
 
     chapter("What it leaves")
-    found = agent.ask("show", job)
+    finished = until(lambda: agent.find_finished(job), "the job is finished")
     check_log(agent, job, follower.lines)
     fetch_outputs(agent, job, place.results)
-    summarise(found, place.results)
+    summarise(finished, agent.say("events", job).splitlines(), place.results)
     return 0
 
 
@@ -120,7 +121,7 @@ def submit(agent: RunningAgent, image: str) -> str:
 
 
 def wait_for_training(agent: RunningAgent, job: str, follower: Follower) -> str:
-    """Until it has learned a little and its page says so. Returns the page's URL."""
+    """Until it has learned a little. Returns the URL of its page."""
 
     def url() -> str | None:
         found = agent.ask("show", job)
@@ -130,30 +131,39 @@ def wait_for_training(agent: RunningAgent, job: str, follower: Follower) -> str:
 
     address = until(url, "the job runs")
     until(lambda: len(follower.lines) > EPOCHS_BEFORE_KILL, "it has learned for some epochs")
-    show_page(agent, address)
     return address
 
 
-def show_page(agent: RunningAgent, url: str) -> None:
-    page = until(lambda: agent.fetch(url), "the job's page answers")
+def show_page(agent: RunningAgent, url: str, after_epoch: int = 0) -> int:
+    """The job's page, as soon as it tells of an epoch after that one. Returns the epoch."""
+
+    def page() -> dict[str, Any] | None:
+        found = agent.fetch(url)
+        return found if found and found.get("epoch", 0) > after_epoch else None
+
     show_command(f"curl {url}")
-    tell(json.dumps(page))
+    found = until(page, "the job's page answers")
+    tell(json.dumps(found))
+    return int(found["epoch"])
 
 
 def kill_and_start_again(agent: RunningAgent, engine: Engine, job: str, url: str) -> None:
+    epoch = show_page(agent, url)
     before = look_at_container(engine, job)
-    chapter("SIGKILL to the agent")
+    chapter("SIGKILL to the agent, in the middle of the job")
     show_command(f"kill -9 {agent.kill()}")
-    tell("the job does not need it; its page, with no agent there:")
-    show_page(agent, url)
+    tell("the job does not need it and learns on; its page, while there is no agent:")
+    show_page(agent, url, after_epoch=epoch)
     began = time.monotonic()
     show_command("gpu-agent serve --config config.toml")
     agent.start()
-    tell(f"ready again after {time.monotonic() - began:.1f} s, process {agent.pid}")
+    took = time.monotonic() - began
     after = look_at_container(engine, job)
     if after != before:
         raise StoryError(f"the container is not the same: {before}, then {after}")
-    tell(f"container {after[0][:12]}, started {after[1][11:19]}, is the one from before; the log goes on:")
+    tell(
+        f"ready again after {took:.1f} s, process {agent.pid}; container {after[0][:12]} is the one from before"
+    )
 
 
 def look_at_container(engine: Engine, job: str) -> tuple[str, str]:
@@ -176,18 +186,17 @@ def check_log(agent: RunningAgent, job: str, followed: list[str]) -> None:
 
 
 def fetch_outputs(agent: RunningAgent, job: str, results: Path) -> None:
-    show_command(f"gpu-agent outputs get {short(job)}")
+    shutil.rmtree(results, ignore_errors=True)
+    show_command(f"gpu-agent outputs get {short(job)} --output {os.path.relpath(results)}")
+    agent.say("outputs", "get", job, "--output", str(results))
     for file in agent.ask("outputs", "ls", job)["items"]:
-        target = results / file["path"]
-        target.parent.mkdir(parents=True, exist_ok=True)
-        agent.say("outputs", "get", job, file["path"], "--output", str(target))
-        digest = hashlib.sha256(target.read_bytes()).hexdigest()
+        digest = hashlib.sha256((results / file["path"]).read_bytes()).hexdigest()
         if digest != file["sha256"]:
             raise StoryError(f"{file['path']} came with sha256 {digest}, {file['sha256']} was told")
-        tell(f"{file['size']:>9,}  {digest[:16]}…  {file['path']}")
+        tell(f"{file['size']:>9,} bytes   sha256 {digest[:16]}…   {file['path']}")
 
 
-def summarise(job: dict[str, Any], results: Path) -> None:
+def summarise(job: dict[str, Any], events: list[str], results: Path) -> None:
     facts, metrics = job["exit"], json.loads((results / "metrics.json").read_text())
     seconds = (read_time(facts["finished_at"]) - read_time(facts["started_at"])).total_seconds()
     rows = {
@@ -195,6 +204,7 @@ def summarise(job: dict[str, Any], results: Path) -> None:
         "ran for": f"{seconds:.1f} s, {metrics['epoch']} epochs",
         "accuracy": f"{metrics['accuracy']:.2%} of unseen digits",
         "peak memory": f"{facts['peak_memory'] / 2**20:.0f} MiB of 1024",
+        "events": f"{len(events)}, the last: {events[-1]}",
         "picture": os.path.relpath(results / "confusion.png"),
     }
     for name, value in rows.items():

@@ -90,6 +90,11 @@ class RunningAgent:
     def ask(self, *words: str) -> Any:  # noqa: ANN401 - what the command answers, as JSON
         return json.loads(self.say(*words, "--json"))
 
+    def find_finished(self, job: str) -> dict[str, Any] | None:
+        """None: it is not finished yet."""
+        found: dict[str, Any] = self.ask("show", job)
+        return found if found["phase"] == "finished" else None
+
     def environment(self) -> dict[str, str]:
         where = {"GPU_AGENT_URL": self.url, "GPU_AGENT_TOKEN": self.token} if self.token else {}
         return {**os.environ, **where, "GPU_AGENT_CONFIG": str(self.place.config)}
