@@ -36,6 +36,7 @@ class _Pool:
     gpus: set[str]
     kept_for_earlier: set[str] = field(default_factory=set)
     is_a_port_job_ahead: bool = False
+    has_first: bool = False
 
 
 def grant(jobs: Sequence[Job], host: Host, now: float) -> list[Granted]:
@@ -106,6 +107,27 @@ def _take(lease: Lease, job: Job, pool: _Pool) -> None:
 
 def _wait_for_resources(job: Job, pool: _Pool) -> str:
     """Fair backfill: who comes later gets no GPU and no port that an earlier one waits for."""
+    waits_for = _name_resource(job, pool)
+    if not pool.has_first:
+        pool.has_first = True
+        _keep_all(job, pool)
+    return waits_for
+
+
+def _keep_all(job: Job, pool: _Pool) -> None:
+    """The first that waits needs its place in the queue, its GPUs and its ports at once: each is kept for it as it comes free,
+    or jobs that need one of them alone would take them in turn, and it would starve.
+    """
+    pool.running[job.spec.queue] += 1
+    pool.kept_for_earlier |= _to_keep(job, pool.host.gpus, pool.gpus)
+    ports = choose_ports(job.spec.ports, pool.host.ports, pool.ports)
+    if ports is None:
+        pool.is_a_port_job_ahead = True
+    else:
+        pool.ports.update(port.host_port for port in ports)
+
+
+def _name_resource(job: Job, pool: _Pool) -> str:
     if _gpus(job, pool) is None:
         waits_for_turn = choose_gpus(pool.host.gpus, job.spec.gpus, pool.gpus) is not None
         pool.kept_for_earlier |= _to_keep(job, pool.host.gpus, pool.gpus)

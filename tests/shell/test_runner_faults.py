@@ -246,7 +246,9 @@ async def test_a_stop_signal_that_the_engine_refuses_does_not_keep_the_kill_from
 
 
 @pytest.mark.parametrize("seconds_down", [1, 20, 100])
-async def test_an_engine_that_took_its_containers_with_it_is_named_however_long_it_is_away(seconds_down: float) -> None:
+async def test_an_engine_that_took_its_containers_with_it_is_named_however_long_it_is_away(
+    seconds_down: float,
+) -> None:
     world = World()
     world.engine.live_restore = False
     await world.start()

@@ -141,7 +141,10 @@ class Host(RuleBasedStateMachine):
     def remove_from_outside(self, index: int) -> None:
         self._to_a_container(index, lambda seen: self.engine.remove_from_outside(seen.id))
 
-    @rule(name=st.sampled_from(["create", "start", "kill", "remove", "find", "inspect"]), fate=st.sampled_from(Fate))
+    @rule(
+        name=st.sampled_from(["create", "start", "kill", "remove", "find", "inspect"]),
+        fate=st.sampled_from(Fate),
+    )
     def lose_the_next(self, name: str, fate: Fate) -> None:
         self.fates[name] = fate
 
@@ -260,7 +263,9 @@ class Host(RuleBasedStateMachine):
         mine = {port.host_port for port in job.lease.ports}
         plan = self.engine.boxes[container].plan
         assert plan is not None
-        assert {port.host_port for port in plan.ports} <= mine, "starts on ports that are not its own any more"
+        assert {port.host_port for port in plan.ports} <= mine, (
+            "starts on ports that are not its own any more"
+        )
         assert set(plan.gpus) <= set(job.lease.gpus), "starts on GPUs that are not its own any more"
 
     def teardown(self) -> None:

@@ -36,7 +36,14 @@ ATTEMPT_CAUSES = (StopCause.TIMEOUT, StopCause.INTERNAL_ERROR)
 def make_job(fields: dict[str, Any] | None = None, **columns: Any) -> Job:
     """`fields` are of the spec, `columns` of the row."""
     spec = parse_spec({"image": "busybox", **(fields or {})})
-    job = Job("11111111-0000-7000-8000-000000000001", "alice", Kind.CONTAINER, spec, WALL - 100, queued_at=WALL - 100)
+    job = Job(
+        "11111111-0000-7000-8000-000000000001",
+        "alice",
+        Kind.CONTAINER,
+        spec,
+        WALL - 100,
+        queued_at=WALL - 100,
+    )
     return replace(job, **columns)
 
 
@@ -55,7 +62,10 @@ def near(moment: float) -> st.SearchStrategy[float]:
 WALLS = near(WALL)
 BOOTS = st.builds(BootTime, st.sampled_from(["boot-1", "boot-0"]), near(1000.0))
 FAILURES = st.builds(
-    StartFailure, st.sampled_from(FailureKind), st.sampled_from(["port_taken", "engine_refused"]), st.just("why")
+    StartFailure,
+    st.sampled_from(FailureKind),
+    st.sampled_from(["port_taken", "engine_refused"]),
+    st.just("why"),
 )
 EXITS = st.builds(
     ExitFacts,
@@ -67,9 +77,7 @@ EXITS = st.builds(
     lost_code=st.sampled_from([None, "engine_stopped", "killed_outside"]),
 )
 INTENTS = st.builds(StartIntent, st.sampled_from(["c1", "c2"]), st.sampled_from(["boot-1", "boot-0"]))
-LEASES = st.sampled_from(
-    [Lease(), Lease(("GPU-1",)), Lease((), (PortLease("web", 80, Proto.TCP, 20000),))]
-)
+LEASES = st.sampled_from([Lease(), Lease(("GPU-1",)), Lease((), (PortLease("web", 80, Proto.TCP, 20000),))])
 RUNS = st.builds(
     Run,
     plan=st.sampled_from([None, "plan-1", "plan-2"]),

@@ -57,7 +57,9 @@ CASES = [
 def test_whose_death(
     sight: Sight, where: Circumstances, code: int, signalled_at: float | None, lost_code: str | None
 ) -> None:
-    container = make_container(state=ContainerState.EXITED, exit_code=code, started_at=WALL - 50, finished_at=WALL)
+    container = make_container(
+        state=ContainerState.EXITED, exit_code=code, started_at=WALL - 50, finished_at=WALL
+    )
     run = Run(intent=StartIntent("c1", "boot-1"), signalled_at=signalled_at)
     facts = judge(container, run, sight, where)
     assert facts.lost_code == lost_code
@@ -65,13 +67,19 @@ def test_whose_death(
     assert (facts.code, facts.started_at, facts.finished_at) == (code, WALL - 50, WALL)
 
 
-@pytest.mark.parametrize(("flag", "code", "is_oom"), [(True, 137, True), (True, 0, False), (True, 1, False), (False, 137, False)])
-def test_memory_ran_out_only_where_the_job_itself_was_killed_for_it(flag: bool, code: int, is_oom: bool) -> None:  # noqa: FBT001 - a table
+@pytest.mark.parametrize(
+    ("flag", "code", "is_oom"), [(True, 137, True), (True, 0, False), (True, 1, False), (False, 137, False)]
+)
+def test_memory_ran_out_only_where_the_job_itself_was_killed_for_it(
+    flag: bool, code: int, is_oom: bool
+) -> None:  # noqa: FBT001 - a table
     container = make_container(state=ContainerState.EXITED, exit_code=code, oom=flag)
     assert judge(container, Run(), SEEN, HERE).oom is is_oom
 
 
-@pytest.mark.parametrize(("code", "signal"), [(0, None), (1, None), (128, None), (129, 1), (137, 9), (143, 15), (255, None)])
+@pytest.mark.parametrize(
+    ("code", "signal"), [(0, None), (1, None), (128, None), (129, 1), (137, 9), (143, 15), (255, None)]
+)
 def test_a_signal_is_read_from_the_code(code: int, signal: int | None) -> None:
     container = make_container(state=ContainerState.EXITED, exit_code=code)
     assert judge(container, Run(), SEEN, HERE).signal == signal

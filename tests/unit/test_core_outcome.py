@@ -48,7 +48,9 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("facts", "job_stop", "attempt_stop", "signalled", "failure", "outcome", "code"), CASES)
+@pytest.mark.parametrize(
+    ("facts", "job_stop", "attempt_stop", "signalled", "failure", "outcome", "code"), CASES
+)
 def test_the_first_rule_that_holds(
     facts: ExitFacts,
     job_stop: Stop | None,
@@ -60,7 +62,9 @@ def test_the_first_rule_that_holds(
 ) -> None:
     signalled_at = None if signalled is None else WALL + signalled
     run = Run(exit=facts, signalled_at=signalled_at, failure=failure)
-    job = make_job({"timeout": 30}, phase=Phase.STOPPING, run=run, job_stop=job_stop, attempt_stop=attempt_stop)
+    job = make_job(
+        {"timeout": 30}, phase=Phase.STOPPING, run=run, job_stop=job_stop, attempt_stop=attempt_stop
+    )
     decided, why = decide_outcome(job)
     assert (decided.value, why.code if why else None) == (outcome, code)
 

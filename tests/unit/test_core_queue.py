@@ -1,0 +1,291 @@
+"""The grant: who gets what now. Nothing is given twice, no limit is passed, nobody is passed for ever."""
+
+import time
+from collections import Counter
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agent.core.gpus import Gpu, GpusNeverFitError, choose_gpus, fitting, refuse_if_never
+from agent.core.job import Job, Lease, PortLease, Stop, StopCause
+from agent.core.ports import NatMap, PortRange, choose_ports, held_ports
+from agent.core.queue import Host, grant, order
+from agent.core.state import ACTIVE
+from agent.errors import Phase
+from agent.spec import Gpus, Port, Proto
+from tests.unit.core_values import WALL, make_job
+
+GIB = 2**30
+BIG, SMALL = 80 * GIB, 24 * GIB
+INVENTORY = (Gpu("A", "NVIDIA H100", BIG), Gpu("B", "NVIDIA H100", BIG), Gpu("C", "NVIDIA L4", SMALL))
+HOST = Host(PortRange(20000, 20003), frozenset(), {"default": 100}, ageing=1.0, gpus=INVENTORY)
+
+
+def waiting(
+    seq: int, ports: int = 0, gpus: int = 0, queue: str = "default", priority: int = 0, age: float = 0
+) -> Job:
+    wanted = [{"name": f"p{n}", "port": 9000 + n, "proto": "tcp"} for n in range(ports)]
+    fields = {"ports": wanted, "gpus": gpus, "queue": queue, "priority": priority}
+    return make_job(fields, id=f"job-{seq}", seq=seq, queued_at=WALL - age, image_digest="busybox@sha256:1")
+
+
+def granted(jobs: list[Job], host: Host = HOST, now: float = WALL) -> dict[str, Job]:
+    return {job.id: job for job, _ in grant(jobs, host, now)}
+
+
+@st.composite
+def rows(draw: st.DrawFn) -> list[Job]:
+    """Some hold what an earlier grant gave them, the others wait."""
+    jobs = [
+        replace(
+            waiting(
+                seq,
+                draw(st.integers(0, 3)),
+                draw(st.integers(0, 3)),
+                draw(st.sampled_from(["default", "slow"])),
+                draw(st.integers(-5, 5)),
+                draw(st.floats(0, 10_000)),
+            ),
+            not_before=draw(st.sampled_from([None, None, None, WALL - 1, WALL + 1])),
+            image_digest=draw(st.sampled_from(["busybox@sha256:1"] * 3 + [None])),
+            job_stop=draw(st.sampled_from([None] * 5 + [Stop(StopCause.CANCEL, WALL)])),
+        )
+        for seq in range(draw(st.integers(0, 8)))
+    ]
+    first = granted(jobs[: draw(st.integers(0, 4))])
+    return [first.get(job.id, job) for job in jobs]
+
+
+HOSTS = st.builds(
+    Host,
+    ports=st.sampled_from([PortRange(20000, 20003), PortRange(20000, 20000)]),
+    bad_ports=st.frozensets(st.integers(20000, 20003), max_size=3),
+    queue_limits=st.fixed_dictionaries({"default": st.integers(0, 5)}, optional={"slow": st.integers(0, 2)}),
+    ageing=st.sampled_from([0.0, 1.0]),
+    gpus=st.just(INVENTORY),
+    bad_gpus=st.frozensets(st.sampled_from("ABC"), max_size=2),
+)
+
+
+@settings(max_examples=300)
+@given(rows(), HOSTS)
+def test_nothing_is_given_twice_and_no_limit_is_passed(jobs: list[Job], host: Host) -> None:
+    changed = granted(jobs, host)
+    after = [changed.get(job.id, job) for job in jobs]
+    held = Counter(port.host_port for job in after if job.lease for port in job.lease.ports)
+    held.update(uuid for job in after if job.lease for uuid in job.lease.gpus)
+    assert not [thing for thing, times in held.items() if times > 1]
+    for queue in {job.spec.queue for job in jobs}:
+        limit = host.queue_limits.get(queue, host.queue_limits["default"])
+        active = sum(job.phase in ACTIVE for job in after if job.spec.queue == queue)
+        before = sum(job.phase in ACTIVE for job in jobs if job.spec.queue == queue)
+        assert active <= max(limit, before)
+
+
+@settings(max_examples=300)
+@given(rows(), HOSTS)
+def test_who_is_granted_may_start_and_gets_what_he_asked_for(jobs: list[Job], host: Host) -> None:
+    before = {job.id: job for job in jobs}
+    for job in granted(jobs, host).values():
+        was = before[job.id]
+        assert was.phase is Phase.QUEUED
+        assert not was.stop_asked
+        if job.phase is not Phase.STARTING:
+            assert job == replace(was, waiting_for=job.waiting_for)
+            continue
+        assert job.lease is not None
+        assert job.image_digest is not None
+        assert job.not_before is None or job.not_before <= WALL
+        assert [port.name for port in job.lease.ports] == [port.name for port in job.spec.ports]
+        assert all(port.host_port in host.ports for port in job.lease.ports)
+        assert not {port.host_port for port in job.lease.ports} & host.bad_ports
+        assert len(job.lease.gpus) == job.spec.gpus.count
+        assert not set(job.lease.gpus) & host.bad_gpus
+
+
+@settings(max_examples=300)
+@given(rows(), HOSTS)
+def test_a_second_grant_starts_nobody_and_a_third_changes_nothing(jobs: list[Job], host: Host) -> None:
+    """What a job waits for may be another thing once those behind it were granted; then it rests."""
+    changed = granted(jobs, host)
+    jobs = [changed.get(job.id, job) for job in jobs]
+    changed = granted(jobs, host)
+    assert not [job for job in changed.values() if job.phase is Phase.STARTING]
+    assert granted([changed.get(job.id, job) for job in jobs], host) == {}
+
+
+@settings(max_examples=300)
+@given(rows(), HOSTS)
+def test_who_comes_later_gets_nothing_that_an_earlier_one_waits_for(jobs: list[Job], host: Host) -> None:
+    """Fair backfill: whatever was given to later ones, the first that waits for resources could not have had it."""
+    changed = granted(jobs, host)
+    after = {job.id: changed.get(job.id, job) for job in jobs}
+    for place, job in enumerate(order([job for job in jobs if job.phase is Phase.QUEUED], host.ageing, WALL)):
+        if after[job.id].waiting_for not in {"gpus", "ports"} or job.stop_asked:
+            continue
+        later = order([job for job in jobs if job.phase is Phase.QUEUED], host.ageing, WALL)[place + 1 :]
+        taken = [after[one.id].lease for one in later if after[one.id].phase is Phase.STARTING]
+        if after[job.id].waiting_for == "ports":
+            assert not [lease for lease in taken if lease and lease.ports]
+        kept = {gpu.uuid for gpu in fitting(host.gpus, job.spec.gpus)}
+        free_before = kept - {uuid for one in jobs if one.lease for uuid in one.lease.gpus} - host.bad_gpus
+        if after[job.id].waiting_for == "gpus" and len(free_before) < job.spec.gpus.count:
+            assert not [lease for lease in taken if lease and set(lease.gpus) & free_before]
+        return  # those behind it compete with each other
+
+
+def test_ageing_lets_nobody_starve() -> None:
+    """A stream of jobs of the highest priority that never ends, one place, and an old job of the lowest."""
+    host = replace(HOST, queue_limits={"default": 1}, ageing=1.0)
+    old = waiting(1, priority=-100)
+    for minute in range(300):
+        now = WALL + 60 * minute
+        fresh = replace(waiting(minute + 2, priority=100), queued_at=now)
+        if granted([old, fresh], host, now)[old.id].phase is Phase.STARTING:
+            return
+    pytest.fail("it starved")
+
+
+@pytest.mark.parametrize("other", [{"queue": "slow"}, {"ports": 1}])
+def test_a_job_that_needs_two_scarce_things_at_once_is_not_starved_by_jobs_for_one(
+    other: dict[str, Any],
+) -> None:
+    """The GPU comes free while the other thing is held, and the other way round, in turn and for ever."""
+    host = replace(
+        HOST, queue_limits={"default": 10, "slow": 1}, gpus=INVENTORY[:1], ports=PortRange(20000, 20000)
+    )
+    both = waiting(1, gpus=1, **other)
+    running = list(granted([waiting(2, gpus=1), waiting(3, **other)], host).values())
+    for round_ in range(200):
+        now = WALL + 60 * round_
+        fresh = [waiting(10 + 2 * round_, gpus=1), waiting(11 + 2 * round_, **other)]
+        changed = granted([both, *running, *(replace(job, queued_at=now) for job in fresh)], host, now)
+        both = changed.get(both.id, both)
+        if both.phase is Phase.STARTING:
+            return
+        started = [job for job in changed.values() if job.phase is Phase.STARTING]
+        ends = (lambda job: job.spec.gpus.count) if round_ % 2 else (lambda job: not job.spec.gpus.count)
+        running = [job for job in [*running, *started] if not ends(job)]
+    pytest.fail(f"it waits for {both.waiting_for} for ever")
+
+
+def test_a_job_for_many_gpus_is_not_starved_by_jobs_for_one() -> None:
+    big = waiting(1, gpus=2)
+    holder = replace(waiting(0, gpus=1), phase=Phase.RUNNING, lease=Lease(("A",)))
+    changed = granted(
+        [holder, big, waiting(2, gpus=1), waiting(3, gpus=1)], replace(HOST, gpus=INVENTORY[:2])
+    )
+    assert changed["job-1"].waiting_for == "gpus"
+    assert changed["job-2"].waiting_for == "turn"
+    assert changed["job-3"].waiting_for == "turn"
+
+
+def test_a_small_job_may_pass_where_it_takes_nothing_from_the_one_ahead() -> None:
+    big = make_job(
+        {"gpus": {"count": 3, "models": ["*H100"]}}, id="job-1", seq=1, image_digest="busybox@sha256:1"
+    )
+    l4 = make_job(
+        {"gpus": {"count": 1, "models": ["*L4"]}}, id="job-2", seq=2, image_digest="busybox@sha256:1"
+    )
+    changed = granted([big, l4, waiting(3)])
+    assert changed["job-1"].waiting_for == "gpus"
+    assert changed["job-2"].lease == Lease(("C",))
+    assert changed["job-3"].phase is Phase.STARTING
+
+
+@pytest.mark.parametrize(
+    ("columns", "waits_for"),
+    [
+        ({"not_before": WALL + 1}, "not_before"),
+        ({"not_before": WALL + 1, "attempt": 2}, "backoff"),
+        ({"image_digest": None}, "image"),
+    ],
+)
+def test_what_a_job_waits_for_is_named(columns: dict[str, object], waits_for: str) -> None:
+    assert granted([replace(waiting(1), **columns)])["job-1"].waiting_for == waits_for
+
+
+def test_a_full_queue_is_named_before_the_image_so_that_nothing_is_pulled_too_early() -> None:
+    job = replace(waiting(1), image_digest=None)
+    assert granted([job], replace(HOST, queue_limits={"default": 0}))["job-1"].waiting_for == "queue"
+
+
+def test_order_is_priority_then_age_then_arrival() -> None:
+    jobs = [
+        waiting(1),
+        waiting(2, priority=3),
+        waiting(3, age=600),
+        waiting(4, age=30),
+        waiting(5, priority=3),
+    ]
+    assert [job.seq for job in order(jobs, 1.0, WALL)] == [3, 2, 5, 1, 4]
+
+
+@given(st.integers(0, 6), st.frozensets(st.integers(1, 6)), st.integers(1, 6))
+def test_ports_are_the_lowest_free_ones_or_none(count: int, taken: frozenset[int], last: int) -> None:
+    wanted = tuple(Port(name=f"p{n}", port=80 + n, proto=Proto.TCP) for n in range(count))
+    free = [port for port in range(1, last + 1) if port not in taken]
+    chosen = choose_ports(wanted, PortRange(1, last), taken)
+    if count > len(free):
+        assert chosen is None
+    else:
+        assert chosen is not None
+        assert [lease.host_port for lease in chosen] == free[:count]
+        assert [(lease.name, lease.port) for lease in chosen] == [(port.name, port.port) for port in wanted]
+
+
+def test_the_ledger_is_what_the_rows_say() -> None:
+    lease = Lease((), (PortLease("web", 80, Proto.TCP, 20001),))
+    assert held_ports([replace(waiting(1), lease=lease), waiting(2)]) == {20001}
+
+
+def test_a_range_has_both_its_ends() -> None:
+    ports = PortRange(5, 7)
+    assert [port for port in range(10) if port in ports] == [5, 6, 7]
+    assert len(ports) == 3
+
+
+def test_ports_seen_from_outside_follow_their_spans() -> None:
+    nat = NatMap("host", ((20000, 20009, 40000), (20010, 20010, 50000)))
+    assert [nat.outside(port) for port in (20000, 20009, 20010, 20011)] == [40000, 40009, 50000, 20011]
+
+
+def test_gpus_are_chosen_by_model_and_memory_among_those_not_taken() -> None:
+    assert choose_gpus(INVENTORY, Gpus(count=1, models=("*L4",)), frozenset()) == ("C",)
+    assert choose_gpus(INVENTORY, Gpus(count=1, min_memory=BIG), {"A"}) == ("B",)
+    assert choose_gpus(INVENTORY, Gpus(count=2, min_memory=BIG), {"A"}) is None
+    assert choose_gpus(INVENTORY, Gpus(count=0), set("ABC")) == ()
+
+
+def test_what_this_host_can_never_give_is_refused() -> None:
+    refuse_if_never(INVENTORY, Gpus(count=3))
+    for never in (Gpus(count=4), Gpus(count=3, min_memory=BIG), Gpus(count=1, models=("*A100",))):
+        with pytest.raises(GpusNeverFitError):
+            refuse_if_never(INVENTORY, never)
+
+
+def test_a_thousand_waiting_jobs_are_decided_in_a_moment() -> None:
+    """Twice as many take about twice as long, not four times."""
+    few, many = _seconds(1000), _seconds(4000)
+    assert few < 0.5
+    assert many < 12 * few
+
+
+def _seconds(count: int) -> float:
+    host = replace(HOST, ports=PortRange(20000, 23999), queue_limits={"default": 40})
+    running = [
+        replace(
+            waiting(seq), phase=Phase.RUNNING, lease=Lease((), (PortLease("a", 80, Proto.TCP, 20000 + seq),))
+        )
+        for seq in range(20)
+    ]
+    queued = [waiting(seq, ports=1, gpus=seq % 2) for seq in range(20, count + 20)]
+    taken = []
+    for _ in range(3):
+        began = time.process_time()
+        grant([*running, *queued], host, WALL)
+        taken.append(time.process_time() - began)
+    return min(taken)
