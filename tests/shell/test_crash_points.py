@@ -127,7 +127,7 @@ class Trial:
         assert world.engine.boxes == {}
         assert job.lease is None
         assert self.job_id not in world.folders.secrets_by_job
-        events = [event for event in await world.store.events(ME, 0, self.job_id, 1000)]
+        events = await world.store.events(ME, 0, self.job_id, 1000)
         assert sum(event.data.get("to") == Phase.FINISHED for event in events) == 1
         assert len(world.engine.starts) == len(set(world.engine.starts))
         assert set(world.engine.starts) <= set(world.folders.logs)

@@ -3,7 +3,7 @@
 import asyncio
 import os
 from collections import Counter
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import looptime
@@ -340,7 +340,7 @@ class Host(RuleBasedStateMachine):
         if self.world.shell is not None and not self.boundaries.is_dead:
             self.world.shell.wake(job_id)
 
-    def _to_a_container(self, index: int, act: Any) -> None:
+    def _to_a_container(self, index: int, act: Callable[[Container], None]) -> None:
         async def work() -> None:
             running = self.engine.running()
             if running:

@@ -33,7 +33,7 @@ JOB_CAUSES = (StopCause.CANCEL, StopCause.DRAIN, StopCause.PARENT_CANCELLED)
 ATTEMPT_CAUSES = (StopCause.TIMEOUT, StopCause.INTERNAL_ERROR)
 
 
-def make_job(fields: dict[str, Any] | None = None, **columns: Any) -> Job:
+def make_job(fields: dict[str, Any] | None = None, **columns: Any) -> Job:  # noqa: ANN401 - fields of Job, checked by replace
     """`fields` are of the spec, `columns` of the row."""
     spec = parse_spec({"image": "busybox", **(fields or {})})
     job = Job(
@@ -47,7 +47,7 @@ def make_job(fields: dict[str, Any] | None = None, **columns: Any) -> Job:
     return replace(job, **columns)
 
 
-def make_container(**fields: Any) -> Container:
+def make_container(**fields: Any) -> Container:  # noqa: ANN401 - as above
     job = make_job()
     plain = Container(
         "c1", job.container_name, ContainerState.RUNNING, agent=AGENT, job=job.id, attempt=1, plan="plan-1"

@@ -71,8 +71,8 @@ def test_whose_death(
     ("flag", "code", "is_oom"), [(True, 137, True), (True, 0, False), (True, 1, False), (False, 137, False)]
 )
 def test_memory_ran_out_only_where_the_job_itself_was_killed_for_it(
-    flag: bool, code: int, is_oom: bool
-) -> None:  # noqa: FBT001 - a table
+    *, flag: bool, code: int, is_oom: bool
+) -> None:
     container = make_container(state=ContainerState.EXITED, exit_code=code, oom=flag)
     assert judge(container, Run(), SEEN, HERE).oom is is_oom
 

@@ -52,6 +52,7 @@ CASES = [
     ("facts", "job_stop", "attempt_stop", "signalled", "failure", "outcome", "code"), CASES
 )
 def test_the_first_rule_that_holds(
+    *,
     facts: ExitFacts,
     job_stop: Stop | None,
     attempt_stop: Stop | None,

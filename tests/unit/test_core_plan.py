@@ -92,7 +92,7 @@ def test_no_spec_can_widen_what_the_host_gives(
     assert set(made.secret_environment) <= {"KEY"}
 
 
-def full_job(**columns: Any) -> Job:
+def full_job(**columns: object) -> Job:
     return make_job({"ports": PORTS, "gpus": 1}, lease=LEASE, image_digest="busybox@sha256:1", **columns)
 
 

@@ -25,7 +25,7 @@ HOST = Host(PortRange(20000, 20003), frozenset(), {"default": 100}, ageing=1.0, 
 
 
 def waiting(
-    seq: int, ports: int = 0, gpus: int = 0, queue: str = "default", priority: int = 0, age: float = 0
+    seq: int, *, ports: int = 0, gpus: int = 0, queue: str = "default", priority: int = 0, age: float = 0
 ) -> Job:
     wanted = [{"name": f"p{n}", "port": 9000 + n, "proto": "tcp"} for n in range(ports)]
     fields = {"ports": wanted, "gpus": gpus, "queue": queue, "priority": priority}
@@ -43,11 +43,11 @@ def rows(draw: st.DrawFn) -> list[Job]:
         replace(
             waiting(
                 seq,
-                draw(st.integers(0, 3)),
-                draw(st.integers(0, 3)),
-                draw(st.sampled_from(["default", "slow"])),
-                draw(st.integers(-5, 5)),
-                draw(st.floats(0, 10_000)),
+                ports=draw(st.integers(0, 3)),
+                gpus=draw(st.integers(0, 3)),
+                queue=draw(st.sampled_from(["default", "slow"])),
+                priority=draw(st.integers(-5, 5)),
+                age=draw(st.floats(0, 10_000)),
             ),
             not_before=draw(st.sampled_from([None, None, None, WALL - 1, WALL + 1])),
             image_digest=draw(st.sampled_from(["busybox@sha256:1"] * 3 + [None])),

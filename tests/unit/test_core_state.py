@@ -38,7 +38,7 @@ def test_a_move_is_an_edge_with_its_event_or_it_is_refused(at: Phase, to: Phase)
 
 
 def test_what_may_have_a_container_is_active() -> None:
-    assert ACTIVE == {Phase.STARTING, Phase.RUNNING, Phase.STOPPING}
+    assert {Phase.STARTING, Phase.RUNNING, Phase.STOPPING} == ACTIVE
 
 
 def test_nothing_leaves_finished_and_all_reach_it() -> None:
