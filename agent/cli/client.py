@@ -67,7 +67,8 @@ class Api:
 @asynccontextmanager
 async def connect(target: Target) -> AsyncIterator[Api]:
     """A session to use in this block. Nothing is connected before the first request."""
-    headers = {"Content-Type": "application/json"}
+    # Ranges and cursors are of what is sent, so it is to be sent as it is.
+    headers = {"Content-Type": "application/json", "Accept-Encoding": "identity", "User-Agent": "gpu-agent"}
     if target.token is not None:
         headers["Authorization"] = f"Bearer {target.token}"
     async with aiohttp.ClientSession(

@@ -1,11 +1,11 @@
 """cli/show/problems — an error as people read it: what happened, each fault, whose it is, and what to do next."""
 
 from rich.console import Group, RenderableType
-from rich.padding import Padding
 from rich.text import Text
 
 from agent.cli.show.words import Json, clean, one_line
 
+INDENT = "    "
 # How each blame reads; what it is not, is said too, since that is what people ask first.
 WHOSE = {
     "user": "in what was asked",
@@ -32,15 +32,15 @@ def show_problem(document: Json) -> RenderableType:
     return Group(*lines)
 
 
-def show_fault(fault: Json) -> RenderableType:
-    """One fault: the field, the rule that it breaks, and the way out."""
+def show_fault(fault: Json) -> Text:
+    """One fault: the field, the rule that it breaks, and the way out. Indented by spaces, since a file wraps nothing."""
     told = Text.assemble(
+        INDENT,
         (f"{one_line(fault['where'])} " if fault.get("where") else "", "bold"),
         (one_line(fault.get("field", "?")), "yellow"),
-        " ",
-        clean(fault.get("message", "")),
+        f" {one_line(fault.get('message', ''))}",
         (f" [{one_line(fault.get('code', ''))}]", "dim"),
     )
     if remedy := fault.get("remedy"):
-        told.append(f"\n→ {clean(remedy)}", style="dim")
-    return Padding(told, (0, 0, 0, 4))
+        told.append(f"\n{INDENT}→ {one_line(remedy)}", style="dim")
+    return told
