@@ -10,6 +10,7 @@ from agent.core.cursor import Cursor, parse_cursor
 from agent.core.frames import NANOS
 from agent.core.job import Job, Kind, Run, StartIntent
 from agent.errors import Phase
+from agent.jobs.attempt_log import BURST_BYTES
 from agent.jobs.bell import Bell
 from agent.jobs.drain import drain
 from agent.jobs.logs import LogQuery, Logs, Sources, Stamps
@@ -39,14 +40,14 @@ class OneRow:
 
 
 class LogWorld:
-    def __init__(self, chunk_bytes: int = 1000) -> None:
+    def __init__(self, chunk_bytes: int = 1000, burst_bytes: int = BURST_BYTES) -> None:
         self.clock = FakeClock()
         self.bell = Bell()
         self.engine = FakeLogEngine(chunk_bytes)
         self.folders = FakeFolders()
         spec = parse_spec({"image": "busybox"})
         self.row = OneRow(Job(JOB, "ann", Kind.CONTAINER, spec, created_at=0.0), self.bell)
-        self.logs = Logs(Sources(self.engine, self.folders, self.row, self.clock, self.bell))
+        self.logs = Logs(Sources(self.engine, self.folders, self.row, self.clock, self.bell, burst_bytes))
         self.log = FakeLog()
         self.container = ""
 

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from agent.core.container import ContainerState
+from agent.core.container import Container, ContainerState
 from agent.core.cursor import BadCursorError, Cursor, parse_cursor
 from agent.core.frames import Stream
 from agent.core.job import Run, StartIntent
@@ -241,6 +241,23 @@ async def test_a_lost_container_ends_what_follows_it_with_the_job() -> None:
     world.finish()
     await asyncio.wait_for(reader.task, 2)
     assert reader.got == NUMBERS[:5]
+
+
+@pytest.mark.parametrize("follow", list(Follow))
+async def test_a_container_removed_between_the_look_and_the_read_has_its_file(follow: Follow) -> None:
+    world = LogWorld()
+    world.start()
+    write(world, 0, 5)
+    inspect = world.engine.inspect
+
+    async def inspect_then_lose(container: str) -> Container | None:
+        seen = await inspect(container)
+        await world.end_attempt()
+        world.finish()
+        return seen
+
+    world.engine.inspect = inspect_then_lose  # type: ignore[method-assign] # this fake is slow at one step
+    assert await world.lines(LogQuery(follow=follow)) == NUMBERS[:5]
 
 
 async def test_a_job_that_is_deleted_ends_its_followers() -> None:

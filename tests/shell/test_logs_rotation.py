@@ -33,6 +33,17 @@ async def test_a_slow_follower_misses_nothing_that_the_engine_still_has() -> Non
     await reader.stop()
 
 
+async def test_a_burst_that_fills_files_before_they_look_old_costs_no_line() -> None:
+    """A file is full after 60 ms, so a frame's age tells nothing."""
+    world = LogWorld(chunk_bytes=1000, burst_bytes=2000)
+    world.start(log=FakeLog(file_bytes=10_000, files=1000))
+    reader = Reader(world, FOLLOW, pause_seconds=0.012)
+    await write_numbers(world, 0, 5000, per_second=4000)
+    await asyncio.sleep(600)
+    assert reader.got == [str(number) for number in range(5000)]
+    await reader.stop()
+
+
 async def test_a_follower_stays_on_the_stream_while_it_keeps_up() -> None:
     world = LogWorld()
     world.start(log=FakeLog(file_bytes=10_000, files=1000))
@@ -93,7 +104,7 @@ async def test_since_tells_of_rotation_only_where_it_reaches_into_what_is_gone(i
         world.exit()
         await world.drain(first)
     early = await world.json(LogQuery(since=oldest / NANOS - 1))
-    late = await world.json(LogQuery(since=oldest / NANOS + 1))
+    late = await world.json(LogQuery(since=oldest / NANOS + 1.003))
     assert [record["type"] for record in early][:2] == ["truncated", "line"]
     assert {record["type"] for record in late} == {"line"}
 
