@@ -20,14 +20,15 @@ from place import Place, clean_up, engines, find_place, held
 from running_agent import AgentError, Follower, RunningAgent, configure
 from screen import alarm, chapter, note, show_command, tell
 
-TRAIN_SECONDS = 18
-EPOCHS_BEFORE_KILL = 4
+TRAIN_SECONDS = 16
+LINES_BEFORE_KILL = 5
 JOB_WITHIN_SECONDS = 180
 INTERRUPTED, FAILED = 130, 1
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def main() -> int:
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in STOP_SIGNALS:
         signal.signal(number, interrupt)
     place = find_place()
     with held(place) as is_ours:
@@ -53,7 +54,7 @@ def run_and_clean_up(place: Place) -> int:
         alarm(str(error))
         return FAILED
     finally:
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in STOP_SIGNALS:
             signal.signal(number, signal.SIG_IGN)
         clean_up(place)
         note(f"all is gone but the image and the results, in {place.cache}")
@@ -130,7 +131,7 @@ def wait_for_training(agent: RunningAgent, job: str, follower: Follower) -> str:
         return found["ports"][0]["url"] if found["phase"] == "running" else None
 
     address = until(url, "the job runs")
-    until(lambda: len(follower.lines) > EPOCHS_BEFORE_KILL, "it has learned for some epochs")
+    until(lambda: len(follower.lines) >= LINES_BEFORE_KILL, "it has learned for some epochs")
     return address
 
 
@@ -151,7 +152,8 @@ def kill_and_start_again(agent: RunningAgent, engine: Engine, job: str, url: str
     epoch = show_page(agent, url)
     before = look_at_container(engine, job)
     chapter("SIGKILL to the agent, in the middle of the job")
-    show_command(f"kill -9 {agent.kill()}")
+    show_command(f"kill -9 {agent.pid}")
+    agent.kill()
     tell("the job does not need it and learns on; its page, while there is no agent:")
     show_page(agent, url, after_epoch=epoch)
     began = time.monotonic()

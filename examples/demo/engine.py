@@ -33,9 +33,9 @@ def provide_engine(place: Place) -> Engine:
             return remember(place, Engine(socket, []))
     tell("no Docker that we may use: starting a private engine")
     ensure_packages()
-    private = engines.start(place.engine)
-    where = f", in the network namespace {private.namespace}" if private.namespace else ""
-    tell(f"Docker {ask_version(private.socket)}, private{where}")
+    # A network namespace of its own, so that its bridges and firewall chains go away with it.
+    private = engines.start(place.engine, namespace=f"gpu-agent-demo-{place.mark}")
+    tell(f"Docker {ask_version(private.socket)}, in the network namespace {private.namespace}")
     return remember(place, Engine(private.socket, private.prefix))
 
 

@@ -30,12 +30,13 @@ LEAVES_WITHIN_SECONDS = 15
 
 @dataclass(frozen=True)
 class Place:
-    """`cache` outlives a run: the image and the last results. `run` does not, nor does `runtime`, which is in memory."""
+    """`cache` outlives a run: the image and the last results. `run` does not, nor does `runtime`, which is in memory. `mark` tells checkouts apart."""
 
     cache: Path
     run: Path
     runtime: Path
     engine: Path
+    mark: str
 
     @property
     def results(self) -> Path:
@@ -66,7 +67,7 @@ class Place:
 def find_place() -> Place:
     cache = CHECKOUT / ".cache/demo"
     mark = hashlib.sha256(bytes(CHECKOUT)).hexdigest()[:8]
-    return Place(cache, cache / "run", Path(f"/dev/shm/gpu-agent-demo-{mark}"), cache / "engine")
+    return Place(cache, cache / "run", Path(f"/dev/shm/gpu-agent-demo-{mark}"), cache / "engine", mark)
 
 
 @contextlib.contextmanager

@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -61,14 +60,11 @@ class RunningAgent:
     def has_left(self) -> bool:
         return self.process is None or self.process.poll() is not None
 
-    def kill(self) -> int:
-        """SIGKILL: it can't say goodbye to anyone. Returns the process id that was."""
-        process = self.process
-        if process is None:
-            raise AgentError("the agent was not started")
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        return process.pid
+    def kill(self) -> None:
+        """SIGKILL: it can't say goodbye to anyone."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
 
     @property
     def pid(self) -> int:
