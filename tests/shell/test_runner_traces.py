@@ -40,7 +40,9 @@ async def until_called(world: World, name: str) -> None:
 
 
 @pytest.mark.parametrize("seconds_late", [0.5, 2.5, 20])
-async def test_trace_1_nothing_is_freed_under_a_created_container_that_then_starts(seconds_late: float) -> None:
+async def test_trace_1_nothing_is_freed_under_a_created_container_that_then_starts(
+    seconds_late: float,
+) -> None:
     world = World()
     once(world, "start", Fate.LATE)
     await world.start()
@@ -55,8 +57,30 @@ async def test_trace_1_nothing_is_freed_under_a_created_container_that_then_star
     await world.crash()
 
 
+async def test_trace_1_a_start_that_takes_effect_as_the_lease_is_cleared_finds_no_container() -> None:
+    world = World()
+    once(world, "start", Fate.LATE)
+    check = world.store.after
+
+    async def start_as_the_lease_goes(step: str) -> None:
+        if any(job.phase is Phase.STOPPING and job.lease is None for job in world.store.jobs()):
+            world.engine.let_late_calls_take_effect()
+        await check(step)
+
+    world.store.after = start_as_the_lease_goes
+    await world.start()
+    job_id = await world.submit(ports=WEB)
+    await until_called(world, "start")
+    await world.cancel(job_id)
+    assert (await world.finish(job_id)).outcome is Outcome.CANCELLED
+    assert world.engine.starts == []
+    await world.crash()
+
+
 @pytest.mark.parametrize("seconds_late", [0.5, 2.5])
-async def test_trace_2_a_start_is_not_repeated_while_an_earlier_one_may_be_on_its_way(seconds_late: float) -> None:
+async def test_trace_2_a_start_is_not_repeated_while_an_earlier_one_may_be_on_its_way(
+    seconds_late: float,
+) -> None:
     world = World()
     world.engine.program = Program(seconds=0.2)
     once(world, "start", Fate.LATE)
@@ -83,12 +107,13 @@ async def test_trace_2_a_start_that_never_took_effect_is_repeated_once_it_has_se
 
 async def test_trace_3_a_late_remove_does_not_hit_the_next_container_of_that_name() -> None:
     world = World()
-    world.engine.program = Program(seconds=5, code=7)
     world.engine.strangers_ports = {20000}
     once(world, "remove", Fate.LATE)
     await world.start()
     job_id = await world.submit(ports=WEB)
-    await world.until(job_id, lambda job: job.run.exit is not None and job.run.exit.code == 7)
+    await world.until_phase(job_id, Phase.RUNNING)
+    assert world.engine.late
+    world.engine.exit_now(world.engine.running()[0].id, 7)
     world.engine.let_late_calls_take_effect()
     job = await world.finish(job_id)
     assert job.run.exit is not None
@@ -112,7 +137,9 @@ async def test_trace_4_a_create_that_lands_after_the_close_is_removed() -> None:
     await world.crash()
 
 
-async def test_trace_4_a_late_create_of_an_earlier_attempt_is_removed_and_the_next_one_is_left_alone() -> None:
+async def test_trace_4_a_late_create_of_an_earlier_attempt_is_removed_and_the_next_one_is_left_alone() -> (
+    None
+):
     world = World()
     world.engine.program = Program(seconds=50)
     world.jitter = 0.0
@@ -190,6 +217,32 @@ async def test_trace_6_a_twin_under_the_name_is_not_the_one_that_was_started() -
     await world.crash()
 
 
+async def test_trace_6_a_twin_is_not_started_where_the_first_was_started_and_is_gone() -> None:
+    world = World()
+
+    def die(name: str, _target: str) -> None:
+        if name == "start":
+            raise DeathOfTheDaemon
+
+    world.engine.after = die
+    await world.start()
+    job_id = await world.submit()
+    await until_called(world, "start")
+    await world.crash()
+    world.engine.after = lambda _name, _target: None
+    container = await the_container(world)
+    plan = world.engine.boxes[container.id].plan
+    assert plan is not None
+    world.engine.remove_from_outside(container.id)
+    world.engine._create_late(plan)
+    await world.start()
+    assert (await world.finish(job_id)).outcome is Outcome.LOST
+    assert world.engine.starts == [(job_id, 1)]
+    await world.quiesce()
+    await world.assert_all_is_well()
+    await world.crash()
+
+
 async def test_trace_7_an_exit_while_the_daemon_was_away_is_no_gap() -> None:
     world = World()
     world.engine.live_restore = False
@@ -205,7 +258,9 @@ async def test_trace_7_an_exit_while_the_daemon_was_away_is_no_gap() -> None:
 
 
 @pytest.mark.parametrize(("cause", "outcome"), [("cancel", Outcome.CANCELLED), ("timeout", Outcome.LOST)])
-async def test_trace_8_a_foreign_kill_that_a_program_survives_with_0_is_no_success(cause: str, outcome: Outcome) -> None:
+async def test_trace_8_a_foreign_kill_that_a_program_survives_with_0_is_no_success(
+    cause: str, outcome: Outcome
+) -> None:
     world = World()
     await world.start()
     job_id = await world.submit(timeout=100)
@@ -217,6 +272,28 @@ async def test_trace_8_a_foreign_kill_that_a_program_survives_with_0_is_no_succe
     else:
         await ask_timeout(world, job_id)
     assert (await world.finish(job_id)).outcome is outcome
+    await world.crash()
+
+
+async def test_trace_8_a_foreign_kill_just_before_our_signal_is_not_ours() -> None:
+    world = World()
+    await world.start()
+    job_id = await world.submit(timeout=30)
+    await world.until_phase(job_id, Phase.RUNNING)
+    inspect = world.engine.inspect
+
+    async def inspect_just_before_the_kill(container: str) -> Container | None:
+        seen = await inspect(container)
+        job = world.store.peek(job_id)
+        if job is not None and job.phase is Phase.STOPPING and world.engine.running():
+            world.engine.kill_from_outside(container, code=0)
+            await asyncio.sleep(0.1)
+        return seen
+
+    world.engine.inspect = inspect_just_before_the_kill  # type: ignore[method-assign] # slow at one step
+    job = await world.finish(job_id)
+    assert job.run.signalled_at is not None
+    assert job.outcome is Outcome.LOST
     await world.crash()
 
 
@@ -384,5 +461,3 @@ async def test_trace_16_no_secret_is_left_once_finished_is_written() -> None:
 
 class DeathOfTheDaemon(BaseException):
     """SIGKILL, in process: nothing catches it."""
-
-

@@ -251,22 +251,24 @@ class Host(RuleBasedStateMachine):
             await self.world._assert_events_are_a_path(job.id)
 
     def _check_start(self, container: str) -> None:
-        """I7, and that an attempt starts once."""
+        """I7, and that an attempt starts once. Told at the next step: raised here, it would be a bug of one job's task."""
         seen = self.engine.boxes[container].seen
-        others = [one for one in self.engine.running() if one.job == seen.job and one.id != container]
-        assert not others, f"{seen.name} starts beside {others}"
-        assert len(self.engine.starts) == len(set(self.engine.starts)), "an attempt was started twice"
-        assert self.engine.started_twice == []
+        if any(one.job == seen.job and one.id != container for one in self.engine.running()):
+            self.world.violations.append(f"{seen.name} starts beside another of its job")
+        if len(self.engine.starts) > len(set(self.engine.starts)) or self.engine.started_twice:
+            self.world.violations.append(f"{seen.name} was started twice")
         job = self.world.store.peek(seen.job or "")
-        if job is None or job.attempt != seen.attempt or job.lease is None:
+        plan = self.engine.boxes[container].plan
+        if job is None or job.attempt != seen.attempt or job.lease is None or plan is None:
+            self.world.violations.append(f"{seen.name} starts without a lease")
             return
         mine = {port.host_port for port in job.lease.ports}
-        plan = self.engine.boxes[container].plan
-        assert plan is not None
-        assert {port.host_port for port in plan.ports} <= mine, (
-            "starts on ports that are not its own any more"
-        )
-        assert set(plan.gpus) <= set(job.lease.gpus), "starts on GPUs that are not its own any more"
+        if not {port.host_port for port in plan.ports} <= mine or not set(plan.gpus) <= set(job.lease.gpus):
+            self.world.violations.append(f"{seen.name} starts with a lease that is not its own any more")
+
+    @invariant()
+    def nothing_was_seen_to_be_wrong(self) -> None:
+        assert self.world.violations == []
 
     def teardown(self) -> None:
         try:

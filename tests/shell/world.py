@@ -48,6 +48,8 @@ class World:
         self._task: asyncio.Task[None] | None = None
         self.store.after = self._check_leases
         self._count = 0
+        # What the daemon itself would take for a bug of one job's task: told at the end.
+        self.violations: list[str] = []
 
     # ── the daemon ──
 
@@ -71,12 +73,13 @@ class World:
             shell.start(group)
 
     async def crash(self) -> None:
-        """All of the daemon's memory is gone at once."""
+        """All of the daemon's memory is gone at once. What was seen to be wrong until now fails the test."""
         if self._task is not None:
             self._task.cancel()
             with suppress(asyncio.CancelledError, BaseExceptionGroup):
                 await self._task
         self._task = self.shell = None
+        assert self.violations == []
 
     async def restart(self) -> None:
         await self.crash()
@@ -94,12 +97,20 @@ class World:
             job = rows.get(box.seen.job or "")
             if box.seen.state is not ContainerState.RUNNING or job is None or box.plan is None:
                 continue
-            if box.seen.attempt != job.attempt or job.phase in {Phase.QUEUED, Phase.UPLOADING, Phase.FINISHED}:
+            if box.seen.attempt != job.attempt or job.phase in {
+                Phase.QUEUED,
+                Phase.UPLOADING,
+                Phase.FINISHED,
+            }:
                 continue  # a stray on its way to the janitor
             ports = {port.host_port for port in box.plan.ports}
             held = {port.host_port for port in job.lease.ports} if job.lease else set()
-            assert ports <= held, f"{job.phase}: runs on ports that are free already"
-            assert not ports & seen
+            if not ports <= held:
+                self.violations.append(f"{job.phase}: runs on ports that are free already")
+            if not set(box.plan.gpus) <= set(job.lease.gpus if job.lease else ()):
+                self.violations.append(f"{job.phase}: runs on GPUs that are free already")
+            if ports & seen:
+                self.violations.append(f"{job.phase}: runs on ports of another")
             seen |= ports
 
     # ── what a caller does ──
