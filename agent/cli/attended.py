@@ -50,18 +50,28 @@ async def attend(call: Call, body: object, after: Attended) -> int:
     """The exit code. Ctrl-C asks, then detaches: the job goes on, and the code is 130. Raises BadArgumentError before all else."""
     if after.outputs is not None and after.outputs.exists() and not after.outputs.is_dir():
         raise BadArgumentError(f"-o {after.outputs} is there, and is no folder")
-    job_id = str((await submit_body(call, body, str(uuid4())))["id"])
-    call.screen.say(f"job {job_id}")
+    job_id = await _submit(call, body)
     pen = Pen(call.screen)
     if call.screen.form is Form.JSON:
         pen.keep_off_stdout()
-    async with asyncio.TaskGroup() as group:
-        line = spawn(group, _guarded_line(call, job_id, pen, after), "line")
-        interrupts = spawn(group, Interrupts(call, job_id, pen.gate).watch(), "interrupts")
-        await asyncio.wait({line, interrupts}, return_when=asyncio.FIRST_COMPLETED)
-        line.cancel()
-        interrupts.cancel()
+    interrupts = Interrupts(call, job_id, pen.gate)
+    with interrupts.caught():
+        call.screen.say(f"job {job_id}")
+        async with asyncio.TaskGroup() as group:
+            line = spawn(group, _guarded_line(call, job_id, pen, after), "line")
+            leaving = spawn(group, interrupts.watch(), "interrupts")
+            await asyncio.wait({line, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            line.cancel()
+            leaving.cancel()
     return INTERRUPTED if line.cancelled() else line.result()
+
+
+async def _submit(call: Call, body: object) -> str:
+    try:
+        return str((await submit_body(call, body, str(uuid4())))["id"])
+    except asyncio.CancelledError:
+        call.screen.note("interrupted while the job was sent: `gpu-agent ps` tells whether it was accepted")
+        raise
 
 
 async def _guarded_line(call: Call, job_id: str, pen: Pen, after: Attended) -> int:

@@ -4,6 +4,8 @@ import asyncio
 import os
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import Enum
 
 from agent.cli.refusals import ApiRefusedError
@@ -28,20 +30,25 @@ class Interrupts:
         # None: Ctrl-C; else what was typed.
         self._inputs: asyncio.Queue[bytes | None] = asyncio.Queue()
 
-    async def watch(self) -> None:
-        """Returns when the user leaves; until then it must be running for Ctrl-C to mean all this."""
+    @contextmanager
+    def caught(self) -> Iterator[None]:
+        """Ctrl-C in this block means what `watch` makes of it."""
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGINT, self._inputs.put_nowait, None)
         try:
-            await self._inputs.get()
-            answer = await self._ask() if self._can_ask() else Answer.STOP
-            if answer is Answer.STOP:
-                await self._stop()
-            if answer is not Answer.LEAVE:
-                await self._inputs.get()
-            self._say_how_to_come_back()
+            yield
         finally:
             loop.remove_signal_handler(signal.SIGINT)
+
+    async def watch(self) -> None:
+        """Returns when the user leaves."""
+        await self._inputs.get()
+        answer = await self._ask() if self._can_ask() else Answer.STOP
+        if answer is Answer.STOP:
+            await self._stop()
+        if answer is not Answer.LEAVE:
+            await self._inputs.get()
+        self._say_how_to_come_back()
 
     def _can_ask(self) -> bool:
         # Without a terminal (a build server, a script) there is nobody to ask: an interrupt means the job, as anywhere else.

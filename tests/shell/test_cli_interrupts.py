@@ -67,6 +67,7 @@ async def on_terminal(world: CliWorld) -> AsyncIterator[Terminal]:
 
     asyncio.get_running_loop().add_reader(keys, read)
     try:
+        await terminal.until_seen(f"job {JOB}")
         await until(lambda: bool(world.engine.running()), STARTS_SECONDS)
         yield terminal
     finally:
@@ -124,8 +125,9 @@ async def test_a_second_one_at_the_question_leaves_the_job_running(world: CliWor
 
 
 async def test_without_a_terminal_the_first_stops_the_job(world: CliWorld) -> None:
-    process = await start(world, stdin=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL)
-    await until(lambda: bool(world.engine.running()), STARTS_SECONDS)
+    process = await start(world, stdin=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE)
+    assert process.stderr is not None
+    assert JOB.encode() in await asyncio.wait_for(process.stderr.readline(), STARTS_SECONDS)
     process.send_signal(signal.SIGINT)
     assert await asyncio.wait_for(process.wait(), 20) == 130
     job = await world.api.store.read(JOB)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,10 @@ def config(tmp_path: Path) -> Path:
 
 
 def gpu_agent(*words: object) -> Result:
-    return CliRunner().invoke(
-        app, [str(word) for word in words], env={"GPU_AGENT_CONFIG": "", "COLUMNS": "80"}
-    )
+    """The program, in a thread of its own: it runs an event loop, and the test has one already."""
+    environ = {"GPU_AGENT_CONFIG": "", "COLUMNS": "80"}
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(CliRunner().invoke, app, [str(word) for word in words], env=environ).result()
 
 
 def read(result: Result) -> dict[str, Any]:

@@ -73,22 +73,17 @@ async def test_what_the_api_refuses_is_said_and_not_tried_again(world: CliWorld)
     cuts=st.lists(st.integers(min_value=0, max_value=700_000), max_size=4),
     asked=st.sampled_from([{}, {"follow": True}]),
 )
-def test_however_connections_break_no_line_is_missing_and_none_comes_twice(
+async def test_however_connections_break_no_line_is_missing_and_none_comes_twice(
     tmp_path_factory: pytest.TempPathFactory, cuts: list[int], asked: dict[str, object]
 ) -> None:
-    async def read() -> Seen:
-        async with cli_world(tmp_path_factory.mktemp("w")) as world:
-            job_id = await finished_job(
-                world, [(1 + number % 3 // 2, line) for number, line in enumerate(LINES)]
-            )
-            world.proxy.cuts.extend(cuts)
-            code, seen = await world.run(logs, job_id, **asked)
-            assert code == 0
-            return seen
-
-    seen = asyncio.run(read())
-    assert seen.raw_out.getvalue() == b"".join(line for number, line in enumerate(LINES) if number % 3 != 2)
-    assert seen.raw_err.getvalue() == b"".join(line for number, line in enumerate(LINES) if number % 3 == 2)
+    lines = [(1 + number % 3 // 2, line) for number, line in enumerate(LINES)]
+    async with cli_world(tmp_path_factory.mktemp("w")) as world:
+        job_id = await finished_job(world, lines)
+        world.proxy.cuts.extend(cuts)
+        code, seen = await world.run(logs, job_id, **asked)
+    assert code == 0
+    assert seen.raw_out.getvalue() == b"".join(line for stream, line in lines if stream == 1)
+    assert seen.raw_err.getvalue() == b"".join(line for stream, line in lines if stream == 2)
     assert set(seen.err.getvalue().splitlines()) <= {AWAY.strip()}
 
 
