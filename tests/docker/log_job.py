@@ -117,12 +117,17 @@ def _run(private: PrivateEngine, script: str, log_size: str) -> str:
 
 @dataclass
 class Numbers:
-    """What a reader got: its numbers, in order, and what else was told."""
+    """What a reader got: its numbers, in order, and what else was told, with how many numbers stood before it."""
 
     stdout: list[int] = field(default_factory=list)
     stderr: list[int] = field(default_factory=list)
-    marks: list[bytes] = field(default_factory=list)
+    marks: list[tuple[int, bytes]] = field(default_factory=list)
     _rest: bytes = b""
+
+    def holes(self) -> list[int]:
+        """Before which of stdout's numbers some are missing, by their places."""
+        pairs = enumerate(zip([-1, *self.stdout], self.stdout, strict=False))
+        return [at for at, (before, number) in pairs if number != before + 1]
 
     def feed(self, chunk: bytes) -> None:
         *lines, self._rest = (self._rest + chunk).split(b"\n")
@@ -132,7 +137,7 @@ class Numbers:
             elif line.startswith(b"e "):
                 self.stderr.append(int(line[2:]))
             else:
-                self.marks.append(line)
+                self.marks.append((len(self.stdout), line))
 
 
 async def read_text(

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from agent.core.frames import NANOS
+from agent.core.job import Run, StartIntent
 from agent.jobs.drain import first_stamp
 from agent.jobs.logs import LogQuery
 from tests.docker.log_job import (
@@ -69,6 +70,7 @@ async def test_a_log_that_outgrows_its_bounds_is_told_to_be_truncated(
         asyncio.timeout(120),
     ):
         first_ns = await first_stamp(job.engine, job.container)
+        job.row.change(run=Run(intent=StartIntent(job.container, "boot-1"), first_log_ns=first_ns))
         slow = Numbers()
         async with asyncio.TaskGroup() as group:
             group.create_task(read_text(job, slow, pause_seconds=0.05))
@@ -77,7 +79,9 @@ async def test_a_log_that_outgrows_its_bounds_is_told_to_be_truncated(
             job.finish()
         assert slow.stdout == sorted(set(slow.stdout))
         assert slow.stdout[-1] == lines - 1
-        assert any(b"truncated: older lines were rotated away" in mark for mark in slow.marks)
+        told = [at for at, mark in slow.marks if b"truncated: older lines were rotated away" in mark]
+        assert slow.holes() == told
+        assert told
         records = [record async for batch in job.logs.records(JOB, LogQuery()) for record in batch]
         truncated, oldest, *_ = records
         assert type(truncated).__name__ == "Truncated"
