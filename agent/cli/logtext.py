@@ -91,21 +91,17 @@ class LogText:
 
     def _join(self, lines: list[tuple[bytes, bytes, bytes]]) -> Iterator[Piece]:
         for stream, run in groupby(lines, key=_stream_of):
-            if self._stamps is Stamps.HIDDEN:
-                texts = [unescape(text) for _, _, text in run]
-            else:
-                texts = [at + b" " + unescape(text) for _, at, text in run]
-            yield Text(stream, b"\n".join([*texts, b""]))
+            entries = list(run)
+            texts = unescape([text for _, _, text in entries])
+            if self._stamps is Stamps.SHOWN:
+                texts = [f"{at.decode()} {text}" for (_, at, _), text in zip(entries, texts, strict=True)]
+            yield Text(stream, "\n".join([*texts, ""]).encode())
 
     def _piece(self, record: dict[str, Any]) -> Piece:
         if record["type"] != "line":
             return Mark(mark_text(record))
         stream = str(record["stream"]).encode()
-        text = (
-            b64decode(record["base64"])
-            if "base64" in record
-            else str(record["line"]).encode("utf-8", "surrogatepass")
-        )
+        text = b64decode(record["base64"]) if "base64" in record else str(record["line"]).encode()
         # Pieces of one line belong together: its time stands once, its end comes with the last.
         if self._stamps is Stamps.SHOWN and not self._is_cut[stream]:
             text = str(record["at"]).encode() + b" " + text
@@ -117,11 +113,10 @@ def _stream_of(line: tuple[bytes, bytes, bytes]) -> bytes:
     return line[0]
 
 
-def unescape(text: bytes) -> bytes:
-    """A JSON string without its quotes, as UTF-8."""
-    if b"\\" not in text:
-        return text
-    return str(json.loads(b'"' + text + b'"')).encode("utf-8", "surrogatepass")
+def unescape(texts: list[bytes]) -> list[str]:
+    """JSON strings without their quotes, all at once: a call for each would cost more than all the rest."""
+    decoded: list[str] = json.loads(b'["' + b'","'.join(texts) + b'"]')
+    return decoded
 
 
 def mark_text(record: dict[str, Any]) -> str:
