@@ -14,6 +14,7 @@ from statistics import median
 
 from bench.figures import Figure, at_most
 from bench.host import NONE, Agent, Bench, run_alone, until
+from bench.processes import cpu_seconds
 from tests.private_engine import PrivateEngine
 from tests.private_engine_host import send_signal
 
@@ -53,7 +54,8 @@ async def _restart(engine: PrivateEngine, agent: Agent, containers: set[str]) ->
     calls = _first_calls(engine.log, unread)
     looked = max(calls[container] for container in containers)
     print(
-        f"  ready {ready - began:.2f} s, stream {calls['events'] - began:.2f} s, all looked at {looked - began:.2f} s"
+        f"  ready {ready - began:.2f} s, stream {calls['events'] - began:.2f} s, all looked at {looked - began:.2f} s, "
+        f"for {cpu_seconds(agent.pid):.2f} CPU s"
     )
     return max(ready, looked, calls["events"]) - began
 
