@@ -13,7 +13,7 @@ from tests.fakes.engine import Fate, Program
 from tests.shell.boundaries import Boundaries
 from tests.shell.world import ME, Outcome, Phase, World
 
-pytestmark = pytest.mark.looptime
+pytestmark = pytest.mark.looptime(noop_cycles=2)  # nothing here waits for anything but this loop
 
 WEB = [{"name": "web", "port": 8080, "proto": "tcp"}]
 GRACE = 8.0

@@ -71,7 +71,7 @@ class Host(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.loop = looptime.new_event_loop(start=0, _enabled=True)
+        self.loop = looptime.new_event_loop(start=0, noop_cycles=2, _enabled=True)
         self.run(self._set_up())
 
     async def _set_up(self) -> None:

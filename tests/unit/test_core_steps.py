@@ -25,7 +25,7 @@ def is_ours(container: Container | None) -> bool:
     return container is not None and container.agent == AGENT
 
 
-@settings(max_examples=1500)
+@settings(max_examples=400)
 @given(jobs(), SIGHTS)
 def test_no_step_is_ever_a_forbidden_one(job: Job, seen: Seen) -> None:
     step = next_step(job, seen, NOW)
@@ -61,7 +61,7 @@ def test_no_step_is_ever_a_forbidden_one(job: Job, seen: Seen) -> None:
             pass
 
 
-@settings(max_examples=1000)
+@settings(max_examples=200)
 @given(jobs(), SIGHTS)
 def test_what_a_step_writes_is_an_edge(job: Job, seen: Seen) -> None:
     step = next_step(job, seen, NOW)
@@ -72,14 +72,14 @@ def test_what_a_step_writes_is_an_edge(job: Job, seen: Seen) -> None:
         assert job.phase is Phase.STOPPING
 
 
-@settings(max_examples=1000)
+@settings(max_examples=200)
 @given(jobs(), SIGHTS)
 def test_a_stop_request_is_never_slept_on(job: Job, seen: Seen) -> None:
     if job.stop_asked and job.phase in {Phase.QUEUED, Phase.STARTING, Phase.RUNNING}:
         assert next_step(job, seen, NOW) == steps.BeginStopping()
 
 
-@settings(max_examples=1000)
+@settings(max_examples=200)
 @given(jobs(phases=(Phase.STOPPING,)), SIGHTS)
 def test_what_runs_while_stopping_is_signalled_and_killed(job: Job, seen: Seen) -> None:
     if (
