@@ -26,6 +26,14 @@ PULLED_BASE, PULLED_PYTHON = "python:3.13-slim", "3.13"
 REGISTRY_SECONDS = 5
 PULL_STALL_SECONDS = 60
 DEBIAN_PACKAGES = ("python3", "libstdc++6")
+# Read after the host's own (apt.conf(5)): its sources and proxies count, its folders and its hooks on them don't.
+APT_SETTINGS = """
+Dir::State "{folder}"; Dir::State::status "{folder}/status"; Dir::State::lists "{folder}/lists";
+Dir::Cache "{folder}"; Dir::Cache::archives "{folder}/archives";
+APT::Update::Error-Mode "any"; Debug::NoLocking "true"; APT::Sandbox::User ""; APT::Install-Recommends "false";
+#clear APT::Update::Pre-Invoke; #clear APT::Update::Post-Invoke; #clear APT::Update::Post-Invoke-Success;
+#clear DPkg::Pre-Invoke; #clear DPkg::Post-Invoke;
+"""
 
 
 class ImageError(Exception):
@@ -46,6 +54,7 @@ def provide_image(socket: str, cache: Path) -> str:
         else:
             build(engine, socket, tag)
             keep(engine, tag, kept)
+        forget_earlier(engine, tag)
     return tag
 
 
@@ -128,17 +137,9 @@ def download_debian_packages(folder: Path) -> list[Path]:
     for name in ("lists/partial", "archives/partial"):
         (folder / name).mkdir(parents=True)
     (folder / "status").touch()
-    settings = {
-        "Dir::State": folder,
-        "Dir::State::status": folder / "status",
-        "Dir::State::lists": folder / "lists",
-        "Dir::Cache": folder,
-        "Dir::Cache::archives": folder / "archives",
-        "Debug::NoLocking": "1",
-        "APT::Sandbox::User": "root",
-        "APT::Install-Recommends": "false",
-    }
-    apt = ["apt-get", "-qq", *(f"-o{name}={value}" for name, value in settings.items())]
+    (folder / "first.conf").write_text(f'Dir::Etc::main "{folder}/last.conf";')
+    (folder / "last.conf").write_text(APT_SETTINGS.format(folder=folder))
+    apt = ["env", f"APT_CONFIG={folder}/first.conf", "apt-get", "--quiet=2"]
     run([*apt, "update"])
     run([*apt, "--yes", "--download-only", "install", *DEBIAN_PACKAGES])
     return sorted((folder / "archives").glob("*.deb"))
@@ -161,17 +162,20 @@ def add_packages(target: Path, python: str) -> None:
 
 
 def keep(engine: docker.DockerClient, tag: str, kept: Path) -> None:
-    """Into the cache, in place of earlier ones, which the engine forgets too."""
+    """Into the cache, in place of earlier ones."""
     for old in kept.parent.glob("image-*.tar*"):
         old.unlink()
-    for image in engine.images.list(name=REPOSITORY):
-        for other in set(image.tags) - {tag}:
-            engine.images.remove(other)
     part = kept.with_suffix(".tar.part")
     with part.open("wb") as file:
         for chunk in engine.images.get(tag).save(named=True):
             file.write(chunk)
     part.replace(kept)
+
+
+def forget_earlier(engine: docker.DockerClient, tag: str) -> None:
+    for image in engine.images.list(name=REPOSITORY):
+        for other in set(image.tags) - {tag}:
+            engine.images.remove(other)
 
 
 def run(command: list[str]) -> None:
