@@ -52,6 +52,10 @@ class FirstLine:
             except EngineUnavailableError as error:
                 log.debug("log.first_line_awaited", error=str(error))
                 await asyncio.sleep(RETRY_SECONDS)
+            except Exception:
+                # The top of a task in the supervisor's group: without the stamp a reader only knows less of rotated lines.
+                log.exception("log.first_line_missed", container=container[:12])
+                return
             else:
                 self._flag.set()
                 return

@@ -178,6 +178,23 @@ async def test_a_pull_that_breaks_in_an_unforeseen_way_ends_its_jobs_and_not_the
     await world.crash()
 
 
+@pytest.mark.parametrize("error", [EngineRefusedError("400"), ZeroDivisionError()], ids=repr)
+async def test_a_log_that_can_not_be_followed_ends_neither_its_job_nor_the_daemon(error: Exception) -> None:
+    world = World()
+    world.engine.program = Program(seconds=5)
+
+    async def follow_logs(container: str, since_ns: int) -> AsyncGenerator[bytes]:
+        yield b""
+        raise error
+
+    world.engine.follow_logs = follow_logs  # type: ignore[method-assign] # one fault of the world
+    await world.start()
+    job = await world.finish(await world.submit(), seconds=20)
+    assert not world.is_dead
+    assert job.outcome is Outcome.SUCCEEDED
+    await world.crash()
+
+
 async def test_a_pull_that_failed_is_no_answer_for_who_comes_later() -> None:
     world = World(concurrency=1)
     world.engine.program = Program(seconds=100)

@@ -1,6 +1,7 @@
 """The sixteen counter-examples that a model checker found in an earlier design, each as a test of the runner."""
 
 import asyncio
+from collections.abc import AsyncGenerator
 from dataclasses import replace
 
 import pytest
@@ -422,6 +423,13 @@ async def test_a_gpu_error_at_the_start_moves_the_job_once() -> None:
 
 async def test_trace_15_an_exit_between_the_look_and_the_wait_is_not_slept_through() -> None:
     world = World()
+
+    async def follow_for_ever(container: str, since_ns: int) -> AsyncGenerator[bytes]:
+        yield b""
+        await asyncio.Event().wait()
+
+    # Else the end of the log would wake the job as well.
+    world.engine.follow_logs = follow_for_ever  # type: ignore[method-assign] # a stream that does not end
     await world.start()
     job_id = await world.submit()
     job = await world.until_phase(job_id, Phase.RUNNING)
