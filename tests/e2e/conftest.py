@@ -1,9 +1,12 @@
 """Fixtures of the whole daemon on a real engine: the engine lives for the session, each test has daemons of its own."""
 
+import io
 import json
+import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,6 +17,7 @@ import pytest
 from tests import private_engine
 from tests.e2e.daemon import REPOSITORY, Daemon, Settings
 from tests.private_engine import PrivateEngine, busybox_image
+from tests.private_engine_host import busybox_tar
 
 Make = Callable[..., Daemon]
 
@@ -74,10 +78,20 @@ def registry(
 def push(engine: PrivateEngine, target: str) -> None:
     """An image of its own layer, so that what a test pulls is not there already."""
     cli = ["docker", "--host", f"unix://{engine.socket}"]
-    busybox_image(engine, target)
+    path = f"/images/create?fromSrc=-&repo={target.rpartition(':')[0]}&tag=1&changes=CMD%20sh"
+    assert engine.request("POST", path, tar_of_its_own())[0] == 200
     for arguments in (["push", "-q", target], ["rmi", target]):
         done = subprocess.run([*cli, *arguments], capture_output=True, text=True, timeout=60, check=False)
         assert done.returncode == 0, done.stderr
+
+
+def tar_of_its_own() -> bytes:
+    buffer = io.BytesIO(busybox_tar())
+    with tarfile.open(fileobj=buffer, mode="a") as tar:
+        entry = tarfile.TarInfo("etc/noise")
+        entry.size = 2 << 20
+        tar.addfile(entry, io.BytesIO(os.urandom(entry.size)))
+    return buffer.getvalue()
 
 
 @pytest.fixture
@@ -85,8 +99,8 @@ def make_daemon(tmp_path: Path, engine: PrivateEngine, image: str) -> Iterator[M
     """Makes daemons that are not started yet; whatever they leave is taken away before the engine is mended."""
     made: list[Daemon] = []
 
-    def make(settings: Settings | None = None, folder: Path | None = None) -> Daemon:
-        daemon = Daemon(folder or tmp_path / f"d{len(made)}", engine, image, settings)
+    def make(settings: Settings | None = None, state: Path | None = None) -> Daemon:
+        daemon = Daemon(tmp_path / f"d{len(made)}", engine, image, settings, state)
         made.append(daemon)
         return daemon
 

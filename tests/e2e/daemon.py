@@ -43,14 +43,21 @@ Settings = dict[str, dict[str, Any]]
 class Daemon:
     """One state folder, and the process that serves it. Its own bridge, ports and sockets: many live side by side."""
 
-    def __init__(self, folder: Path, engine: PrivateEngine, image: str, settings: Settings | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        engine: PrivateEngine,
+        image: str,
+        settings: Settings | None = None,
+        state: Path | None = None,
+    ) -> None:
         self.folder = folder
         self.engine = engine
         self.image = image
         self.net = Net(engine.namespace)
         self.bridge = f"gae{uuid.uuid4().hex[:10]}"
         self.first_port = next(_first_ports)
-        self.state = folder / "state"
+        self.state = state or folder / "state"
         self.socket = folder / "api.sock"
         self.settings = settings or {}
         self.process: subprocess.Popen[bytes] | None = None

@@ -1,0 +1,198 @@
+"""The state folder full, read-only, locked, damaged, gone or taken: refused in clear words, nothing lost, and back by itself."""
+
+import os
+import sqlite3
+import subprocess
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from agent.daemon import repair
+from tests.e2e.client import expect
+from tests.e2e.conftest import Make
+from tests.e2e.daemon import Daemon, in_loop
+
+WAITS = "echo up; while [ ! -e /outputs/go ]; do sleep 0.05; done; echo end > /outputs/end; exit 6"
+
+
+def run(*command: str) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of its own, which a test may fill or turn read-only."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    run("mount", "-t", "tmpfs", "-o", "size=300m,mode=0700", "tmpfs", str(folder))
+    yield folder
+    run("umount", "--lazy", str(folder))
+
+
+def start_waiting(daemon: Daemon) -> str:
+    job_id = daemon.local.submit(WAITS)
+    expect(lambda: "up" in daemon.local.log(job_id), "the job is up")
+    return job_id
+
+
+def check_own_end(daemon: Daemon, job_id: str) -> None:
+    job = daemon.local.wait_finished(job_id)
+    assert (job["outcome"], job["exit"]["code"]) == ("failed", 6), job["reason"]
+    assert daemon.local.log(job_id) == "up\n"
+    assert daemon.local.call("GET", f"/v1/jobs/{job_id}/outputs/end").body == b"end\n"
+    assert daemon.count_starts(job_id) == 1
+
+
+def test_a_full_state_folder_is_a_503_and_nothing_is_lost_when_there_is_room_again(
+    make_daemon: Make, small_disk: Path
+) -> None:
+    daemon = make_daemon(state=small_disk / "state").start()
+    job_id = start_waiting(daemon)
+    before = {job["id"] for job in daemon.local.jobs()}
+    (daemon.state / "jobs" / job_id / "outputs" / "go").touch()
+    filler = small_disk / "filler"
+    fill(filler)
+
+    accepted = []
+    expect(lambda: refused(daemon, accepted), "a submit is refused")
+    # The job ended meanwhile; that can't be written down, and waits.
+    assert daemon.local.call("GET", "/healthz").status == 200
+    assert daemon.is_running()
+    filler.unlink()
+    check_own_end(daemon, job_id)
+    expect(lambda: daemon.local.call("GET", "/readyz").status == 200, "it is ready again")
+    assert {job["id"] for job in daemon.local.jobs()} == before | set(accepted)
+    assert daemon.local.wait_finished(daemon.local.submit("true"))["outcome"] == "succeeded"
+    assert all(daemon.local.wait_finished(new)["outcome"] == "succeeded" for new in accepted)
+
+
+def fill(filler: Path) -> None:
+    """To the last byte: the free blocks at once, then what is left of a block."""
+    with filler.open("wb", buffering=0) as file:
+        free = os.statvfs(filler)
+        os.posix_fallocate(file.fileno(), 0, free.f_bavail * free.f_frsize)
+        with pytest.raises(OSError, match="No space"):
+            os.posix_fallocate(file.fileno(), 0, (free.f_bavail + 1) * free.f_frsize)
+
+
+def refused(daemon: Daemon, accepted: list[str]) -> bool:
+    """A small row may still find a place: then it is as good as any, and the next one is tried."""
+    body = daemon.local.spec("true", env={"LONG": "x" * 100_000})
+    reply = daemon.local.call("POST", "/v1/jobs", body)
+    if reply.status == 201:
+        accepted.append(reply.json["id"])
+        return False
+    assert reply.status == 503, reply.body
+    assert reply.json["code"] in {"state_full", "store_unavailable"}
+    assert "retry-after" in reply.headers
+    return True
+
+
+def test_a_state_folder_that_turned_read_only_is_a_503_and_recovers_by_itself(
+    make_daemon: Make, small_disk: Path
+) -> None:
+    daemon = make_daemon(state=small_disk / "state").start()
+    job_id = start_waiting(daemon)
+    (daemon.state / "jobs" / job_id / "outputs" / "go").touch()
+    expect(lambda: (daemon.state / "jobs" / job_id / "outputs" / "end").exists(), "the job has ended")
+    daemon.kill()  # a file system with open files for writing can't be turned
+    run("mount", "-o", "remount,ro", str(small_disk))
+    daemon.launch()
+    assert "read-only" in daemon.leave_failed()
+    run("mount", "-o", "remount,rw", str(small_disk))
+    daemon.start()
+    check_own_end(daemon, job_id)
+
+
+def test_a_database_that_another_program_locks_is_a_503_until_it_lets_go(daemon: Daemon) -> None:
+    job_id = start_waiting(daemon)
+    connection = sqlite3.connect(daemon.database, isolation_level=None)
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        (daemon.state / "jobs" / job_id / "outputs" / "go").touch()
+        reply = daemon.local.call("POST", "/v1/jobs", daemon.local.spec("true"))
+        assert (reply.status, reply.json["code"]) == (503, "store_unavailable")
+        assert daemon.local.job(job_id)["phase"] == "running"  # it can still be read
+        connection.execute("ROLLBACK")
+    finally:
+        connection.close()
+    check_own_end(daemon, job_id)
+    assert [job["id"] for job in daemon.local.jobs()] == [job_id]
+
+
+def test_a_corrupt_database_is_refused_and_a_repair_keeps_the_running_job_and_its_result(daemon: Daemon) -> None:
+    job_id = start_waiting(daemon)
+    over = daemon.local.submit("echo over")
+    daemon.local.wait_finished(over)
+    daemon.stop()
+    size = daemon.database.stat().st_size
+    with daemon.database.open("r+b") as file:
+        file.seek(0)
+        file.write(b"\xff" * min(size, 65536))
+    daemon.launch()
+    told = daemon.leave_failed()
+    assert "damaged" in told
+    assert "doctor --repair" in told
+
+    done = in_loop(repair(daemon.config))
+    assert any(job_id in line and "goes on" in line for line in done), done
+    assert any(over in line for line in done), done
+    assert in_loop(repair(daemon.config)) == []
+    daemon.start()
+    job = daemon.local.job(job_id)
+    assert (job["phase"], job["owner"]) == ("running", "local")
+    (daemon.state / "jobs" / job_id / "outputs" / "go").touch()
+    check_own_end(daemon, job_id)
+    assert list(daemon.state.glob("agent.db*2*")), "the damaged file is kept"
+    expect(lambda: not daemon.containers(), "no container is left")
+
+
+def test_a_deleted_database_beside_job_folders_is_refused_and_can_be_repaired(daemon: Daemon) -> None:
+    job_id = start_waiting(daemon)
+    daemon.stop()
+    for file in daemon.state.glob("agent.db*"):
+        file.unlink()
+    daemon.launch()
+    assert "doctor --repair" in daemon.leave_failed()
+    assert [found["State"] for found in daemon.containers(job_id)] == ["running"]
+    in_loop(repair(daemon.config))
+    daemon.start()
+    (daemon.state / "jobs" / job_id / "outputs" / "go").touch()
+    check_own_end(daemon, job_id)
+
+
+def test_a_database_of_a_newer_program_is_refused_and_not_changed(daemon: Daemon) -> None:
+    daemon.stop()
+    with sqlite3.connect(daemon.database) as connection:
+        connection.execute("PRAGMA user_version = 999")
+    connection.close()
+    before = daemon.database.read_bytes()
+    daemon.launch()
+    told = daemon.leave_failed()
+    assert "999" in told
+    assert "newer" in told
+    assert daemon.database.read_bytes() == before
+
+
+def test_a_second_daemon_on_the_same_state_folder_is_refused_and_the_first_goes_on(
+    daemon: Daemon, make_daemon: Make
+) -> None:
+    second = make_daemon(state=daemon.state)
+    second.launch()
+    told = second.leave_failed()
+    assert str(daemon.state) in told
+    assert "another" in told.lower()
+    assert "Traceback" not in told
+    assert daemon.local.wait_finished(daemon.local.submit("true"))["outcome"] == "succeeded"
+
+
+def test_a_folder_without_a_row_is_swept_before_the_api_opens(daemon: Daemon) -> None:
+    daemon.local.wait_finished(daemon.local.submit("true"))
+    daemon.stop()
+    half_made = daemon.state / "jobs" / str(uuid.uuid4())
+    (half_made / "outputs").mkdir(parents=True)
+    daemon.start()
+    assert not half_made.exists()
