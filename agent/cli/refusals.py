@@ -66,7 +66,7 @@ class BadTargetError(AgentError):
 class NoSuchJobError(AgentError):
     """No job of this user's has an id that begins like that."""
 
-    code, blame = "job_not_found", Blame.USER
+    code, blame = "job_prefix_unknown", Blame.USER
     remedy = "`gpu-agent ps -a` lists your jobs."
 
 

@@ -131,7 +131,7 @@ async def test_a_beginning_of_an_id_is_enough_where_it_is_unique(world: CliWorld
     assert f"{SECOND}  second" in told
     for given in ("ffff", "no-hex", ""):
         code, seen = await world.run(jobs.show, given)
-        assert (code, "job_not_found" in seen.err.getvalue()) == (-1, True)
+        assert (code, "job_prefix_unknown" in seen.err.getvalue()) == (-1, True)
 
 
 async def test_a_whole_id_costs_no_question(world: CliWorld) -> None:

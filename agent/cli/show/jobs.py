@@ -15,21 +15,23 @@ Json = Mapping[str, Any]
 
 # Ids begin with their time: 13 characters tell jobs apart that are a millisecond apart.
 SHORT_ID = 13
-STATE, WHY, GPUS, AGE = 10, 18, 4, 5
+STATE, WHY, GPUS, AGE = 10, 22, 4, 5
 LEAST_NAME = 12
 
 
 def jobs_table(jobs: Sequence[Json], now: float, width: int) -> Table:
     """One line a job, in `width` columns. `now` is UTC seconds."""
     id_width = short_id_width([str(job["id"]) for job in jobs])
-    name_width = max(LEAST_NAME, width - id_width - STATE - WHY - GPUS - AGE - 5 * GAP)
+    whys = [fit(why_of(job), WHY) for job in jobs]
+    why_width = max([len("WHY"), *map(len, whys)])
+    name_width = max(LEAST_NAME, width - id_width - STATE - why_width - GPUS - AGE - 5 * GAP)
     table = plain_table(("ID", "NAME", "STATE", "WHY", "GPUS", "AGE"), ("GPUS", "AGE"))
-    for job in jobs:
+    for job, why in zip(jobs, whys, strict=True):
         table.add_row(
             str(job["id"])[:id_width],
             fit(name_of(job), name_width),
             state_text(fit(state_of(job), STATE)),
-            fit(why_of(job), WHY),
+            why,
             str(gpu_count(job)),
             age_text(job["created_at"], now),
         )
