@@ -14,7 +14,7 @@ from tests.e2e.client import expect
 from tests.e2e.conftest import Make
 from tests.e2e.daemon import Daemon, in_loop
 
-WAITS = "echo up; while [ ! -e /outputs/go ]; do sleep 0.05; done; echo end > /outputs/end; exit 6"
+WAITS = "echo end > /outputs/end; echo up; while [ ! -e /outputs/go ]; do sleep 0.05; done; exit 6"
 
 
 def run(*command: str) -> None:
@@ -52,9 +52,9 @@ def test_a_full_state_folder_is_a_503_and_nothing_is_lost_when_there_is_room_aga
     daemon = make_daemon(state=small_disk / "state").start()
     job_id = start_waiting(daemon)
     before = {job["id"] for job in daemon.local.jobs()}
-    (daemon.state / "jobs" / job_id / "outputs" / "go").touch()
     filler = small_disk / "filler"
     fill(filler)
+    (daemon.state / "jobs" / job_id / "outputs" / "go").touch()
 
     accepted = []
     expect(lambda: refused(daemon, accepted), "a submit is refused")
@@ -70,12 +70,12 @@ def test_a_full_state_folder_is_a_503_and_nothing_is_lost_when_there_is_room_aga
 
 
 def fill(filler: Path) -> None:
-    """To the last byte: the free blocks at once, then what is left of a block."""
+    """To the last block."""
     with filler.open("wb", buffering=0) as file:
-        free = os.statvfs(filler)
-        os.posix_fallocate(file.fileno(), 0, free.f_bavail * free.f_frsize)
-        with pytest.raises(OSError, match="No space"):
-            os.posix_fallocate(file.fileno(), 0, (free.f_bavail + 1) * free.f_frsize)
+        for size in (1 << 20, 4096):
+            with pytest.raises(OSError, match="No space"):
+                while True:
+                    os.posix_fallocate(file.fileno(), file.seek(0, os.SEEK_END), size)
 
 
 def refused(daemon: Daemon, accepted: list[str]) -> bool:
@@ -96,9 +96,9 @@ def test_a_state_folder_that_turned_read_only_is_a_503_and_recovers_by_itself(
 ) -> None:
     daemon = make_daemon(state=small_disk / "state").start()
     job_id = start_waiting(daemon)
-    (daemon.state / "jobs" / job_id / "outputs" / "go").touch()
-    expect(lambda: (daemon.state / "jobs" / job_id / "outputs" / "end").exists(), "the job has ended")
     daemon.kill()  # a file system with open files for writing can't be turned
+    (daemon.state / "jobs" / job_id / "outputs" / "go").touch()
+    expect(lambda: daemon.containers(job_id)[0]["State"] == "exited", "the job has ended")
     run("mount", "-o", "remount,ro", str(small_disk))
     daemon.launch()
     assert "read-only" in daemon.leave_failed()
