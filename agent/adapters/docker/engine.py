@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from enum import Enum
 from functools import partial
 from pathlib import Path
@@ -139,7 +139,7 @@ class DockerEngine:
             partial(peak_bytes, container.id, container.pid, PROC, CGROUPS)
         )
 
-    async def events(self, since: float) -> AsyncIterator[ContainerEvent | StreamOpened]:
+    async def events(self, since: float) -> AsyncGenerator[ContainerEvent | StreamOpened]:
         filters = {
             "type": ["container"],
             "label": [f"{AGENT_LABEL}={self._agent}"],
@@ -159,13 +159,13 @@ class DockerEngine:
             raise failures.refused(refusal) from refusal
         raise EngineUnavailableError("the engine ended its stream of events", Trouble.BROKEN)
 
-    def read_logs(self, container: str, since_ns: int) -> AsyncIterator[bytes]:
+    def read_logs(self, container: str, since_ns: int) -> AsyncGenerator[bytes]:
         return self._logs(container, since_ns, _Follow.TO_END)
 
-    def follow_logs(self, container: str, since_ns: int) -> AsyncIterator[bytes]:
+    def follow_logs(self, container: str, since_ns: int) -> AsyncGenerator[bytes]:
         return self._logs(container, since_ns, _Follow.TO_EXIT)
 
-    async def _logs(self, container: str, since_ns: int, follow: _Follow) -> AsyncIterator[bytes]:
+    async def _logs(self, container: str, since_ns: int, follow: _Follow) -> AsyncGenerator[bytes]:
         query = {"stdout": "1", "stderr": "1", "timestamps": "1", "follow": follow.value}
         if since_ns:
             query["since"] = f"{since_ns // 10**9}.{since_ns % 10**9:09d}"
@@ -191,7 +191,7 @@ class DockerEngine:
             raise failures.refused(refusal) from refusal
         return views.image(reference, answer)
 
-    async def pull(self, reference: str, credentials: Credentials | None) -> AsyncIterator[PullProgress]:
+    async def pull(self, reference: str, credentials: Credentials | None) -> AsyncGenerator[PullProgress]:
         try:
             parsed = parse_reference(reference)
         except ValueError as error:

@@ -18,7 +18,8 @@ from agent.jobs.intake import unknown_job
 from agent.jobs.logs import Follow, LogQuery, Logs, Stamps
 
 MAX_ATTEMPT = 10**6 - 1
-MAX_TAIL = 10**9
+# Each line of a tail is held until the end of the log is found.
+MAX_TAIL = 100_000
 
 
 class Form(StrEnum):
