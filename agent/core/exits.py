@@ -8,6 +8,8 @@ from agent.core.job import ExitFacts, FailureKind, Run, StartFailure, Verdict
 
 # How an engine that stops ends its containers: TERM (143, or 0 where the program traps it), then KILL (137).
 _ENGINE_STOP_CODES = frozenset({0, 137, 143})
+# What it writes where it was away at the death and its containerd can't tell how it was (moby daemon/daemon.go, restore).
+_UNKNOWN = 255
 _KILLED = 137
 # The container's init process starts in any case; that it can't execute the command shows in its exit code and its one line:
 # https://github.com/krallin/tini/blob/v0.19.0/src/tini.c, spawn_process
@@ -71,14 +73,11 @@ def _lost_code(container: Container, run: Run, sight: Sight, now: Circumstances)
         return "host_rebooted"
     if any(not _is_ours(kill, run) for kill in sight.kills):
         return "engine_stopped" if sight.engine_broke else "killed_outside"
-    in_gap = not sight.whole and not now.live_restore
-    if (
-        in_gap
-        and container.exit_code in _ENGINE_STOP_CODES
-        and not died_after_signal(container.finished_at, run)
-    ):
-        return "engine_stopped"
-    return None
+    if sight.whole or died_after_signal(container.finished_at, run):
+        return None
+    # Live-restore keeps an engine that stops from ending its containers, but not one that died from forgetting how they ended.
+    doubtful = {_UNKNOWN} if now.live_restore else {_UNKNOWN, *_ENGINE_STOP_CODES}
+    return "engine_stopped" if container.exit_code in doubtful else None
 
 
 def _is_ours(kill_at: float, run: Run) -> bool:

@@ -43,6 +43,10 @@ CASES = [
     (GAP, NO_RESTORE, 1, None, None),  # no engine ends a program like that
     (GAP, HERE, 0, None, None),  # live-restore: the engine leaves them alone
     (GAP, HERE, 137, None, None),
+    (SEEN, HERE, 255, None, None),
+    (GAP, HERE, 255, None, "engine_stopped"),  # the engine's word for "I was away, and nobody can tell"
+    (GAP, NO_RESTORE, 255, None, "engine_stopped"),
+    (GAP, HERE, 255, BEFORE, None),
     (GAP, NO_RESTORE, 143, BEFORE, None),  # trace 9: ours, through the gap
     (GAP, NO_RESTORE, 143, WALL, None),
     (GAP, NO_RESTORE, 143, AFTER, "engine_stopped"),  # by the stamps, not by the signal's presence
