@@ -1,16 +1,19 @@
 """SIGKILL of the daemon at each step of the line, as a subprocess: the outcome is right, and nothing is doubled, lost or left."""
 
 import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from http.client import HTTPException
-from typing import Any
+from typing import Any, TypeGuard
 
 import pytest
 
 from tests.e2e.client import Client, expect
 from tests.e2e.conftest import Make
 from tests.e2e.daemon import Daemon
+from tests.private_engine import PrivateEngine, busybox_image
 
 LINES = [f"line {number}" for number in range(1, 301)]
 PRINT = "i=1; while [ $i -le 300 ]; do echo line $i; i=$((i+1)); done; echo $GPU_AGENT_ATTEMPT >> /outputs/runs;"
@@ -60,11 +63,11 @@ OF_A_CANCEL = [
     after("Signal"),
     after("Kill"),
     after("Judge"),
-    after("Free"),
-    Point("log.drained"),
     after("DrainAndRemove"),
     after("Close"),
 ]
+OF_A_RETRY = [after("Free"), after("DrainAndRemove"), after("Close")]
+AT_ONCE = 4
 
 
 def put(client: Client, job_id: str, script: str, **fields: object) -> None:
@@ -87,9 +90,8 @@ def runs(daemon: Daemon, job_id: str) -> list[str]:
     return (daemon.state / "jobs" / job_id / "outputs/runs").read_text().split()
 
 
-@pytest.mark.parametrize("point", OF_ANY_JOB, ids=str)
-def test_a_job_ends_by_itself_though_the_daemon_is_killed(make_daemon: Make, point: Point) -> None:
-    daemon, job_id = make_daemon(), str(uuid.uuid4())
+def end_by_itself(daemon: Daemon, point: Point) -> None:
+    job_id = str(uuid.uuid4())
     daemon.launch(point.matches)
     daemon.wait_ready()
     with suppress(OSError, HTTPException):  # killed before it answers, or between the answer and our next look
@@ -105,9 +107,8 @@ def test_a_job_ends_by_itself_though_the_daemon_is_killed(make_daemon: Make, poi
     check_nothing_is_left(daemon, job_id, starts=1)
 
 
-@pytest.mark.parametrize("point", OF_A_CANCEL, ids=str)
-def test_a_job_is_cancelled_though_the_daemon_is_killed(make_daemon: Make, point: Point) -> None:
-    daemon, job_id = make_daemon(), str(uuid.uuid4())
+def be_cancelled(daemon: Daemon, point: Point) -> None:
+    job_id = str(uuid.uuid4())
     daemon.launch(point.matches)
     daemon.wait_ready()
     put(daemon.local, job_id, STAYS, retry={"count": 3, "backoff": 1})
@@ -125,9 +126,8 @@ def test_a_job_is_cancelled_though_the_daemon_is_killed(make_daemon: Make, point
     check_nothing_is_left(daemon, job_id, starts=1)
 
 
-@pytest.mark.parametrize("point", [after("Free"), after("DrainAndRemove"), after("Close")], ids=str)
-def test_a_second_attempt_is_made_once_though_the_daemon_is_killed(make_daemon: Make, point: Point) -> None:
-    daemon, job_id = make_daemon(), str(uuid.uuid4())
+def be_tried_again(daemon: Daemon, point: Point) -> None:
+    job_id = str(uuid.uuid4())
     daemon.launch(point.matches)
     daemon.wait_ready()
     put(daemon.local, job_id, ENDS, retry={"count": 1, "backoff": 0})
@@ -140,6 +140,52 @@ def test_a_second_attempt_is_made_once_though_the_daemon_is_killed(make_daemon: 
     assert daemon.local.log(job_id, "?attempt=2").splitlines() == LINES
     assert runs(daemon, job_id) == ["1", "2"]
     check_nothing_is_left(daemon, job_id, starts=2)
+
+
+@dataclass(frozen=True)
+class Case:
+    story: Callable[[Daemon, Point], None]
+    point: Point
+
+    def __str__(self) -> str:
+        return f"{self.story.__name__}-{self.point}"
+
+
+CASES = [
+    *(Case(end_by_itself, point) for point in OF_ANY_JOB),
+    *(Case(be_cancelled, point) for point in OF_A_CANCEL),
+    *(Case(be_tried_again, point) for point in OF_A_RETRY),
+]
+
+
+@pytest.fixture(scope="module")
+def ends(
+    request: pytest.FixtureRequest, session_engine: PrivateEngine, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[Case, "Future[None]"]]:
+    """Several cases at once, since each spends most of its time waiting; only those that were asked for."""
+    image, folder = busybox_image(session_engine), tmp_path_factory.mktemp("kills")
+    asked = [item.callspec.params["case"] for item in request.session.items if is_case(item)]
+
+    def tell(case: Case) -> None:
+        daemon = Daemon(folder / f"d{CASES.index(case)}", session_engine, image)
+        try:
+            case.story(daemon, case.point)
+        finally:
+            daemon.clean_up()
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        yield {case: pool.submit(tell, case) for case in asked}
+
+
+def is_case(item: pytest.Item) -> TypeGuard[pytest.Function]:
+    return isinstance(item, pytest.Function) and item.function is test_a_kill_at_a_step_loses_nothing_and_doubles_nothing
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_a_kill_at_a_step_loses_nothing_and_doubles_nothing(
+    case: Case, ends: dict[Case, "Future[None]"]
+) -> None:
+    ends[case].result(timeout=300)
 
 
 def test_a_job_cancelled_in_its_backoff_is_not_tried_again_after_a_kill(make_daemon: Make) -> None:
