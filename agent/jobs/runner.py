@@ -84,6 +84,7 @@ class Runner:
             except (StoreUnavailableError, StateFullError, StateReadOnlyError) as error:
                 log.warning("state.unavailable", code=error.code, error=str(error))
                 await asyncio.sleep(RETRY_SECONDS)
+                self._tools.ask_grant()  # a write whose answer was lost may have freed something
 
     async def _take_next(self, job: Job) -> Phase:
         seen = await self._look(job)
@@ -258,15 +259,18 @@ class Runner:
 
     async def _close(self, job: Job) -> None:
         closing = close(job, self._tools.clock.now(), self._tools.random())
-        await write(self._tools, closing.job, closing.events, closing.attempt)
+        # Before the write, whose answer may be lost: nothing of this lease may be taken for the next one's.
         self._memory = _Memory()
         self._starting.forget()
         self._first_line.leave()
         if job.container is not None:
             self._tools.witness.forget(job.container)
-        # A create on its way may have landed between the last look and the close (trace 4).
-        self._tools.judge(job.id)
-        self._tools.ask_grant()
+        try:
+            await write(self._tools, closing.job, closing.events, closing.attempt)
+        finally:
+            # A create on its way may have landed between the last look and the close (trace 4).
+            self._tools.judge(job.id)
+            self._tools.ask_grant()
 
     async def _finish(self, job: Job) -> None:
         await self._tools.folders.drop_secrets(

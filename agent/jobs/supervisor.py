@@ -50,8 +50,7 @@ class Supervisor:
                 self.poke(job.id)
             while True:
                 self._ask.clear()
-                await self._grant()
-                await self._ask.wait(GRANT_SECONDS)
+                await self._ask.wait(await self._grant())
 
     async def _unfinished(self) -> list[Job]:
         while True:
@@ -94,15 +93,18 @@ class Supervisor:
             if runner.unkillable_since is not None
         }
 
-    async def _grant(self) -> None:
+    async def _grant(self) -> float:
+        """Returns in how many seconds to grant again, unless asked before."""
         try:
             changed = await self._tools.store.grant(self._choose)
         except StoreUnavailableError as error:
             log.warning("state.unavailable", code=error.code, error=str(error))
-            return
+            self.poke_all()  # it may have been written all the same: who was granted must look
+            return RETRY_SECONDS
         for job in changed:
             log.debug("queue.decided", job=job.id, phase=job.phase, waiting_for=job.waiting_for)
             self.poke(job.id)
+        return GRANT_SECONDS
 
     def _choose(self, jobs: Sequence[Job]) -> list[Granted]:
         return grant(jobs, self._host(), self._tools.clock.now())

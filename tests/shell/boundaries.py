@@ -25,6 +25,7 @@ class Boundaries:
         self.at: dict[int, Callable[[], None]] = {}
         self.passed: list[str] = []
         self.is_dead = False
+        self.revivals = 0
         self._world = world
         self.test = asyncio.current_task()  # what a test does itself is no step of the daemon
         self._check = world.store.after
@@ -50,9 +51,10 @@ class Boundaries:
 
     async def revive(self) -> None:
         """Start the next daemon, if this one is dead."""
-        if self.is_dead:
+        if self.is_dead or self._world.is_dead:
             await self._world.crash()
             self.is_dead = False
+            self.revivals += 1
             await self._world.start()
 
     def _look(self) -> None:

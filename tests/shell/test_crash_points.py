@@ -8,9 +8,9 @@ import pytest
 
 from agent.core.job import BootTime, Job, StopCause
 from agent.core.stops import request_job_stop
-from agent.interfaces import SecretFiles
+from agent.interfaces import SecretFiles, StoreUnavailableError
 from tests.fakes.engine import Fate, Program
-from tests.shell.boundaries import Boundaries
+from tests.shell.boundaries import WRITES, Boundaries
 from tests.shell.world import ME, Outcome, Phase, World
 
 pytestmark = pytest.mark.looptime(noop_cycles=2)  # nothing here waits for anything but this loop
@@ -230,6 +230,44 @@ async def test_an_answer_that_is_lost_and_a_death_soon_after_it_change_nothing(
         assert (job.outcome, job.attempt) == (scenario.outcome, scenario.attempts), calls
         if len(calls) < n:
             break
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=str)
+async def test_a_database_that_is_away_at_any_write_or_leaves_its_answer_out_changes_nothing(
+    scenario: Scenario,
+) -> None:
+    n = 0
+    while True:
+        n += 1
+        trial, job = await run_through(scenario, {n: lose_the_database})
+        assert (job.outcome, job.attempt) == (scenario.outcome, scenario.attempts), where(trial, n)
+        if trial.boundaries.count < n:
+            break
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=str)
+async def test_a_bug_at_any_step_of_a_job_ends_the_job_alone(scenario: Scenario) -> None:
+    n = 0
+    while True:
+        n += 1
+        trial, job = await run_through(scenario, {n: stumble})
+        assert trial.boundaries.revivals == 0
+        assert job.outcome in {scenario.outcome, Outcome.FAILED}, where(trial, n)
+        if trial.boundaries.count < n:
+            break
+
+
+def lose_the_database(trial: Trial) -> None:
+    """Before a write: it is not made. After it: it is made, and nobody is told."""
+    if trial.boundaries.passed[-1].split()[1] in WRITES:
+        raise StoreUnavailableError("disk I/O error")
+
+
+def stumble(_trial: Trial) -> None:
+    """In another task it would end the daemon: by design."""
+    task = asyncio.current_task()
+    if task is not None and task.get_name().startswith("job "):
+        raise ZeroDivisionError
 
 
 def lose_the_answer(trial: Trial, n: int, fate: Fate, die_after: int | None = None) -> list[str]:
