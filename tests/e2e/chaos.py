@@ -1,6 +1,6 @@
 """chaos — random jobs, cancels, SIGKILLs and engine restarts, and after each the invariants of DESIGN §7, seen from outside.
 
-    python -m tests.e2e.chaos --seconds 600 [--seed 7]     as root; prints one line, exits 1 where anything was violated
+python -m tests.e2e.chaos --seconds 600 [--seed 7]     as root; prints one line, exits 1 where anything was violated
 """
 
 import argparse
@@ -14,6 +14,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from http.client import HTTPException
 from pathlib import Path
 
@@ -27,6 +28,7 @@ PORTS = [{"name": "web", "port": 8080, "proto": "tcp"}]
 # I5 allows the grace and 5 s; a start may have to settle, and the host is busy.
 STOP_SLACK_SECONDS = 5.0 + 20.0
 END_SECONDS = 180.0
+NEAR_SECONDS = 5.0
 MISTAKES = ("job.task_broke", "probe.crashed", "request.crashed", "daemon.failed")
 SCRIPT = """{trap}echo $GPU_AGENT_ATTEMPT >> /outputs/attempts
 i=1; while [ $i -le {lines} ]; do echo line $i; sleep {pause}; i=$((i+1)); done
@@ -208,7 +210,9 @@ class Chaos:
             return [job.id for job in asked if job.id in {row["id"] for row in rows}]
 
         if not wait(lambda: not unfinished(), seconds):
-            self.invariants.violations += [f"I5: {job} was cancelled and does not end" for job in unfinished()]
+            self.invariants.violations += [
+                f"I5: {job} was cancelled and does not end" for job in unfinished()
+            ]
 
     def wait_for_the_end(self) -> None:
         def all_finished() -> bool:
@@ -220,7 +224,7 @@ class Chaos:
     def check_job(self, sent: Sent) -> None:
         """I6, and the outcome: the first of DESIGN §2 that holds."""
         job = self.daemon.local.job(sent.id)
-        faults = []
+        faults: list[str] = []
         for attempt in job["attempts"]:
             faults += self.check_attempt(sent, attempt)
         if job["attempt"] > sent.retries + 1:
@@ -239,13 +243,17 @@ class Chaos:
         log = self.daemon.local.log(sent.id, f"?attempt={attempt['number']}").splitlines()
         every = [f"line {number}" for number in range(1, sent.lines + 1)]
         was_away = self.was_away(attempt)
-        faults = []
+        faults: list[str] = []
         if log != [line for line in every if line in set(log)]:
             self.tell([f"its log is {log}"], faults)
         if reason == "engine_refused":
             self.tell([attempt["reason"]["message"]], faults)
         elif outcome in {"succeeded", "failed"}:
-            if code != sent.code or reason not in {None, "exit_nonzero"} or (code == 0) != (outcome == "succeeded"):
+            if (
+                code != sent.code
+                or reason not in {None, "exit_nonzero"}
+                or (code == 0) != (outcome == "succeeded")
+            ):
                 faults.append(f"it should have exited with {sent.code}")
             if log != every and not was_away:
                 faults.append(f"of {sent.lines} lines there are {len(log)}")
@@ -266,8 +274,13 @@ class Chaos:
             faults += doubled
 
     def was_away(self, attempt: Json) -> bool:
-        """Whether the engine was, at any time of the job's life: attempts are near to each other."""
-        return bool(self.away)
+        """Whether the engine was, during the attempt or so near to it that the attempt may have to do with it."""
+        exit_facts = attempt["exit"] or {}
+        began, ended = exit_facts.get("started_at"), exit_facts.get("finished_at")
+        if began is None or ended is None:
+            return bool(self.away)
+        first, last = datetime.fromisoformat(began).timestamp(), datetime.fromisoformat(ended).timestamp()
+        return any(start - NEAR_SECONDS <= last and first <= end + NEAR_SECONDS for start, end in self.away)
 
 
 def short(job: Json) -> str:

@@ -13,7 +13,7 @@ Json = dict[str, Any]
 FINISH_SECONDS = 90.0
 
 
-class Late(AssertionError):
+class LateError(AssertionError):
     """Something that had to happen did not, within its deadline."""
 
 
@@ -27,7 +27,7 @@ def expect(condition: Callable[[], object], what: str, seconds: float = 30.0) ->
             return False
 
     if not wait(holds, seconds):
-        raise Late(f"not within {seconds:.0f} s: {what}")
+        raise LateError(f"not within {seconds:.0f} s: {what}")
 
 
 @dataclass(frozen=True)
@@ -133,8 +133,8 @@ class Client:
         deadline = time.monotonic() + seconds
         try:
             expect(lambda: self._is_finished(job_id, deadline), f"{job_id} is finished", seconds)
-        except Late as late:
-            raise Late(f"{late}; it is {self.job(job_id)}") from None
+        except LateError as late:
+            raise LateError(f"{late}; it is {self.job(job_id)}") from None
         return self.job(job_id)
 
     def _is_finished(self, job_id: str, deadline: float) -> bool:

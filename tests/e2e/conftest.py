@@ -60,9 +60,7 @@ class Registry:
 
 
 @pytest.fixture(scope="session")
-def registry(
-    session_engine: PrivateEngine, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Registry]:
+def registry(session_engine: PrivateEngine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
     script = REPOSITORY / "tests/docker/hostile_registry.py"
     folder = tmp_path_factory.mktemp("registry")
     command = [*session_engine.prefix, sys.executable, str(script), str(folder)]

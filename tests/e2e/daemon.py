@@ -114,7 +114,7 @@ class Daemon:
         read_end, write_end = os.pipe2(os.O_CLOEXEC | os.O_DIRECT)
         # A pipe of one packet: the daemon can't run ahead of the one who reads its log by more than a line or two.
         fcntl.fcntl(write_end, fcntl.F_SETPIPE_SZ, 4096)
-        serve = serve_command(self.config_file)
+        serve = [sys.executable, "-m", "agent", "serve", "--config", str(self.config_file)]
         self.process = subprocess.Popen(
             [*self.engine.prefix, *serve],
             stdin=subprocess.DEVNULL,
@@ -261,13 +261,6 @@ def in_loop(work: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine in a thread: pytest's own event loop stays as it is."""
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(asyncio.run, work).result()
-
-
-def serve_command(config: Path) -> list[str]:
-    if (REPOSITORY / "agent/cli/app.py").exists():
-        return [sys.executable, "-m", "agent", "serve", "--config", str(config)]
-    code = "import sys,pathlib;from agent.config import load_config;from agent.daemon import run;sys.exit(run(load_config(pathlib.Path(sys.argv[1]), {})))"
-    return [sys.executable, "-c", code, str(config)]
 
 
 def quoted(filters: dict[str, list[str]]) -> str:

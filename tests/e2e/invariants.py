@@ -26,7 +26,7 @@ class Invariants:
     def check(self, accepted: set[str]) -> None:
         """After a recovery, while jobs run: I1, I2, I3, I4, I7, I9."""
         self._eventually(self._strays, "I3")
-        self._eventually(lambda: self._doubled_containers(), "I7")
+        self._eventually(self._doubled_containers, "I7")
         self._hold(self._doubled_ports(), "I2")
         self._hold(self._leased_gpus(), "I1")
         self._hold(self._lost_or_changed(accepted), "I4")
@@ -64,7 +64,9 @@ class Invariants:
 
     def _doubled_containers(self) -> list[str]:
         running = Counter(
-            found["Labels"]["gpu-agent.job"] for found in self.daemon.containers() if found["State"] == "running"
+            found["Labels"]["gpu-agent.job"]
+            for found in self.daemon.containers()
+            if found["State"] == "running"
         )
         return [f"{count} containers of {job} run" for job, count in running.items() if count > 1]
 

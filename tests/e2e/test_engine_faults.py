@@ -30,8 +30,7 @@ def start_jobs(daemon: Daemon) -> dict[str, str]:
         "dies": daemon.local.submit(DIES_IN_THE_GAP),
         "again": daemon.local.submit(IGNORES, retry=retry),
     }
-    for job_id in jobs.values():
-        expect(lambda job_id=job_id: "up" in daemon.local.log(job_id), "the job is up")
+    expect(lambda: all("up" in daemon.local.log(job_id) for job_id in jobs.values()), "the jobs are up")
     return jobs
 
 

@@ -34,11 +34,17 @@ def test_a_job_that_eats_its_memory_is_told_so_with_its_peak(daemon: Daemon) -> 
     # A tail without a line end keeps all that it reads.
     job_id = daemon.local.submit("exec tail /dev/zero", memory=32 * MIB)
     job = daemon.local.wait_finished(job_id)
-    assert (job["outcome"], job["reason"]["code"], job["reason"]["blame"]) == ("failed", "out_of_memory", "user")
+    assert (job["outcome"], job["reason"]["code"], job["reason"]["blame"]) == (
+        "failed",
+        "out_of_memory",
+        "user",
+    )
     assert (job["exit"]["code"], job["exit"]["oom"], job["exit"]["peak_memory"]) == (137, True, 32 * MIB)
 
 
-def test_a_job_that_fills_its_log_keeps_the_latest_lines_and_says_that_others_are_gone(make_daemon: Make) -> None:
+def test_a_job_that_fills_its_log_keeps_the_latest_lines_and_says_that_others_are_gone(
+    make_daemon: Make,
+) -> None:
     daemon = make_daemon({"engine": {"log_size": "200kB", "log_files": 2}}).start()
     count = 60_000
     job_id = daemon.local.submit(
@@ -115,7 +121,8 @@ def test_a_user_who_is_not_in_the_image_is_the_users_fault(daemon: Daemon) -> No
 
 
 @pytest.mark.parametrize(
-    ("repository", "code"), [("missing", "image_not_found"), ("refused", "image_denied"), ("platform", "image_wrong_platform")]
+    ("repository", "code"),
+    [("missing", "image_not_found"), ("refused", "image_denied"), ("platform", "image_wrong_platform")],
 )
 def test_an_image_that_can_not_be_had_fails_without_a_retry_and_holds_nothing(
     daemon: Daemon, registry: Registry, repository: str, code: str

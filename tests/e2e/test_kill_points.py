@@ -6,7 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from http.client import HTTPException
-from typing import Any, TypeGuard
+from typing import Any
 
 import pytest
 
@@ -16,7 +16,9 @@ from tests.e2e.daemon import Daemon
 from tests.private_engine import PrivateEngine, busybox_image
 
 LINES = [f"line {number}" for number in range(1, 301)]
-PRINT = "i=1; while [ $i -le 300 ]; do echo line $i; i=$((i+1)); done; echo $GPU_AGENT_ATTEMPT >> /outputs/runs;"
+PRINT = (
+    "i=1; while [ $i -le 300 ]; do echo line $i; i=$((i+1)); done; echo $GPU_AGENT_ATTEMPT >> /outputs/runs;"
+)
 ENDS = f"{PRINT} exit 7"
 STAYS = f"trap 'echo asked' TERM; {PRINT} while :; do sleep 0.05; done"
 PORTS = [{"name": "web", "port": 8080, "proto": "tcp"}]
@@ -72,7 +74,9 @@ AT_ONCE = 4
 
 def put(client: Client, job_id: str, script: str, **fields: object) -> None:
     """As a careful client does it: an answer that was lost is asked for again, under the same id."""
-    reply = client.call("PUT", f"/v1/jobs/{job_id}", client.spec(script, network="egress", ports=PORTS, **fields))
+    reply = client.call(
+        "PUT", f"/v1/jobs/{job_id}", client.spec(script, network="egress", ports=PORTS, **fields)
+    )
     assert reply.status in {200, 201}, reply.body
 
 
@@ -94,7 +98,9 @@ def end_by_itself(daemon: Daemon, point: Point) -> None:
     job_id = str(uuid.uuid4())
     daemon.launch(point.matches)
     daemon.wait_ready()
-    with suppress(OSError, HTTPException):  # killed before it answers, or between the answer and our next look
+    with suppress(
+        OSError, HTTPException
+    ):  # killed before it answers, or between the answer and our next look
         put(daemon.local, job_id, ENDS, secrets={"KEY": "value"})
     assert daemon.wait_killed(), f"never came to {point}: {daemon.tail()}"
 
@@ -164,7 +170,7 @@ def ends(
 ) -> Iterator[dict[Case, "Future[None]"]]:
     """Several cases at once, since each spends most of its time waiting; only those that were asked for."""
     image, folder = busybox_image(session_engine), tmp_path_factory.mktemp("kills")
-    asked = [item.callspec.params["case"] for item in request.session.items if is_case(item)]
+    asked = [case for item in request.session.items if isinstance(case := parameter_of(item), Case)]
 
     def tell(case: Case) -> None:
         daemon = Daemon(folder / f"d{CASES.index(case)}", session_engine, image)
@@ -177,8 +183,12 @@ def ends(
         yield {case: pool.submit(tell, case) for case in asked}
 
 
-def is_case(item: pytest.Item) -> TypeGuard[pytest.Function]:
-    return isinstance(item, pytest.Function) and item.function is test_a_kill_at_a_step_loses_nothing_and_doubles_nothing
+def parameter_of(item: pytest.Item) -> object:
+    return (
+        item.callspec.params.get("case")
+        if isinstance(item, pytest.Function) and hasattr(item, "callspec")
+        else None
+    )
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)

@@ -30,7 +30,8 @@ def test_a_job_lives_from_submit_to_delete_over_tcp(daemon: Daemon) -> None:
     ]
     assert client.call("GET", f"/v1/jobs/{job_id}/outputs/deep/file").body == b"result\n"
     packed = client.call("GET", f"/v1/jobs/{job_id}/outputs?format=tar").body
-    assert "deep/file" in tarfile.open(fileobj=io.BytesIO(packed)).getnames()
+    with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
+        assert "deep/file" in tar.getnames()
 
     assert client.call("DELETE", f"/v1/jobs/{job_id}").status == 204
     assert client.call("GET", f"/v1/jobs/{job_id}").status == 404
@@ -75,7 +76,9 @@ def test_a_put_under_an_id_of_ones_own_is_idempotent_across_a_restart(daemon: Da
     assert daemon.count_starts(job_id) == 1
 
 
-def test_a_cancelled_job_gets_its_stop_signal_and_a_second_cancel_is_told_that_it_ended(daemon: Daemon) -> None:
+def test_a_cancelled_job_gets_its_stop_signal_and_a_second_cancel_is_told_that_it_ended(
+    daemon: Daemon,
+) -> None:
     client = daemon.client(daemon.token())
     job_id = client.submit("trap 'echo bye; exit 0' TERM; echo up; while :; do sleep 0.1; done")
     expect(lambda: "up" in client.log(job_id), "the job is up")
@@ -90,7 +93,9 @@ def test_secrets_reach_the_job_and_nothing_else(daemon: Daemon) -> None:
     client = daemon.client(daemon.token())
     secret = "s3cr3t-" + uuid.uuid4().hex
     job_id = client.submit(
-        'cat /run/secrets/KEY | sha256sum; printf "$KEY" | sha256sum', secrets={"KEY": secret}, secrets_env=["KEY"]
+        'cat /run/secrets/KEY | sha256sum; printf "$KEY" | sha256sum',
+        secrets={"KEY": secret},
+        secrets_env=["KEY"],
     )
     job = client.wait_finished(job_id)
     assert client.log(job_id).split() == [sha256(secret.encode()).hexdigest(), "-"] * 2

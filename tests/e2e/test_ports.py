@@ -93,7 +93,9 @@ def test_a_range_that_strangers_hold_whole_fails_as_the_hosts_fault(make_daemon:
     assert daemon.containers() == []
 
 
-def test_a_kill_between_the_new_lease_and_the_old_containers_end_leaves_one_container(make_daemon: Make) -> None:
+def test_a_kill_between_the_new_lease_and_the_old_containers_end_leaves_one_container(
+    make_daemon: Make,
+) -> None:
     moved: list[str] = []
 
     def second_lease(line: Json) -> bool:

@@ -4,7 +4,6 @@ import json
 import ssl
 import subprocess
 import uuid
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPException
 from pathlib import Path
@@ -25,7 +24,11 @@ def bobs_job(daemon: Daemon) -> str:
     bob = daemon.client(daemon.token("bob"))
     key = {"Idempotency-Key": "shared-key"}
     body = bob.spec(
-        f"echo {MARK}; echo {MARK} > /outputs/{MARK}", name=MARK, labels={"team": MARK}, queue=MARK, env={"X": MARK}
+        f"echo {MARK}; echo {MARK} > /outputs/{MARK}",
+        name=MARK,
+        labels={"team": MARK},
+        queue=MARK,
+        env={"X": MARK},
     )
     reply = bob.call("POST", "/v1/jobs", body, key)
     assert reply.status == 201, reply.body
@@ -78,7 +81,13 @@ def test_no_other_path_shows_anything_of_anothers_job(daemon: Daemon, bobs_job: 
             # The queue's name is the host's: whose jobs are in it is not told.
             assert bobs_job.encode() not in reply.body, path
             assert MARK.encode() not in reply.body.replace(b"/host", b""), path
-    for query in (f"?id={bobs_job[:8]}", f"?id={bobs_job}", f"?label=team%3D{MARK}", f"?queue={MARK}", "?phase=finished"):
+    for query in (
+        f"?id={bobs_job[:8]}",
+        f"?id={bobs_job}",
+        f"?label=team%3D{MARK}",
+        f"?queue={MARK}",
+        "?phase=finished",
+    ):
         assert alice.call("GET", f"/v1/jobs{query}").json == {"items": [], "next": None}, query
 
 
@@ -112,18 +121,24 @@ def test_keys_ids_and_cursors_of_another_lead_nowhere(daemon: Daemon, bobs_job: 
     assert MARK not in alice.log(alice.wait_finished(reply.json["id"])["id"])
 
 
-def test_the_scope_for_all_jobs_lifts_the_filter_and_gives_no_right_to_write(daemon: Daemon, bobs_job: str) -> None:
+def test_the_scope_for_all_jobs_lifts_the_filter_and_gives_no_right_to_write(
+    daemon: Daemon, bobs_job: str
+) -> None:
     auditor = daemon.client(daemon.token("auditor", ["jobs:read", "jobs:all"]))
     assert auditor.job(bobs_job)["owner"] == "bob"
     assert auditor.call("DELETE", f"/v1/jobs/{bobs_job}").status == 403
 
 
-def test_without_a_token_everything_but_liveness_is_a_401(daemon: Daemon, bobs_job: str, alice: Client) -> None:
+def test_without_a_token_everything_but_liveness_is_a_401(
+    daemon: Daemon, bobs_job: str, alice: Client
+) -> None:
     nobody = daemon.client(None)
 
     def ask(endpoint: tuple[str, str]) -> Reply:
         method, path = endpoint
-        return nobody.call(method, filled(path, bobs_job), nobody.spec("true") if method in {"POST", "PUT"} else None)
+        return nobody.call(
+            method, filled(path, bobs_job), nobody.spec("true") if method in {"POST", "PUT"} else None
+        )
 
     every = endpoints(alice)
     # At once, since each failure of a peer waits longer for its answer than the one before.
@@ -173,24 +188,36 @@ def test_plaintext_off_loopback_is_refused_at_the_start(make_daemon: Make) -> No
 
 
 @pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An authority, a server's and a client's certificate of it, and a client's of another authority."""
     folder = tmp_path_factory.mktemp("tls")
 
     def openssl(*arguments: str) -> None:
-        done = subprocess.run(["openssl", *arguments], cwd=folder, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            ["openssl", *arguments], cwd=folder, capture_output=True, text=True, check=False
+        )
         assert done.returncode == 0, done.stderr
 
     key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
     for authority in ("ca", "other"):
-        openssl("req", "-x509", *key, "-subj", f"/CN={authority}", "-keyout", f"{authority}.key", "-out", f"{authority}.crt")
+        openssl(
+            "req",
+            "-x509",
+            *key,
+            "-subj",
+            f"/CN={authority}",
+            "-keyout",
+            f"{authority}.key",
+            "-out",
+            f"{authority}.crt",
+        )
     for name, authority in (("server", "ca"), ("client", "ca"), ("stranger", "other")):
         openssl(
             "req", "-x509", *key, "-subj", f"/CN={name}", "-keyout", f"{name}.key", "-out", f"{name}.crt",
             "-CA", f"{authority}.crt", "-CAkey", f"{authority}.key",
             "-addext", "subjectAltName=DNS:localhost", "-addext", "basicConstraints=critical,CA:FALSE",
         )  # fmt: skip
-    yield folder
+    return folder
 
 
 def context(certificates: Path, client: str | None = None) -> ssl.SSLContext:
@@ -200,7 +227,9 @@ def context(certificates: Path, client: str | None = None) -> ssl.SSLContext:
     return made
 
 
-def test_tls_with_client_certificates_lets_in_who_has_one_and_a_token(make_daemon: Make, certificates: Path) -> None:
+def test_tls_with_client_certificates_lets_in_who_has_one_and_a_token(
+    make_daemon: Make, certificates: Path
+) -> None:
     files = {"tls_cert": "server.crt", "tls_key": "server.key", "client_ca": "ca.crt"}
     daemon = make_daemon({"api": {name: str(certificates / file) for name, file in files.items()}}).start()
     token = daemon.token()

@@ -56,7 +56,7 @@ def test_a_full_state_folder_is_a_503_and_nothing_is_lost_when_there_is_room_aga
     fill(filler)
     (daemon.state / "jobs" / job_id / "outputs" / "go").touch()
 
-    accepted = []
+    accepted: list[str] = []
     expect(lambda: refused(daemon, accepted), "a submit is refused")
     # The job ended meanwhile; that can't be written down, and waits.
     assert daemon.local.call("GET", "/healthz").status == 200
@@ -74,8 +74,12 @@ def fill(filler: Path) -> None:
     with filler.open("wb", buffering=0) as file:
         for size in (1 << 20, 4096):
             with pytest.raises(OSError, match="No space"):
-                while True:
-                    os.posix_fallocate(file.fileno(), file.seek(0, os.SEEK_END), size)
+                grow_for_ever(file.fileno(), size)
+
+
+def grow_for_ever(descriptor: int, size: int) -> None:
+    while True:
+        os.posix_fallocate(descriptor, os.lseek(descriptor, 0, os.SEEK_END), size)
 
 
 def refused(daemon: Daemon, accepted: list[str]) -> bool:
@@ -123,7 +127,9 @@ def test_a_database_that_another_program_locks_is_a_503_until_it_lets_go(daemon:
     assert [job["id"] for job in daemon.local.jobs()] == [job_id]
 
 
-def test_a_corrupt_database_is_refused_and_a_repair_keeps_the_running_job_and_its_result(daemon: Daemon) -> None:
+def test_a_corrupt_database_is_refused_and_a_repair_keeps_the_running_job_and_its_result(
+    daemon: Daemon,
+) -> None:
     job_id = start_waiting(daemon)
     over = daemon.local.submit("echo over")
     daemon.local.wait_finished(over)
