@@ -121,7 +121,8 @@ def say_fetched(screen: Screen, fetched: Fetched, root: Path) -> None:
     for skipped in fetched.skipped:
         screen.note(f"not to be had: {one_line(skipped['path'])} ({skipped['why']})")
     kept = sum(file["state"] == "kept" for file in fetched.files)
-    told = f"{len(fetched.files)} files, {size_text(fetched.total_bytes)}, in {root}"
+    count = len(fetched.files)
+    told = f"{count} file{'s' if count != 1 else ''}, {size_text(fetched.total_bytes)}, in {root}"
     screen.say(f"{told}; {kept} were there already" if kept else told)
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -202,12 +203,29 @@ async def test_a_bad_token_and_a_stranger_at_the_address_are_told_apart(world: C
     async with connect(Target(world.api.url, token=world.api.token)) as api:
         assert (await api.ask(get("/v1/jobs")))["items"] == []
 
-    async def stranger(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 4\r\nConnection: close\r\n\r\nwhat")
+    for answer in (
+        b"404 Not Found\r\nContent-Length: 4",
+        b"302 Found\r\nLocation: /v1/jobs\r\nContent-Length: 4",
+    ):
+        async with stranger(answer) as (url, met), connect(Target(url, token="t")) as api:
+            with pytest.raises(NotAnAgentError):
+                await api.ask(get("/v1/jobs"))
+            assert met == [1]
+
+
+@asynccontextmanager
+async def stranger(answer: bytes) -> AsyncIterator[tuple[str, list[int]]]:
+    """A server that is no agent, its URL, and how many requests it met."""
+    met: list[int] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while (await reader.readline()).strip():
+            pass
+        met.append(1)
+        writer.write(b"HTTP/1.1 " + answer + b"\r\nConnection: close\r\n\r\nwhat")
         await writer.drain()
         writer.close()
 
-    server = await asyncio.start_server(stranger, "127.0.0.1", 0)
-    async with server, connect(Target(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")) as api:
-        with pytest.raises(NotAnAgentError):
-            await api.ask(get("/v1/jobs"))
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", met

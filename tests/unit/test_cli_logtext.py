@@ -80,9 +80,10 @@ def test_a_long_line_comes_out_whole_though_it_is_sent_in_pieces_and_its_stamp_s
     whole = ndjson([(Stream.STDOUT, line), (Stream.STDOUT, b"after")])
     assert whole.count(b"\n") > 2
     assert read(LogText(Stamps.HIDDEN), [whole])[0] == line + b"\nafter\n"
-    stamped = read(LogText(Stamps.SHOWN), [whole])[0]
-    assert stamped.count(b"2001-09-09T") == 2
-    assert stamped.endswith(b"Z after\n")
+    for chunks in ([whole], whole.splitlines(keepends=True)):
+        stamped = read(LogText(Stamps.SHOWN), chunks)[0]
+        assert stamped.count(b"2001-09-09T") == 2
+        assert stamped.endswith(b"Z after\n")
 
 
 def test_stamps_stand_before_each_line() -> None:
