@@ -1,10 +1,12 @@
 """Kill the daemon at each boundary, or cancel the job there, or both: start again, and all is as if nothing had been."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import pytest
+import structlog
 
 from agent.core.job import BootTime, Job, StopCause
 from agent.core.stops import request_job_stop
@@ -17,6 +19,14 @@ pytestmark = pytest.mark.looptime(noop_cycles=2)  # nothing here waits for anyth
 
 WEB = [{"name": "web", "port": 8080, "proto": "tcp"}]
 GRACE = 8.0
+
+
+@pytest.fixture(autouse=True)
+def silence() -> Iterator[None]:
+    """Thousands of lives of a daemon are not read by anybody, and a rendered traceback costs a second."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    yield
+    structlog.reset_defaults()
 
 
 def nothing(_world: World) -> None:

@@ -1,13 +1,15 @@
 """Everything that may happen to a host, in any order: after each step the invariants hold, and in the end all jobs finish."""
 
 import asyncio
+import logging
 import os
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 import looptime
 import pytest
+import structlog
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -369,6 +371,14 @@ class Host(RuleBasedStateMachine):
                     effect()
 
         self.loop.call_later(MOST_LATE_SECONDS, take_effect)
+
+
+@pytest.fixture(autouse=True)
+def silence() -> Iterator[None]:
+    """Thousands of lives of a daemon are not read by anybody, and a rendered traceback costs a second."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    yield
+    structlog.reset_defaults()
 
 
 def run_machine(examples: int, steps: int) -> None:
