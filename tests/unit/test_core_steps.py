@@ -2,6 +2,7 @@
 
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from agent.core import steps
 from agent.core.container import Container, ContainerState
@@ -25,9 +26,11 @@ def is_ours(container: Container | None) -> bool:
     return container is not None and container.agent == AGENT
 
 
-@settings(max_examples=400)
-@given(jobs(), SIGHTS)
-def test_no_step_is_ever_a_forbidden_one(job: Job, seen: Seen) -> None:
+@pytest.mark.parametrize("phase", list(Phase))
+@settings(max_examples=150)
+@given(data=st.data(), seen=SIGHTS)
+def test_no_step_is_ever_a_forbidden_one(phase: Phase, data: st.DataObject, seen: Seen) -> None:
+    job = data.draw(jobs(phases=(phase,)))
     step = next_step(job, seen, NOW)
     container = seen.container
     match step:
