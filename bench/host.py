@@ -19,7 +19,7 @@ import aiohttp
 from bench.figures import Figure, as_text
 from bench.sightings import Sightings, phase_of_job, reading
 from tests import private_engine
-from tests.e2e.daemon import REPOSITORY, Daemon, Settings, serve_command
+from tests.e2e.daemon import REPOSITORY, Daemon, Settings
 from tests.private_engine import PrivateEngine, busybox_image
 
 Json = dict[str, Any]
@@ -63,7 +63,15 @@ class LoggedDaemon(Daemon):
         assert kill_at is None, "its lines are not read"
         with (self.folder / "agent.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [*self.engine.prefix, *serve_command(self.config_file)],
+                [
+                    *self.engine.prefix,
+                    sys.executable,
+                    "-m",
+                    "agent",
+                    "serve",
+                    "--config",
+                    str(self.config_file),
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=log,
