@@ -42,6 +42,7 @@ class Circumstances:
 
 NEVER_RAN = ExitFacts(Verdict.NONE)
 GONE = ExitFacts(Verdict.LOST, lost_code="container_gone")
+FORGOTTEN = ExitFacts(Verdict.LOST, lost_code="engine_stopped")
 
 
 def judge(container: Container, run: Run, sight: Sight, now: Circumstances) -> ExitFacts:

@@ -8,7 +8,7 @@ mends the counter-example of that number that a model checker found.
 from dataclasses import dataclass
 
 from agent.core.container import Container, ContainerState
-from agent.core.exits import GONE, NEVER_RAN
+from agent.core.exits import FORGOTTEN, GONE, NEVER_RAN
 from agent.core.job import ExitFacts, FailureKind, Job, Now, StartFailure, StartIntent
 from agent.errors import Phase
 
@@ -166,13 +166,15 @@ class Seen:
     """What the runner saw and remembers.
 
     `container`: by the start intent's id where there is one, else by name. `settle_seconds`: for so long an earlier start may
-    still take effect (trace 2). `since_kill_seconds`: how long ago this process sent KILL, None: it did not.
+    still take effect (trace 2). `is_start_forgotten`: a start was sent to an engine that is gone, and the one that answers now
+    can't tell whether it took effect. `since_kill_seconds`: how long ago this process sent KILL, None: it did not.
     """
 
     agent_id: str
     container: Container | None = None
     settle_seconds: float = 0.0
     image_was_looked_for: bool = False
+    is_start_forgotten: bool = False
     signal_was_sent: bool = False
     since_kill_seconds: float | None = None
 
@@ -222,6 +224,9 @@ def _starting(job: Job, seen: Seen, now: Now) -> Step:
             return Wait(SOON_SECONDS)
         case ContainerState.CREATED if seen.settle_seconds > 0:
             return Wait(seen.settle_seconds)
+        case ContainerState.CREATED if seen.is_start_forgotten:
+            # The program may have run, or run still: once more would be twice.
+            return BeginStopping(facts=FORGOTTEN)
         case ContainerState.CREATED:
             # The intent is renewed while the container is only created: it may outlive a boot and still be started.
             is_intended = job.run.intent == StartIntent(container.id, now.boot.boot_id)

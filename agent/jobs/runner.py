@@ -101,15 +101,23 @@ class Runner:
         if container is not None and container.id != self._memory.container:
             self._memory = replace(_Memory(), container=container.id)
         memory = self._memory
+        knows_birth = self._knows_birth(job, container)
+        settle_seconds = self._starting.settle_seconds(job)
         ago = None if memory.kill_sent_at is None else _loop_time() - memory.kill_sent_at
         return Seen(
             agent_id=self._tools.policy.agent_id,
             container=container,
-            settle_seconds=self._starting.settle_seconds(job),
+            settle_seconds=max(settle_seconds, steps.SOON_SECONDS) if knows_birth is None else settle_seconds,
+            is_start_forgotten=knows_birth is False,
             image_was_looked_for=self._starting.image_was_looked_for,
             signal_was_sent=memory.signal_was_sent,
             since_kill_seconds=ago,
         )
+
+    def _knows_birth(self, job: Job, container: Container | None) -> bool | None:
+        if container is None or not self._starting.may_have_started(job):
+            return True
+        return self._tools.witness.knows_birth(container.id)
 
     async def _find(self, job: Job) -> Container | None:
         """By the intent's id where there is one: a twin of the name is not the one that was started (trace 6)."""

@@ -14,11 +14,13 @@ from agent.core.state import move
 from agent.errors import Phase
 from agent.interfaces import (
     EngineRefusedError,
+    EngineUnavailableError,
     JobFolderMissingError,
     NameTakenError,
     PullFailedError,
     StartFailedError,
 )
+from agent.interfaces.engine import Trouble
 from agent.jobs.tools import Tools
 from agent.jobs.writing import now_of, write
 
@@ -61,6 +63,10 @@ class Starting:
         if job.run.intent is None or self._memory.start_unsettled_at is None:
             return 0.0
         return max(0.0, self._memory.start_unsettled_at + SETTLE_SECONDS - _loop_time())
+
+    def may_have_started(self, job: Job) -> bool:
+        """Whether a start was sent, by us or by an earlier daemon, and no answer to it was seen."""
+        return job.run.intent is not None and self._memory.start_unsettled_at is not None
 
     def note_no_answer(self) -> None:
         """The engine did not answer: what was on its way may take effect once it does."""
@@ -169,9 +175,13 @@ class Starting:
             await asyncio.sleep(_LOOK_AGAIN_SECONDS)
 
     async def start(self, job: Job, container: Container) -> None:
-        self._memory.start_unsettled_at = _loop_time()
+        before, self._memory.start_unsettled_at = self._memory.start_unsettled_at, _loop_time()
         try:
             await self._tools.engine.start(container.id)
+        except EngineUnavailableError as error:
+            if error.trouble is Trouble.DOWN:  # it was not even sent
+                self._memory.start_unsettled_at = before
+            raise
         except StartFailedError as error:
             self._memory.start_unsettled_at = None
             self._mark_bad_ports(job, error.failure)

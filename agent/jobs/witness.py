@@ -21,6 +21,8 @@ DEATH_SECONDS = 3.0
 BREAK_SECONDS = 12.0
 # A break and a death this near to each other have one cause.
 NEAR_SECONDS = 30.0
+# By then what the stream replays at its opening has come.
+REPLAY_SECONDS = 1.0
 _RECONNECT_SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0)
 
 
@@ -29,6 +31,7 @@ class _Life:
     """What the stream told of one container. Sessions count the streams; only within one is nothing missed."""
 
     kills: set[float] = field(default_factory=set)
+    created_in: int | None = None
     started_in: int | None = None
     died_in: int | None = None
     died: Flag = field(default_factory=Flag)
@@ -53,6 +56,7 @@ class Witness:
         self._look_at_all = look_at_all
         self._lives: dict[str, _Life] = {}
         self._session = 0
+        self._opened_at = 0.0
         self._breaks: list[float] = []
         self._broke = Flag()
         self.is_open = False
@@ -91,6 +95,16 @@ class Witness:
         is_whole = life.started_in is not None and life.started_in == session and self._saw_the_end(life)
         return Sight(tuple(sorted(life.kills)), is_whole, self._broke_near(died_at))
 
+    def knows_birth(self, container: str) -> bool | None:
+        """Whether the engine that answers now is the one that made the container: it tells of its creation. None: ask again.
+
+        One that was killed within a start may not know that it started it, and says "created" for ever.
+        """
+        if not self.is_open or asyncio.get_running_loop().time() < self._opened_at + REPLAY_SECONDS:
+            return None
+        life = self._lives.get(container)
+        return life is not None and life.created_in == self._session
+
     def forget(self, container: str) -> None:
         """Its attempt is closed."""
         self._lives.pop(container, None)
@@ -120,12 +134,15 @@ class Witness:
     def _take(self, event: ContainerEvent | StreamOpened) -> None:
         if isinstance(event, StreamOpened):
             self._session += 1
+            self._opened_at = asyncio.get_running_loop().time()
             self.is_open = True
             # What happened while we were not connected has no event that we can trust to come: all must look.
             self._look_at_all()
             return
         life = self._lives.setdefault(event.container, _Life())
         match event.kind:
+            case EventKind.CREATE:
+                life.created_in = self._session
             case EventKind.START:
                 life.started_in = self._session
             case EventKind.KILL:

@@ -31,6 +31,7 @@ from agent.interfaces import (
     PullFailedError,
     StartFailedError,
 )
+from agent.interfaces.engine import Trouble
 
 RING = 256
 
@@ -288,7 +289,7 @@ class FakeEngine:
     def _no_answer(self, fate: Fate, effect: Callable[[], None]) -> None:
         if fate is Fate.LATE:
             self.late.append(effect)
-        raise EngineUnavailableError("no answer")
+        raise EngineUnavailableError("no answer", Trouble.HANGS)
 
     def _new_id(self) -> str:
         self._count += 1

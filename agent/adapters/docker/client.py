@@ -75,7 +75,17 @@ class Calls:
             # docker-py's own connect comes out as a connection error, timed out or not.
             if isinstance(error, requests.Timeout) or "timed out" in str(error):
                 raise hangs(seconds) from error
+            if not was_never_sent(error):
+                raise EngineUnavailableError(f"the engine broke off: {error}", Trouble.BROKEN) from error
             raise down(self._path, error) from error
+
+
+def was_never_sent(error: BaseException | None) -> bool:
+    """Whether the connect itself failed: requests wraps the socket's own error, some layers deep, in arguments."""
+    if isinstance(error, ConnectionRefusedError | FileNotFoundError | PermissionError):
+        return True
+    inside = error.args if error is not None else ()
+    return any(was_never_sent(part) for part in inside if isinstance(part, BaseException))
 
 
 def hangs(seconds: float) -> EngineUnavailableError:
