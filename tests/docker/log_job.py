@@ -52,7 +52,7 @@ class LogJob:
     container: str
 
     async def has_exited(self) -> None:
-        while (await self.request("GET", f"/containers/{self.container}/json"))["State"]["Running"]:  # noqa: ASYNC110 - the engine's state, not ours
+        while (await self.request("GET", f"/containers/{self.container}/json"))["State"]["Running"]:
             await asyncio.sleep(0.1)
 
     async def request(self, method: str, path: str) -> Any:  # noqa: ANN401 - JSON

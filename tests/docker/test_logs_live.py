@@ -22,7 +22,7 @@ from tests.private_engine import PrivateEngine
 
 
 async def until_read(numbers: Numbers, lines: int) -> None:
-    while len(numbers.stdout) < lines:  # noqa: ASYNC110 - the reader under test tells nobody
+    while len(numbers.stdout) < lines:
         await asyncio.sleep(0.02)
 
 

@@ -92,7 +92,19 @@ class FakeEngine:
 
     async def facts(self) -> EngineFacts:
         await self._answer("facts", "")
-        return EngineFacts("26.1.5", "1.45", self.live_restore, True, 2, "x86_64", 8, 2**34, "overlay2", False, "/")
+        return EngineFacts(
+            version="26.1.5",
+            api_version="1.45",
+            live_restore=self.live_restore,
+            seccomp=True,
+            cgroup_version=2,
+            architecture="x86_64",
+            cpus=8,
+            memory_bytes=2**34,
+            storage_driver="overlay2",
+            userns=False,
+            data_root="/",
+        )
 
     async def find(self, name: str) -> Container | None:
         await self._answer("find", name)
@@ -114,7 +126,9 @@ class FakeEngine:
         if any(box.seen.name == plan.name for box in self.boxes.values()):
             raise NameTakenError(f"the name {plan.name} is in use")
         if not any(plan.image in {image.digest, image.id} for image in self.images.values()):
-            raise StartFailedError(StartFailure(FailureKind.IMAGE, "image_not_found", f"no image {plan.image}"))
+            raise StartFailedError(
+                StartFailure(FailureKind.IMAGE, "image_not_found", f"no image {plan.image}")
+            )
         container = self._create(plan)
         self.after("create", plan.name)
         if fate is Fate.LOST:
@@ -327,11 +341,15 @@ class FakeEngine:
             self.started_twice.append(container)
         box.runs += 1
         self.starts.append((box.seen.job or "", box.seen.attempt or 0))
-        box.seen = replace(box.seen, state=ContainerState.RUNNING, started_at=self.clock.now(), pid=1000 + self._count)
+        box.seen = replace(
+            box.seen, state=ContainerState.RUNNING, started_at=self.clock.now(), pid=1000 + self._count
+        )
         self._tell(EventKind.START, container)
         program = self._program(box)
         if program.seconds is not None:
-            box.timer = asyncio.get_running_loop().call_later(program.seconds, self._die, container, program.code)
+            box.timer = asyncio.get_running_loop().call_later(
+                program.seconds, self._die, container, program.code
+            )
 
     def _start_quietly(self, container: str) -> None:
         if container in self.boxes:

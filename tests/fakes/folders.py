@@ -59,7 +59,9 @@ class FakeFolders:
 
     async def prepare(self, job_id: str) -> Prepared:
         has_secrets = bool((await self.secrets(job_id)).values)
-        return Prepared(f"/state/jobs/{job_id}/outputs", f"/run/jobs/{job_id}/secrets" if has_secrets else None)
+        return Prepared(
+            f"/state/jobs/{job_id}/outputs", f"/run/jobs/{job_id}/secrets" if has_secrets else None
+        )
 
     async def drop_secrets(self, job_id: str) -> None:
         self.secrets_by_job.pop(job_id, None)
@@ -90,5 +92,3 @@ class FakeFolders:
 
     async def free_bytes(self) -> int:
         return 2**40
-
-

@@ -212,5 +212,5 @@ async def api_world(
 async def until(holds: Callable[[], bool], seconds: float = 5.0) -> None:
     """Wait for a condition of the server, which is in this very loop but rings no bell for tests."""
     async with asyncio.timeout(seconds):
-        while not holds():  # noqa: ASYNC110 - there is no event to wait for
+        while not holds():
             await asyncio.sleep(0.005)

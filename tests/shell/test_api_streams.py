@@ -120,7 +120,7 @@ async def test_a_client_that_goes_frees_its_stream_though_nothing_flows(tmp_path
             refused = await world.call("GET", "/v1/events")
             assert (refused.status, refused.json["code"]) == (429, "too_many_streams")
         async with asyncio.timeout(3):
-            while (await world.call("GET", f"/v1/jobs/{job_id}/logs")).status == 429:  # noqa: ASYNC110 - as a client would
+            while (await world.call("GET", f"/v1/jobs/{job_id}/logs")).status == 429:
                 await asyncio.sleep(0.01)
         async with Follower(world, ""), Follower(world, ""):
             pass

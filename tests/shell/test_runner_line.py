@@ -1,5 +1,7 @@
 """The straight line on fakes: a job from submit to finish, and its ordinary ends."""
 
+import asyncio
+
 import pytest
 
 from agent.core.job import FailureKind, StartFailure
@@ -192,8 +194,6 @@ async def test_an_image_that_is_denied_fails_the_job_without_a_lease() -> None:
 
 
 async def test_a_pull_without_progress_stalls_and_a_cancel_ends_it_at_once() -> None:
-    import asyncio
-
     world = World()
     world.engine.pull_gate = asyncio.Event()
     await world.start()

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
 
 from agent.core.container import ContainerState, LogBounds
 from agent.core.job import BootTime, Job, Kind, Outcome, StopCause, Verdict, Viewer
@@ -115,7 +114,7 @@ class World:
 
     # ── what a caller does ──
 
-    async def submit(self, **fields: Any) -> str:
+    async def submit(self, **fields: object) -> str:
         self._count += 1
         job_id = f"00000000-0000-7000-8000-{self._count:012d}"
         spec: JobSpec = parse_spec({"image": "busybox", **fields})
@@ -160,7 +159,7 @@ class World:
         await asyncio.sleep(seconds)
 
     async def assert_all_is_well(self) -> None:
-        """I2–I4, I7, I9 of the design, once nothing moves any more."""
+        """I2 to I4, I7, I9 of the design, once nothing moves any more."""
         assert self.engine.started_twice == []
         unfinished = {job.id: job for job in await self.store.unfinished()}
         for box in self.engine.boxes.values():
