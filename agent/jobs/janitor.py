@@ -97,9 +97,15 @@ class Janitor:
 
     async def _remove(self, container: Container) -> None:
         """By id, so that a late call can't hit the next container of that name."""
-        log.warning(
-            "container.orphan_found", container=container.id[:12], job=container.job, state=container.state
-        )
+        # One that is going already is no orphan: its job's last call, which the engine has not done with.
+        is_going = container.state is ContainerState.REMOVING
+        if not is_going:
+            log.warning(
+                "container.orphan_found",
+                container=container.id[:12],
+                job=container.job,
+                state=container.state,
+            )
         try:
             if container.state is ContainerState.RUNNING:
                 await self._engine.kill(container.id, "SIGKILL")
@@ -109,7 +115,7 @@ class Janitor:
             # One that can't be removed must not keep the others from it; the next sweep tries again.
             log.warning("container.orphan_stays", container=container.id[:12], error=str(error))
             return
-        self.orphans_removed += 1
+        self.orphans_removed += not is_going
 
     async def _see_it_end(self, container: str) -> None:
         for _ in range(20):
