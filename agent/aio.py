@@ -44,6 +44,9 @@ class Flag:
     def clear(self) -> None:
         self._event.clear()
 
+    def is_set(self) -> bool:
+        return self._event.is_set()
+
     async def wait(self, seconds: float | None = None) -> bool:
         """Return when poked (true), or after `seconds` (false); the caller looks at the world in either case."""
         try:

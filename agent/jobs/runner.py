@@ -53,6 +53,14 @@ class _Memory:
     peak_memory_bytes: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A row as just written, and the container as seen for it: enough for the next step, where nobody poked in between."""
+
+    job: Job
+    container: Container | None
+
+
 class Runner:
     """`run` ends when the job is finished. `flag` is the job's poke."""
 
@@ -63,17 +71,15 @@ class Runner:
         self._starting = Starting(tools, group, flag)
         self._first_line = FirstLine(tools.engine, group, flag)
         self._memory = _Memory()
+        self._known: _Known | None = None
         self.unkillable_since: float | None = None
 
     async def run(self) -> None:
         """Take steps until none is left. Raises what no step foresees: then the supervisor ends the job, not the daemon."""
         while True:
-            self._flag.clear()
             try:
-                job = await self._tools.store.read(self._id)
-                if job is None:
-                    return
-                if await self._take_next(job) is Phase.FINISHED:
+                known = await self._read_and_look()
+                if known is None or await self._take_next(known.job, known.container) is Phase.FINISHED:
                     return
             except (StaleError, ContainerGoneError):
                 continue  # the world has moved on: read again, decide again
@@ -86,18 +92,25 @@ class Runner:
                 await asyncio.sleep(RETRY_SECONDS)
                 self._tools.ask_grant()  # a write whose answer was lost may have freed something
 
-    async def _take_next(self, job: Job) -> Phase:
-        seen = await self._look(job)
-        step = next_step(job, seen, now_of(self._tools.clock))
+    async def _read_and_look(self) -> _Known | None:
+        """The row and the container, anew unless the last step wrote only the row. None: the row is gone."""
+        known, self._known = self._known, None
+        if known is not None and not self._flag.is_set():
+            return known
+        self._flag.clear()
+        job = await self._tools.store.read(self._id)
+        return None if job is None else _Known(job, await self._find(job))
+
+    async def _take_next(self, job: Job, container: Container | None) -> Phase:
+        step = next_step(job, self._seen(job, container), now_of(self._tools.clock))
         if isinstance(step, steps.Wait):
-            await self._wait(job, seen.container, step.seconds)
+            await self._wait(job, container, step.seconds)
         else:
-            await self._take(job, step)
+            await self._take(job, container, step)
             log.debug("step.taken", step=type(step).__name__, phase=job.phase, attempt=job.attempt)
         return job.phase
 
-    async def _look(self, job: Job) -> Seen:
-        container = await self._find(job)
+    def _seen(self, job: Job, container: Container | None) -> Seen:
         if container is not None and container.id != self._memory.container:
             self._memory = replace(_Memory(), container=container.id)
         memory = self._memory
@@ -127,7 +140,7 @@ class Runner:
             return await self._tools.engine.inspect(job.container)
         return await self._tools.engine.find(job.container_name)
 
-    async def _take(self, job: Job, step: steps.Step) -> None:  # noqa: C901, PLR0912 - one line a step: the table of the line
+    async def _take(self, job: Job, seen: Container | None, step: steps.Step) -> None:  # noqa: C901, PLR0912 - one line a step: the table of the line
         match step:
             case steps.FindImage():
                 await self._starting.find_image(job)
@@ -139,20 +152,19 @@ class Runner:
                 await self._starting.create(job)
             case steps.Intend(container):
                 intent = StartIntent(container.id, self._tools.clock.boot_id)
-                await write(self._tools, replace(job, run=replace(job.run, intent=intent)))
+                await self._write_run(job, container, replace(job.run, intent=intent))
             case steps.Start(container):
                 await self._starting.start(job, container)
             case steps.BeginRunning(container):
-                await self._starting.begin_running(job, container)
+                self._known = _Known(await self._starting.begin_running(job, container), container)
             case steps.RequestTimeout():
                 await self._request_timeout(job)
             case steps.Judge(container):
                 await self._judge(job, container)
             case steps.WriteFacts(facts):
-                await write(self._tools, replace(job, run=replace(job.run, exit=facts)))
+                await self._write_run(job, seen, replace(job.run, exit=facts))
             case steps.WriteSignalled():
-                run = replace(job.run, signalled_at=self._tools.clock.now())
-                await write(self._tools, replace(job, run=run))
+                await self._write_run(job, seen, replace(job.run, signalled_at=self._tools.clock.now()))
             case steps.Signal(container):
                 await self._signal(container)
             case steps.Kill(container):
@@ -166,7 +178,7 @@ class Runner:
                 await self._drain(job, container)
                 await self._tools.engine.remove(container.id)
             case steps.Free():
-                await self._free(job)
+                await self._free(job, seen)
             case steps.Close():
                 await self._close(job)
             case steps.Finish():
@@ -205,9 +217,13 @@ class Runner:
             self._memory.peak_memory_bytes = peak or self._memory.peak_memory_bytes
             pause = SAMPLE_SECONDS
 
-    async def _begin_stopping(self, job: Job, run: Run) -> None:
+    async def _write_run(self, job: Job, container: Container | None, run: Run) -> None:
+        """A step that changes the row alone: what was seen still holds for the next one."""
+        self._known = _Known(await write(self._tools, replace(job, run=run)), container)
+
+    async def _begin_stopping(self, job: Job, run: Run) -> Job:
         self._starting.leave_pull(job)
-        await write(self._tools, *move(job, Phase.STOPPING, waiting_for=None, run=run))
+        return await write(self._tools, *move(job, Phase.STOPPING, waiting_for=None, run=run))
 
     async def _request_timeout(self, job: Job) -> None:
         now = now_of(self._tools.clock)
@@ -221,9 +237,9 @@ class Runner:
         facts = self._with_peak(job, judge(container, job.run, sight, where))
         run = replace(job.run, exit=facts, failure=job.run.failure or await self._command_failure(container))
         if job.phase is Phase.STOPPING:
-            await write(self._tools, replace(job, run=run))
+            await self._write_run(job, container, run)
         else:
-            await self._begin_stopping(job, run)
+            self._known = _Known(await self._begin_stopping(job, run), container)
 
     async def _command_failure(self, container: Container) -> StartFailure | None:
         if container.exit_code not in INIT_REFUSALS:
@@ -261,8 +277,9 @@ class Runner:
             )
         await self._flag.wait(steps.UNKILLABLE_SECONDS)
 
-    async def _free(self, job: Job) -> None:
-        await write(self._tools, replace(job, lease=None, run=replace(job.run, held=job.lease)))
+    async def _free(self, job: Job, container: Container | None) -> None:
+        freed = replace(job, lease=None, run=replace(job.run, held=job.lease))
+        self._known = _Known(await write(self._tools, freed), container)
         self._tools.ask_grant()
 
     async def _close(self, job: Job) -> None:

@@ -196,7 +196,7 @@ class Starting:
         for port in known:
             self._tools.bad_ports.mark(port)
 
-    async def begin_running(self, job: Job, container: Container) -> None:
+    async def begin_running(self, job: Job, container: Container) -> Job:
         now = now_of(self._tools.clock)
         started_at = container.started_at or now.wall
         deadline = None
@@ -204,7 +204,7 @@ class Starting:
             deadline = now.after(job.spec.timeout - max(0.0, now.wall - started_at))
         intent = job.run.intent or StartIntent(container.id, now.boot.boot_id)
         run = replace(job.run, intent=intent, started_at=started_at, deadline=deadline)
-        await write(self._tools, *move(job, Phase.RUNNING, run=run, started_at=started_at))
+        return await write(self._tools, *move(job, Phase.RUNNING, run=run, started_at=started_at))
 
     async def fail(self, job: Job, failure: StartFailure) -> None:
         """Why it failed is in the same write as *stopping*, or a crash between the two would forget it."""

@@ -21,8 +21,10 @@ MOUNTED_FOLDER, MOUNTED_FILE = 0o755, 0o444
 
 
 def write(job: int, secrets: SecretFiles) -> None:
-    """Put the secrets into a job's new folder, synced."""
+    """Put the secrets into a job's new folder, synced. An empty folder needs no sync of its own: its name is in the job's."""
     durable.ensure_folder(job, SECRETS, durable.PRIVATE_FOLDER)
+    if not secrets.values and secrets.registry is None:
+        return
     with durable.open_folder(job, SECRETS) as folder:
         durable.ensure_folder(folder, VALUES, durable.PRIVATE_FOLDER)
         with durable.open_folder(folder, VALUES) as values:
@@ -38,6 +40,8 @@ def write(job: int, secrets: SecretFiles) -> None:
 def read(job: int) -> SecretFiles:
     """The secrets as they were written. Raises FileNotFoundError once they were dropped."""
     with durable.open_folder(job, SECRETS) as folder:
+        if not durable.is_there(folder, VALUES):
+            return SecretFiles({})
         with durable.open_folder(folder, VALUES) as values:
             texts = {
                 name: durable.read_file(values, name).decode() for name in sorted(durable.names_in(values))
