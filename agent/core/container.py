@@ -11,6 +11,7 @@ class ContainerState(StrEnum):
     RUNNING = "running"
     EXITED = "exited"
     REMOVING = "removing"  # on its way out: neither startable nor gone
+    DEAD = "dead"  # its removal failed or was cut off: it never runs again, and must be asked for once more
 
 
 @dataclass(frozen=True, slots=True)
