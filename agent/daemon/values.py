@@ -12,7 +12,7 @@ from agent.jobs.images import PullTimes
 
 DATABASE = "agent.db"
 # Caps of a listing where the operator set none: a hostile job may write a million files.
-MOST_OUTPUT_FILES, MOST_OUTPUT_BYTES, LISTING_SECONDS = 1_000_000, 1 << 50, 60.0
+MOST_OUTPUT_FILES, MOST_OUTPUT_BYTES, LISTING_SECONDS = 50_000, 1 << 50, 60.0
 
 
 def policy_of(config: Config, agent_id: str, dns: tuple[str, ...], most_open_files: int) -> Policy:
@@ -30,7 +30,8 @@ def policy_of(config: Config, agent_id: str, dns: tuple[str, ...], most_open_fil
             shm_bytes=limits.shm,
             pids=limits.pids,
             disk_bytes=limits.disk,
-            job_ports=limits.job_ports,
+            # More than the whole range would wait for ever, and hold up who waits behind it.
+            job_ports=min(limits.job_ports, len(config.ports.range)),
             queued_jobs=limits.queued_jobs,
         ),
         images=ImageRules(config.images.allow, config.images.deny, config.images.max_size),

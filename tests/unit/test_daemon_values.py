@@ -1,0 +1,21 @@
+"""The config as the values of the rooms: what two keys say together."""
+
+import pytest
+
+from agent.config import Config
+from agent.daemon.values import output_limits_of, policy_of
+
+
+def config(**sections: object) -> Config:
+    return Config.model_validate(sections)
+
+
+@pytest.mark.parametrize(("ports", "least"), [("20000-20002", 3), ("20000-29999", 64)])
+def test_a_job_may_have_no_more_ports_than_the_whole_range_holds(ports: str, least: int) -> None:
+    policy = policy_of(config(ports={"range": ports}), "agent", (), 1024)
+    assert policy.limits.job_ports == least
+
+
+def test_a_listing_ends_at_a_cap_that_an_operator_did_not_have_to_set() -> None:
+    assert output_limits_of(config()).files == 50_000
+    assert output_limits_of(config(outputs={"max_files": 200_000})).files == 200_000
