@@ -3,7 +3,7 @@
 from agent.core.container import ContainerPlan, Mount, PublishedPort
 from agent.core.job import Job, Lease
 from agent.core.policy import CAPABILITIES, OOM_SCORE, Policy
-from agent.spec import JobSpec, Network, Proto
+from agent.spec import JobSpec, Network, Proto, is_reserved_env
 
 SECRETS_PATH = "/run/secrets"
 
@@ -21,7 +21,7 @@ def plan(job: Job, policy: Policy, outputs: str, secrets: str | None) -> Contain
         command=spec.command,
         entrypoint=spec.entrypoint,
         environment=_environment(job, lease),
-        secret_environment=tuple(sorted(name for name in spec.secrets_env if not _is_kept(name))),
+        secret_environment=tuple(sorted(name for name in spec.secrets_env if not is_reserved_env(name))),
         user=spec.user,
         workdir=spec.workdir,
         cpus=spec.cpus or limits.cpus,
@@ -43,24 +43,15 @@ def plan(job: Job, policy: Policy, outputs: str, secrets: str | None) -> Contain
 
 
 def _environment(job: Job, lease: Lease) -> tuple[tuple[str, str], ...]:
-    """The author's variables first, ours over them: a job can rely on what we tell it."""
-    authors = {name: text for name, text in job.spec.env.items() if not _is_kept(name)}
+    """The author's variables and ours, which no spec may name; a row from before that rule loses what it named."""
+    authors = {name: text for name, text in job.spec.env.items() if not is_reserved_env(name)}
     ours = {
         "GPU_AGENT_JOB": job.id,
         "GPU_AGENT_ATTEMPT": str(job.attempt),
         "OUTPUT_DIR": job.spec.outputs.path,
         **{f"GPU_AGENT_PORT_{port.name.upper()}": str(port.port) for port in lease.ports},
     }
-    if not lease.gpus:
-        ours["NVIDIA_VISIBLE_DEVICES"] = "void"  # else the nvidia runtime takes the image's own "all"
     return tuple(sorted({**authors, **ours}.items()))
-
-
-def _is_kept(name: str) -> bool:
-    """Names that are the agent's to set, not the author's, in the open or by a secret: what a spec says of GPUs never widens
-    the lease, and a job can rely on what we tell it.
-    """
-    return name.startswith(("NVIDIA_", "GPU_AGENT_")) or name in {"CUDA_VISIBLE_DEVICES", "OUTPUT_DIR"}
 
 
 def _published(lease: Lease, bind: str) -> tuple[PublishedPort, ...]:

@@ -1,5 +1,6 @@
 """spec — the job spec, as users write it: its fields, its rules, its masked form. Pure: no I/O, no clock."""
 
+from agent.spec.container import is_reserved_env
 from agent.spec.faults import Fault, SpecRefusedError
 from agent.spec.image import ImageReference, parse_reference
 from agent.spec.job import (
@@ -40,6 +41,7 @@ __all__ = [
     "Upload",
     "UploadTo",
     "dump_spec",
+    "is_reserved_env",
     "load_spec",
     "masked",
     "parse_duration",

@@ -14,6 +14,12 @@ ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 SECRET_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 LABEL_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]*")
 OWN_LABEL_PREFIX = "gpu-agent."
+# What the agent tells a job, and what the NVIDIA runtime reads: a job can rely on the first, and never widens its lease by
+# the second. Other names of theirs are the author's (NVIDIA_API_KEY).
+RESERVED_ENV = re.compile(
+    r"GPU_AGENT_.*|OUTPUT_DIR|CUDA_VISIBLE_DEVICES|NVIDIA_(?:VISIBLE_DEVICES|DRIVER_CAPABILITIES|REQUIRE_.*)",
+    re.DOTALL,
+)
 
 # Mounting a folder over one of these breaks the container, hides a mask of the engine, or hides what the agent mounts
 # (/run/secrets, /.agent). Below them and above them is refused alike.
@@ -49,6 +55,11 @@ def find_container_faults(body: Body) -> Iterator[Fault]:
     yield from find_reserved_fault(look_up(body, "outputs.path"))
 
 
+def is_reserved_env(name: str) -> bool:
+    """Whether a variable of this name is the agent's to set, in the open or by a secret."""
+    return RESERVED_ENV.fullmatch(name) is not None
+
+
 def read_map(body: Body, field: str) -> Mapping[str, object]:
     value = body.get(field)
     return value if isinstance(value, dict) else {}
@@ -60,6 +71,8 @@ def find_env_faults(env: Mapping[str, object]) -> Iterator[Fault]:
         field = join_path("env", name)
         if len(name) > limits.MAX_ENV_NAME_CHARACTERS or not ENV_NAME.fullmatch(name):
             yield tell_env_name(field)
+        if is_reserved_env(name):
+            yield tell_reserved_name(field)
         if isinstance(value, str):
             yield from find_bytes_fault(field, f"{name}={value}", limits.MAX_ARGUMENT_BYTES)
 
@@ -99,6 +112,8 @@ def find_secrets_env_faults(body: Body) -> Iterator[Fault]:
             )
         if not ENV_NAME.fullmatch(name):
             yield tell_env_name(field)
+        if is_reserved_env(name):
+            yield tell_reserved_name(field)
         if name in env:
             yield Fault(field, "env_duplicate", "is set by env too", "Keep it in one of the two.")
         if names.index(name) != index:
@@ -111,6 +126,15 @@ def tell_env_name(field: str) -> Fault:
         "env_name_invalid",
         f"must match ^[A-Za-z_][A-Za-z0-9_]*$ and have at most {limits.MAX_ENV_NAME_CHARACTERS} characters",
         "Rename the variable.",
+    )
+
+
+def tell_reserved_name(field: str) -> Fault:
+    return Fault(
+        field,
+        "reserved_name",
+        "is a variable that the agent sets itself",
+        "Rename it, or leave it out; GPUs are asked for in gpus.",
     )
 
 

@@ -11,7 +11,7 @@ from agent.core.container import ContainerPlan, LogBounds, Mount, PublishedPort
 from agent.core.job import Job, Lease, PortLease
 from agent.core.plan import SECRETS_PATH, plan
 from agent.core.policy import CAPABILITIES, NOFILE, OOM_SCORE, ImageRules, Limits, Policy, image_refusal
-from agent.spec import Proto, SpecRefusedError, parse_reference
+from agent.spec import Proto, SpecRefusedError, is_reserved_env, parse_reference
 from tests.unit.core_values import AGENT, make_job
 
 POLICY = Policy(
@@ -27,10 +27,14 @@ OUTPUTS, SECRETS = "/state/jobs/j/outputs", "/run/jobs/j/secrets"
 LEASE = Lease(("GPU-1",), (PortLease("web", 8080, Proto.HTTP, 20000), PortLease("dns", 53, Proto.UDP, 20001)))
 PORTS = [{"name": "web", "port": 8080, "proto": "http"}, {"name": "dns", "port": 8053, "proto": "udp"}]
 
+OURS = ("GPU_AGENT_JOB", "GPU_AGENT_ATTEMPT", "OUTPUT_DIR", "GPU_AGENT_PORT_WEB", "GPU_AGENT_PORT_DNS")
+
 NAMES = st.sampled_from(
     [
         "NVIDIA_VISIBLE_DEVICES",
         "NVIDIA_DRIVER_CAPABILITIES",
+        "NVIDIA_REQUIRE_CUDA",
+        "NVIDIA_API_KEY",
         "CUDA_VISIBLE_DEVICES",
         "GPU_AGENT_JOB",
         "OUTPUT_DIR",
@@ -44,12 +48,12 @@ PATHS = st.sampled_from(
 SPECS = st.fixed_dictionaries(
     {},
     optional={
-        "env": st.dictionaries(NAMES, st.sampled_from(["all", "0", ""]), max_size=4),
+        "env": st.dictionaries(NAMES, st.sampled_from(["all", "0", ""]), max_size=2),
         "secrets": st.fixed_dictionaries(
-            {name: st.just("all") for name in ("NVIDIA_VISIBLE_DEVICES", "OUTPUT_DIR", "KEY")}
+            {name: st.just("all") for name in ("NVIDIA_VISIBLE_DEVICES", "NVIDIA_API_KEY", "KEY")}
         ),
         "secrets_env": st.lists(
-            st.sampled_from(["NVIDIA_VISIBLE_DEVICES", "OUTPUT_DIR", "KEY"]), unique=True
+            st.sampled_from(["NVIDIA_VISIBLE_DEVICES", "NVIDIA_API_KEY", "KEY"]), unique=True
         ),
         "outputs": st.fixed_dictionaries({"path": PATHS}),
         "workdir": PATHS,
@@ -83,13 +87,22 @@ def test_no_spec_can_widen_what_the_host_gives(
     assert (made.agent, made.job, made.runtime, made.logs) == (AGENT, job.id, None, POLICY.logs)
     assert all(port.host_address == POLICY.bind for port in made.ports)
     environment = dict(made.environment)
-    of_gpus = {name for name in environment if name.startswith("NVIDIA_") or name == "CUDA_VISIBLE_DEVICES"}
-    assert of_gpus == (set() if made.gpus else {"NVIDIA_VISIBLE_DEVICES"})
-    assert environment.get("NVIDIA_VISIBLE_DEVICES", "void") == "void"
-    assert environment["GPU_AGENT_JOB"] == job.id
-    assert environment["OUTPUT_DIR"] == job.spec.outputs.path
+    assert not {name for name in environment if is_reserved_env(name)} - set(OURS)
+    assert (environment["GPU_AGENT_JOB"], environment["OUTPUT_DIR"]) == (job.id, job.spec.outputs.path)
+    assert environment.items() >= job.spec.env.items()  # what was accepted is carried out
+    assert set(made.secret_environment) == set(job.spec.secrets_env)
+
+
+@given(st.dictionaries(NAMES, st.just("all")))
+def test_a_row_from_before_a_name_was_reserved_gives_the_job_no_such_variable(env: dict[str, str]) -> None:
+    # Accepted as ordinary names, stored, and by now the agent's.
+    spec = make_job().spec.model_copy(update={"env": env, "secrets_env": tuple(env)})
+    made = plan(replace(make_job(), spec=spec), POLICY, OUTPUTS, SECRETS)
+    environment = dict(made.environment)
+    assert {name for name in environment if is_reserved_env(name)} == set(OURS[:3])
+    assert (environment["GPU_AGENT_ATTEMPT"], environment["OUTPUT_DIR"]) == ("1", "/outputs")
     # A secret is set over the environment: it could say again what was taken out of it.
-    assert set(made.secret_environment) <= {"KEY"}
+    assert set(made.secret_environment) == {name for name in env if not is_reserved_env(name)}
 
 
 def full_job(**columns: object) -> Job:

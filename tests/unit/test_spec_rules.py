@@ -46,6 +46,22 @@ REFUSED: list[tuple[dict[str, Any], set[tuple[str, str]]]] = [
     ({"env": {"A": "x" * 131_070}}, {("env.A", "too_long")}),
     ({"env": {"A": "x\x00"}}, {("env.A", "nul_character")}),
     ({"env": {f"A{n}": "" for n in range(1_025)}}, {("env", "too_many")}),
+    *(
+        ({"env": {name: "x"}}, {(f"env.{name}", "reserved_name")})
+        for name in (
+            "OUTPUT_DIR",
+            "GPU_AGENT_JOB",
+            "GPU_AGENT_",
+            "CUDA_VISIBLE_DEVICES",
+            "NVIDIA_VISIBLE_DEVICES",
+            "NVIDIA_DRIVER_CAPABILITIES",
+            "NVIDIA_REQUIRE_CUDA",
+        )
+    ),
+    (
+        {"secrets": {"OUTPUT_DIR": "s"}, "secrets_env": ["OUTPUT_DIR"]},
+        {("secrets_env.0", "reserved_name")},
+    ),
     ({"secrets": {"../x": "s"}}, {("secrets.../x", "secret_name_invalid")}),
     ({"secrets": {"..": "s"}}, {("secrets...", "secret_name_invalid")}),
     ({"secrets": {".env": "s"}}, {("secrets..env", "secret_name_invalid")}),
@@ -164,6 +180,8 @@ TAKEN: list[dict[str, Any]] = [
     {"command": ["", "a\nb", "x" * 131_071]},
     {"entrypoint": []},
     {"env": {"A": "", "_b9": "x\ny\t\x1b"}},
+    {"env": {"NVIDIA_API_KEY": "k", "NVIDIA_TF32_OVERRIDE": "0", "CUDA_LAUNCH_BLOCKING": "1", "GPU_AGENT": "", "OUTPUT_DIRS": ""}},
+    {"secrets": {"NVIDIA_API_KEY": "k", "OUTPUT_DIR": "a file"}, "secrets_env": ["NVIDIA_API_KEY"]},
     {"secrets": {"a.b-c_d": "line\nline", "A": "s" * 65_536}, "secrets_env": ["A"]},
     {"registry": {"username": "u", "password": "p"}},
     {"user": "1000:1000"},
