@@ -56,7 +56,6 @@ def judge(container: Container, run: Run, sight: Sight, now: Circumstances) -> E
         oom=is_oom,
         started_at=container.started_at,
         finished_at=container.finished_at,
-        peak_memory_bytes=run.peak_memory_bytes,
         lost_code=lost_code,
     )
 

@@ -162,7 +162,6 @@ class Run:
     signalled_at: float | None = None
     failure: StartFailure | None = None
     exit: ExitFacts | None = None
-    peak_memory_bytes: int | None = None
     held: Lease | None = None  # the lease that was freed, for the attempt's record
     first_log_ns: int | None = None  # the stamp of the first line ever; what is rotated away is known by it
 

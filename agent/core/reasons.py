@@ -171,6 +171,13 @@ CATALOGUE: dict[str, Entry] = {
         "the engine could not start the container",
         "The message is the engine's own.",
     ),
+    "no_seccomp": Entry(
+        Phase.STARTING,
+        Blame.HOST,
+        RETRYABLE,
+        "the host's engine has no seccomp, and no job is started on one without",
+        "Submit it to another host; the host's owner should use an engine with seccomp (see `gpu-agent doctor`).",
+    ),
     "job_folder_missing": Entry(
         Phase.STARTING,
         Blame.HOST,

@@ -220,8 +220,8 @@ def _starting(job: Job, seen: Seen, now: Now) -> Step:
     if container.plan != job.run.plan:
         return _clear_away(container, seen)
     match container.state:
-        case ContainerState.REMOVING:
-            return Wait(SOON_SECONDS)
+        case ContainerState.REMOVING | ContainerState.DEAD:
+            return _let_go(container)
         case ContainerState.CREATED if seen.settle_seconds > 0:
             return Wait(seen.settle_seconds)
         case ContainerState.CREATED if seen.is_start_forgotten:
@@ -246,16 +246,21 @@ def _clear_away(container: Container, seen: Seen) -> Step:
     """Made for an earlier lease: its ports and GPUs may be another job's by now."""
     if container.state is ContainerState.RUNNING:
         return Kill(container) if seen.since_kill_seconds is None else Wait(SOON_SECONDS)
-    if container.state is ContainerState.REMOVING:
-        return Wait(SOON_SECONDS)
+    if container.state in {ContainerState.REMOVING, ContainerState.DEAD}:
+        return _let_go(container)
     return Wait(seen.settle_seconds) if seen.settle_seconds > 0 else Remove(container)
+
+
+def _let_go(container: Container) -> Step:
+    """One that is being removed goes by itself; one whose removal was cut off must be asked for once more."""
+    return Wait(SOON_SECONDS) if container.state is ContainerState.REMOVING else Remove(container)
 
 
 def _running(job: Job, seen: Seen, now: Now) -> Step:
     if job.stop_asked:
         return BeginStopping()
     container = seen.container
-    if container is None or container.state is ContainerState.CREATED:
+    if container is None or container.state in {ContainerState.CREATED, ContainerState.DEAD}:
         return BeginStopping(facts=GONE)
     if container.state is ContainerState.REMOVING:
         return Wait(SOON_SECONDS)
@@ -283,7 +288,10 @@ def _stopping(job: Job, seen: Seen, now: Now) -> Step:
         return Wait(seen.settle_seconds) if seen.settle_seconds > 0 else Remove(container)
     if job.lease is not None:
         return Free()
-    return DrainAndRemove(container) if container is not None else Close()
+    if container is None:
+        return Close()
+    # A dead one was drained before its removal began.
+    return Remove(container) if state is ContainerState.DEAD else DrainAndRemove(container)
 
 
 def _end(job: Job, container: Container, seen: Seen, now: Now) -> Step:
@@ -301,7 +309,7 @@ def _end(job: Job, container: Container, seen: Seen, now: Now) -> Step:
 
 
 def _find_facts(job: Job, container: Container | None, seen: Seen) -> Step:
-    if container is None:
+    if container is None or container.state is ContainerState.DEAD:
         was_started = job.run.intent is not None and job.run.failure is None
         return WriteFacts(GONE if was_started else NEVER_RAN)
     if container.state is ContainerState.EXITED:

@@ -13,7 +13,6 @@ from agent.interfaces import (
     Clock,
     Engine,
     EngineRefusedError,
-    EngineUnavailableError,
     Folders,
     StateFullError,
     StateReadOnlyError,
@@ -65,12 +64,7 @@ class Janitor:
                 if self._is_asked_for_all:
                     await self._judge_all()
                     await self._forget_expired()
-            except (
-                EngineUnavailableError,
-                StoreUnavailableError,
-                StateFullError,
-                StateReadOnlyError,
-            ) as error:
+            except AgentError as error:
                 # Nothing is judged by half of the facts: the look is made again, whole.
                 log.info("janitor.put_off", code=error.code, error=str(error))
                 self._is_asked_for_all = True
@@ -128,15 +122,17 @@ class Janitor:
         before = self._clock.now() - self.retention_seconds
         for job_id in await self._store.finished_before(before, _FORGET_AT_ONCE):
             try:
-                await forget(self._store, self._folders, job_id)
+                await self._forget(job_id, before)
             except (StoreUnavailableError, StateFullError, StateReadOnlyError):
                 raise
             except AgentError as error:
                 # One folder that can't be removed must not keep the others, nor the daemon, from going on.
                 log.warning("job.not_forgotten", job=job_id, code=error.code, error=str(error))
 
-
-async def forget(store: Store, folders: Folders, job_id: str) -> None:
-    """Folder before row: what a crash leaves in between is a row that is forgotten again."""
-    await folders.remove(job_id)
-    await store.forget(job_id, EVERYONE)
+    async def _forget(self, job_id: str, before: float) -> None:
+        """Folder before row: what a crash leaves in between is a row that is forgotten again."""
+        job = await self._store.read(job_id)
+        # Somebody may have deleted the job meanwhile, and sent another one of the same id.
+        if job is not None and job.finished_at is not None and job.finished_at < before:
+            await self._folders.remove(job_id)
+            await self._store.forget(job_id, EVERYONE)

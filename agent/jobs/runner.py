@@ -4,7 +4,6 @@ Cancelling this task means that the daemon leaves: the container goes on and is 
 """
 
 import asyncio
-import math
 from dataclasses import dataclass, replace
 
 import structlog
@@ -12,8 +11,7 @@ import structlog
 from agent.aio import Flag
 from agent.core import steps
 from agent.core.container import Container
-from agent.core.exits import INIT_REFUSALS, INIT_WORDS_BYTES, Circumstances, command_failure, judge
-from agent.core.job import ExitFacts, Job, Run, StartFailure, StartIntent, StopCause
+from agent.core.job import Job, Run, StartIntent, StopCause
 from agent.core.retry import close
 from agent.core.state import move
 from agent.core.steps import Seen, next_step
@@ -23,14 +21,14 @@ from agent.interfaces import (
     ContainerGoneError,
     EngineRefusedError,
     EngineUnavailableError,
-    JobFolderMissingError,
     StaleError,
     StateFullError,
     StateReadOnlyError,
     StoreUnavailableError,
 )
-from agent.jobs.drain import drain, read_head
+from agent.jobs.ending import Ending
 from agent.jobs.first_line import FirstLine
+from agent.jobs.sampling import PeakMemory
 from agent.jobs.starting import Starting
 from agent.jobs.tools import Tools
 from agent.jobs.writing import now_of, write
@@ -39,18 +37,8 @@ log = structlog.get_logger()
 
 # How soon to try again where the engine, the database or the disk does not answer.
 RETRY_SECONDS = 1.0
-# A cgroup is gone when its container has exited: its peak is sampled while it runs.
-FIRST_SAMPLE_SECONDS, SAMPLE_SECONDS = 1.0, 5.0
-
-
-@dataclass(slots=True)
-class _Memory:
-    """What this process knows of the current container, and a restart may forget."""
-
-    container: str | None = None
-    signal_was_sent: bool = False
-    kill_sent_at: float | None = None
-    peak_memory_bytes: int | None = None
+# The same where the engine has answered no.
+REFUSED_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +57,9 @@ class Runner:
         self._flag = flag
         self._tools = tools
         self._starting = Starting(tools, group, flag)
+        self._ending = Ending(tools, flag)
         self._first_line = FirstLine(tools.engine, group, flag)
-        self._memory = _Memory()
+        self._peak = PeakMemory(tools.engine, flag)
         self._known: _Known | None = None
         self.unkillable_since: float | None = None
 
@@ -87,6 +76,10 @@ class Runner:
                 self._starting.note_no_answer()
                 log.info("engine.no_answer", error=str(error))
                 await self._flag.wait(RETRY_SECONDS)
+            except EngineRefusedError as error:
+                # It may do tomorrow what it does not today: nothing is finished with its container unseen.
+                log.warning("engine.refused", error=str(error))
+                await self._flag.wait(REFUSED_SECONDS)
             except (StoreUnavailableError, StateFullError, StateReadOnlyError) as error:
                 log.warning("state.unavailable", code=error.code, error=str(error))
                 await asyncio.sleep(RETRY_SECONDS)
@@ -111,20 +104,17 @@ class Runner:
         return job.phase
 
     def _seen(self, job: Job, container: Container | None) -> Seen:
-        if container is not None and container.id != self._memory.container:
-            self._memory = replace(_Memory(), container=container.id)
-        memory = self._memory
+        self._ending.turn_to(container)
         knows_birth = self._knows_birth(job, container)
         settle_seconds = self._starting.settle_seconds(job)
-        ago = None if memory.kill_sent_at is None else _loop_time() - memory.kill_sent_at
         return Seen(
             agent_id=self._tools.policy.agent_id,
             container=container,
             settle_seconds=max(settle_seconds, steps.SOON_SECONDS) if knows_birth is None else settle_seconds,
             is_start_forgotten=knows_birth is False,
             image_was_looked_for=self._starting.image_was_looked_for,
-            signal_was_sent=memory.signal_was_sent,
-            since_kill_seconds=ago,
+            signal_was_sent=self._ending.signal_was_sent,
+            since_kill_seconds=self._ending.since_kill_seconds,
         )
 
     def _knows_birth(self, job: Job, container: Container | None) -> bool | None:
@@ -166,17 +156,16 @@ class Runner:
             case steps.WriteSignalled():
                 await self._write_run(job, seen, replace(job.run, signalled_at=self._tools.clock.now()))
             case steps.Signal(container):
-                await self._signal(container)
+                await self._ending.signal(container)
             case steps.Kill(container):
-                await self._tools.engine.kill(container.id, "SIGKILL")
-                self._memory.kill_sent_at = _loop_time()
+                await self._ending.kill(container)
             case steps.ReportUnkillable():
                 await self._report_unkillable()
             case steps.Remove(container):
-                await self._tools.engine.remove(container.id)
+                await self._ending.remove(container)
             case steps.DrainAndRemove(container):
-                await self._drain(job, container)
-                await self._tools.engine.remove(container.id)
+                first_ns = job.run.first_log_ns or self._first_line.stamp_of(container.id)
+                await self._ending.drain_and_remove(job, container, first_ns)
             case steps.Free():
                 await self._free(job, seen)
             case steps.Close():
@@ -192,7 +181,7 @@ class Runner:
                 self._tools.ask_grant()  # what it waited for has come due
         elif job.phase is Phase.RUNNING and container is not None:
             if not await self._note_first_line(job, container):
-                await self._watch_memory(container, seconds)
+                await self._peak.watch(container, seconds)
         else:
             await self._flag.wait(seconds)
 
@@ -205,17 +194,6 @@ class Runner:
         if stamp is not None:
             await write(self._tools, replace(job, run=replace(job.run, first_log_ns=stamp)))
         return stamp is not None
-
-    async def _watch_memory(self, container: Container, seconds: float | None) -> None:
-        """Wait as asked, and sample the peak meanwhile: one small file, no look at row or engine."""
-        end = math.inf if seconds is None else _loop_time() + seconds
-        pause = FIRST_SAMPLE_SECONDS
-        while (left := min(pause, end - _loop_time())) > 0:
-            if await self._flag.wait(left):
-                return
-            peak = await self._tools.engine.peak_memory(container)
-            self._memory.peak_memory_bytes = peak or self._memory.peak_memory_bytes
-            pause = SAMPLE_SECONDS
 
     async def _write_run(self, job: Job, container: Container | None, run: Run) -> None:
         """A step that changes the row alone: what was seen still holds for the next one."""
@@ -231,43 +209,11 @@ class Runner:
         await write(self._tools, *stop)
 
     async def _judge(self, job: Job, container: Container) -> None:
-        """Decide whose death it was, and write it at once: it is never decided again."""
-        sight = await self._tools.witness.sight(container, job.run.signalled_at)
-        where = Circumstances(self._tools.clock.boot_id, self._tools.witness.has_live_restore)
-        facts = self._with_peak(job, judge(container, job.run, sight, where))
-        run = replace(job.run, exit=facts, failure=job.run.failure or await self._command_failure(container))
+        run = await self._ending.judge(job, container, self._peak.of(container.id))
         if job.phase is Phase.STOPPING:
             await self._write_run(job, container, run)
         else:
             self._known = _Known(await self._begin_stopping(job, run), container)
-
-    async def _command_failure(self, container: Container) -> StartFailure | None:
-        if container.exit_code not in INIT_REFUSALS:
-            return None
-        head = await read_head(self._tools.engine, container.id, INIT_WORDS_BYTES)
-        return command_failure(container.exit_code, head)
-
-    def _with_peak(self, job: Job, facts: ExitFacts) -> ExitFacts:
-        limit = job.spec.memory or self._tools.policy.limits.memory_bytes
-        peak = limit if facts.oom and limit else self._memory.peak_memory_bytes
-        return replace(facts, peak_memory_bytes=peak)
-
-    async def _signal(self, container: Container) -> None:
-        try:
-            await self._tools.engine.kill(container.id, container.stop_signal)
-        except EngineRefusedError as error:
-            # What an image names as its stop signal must not keep the KILL from coming.
-            log.warning("container.signal_refused", signal=container.stop_signal, error=str(error))
-        self._memory.signal_was_sent = True
-
-    async def _drain(self, job: Job, container: Container) -> None:
-        try:
-            first_ns = job.run.first_log_ns or self._first_line.stamp_of(container.id)
-            await drain(self._tools.engine, self._tools.folders, job.id, job.attempt, container.id, first_ns)
-            log.debug("log.drained")
-        except JobFolderMissingError as error:
-            # Its log has no place any more; the container must go all the same, and the job finish.
-            log.warning("log.lost", code=error.code, error=str(error))
 
     async def _report_unkillable(self) -> None:
         if self.unkillable_since is None:
@@ -285,8 +231,8 @@ class Runner:
     async def _close(self, job: Job) -> None:
         closing = close(job, self._tools.clock.now(), self._tools.random())
         # Before the write, whose answer may be lost: nothing of this lease may be taken for the next one's.
-        self._memory = _Memory()
         self._starting.forget()
+        self._ending.forget()
         self._first_line.leave()
         if job.container is not None:
             self._tools.witness.forget(job.container)
@@ -298,14 +244,9 @@ class Runner:
             self._tools.ask_grant()
 
     async def _finish(self, job: Job) -> None:
-        await self._tools.folders.drop_secrets(
-            job.id
-        )  # before the write: a finished row is not run again (trace 16)
+        # Before the write: a finished row is not run again (trace 16).
+        await self._tools.folders.drop_secrets(job.id)
         log.debug("secrets.dropped")
         finished = move(job, Phase.FINISHED, finished_at=self._tools.clock.now())
         await write(self._tools, *finished)
         log.info("job.finished", outcome=job.outcome, reason=job.reason.code if job.reason else None)
-
-
-def _loop_time() -> float:
-    return asyncio.get_running_loop().time()

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import structlog
 
@@ -44,13 +45,16 @@ class Supervisor:
 
     async def supervise(self) -> None:
         """Run each unfinished row's line; then grant, when asked and each 30 s. Start is recover: there is no other way."""
-        async with asyncio.TaskGroup() as group:
-            self._group = group
-            for job in await self._unfinished():
-                self.poke(job.id)
-            while True:
-                self._ask.clear()
-                await self._ask.wait(await self._grant())
+        try:
+            async with asyncio.TaskGroup() as group:
+                self._group = group
+                for job in await self._unfinished():
+                    self.poke(job.id)
+                while True:
+                    self._ask.clear()
+                    await self._ask.wait(await self._grant())
+        finally:
+            self._group = None  # a poke while the daemon leaves is for the next one to act on
 
     async def _unfinished(self) -> list[Job]:
         while True:
@@ -96,7 +100,9 @@ class Supervisor:
     async def _grant(self) -> float:
         """Returns in how many seconds to grant again, unless asked before."""
         try:
-            changed = await self._tools.store.grant(self._choose)
+            # Read here: `choose` runs in the database's thread.
+            choose = partial(_choose, self._host(), self._tools.clock.now())
+            changed = await self._tools.store.grant(choose)
         except StoreUnavailableError as error:
             log.warning("state.unavailable", code=error.code, error=str(error))
             self.poke_all()  # it may have been written all the same: who was granted must look
@@ -105,9 +111,6 @@ class Supervisor:
             log.debug("queue.decided", job=job.id, phase=job.phase, waiting_for=job.waiting_for)
             self.poke(job.id)
         return GRANT_SECONDS
-
-    def _choose(self, jobs: Sequence[Job]) -> list[Granted]:
-        return grant(jobs, self._host(), self._tools.clock.now())
 
     async def _drive(self, job_id: str, drive: _Drive, group: asyncio.TaskGroup) -> None:
         with structlog.contextvars.bound_contextvars(job=job_id):
@@ -134,3 +137,7 @@ class Supervisor:
     def _stop_as_broken(self, job: Job) -> tuple[Job, list[NewEvent]]:
         now = now_of(self._tools.clock)
         return request_attempt_stop(job, StopCause.INTERNAL_ERROR, now.wall, now.after(job.spec.grace))
+
+
+def _choose(host: Host, now: float, jobs: Sequence[Job]) -> list[Granted]:
+    return grant(jobs, host, now)

@@ -10,7 +10,14 @@ import structlog
 from agent.aio import Flag
 from agent.core.container import Container, ContainerEvent, EngineFacts, EventKind, StreamOpened
 from agent.core.exits import Sight
-from agent.interfaces import Clock, Engine, EngineUnavailableError, Store, StoreUnavailableError
+from agent.interfaces import (
+    Clock,
+    Engine,
+    EngineRefusedError,
+    EngineUnavailableError,
+    Store,
+    StoreUnavailableError,
+)
 
 log = structlog.get_logger()
 
@@ -72,7 +79,7 @@ class Witness:
                     async for event in events:
                         tries = 0
                         self._take(event)
-            except EngineUnavailableError as error:
+            except (EngineUnavailableError, EngineRefusedError) as error:
                 self._note_break(str(error))
             except StoreUnavailableError as error:
                 log.warning("state.unavailable", code=error.code, error=str(error))

@@ -119,7 +119,7 @@ def with_everything(job: Job) -> Job:
             signalled_at=14.5,
             failure=StartFailure(FailureKind.PORT, "port_taken", "in use", 31_000),
             exit=facts,
-            peak_memory_bytes=7,
+            first_log_ns=7,
             held=LEASE,
         ),
         port_moves=2,

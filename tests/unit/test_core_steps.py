@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from agent.core import steps
 from agent.core.container import Container, ContainerState
-from agent.core.job import Job, Now, Run, StartIntent, Stop, StopCause
+from agent.core.job import ExitFacts, Job, Now, Run, StartIntent, Stop, StopCause, Verdict
 from agent.core.reconcile import is_of_open_attempt, is_wanted
 from agent.core.state import EDGES
 from agent.core.steps import Seen, next_step
@@ -50,7 +50,7 @@ def test_no_step_is_ever_a_forbidden_one(phase: Phase, data: st.DataObject, seen
             assert job.run.exit is not None
         case steps.Remove(removed) | steps.DrainAndRemove(removed):
             assert is_ours(removed)
-            assert removed.state in {ContainerState.CREATED, ContainerState.EXITED}
+            assert removed.state in {ContainerState.CREATED, ContainerState.EXITED, ContainerState.DEAD}
             assert removed.state is not ContainerState.CREATED or seen.settle_seconds == 0
         case steps.Signal(target) | steps.Kill(target):
             assert is_ours(target)
@@ -101,6 +101,7 @@ def test_what_runs_while_stopping_is_signalled_and_killed(job: Job, seen: Seen) 
 CREATED = make_container(state=ContainerState.CREATED)
 RUNNING = make_container()
 EXITED = make_container(state=ContainerState.EXITED)
+DEAD = make_container(state=ContainerState.DEAD)
 MINE = StartIntent("c1", "boot-1")
 PLANNED = Run(plan="plan-1")
 INTENDED = Run(plan="plan-1", intent=MINE)
@@ -114,6 +115,16 @@ def step_of(job: Job, container: Container | None = None, now: Now = NOW, **seen
 STARTING = make_job(phase=Phase.STARTING, run=PLANNED)
 TABLE = [
     ("none there yet", STARTING, None, {}, steps.Create),
+    ("dead, its removal cut off", STARTING, DEAD, {}, steps.Remove),
+    ("running, found dead", make_job(phase=Phase.RUNNING, run=INTENDED), DEAD, {}, steps.BeginStopping),
+    ("stopping, found dead", make_job(phase=Phase.STOPPING, run=INTENDED), DEAD, {}, steps.WriteFacts),
+    (
+        "stopping, judged, found dead",
+        make_job(phase=Phase.STOPPING, run=Run(plan="plan-1", intent=MINE, exit=ExitFacts(Verdict.OWN, 0))),
+        DEAD,
+        {},
+        steps.Remove,
+    ),
     ("created", STARTING, CREATED, {}, steps.Intend),
     ("created, intended", make_job(phase=Phase.STARTING, run=INTENDED), CREATED, {}, steps.Start),
     (
