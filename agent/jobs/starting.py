@@ -127,6 +127,11 @@ class Starting:
             await self._tools.store.append_event(job.id, NewEvent("image.progress", data))
 
     async def create(self, job: Job) -> None:
+        facts = self._tools.witness.facts or await self._tools.engine.facts()
+        if not facts.seccomp:
+            message = f"engine {facts.version} has no seccomp, and no job is started on one without"
+            await self.fail(job, StartFailure(FailureKind.ENGINE, "no_seccomp", message))
+            return
         unclean = await self._tools.gpus.unclean(job.lease.gpus) if job.lease and job.lease.gpus else ()
         if unclean:
             for uuid in unclean:

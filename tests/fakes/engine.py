@@ -73,6 +73,7 @@ class FakeEngine:
         self.strangers_ports: set[int] = set()
         self.start_failures: deque[StartFailure] = deque()
         self.live_restore = True
+        self.seccomp = True
         self.is_up = True
         self.fates: Callable[[str, str], Fate] = lambda _name, _target: Fate.WORKS
         self.late: list[Callable[[], None]] = []
@@ -96,7 +97,7 @@ class FakeEngine:
             version="26.1.5",
             api_version="1.45",
             live_restore=self.live_restore,
-            seccomp=True,
+            seccomp=self.seccomp,
             cgroup_version=2,
             architecture="x86_64",
             cpus=8,
