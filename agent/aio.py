@@ -68,5 +68,28 @@ class Threads:
             self._pool, partial(function, *args, **kwargs)
         )
 
+    async def run_within(
+        self, seconds: float, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """As `run`. Raises TimeoutError once the call itself has lasted `seconds`: its wait for a thread doesn't count."""
+        loop = asyncio.get_running_loop()
+
+        def start_clock() -> None:
+            if not work.done():
+                limit.reschedule(loop.time() + seconds)
+
+        def call() -> T:
+            loop.call_soon_threadsafe(start_clock)
+            return function(*args, **kwargs)
+
+        async with asyncio.timeout(None) as limit:
+            work = loop.run_in_executor(self._pool, call)
+            return await work
+
     def close(self) -> None:
+        """Waits for the calls that have begun; those that have not are cancelled."""
         self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def abandon(self) -> None:
+        """As `close`, and waits for nothing. Python itself waits for each thread as it exits: end what they wait for."""
+        self._pool.shutdown(wait=False, cancel_futures=True)

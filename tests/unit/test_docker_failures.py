@@ -1,10 +1,13 @@
 """The engine's words for what went wrong, and whose fault we make of them."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from agent.adapters.docker.failures import Refusal, is_engine_away, refused_pull, start_failure
+from agent.adapters.docker.failures import Refusal, is_engine_away, refused_pull, refused_start, start_failure
 from agent.core.job import FailureKind
 from agent.core.reasons import CATALOGUE
+from agent.interfaces import StartFailedError
 
 RUNC = "failed to create task for container: failed to create shim task: OCI runtime create failed: runc create failed: "
 NETWORK = "driver failed programming external connectivity on endpoint gpu-agent-j-1 (99be): "
@@ -125,8 +128,16 @@ def test_a_refused_start_has_its_kind_its_code_and_its_port(
     [
         (503, "anything"),
         (500, 'connection error: desc = "transport: dial unix /run/containerd/containerd.sock": unavailable'),
+        (
+            500,
+            "transport: Error while dialing dial unix /run/containerd/containerd.sock: connect: no such file",
+        ),
+        (500, "transport: error while dialing: dial unix:///run/docker/containerd/containerd.sock: timeout"),
+        (500, "rpc error: code = Unavailable desc = transport is closing"),
         (500, "ttrpc: closed: unknown"),
+        (500, "failed to create task for container: ttrpc: closed"),
         (500, "context canceled"),
+        (500, "failed to create task for container: context deadline exceeded: unknown"),
     ],
 )
 def test_an_engine_that_can_work_no_more_is_away_and_refuses_nothing(status: int, text: str) -> None:
@@ -159,3 +170,83 @@ def test_a_pull_that_fails_says_whose_fault_it_is(text: str, code: str) -> None:
     assert error.reason_code == code
     assert str(error) == text
     assert code in CATALOGUE
+
+
+# What an engine says when it can work no more, out of a job's mouth.
+MOUTH = [
+    "containerd.sock",
+    "dial unix /run/containerd/containerd.sock",
+    ": unavailable",
+    "transport is closing",
+    ": ttrpc: closed: unknown",
+    "context canceled",
+    ": context deadline exceeded",
+]
+
+
+@pytest.mark.parametrize("said", MOUTH)
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("unable to find user {}: no matching entries in passwd file", "bad_user"),
+        ("unable to find group {}: no matching entries in group file", "bad_user"),
+        ("the working directory '{}' is invalid, it needs to be an absolute path", "command_not_executable"),
+        ("mkdir /var/lib/docker/overlay2/1/merged/etc/passwd/{}: not a directory", "command_not_executable"),
+        (
+            RUNC
+            + 'runc create failed: unable to start container process: chdir to cwd ("/{}") set in config.json'
+            " failed: not a directory: unknown",
+            "command_not_executable",
+        ),
+        (RUNC + 'exec: "{}": executable file not found in $PATH: unknown', "command_not_found"),
+    ],
+)
+def test_what_a_job_says_of_itself_is_no_word_of_the_engine(said: str, text: str, code: str) -> None:
+    error = refused_start(Refusal(500, text.format(said)))
+    assert isinstance(error, StartFailedError)
+    assert error.failure.code == code
+
+
+def test_a_file_of_that_name_is_no_engine_that_is_away() -> None:
+    assert not is_engine_away(Refusal(500, "mounting /srv/containerd.sock: no such file or directory"))
+
+
+WORDS = st.sampled_from(["denied", "unauthorized", "x", "access-denied", "denied-x", "unauthorized.y"])
+UNREACHABLE = [
+    'Head "https://{host}/v2/{path}/manifests/{tag}": dial tcp 203.0.113.9:443: connect: connection refused',
+    "Head https://{host}/v2/{path}/manifests/{tag}: dial tcp 203.0.113.9:443: i/o timeout",
+    'Get "https://{host}/v2/": dial tcp: lookup {host} on 127.0.0.53:53: no such host',
+    'Get "https://{host}/v2/": dial tcp: lookup {host}: no such host',
+    'failed to resolve reference "{host}/{path}:{tag}": failed to do request: EOF',
+    "received unexpected HTTP status: 502 Bad Gateway: {host}/{path}:{tag}",
+]
+
+
+@given(st.sampled_from(UNREACHABLE), WORDS, st.lists(WORDS, min_size=1).map("/".join), WORDS)
+def test_no_image_name_makes_an_unreachable_registry_a_denial(
+    text: str, host: str, path: str, tag: str
+) -> None:
+    assert refused_pull(text.format(host=host, path=path, tag=tag)).reason_code == "registry_unavailable"
+
+
+@given(st.lists(WORDS, min_size=1).map("/".join), WORDS)
+def test_no_image_name_makes_an_unknown_image_a_denial(path: str, tag: str) -> None:
+    text = f"manifest for {path}:{tag} not found: manifest unknown: manifest unknown"
+    assert refused_pull(text).reason_code == "image_not_found"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "denied",
+        "error from registry: denied",
+        "pull access denied for x/denied, repository does not exist or may require 'docker login'",
+        "pull access denied, repository does not exist or may require authorization: server message: x",
+        "unexpected status from HEAD request to https://example.org/v2/x/manifests/1: 401 Unauthorized",
+        'denied: Permission "artifactregistry.repositories.downloadArtifacts" denied on resource "projects/x"',
+        'error parsing HTTP 403 response body: no error details: {"errors":[{"code":"DENIED","detail":1}]}',
+        "unauthorized: access to the requested resource is not authorized",
+    ],
+)
+def test_a_registrys_denial_is_one_in_all_its_forms(text: str) -> None:
+    assert refused_pull(text).reason_code == "image_denied"

@@ -42,7 +42,7 @@ def inspect_answer(status: str, **state: object) -> dict[str, Any]:
         ("restarting", ContainerState.RUNNING),
         ("exited", ContainerState.EXITED),
         ("removing", ContainerState.REMOVING),
-        ("dead", ContainerState.REMOVING),
+        ("dead", ContainerState.DEAD),
     ],
 )
 def test_each_status_of_the_engine_is_one_of_our_states(status: str, state: ContainerState) -> None:

@@ -1,6 +1,5 @@
 """adapters/docker/engine — the Docker engine behind the `Engine` protocol. Carries calls out; decides nothing about jobs."""
 
-import asyncio
 import json
 from collections.abc import AsyncGenerator, Mapping
 from enum import Enum
@@ -61,9 +60,9 @@ class DockerEngine:
         return cls(socket.removeprefix("unix://"), agent_id, deadlines or Deadlines())
 
     async def close(self) -> None:
-        """Waits for calls in flight, at most until their time-outs."""
+        """Breaks off what is in flight, as an end of the process would."""
         await self._streams.close()
-        await asyncio.to_thread(self._calls.close)
+        self._calls.close()
 
     async def facts(self) -> EngineFacts:
         try:

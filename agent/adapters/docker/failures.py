@@ -33,16 +33,21 @@ HOST_PORT = re.compile(
     r"(?:Bind for|listen (?:tcp|udp)[46]?|host port(?: for)?) (?:\[[0-9a-fA-F:]+\]|::|[0-9.]*):(\d+)"
 )
 GPU_FAULT = re.compile(r"CDI|could not select device driver|nvidia|libcuda|GPU-")
-# The engine's own containerd is away: it will come back, or the engine ends.
+# The engine's own containerd is away: it will come back, or the engine ends. Only whole phrases, as they stand in an
+# error's chain: a file may be named like one of their words.
 ENGINE_BROKEN = re.compile(
-    r"containerd\.sock|: unavailable$|transport is closing|ttrpc: closed|context (?:canceled|deadline)"
+    r"dial unix:?\S* ?\S*containerd\.sock|: unavailable$|\btransport is closing(?:$|: )"
+    r"|(?:^|: )ttrpc: closed(?:$|: )|(?:^|: )context (?:canceled|deadline exceeded)(?:$|: )"
 )
 
 WRONG_PLATFORM = re.compile(
     r"no matching manifest|no match for platform|does not match the specified platform|cannot be used on this platform"
 )
+# As words of their own: an image may be named `x/denied`, and a name has no spaces within. Its host has them about it
+# where it is looked up.
 DENIED = re.compile(
-    r"denied|unauthorized|authentication required|no basic auth credentials|incorrect username or password",
+    r'(?<![^\s"])(?<!lookup )(?:denied|unauthorized)(?=["\s,]|\.?$|: )'
+    r"|authentication required|no basic auth credentials|incorrect username or password",
     re.IGNORECASE,
 )
 NOT_FOUND = re.compile(
@@ -94,9 +99,14 @@ def is_engine_away(refusal: Refusal) -> bool:
         return True
     return (
         refusal.status >= 500
-        and not COMMAND_FAULT.search(refusal.text)
+        and not _is_of_the_job(refusal.text)
         and ENGINE_BROKEN.search(refusal.text) is not None
     )
+
+
+def _is_of_the_job(text: str) -> bool:
+    """Whether it repeats what a job chose, which may hold anything: before all rules that look for the engine's words."""
+    return any(rule.search(text) for rule in (COMMAND_FAULT, BAD_USER, BAD_WORKDIR))
 
 
 def is_container_gone(refusal: Refusal) -> bool:

@@ -94,7 +94,10 @@ def _message(text: str) -> str:
 
 
 async def lines(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Whole lines, of any length: an image's labels, which an event repeats, have no bound that we could rely on."""
+    """Whole lines, of any length: an image's labels, which an event repeats, have no bound that we could rely on.
+
+    Raises EngineUnavailableError at an end within a line: the engine ends each of its own, and so died.
+    """
     rest = bytearray()
     async for chunk in chunks:
         rest += chunk
@@ -104,7 +107,7 @@ async def lines(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
                 yield bytes(line)
         rest = tail
     if rest.strip():
-        yield bytes(rest)
+        raise EngineUnavailableError("the engine broke off within a line", Trouble.BROKEN)
 
 
 class Proof:

@@ -16,7 +16,7 @@ from agent.core.container import (
 )
 from agent.spec.image import parse_reference
 
-# Paused and restarting ones hold their processes; a dead one is what a removal that failed left behind.
+# Paused and restarting ones hold their processes.
 STATES = {
     "created": ContainerState.CREATED,
     "running": ContainerState.RUNNING,
@@ -24,7 +24,7 @@ STATES = {
     "restarting": ContainerState.RUNNING,
     "exited": ContainerState.EXITED,
     "removing": ContainerState.REMOVING,
-    "dead": ContainerState.REMOVING,
+    "dead": ContainerState.DEAD,
 }
 KINDS = frozenset(EventKind)
 DEFAULT_STOP_SIGNAL = "SIGTERM"

@@ -1,0 +1,57 @@
+"""Threads: a deadline that begins with the call, and a pool that is left without waiting for it."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from agent.aio import Threads
+
+
+@pytest.fixture
+def gate() -> Iterator[threading.Event]:
+    gate = threading.Event()
+    yield gate
+    gate.set()
+
+
+async def test_the_wait_for_a_thread_does_not_count(gate: threading.Event) -> None:
+    threads = Threads("test", 1)
+    asyncio.get_running_loop().call_later(0.4, gate.set)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(threads.run(gate.wait))
+        late = group.create_task(threads.run_within(0.2, str, "an answer"))
+    assert late.result() == "an answer"
+    threads.close()
+
+
+async def test_a_call_that_lasts_too_long_is_told_of(gate: threading.Event) -> None:
+    threads = Threads("test", 1)
+    with pytest.raises(TimeoutError):
+        await threads.run_within(0.05, gate.wait)
+    gate.set()
+    threads.close()
+
+
+async def test_an_abandoned_pool_waits_for_nothing_and_begins_nothing(gate: threading.Event) -> None:
+    threads = Threads("test", 1)
+    begun, never = threading.Event(), threading.Event()
+
+    def call() -> None:
+        begun.set()
+        gate.wait()
+
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(threads.run(call))
+        queued = group.create_task(threads.run_within(5.0, never.set))
+        await asyncio.to_thread(begun.wait)
+        before = time.monotonic()
+        threads.abandon()
+        assert time.monotonic() - before < 1
+        await asyncio.wait({queued})
+        gate.set()
+        await running
+    assert queued.cancelled()
+    assert not never.is_set()
