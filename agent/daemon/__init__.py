@@ -1,8 +1,18 @@
 """daemon — the composition root: the only room that knows all others. It builds, starts and closes; it decides nothing."""
 
+from agent.daemon.database import DatabaseMissingError
 from agent.daemon.doctor import examine
 from agent.daemon.repair import repair
 from agent.daemon.serve import run
 from agent.daemon.tokens import create_token, list_tokens, open_store, revoke_token
 
-__all__ = ["create_token", "examine", "list_tokens", "open_store", "repair", "revoke_token", "run"]
+__all__ = [
+    "DatabaseMissingError",
+    "create_token",
+    "examine",
+    "list_tokens",
+    "open_store",
+    "repair",
+    "revoke_token",
+    "run",
+]

@@ -14,6 +14,7 @@ from agent.config import Config
 from agent.core.container import Container
 from agent.core.job import Job
 from agent.core.reconcile import restore
+from agent.daemon.database import is_another
 from agent.daemon.values import DATABASE
 from agent.jobs.record import Record, read_record
 
@@ -31,7 +32,7 @@ async def repair(config: Config) -> list[str]:
         engine = await DockerEngine.open(config.engine.socket, folders.agent_id)
         stack.push_async_callback(engine.close)
         path = config.state_dir / DATABASE
-        if await _is_sound(path, folders):
+        if await is_sound(path, folders):
             return []
         # Asked first: without the engine's word, running jobs would be taken for gone.
         containers = [await engine.inspect(found.id) for found in await engine.ours()]
@@ -41,24 +42,28 @@ async def repair(config: Config) -> list[str]:
         kept = await _give_rows_back(store, folders, [found for found in containers if found is not None])
         done += [f"{job_id}: its container goes on, under a new row" for job_id in kept]
         for job_id in sorted(await folders.ids() - set(kept)):
+            await folders.drop_secrets(
+                job_id
+            )  # nobody will ever need them, and nobody would look for them there
             done.append(f"{job_id}: no container; its folder is now {await folders.set_aside(job_id)}")
         return done
 
 
-async def _is_sound(path: Path, folders: DiskFolders) -> bool:
+async def is_sound(path: Path, folders: DiskFolders) -> bool:
+    has_folders = bool(await folders.ids())
     if not _is_there(path):
-        return not await folders.ids()
+        return not has_folders
     try:
         store = await SqliteStore.open_store(path, SystemClock().now)
     except DatabaseDamagedError:
         return False
     try:
         await store.check()
+        return not (has_folders and await is_another(store))
     except DatabaseDamagedError:
         return False
     finally:
         await store.close()
-    return True
 
 
 def _is_there(path: Path) -> bool:
@@ -69,7 +74,7 @@ def _put_aside(path: Path) -> list[str]:
     if not path.exists():
         return ["there was no database; a new one was made"]
     moved = move_aside(path, datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ"))
-    return [f"the damaged database is now {moved}; a new one was made", "all tokens are gone: make new ones"]
+    return [f"the database is now {moved}; a new one was made", "all tokens are gone: make new ones"]
 
 
 async def _give_rows_back(store: SqliteStore, folders: DiskFolders, containers: list[Container]) -> list[str]:

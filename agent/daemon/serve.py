@@ -26,17 +26,16 @@ from agent.api.sites import open_sites
 from agent.config import Config
 from agent.core.container import PullProgress
 from agent.core.policy import Policy
+from agent.daemon.database import note_served, open_database
 from agent.daemon.health import build_health
 from agent.daemon.reload import Reload
 from agent.daemon.values import (
-    DATABASE,
     addresses_of,
     listen_of,
     output_limits_of,
     policy_of,
     settings_of,
 )
-from agent.errors import AgentError, Blame
 from agent.interfaces import Clock
 from agent.jobs.assembly import Outside, Settings, Shell, assemble
 from agent.jobs.attempt_log import Sources
@@ -50,13 +49,6 @@ log = structlog.get_logger()
 
 FOLDER_THREADS = 8
 WATCHDOG_SECONDS = 10.0
-
-
-class DatabaseMissingError(AgentError):
-    """Job folders without a database: to go on would take them for rubbish."""
-
-    code, blame = "database_missing", Blame.HOST
-    remedy = "Put agent.db back, or run `gpu-agent doctor --repair`, which keeps running jobs and sets the rest aside."
 
 
 class _LeaveError(Exception):
@@ -106,11 +98,9 @@ async def _open_folders(config: Config, stack: AsyncExitStack) -> DiskFolders:
 
 async def _open_store(config: Config, folders: DiskFolders, stack: AsyncExitStack) -> SqliteStore:
     """Before the API opens, what no row knows is swept: a folder that a crash left half-made."""
-    path = config.state_dir / DATABASE
-    if not path.exists() and await folders.ids():
-        raise DatabaseMissingError(f"{path} is gone, but {config.state_dir}/jobs has jobs in it")
-    store = await SqliteStore.open_store(path, SystemClock().now)
+    store = await open_database(config.state_dir)
     stack.push_async_callback(store.close)
+    await note_served(store)
     for name in await folders.sweep(await store.job_ids()):
         log.info("folder.swept", folder=name)
     return store

@@ -7,15 +7,18 @@ from agent.adapters.linux import SystemClock
 from agent.adapters.sqlite import SqliteStore
 from agent.api.tokens import Scope, new_token
 from agent.config import Config
-from agent.daemon.values import DATABASE
+from agent.daemon.database import open_database
 from agent.interfaces import Token
 
 
 @asynccontextmanager
 async def open_store(config: Config) -> AsyncIterator[SqliteStore]:
-    """The database, beside a daemon that may be running: SQLite lets two processes write in turn."""
+    """The database, beside a daemon that may be running: SQLite lets two processes write in turn.
+
+    Raises DatabaseMissingError, DatabaseDamagedError, DatabaseNewerError, StoreUnavailableError.
+    """
     config.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    store = await SqliteStore.open_store(config.state_dir / DATABASE, SystemClock().now)
+    store = await open_database(config.state_dir)
     try:
         yield store
     finally:

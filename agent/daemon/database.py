@@ -1,0 +1,58 @@
+"""daemon/database — the database opened, or refused where it is not the one that the job folders belong to. Repairs nothing."""
+
+from pathlib import Path
+
+from agent.adapters.folders.names import is_job_id
+from agent.adapters.folders.state import JOBS
+from agent.adapters.linux import SystemClock
+from agent.adapters.sqlite import SqliteStore
+from agent.daemon.values import DATABASE
+from agent.errors import AgentError, Blame
+
+# Set once a daemon has served from this database: from then on a folder without a row is a submit that a crash cut off.
+SERVED_KEY = "daemon.served_since"
+
+
+class DatabaseMissingError(AgentError):
+    """Job folders without their database: to go on would take them for rubbish."""
+
+    code, blame = "database_missing", Blame.HOST
+    remedy = "Put agent.db back, or run `gpu-agent doctor --repair`, which keeps running jobs and sets the rest aside."
+
+
+async def open_database(state_dir: Path) -> SqliteStore:
+    """Open the database in `state_dir`, or make one where there are no job folders either.
+
+    Raises DatabaseMissingError, DatabaseDamagedError, DatabaseNewerError, StoreUnavailableError.
+    """
+    path = state_dir / DATABASE
+    has_folders = has_job_folders(state_dir)
+    if has_folders and not path.exists():
+        raise DatabaseMissingError(f"{path} is gone, but {state_dir}/jobs has jobs in it")
+    store = await SqliteStore.open_store(path, SystemClock().now)
+    try:
+        is_foreign = has_folders and await is_another(store)
+    except BaseException:
+        await store.close()
+        raise
+    if is_foreign:
+        await store.close()
+        raise DatabaseMissingError(f"{path} is new and empty, but {state_dir}/jobs has jobs in it")
+    return store
+
+
+def has_job_folders(state_dir: Path) -> bool:
+    """Without the state folder's lock: a daemon may be running."""
+    jobs = state_dir / JOBS
+    return jobs.is_dir() and any(is_job_id(entry.name) for entry in jobs.iterdir())
+
+
+async def is_another(store: SqliteStore) -> bool:
+    """Whether, where there are job folders, they can't be this database's: it has no rows, and never had any."""
+    return await store.meta(SERVED_KEY) is None and not await store.job_ids()
+
+
+async def note_served(store: SqliteStore) -> None:
+    """Call it before the first job is let in. Raises StoreUnavailableError."""
+    if await store.meta(SERVED_KEY) is None:
+        await store.set_meta(SERVED_KEY, str(SystemClock().now()))

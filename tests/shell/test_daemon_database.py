@@ -1,0 +1,91 @@
+"""A database that is not the one of the job folders beside it: refused by all who would open it, and mended by a repair."""
+
+from pathlib import Path
+
+import pytest
+
+from agent.adapters.folders import DiskFolders, open_folders
+from agent.adapters.sqlite import SqliteStore
+from agent.aio import Threads
+from agent.config import Config
+from agent.daemon import DatabaseMissingError, create_token, list_tokens, revoke_token
+from agent.daemon.database import is_another, note_served, open_database
+from agent.daemon.repair import is_sound
+from agent.interfaces import SecretFiles
+from tests.fakes.clock import FakeClock
+
+JOB = "0190aaaa-0000-7000-8000-000000000001"
+
+
+def config_of(tmp_path: Path) -> Config:
+    return Config.model_validate({"state_dir": str(tmp_path / "state"), "runtime_dir": str(tmp_path / "run")})
+
+
+async def leave_a_folder(tmp_path: Path) -> None:
+    threads = Threads("test", 1)
+    folders = await open_folders(tmp_path / "state", tmp_path / "run", threads)
+    await folders.claim(JOB, "{}", SecretFiles({}))
+    threads.close()
+    folders.close()
+
+
+async def make_empty(tmp_path: Path) -> None:
+    store = await SqliteStore.open_store(tmp_path / "state/agent.db", FakeClock().now)
+    await store.close()
+
+
+async def test_no_token_is_made_where_the_database_is_gone_and_jobs_are_there(tmp_path: Path) -> None:
+    config = config_of(tmp_path)
+    await leave_a_folder(tmp_path)
+    with pytest.raises(DatabaseMissingError):
+        await create_token(config, "mine", "alice", ["jobs:read"], None)
+    with pytest.raises(DatabaseMissingError):
+        await list_tokens(config)
+    with pytest.raises(DatabaseMissingError):
+        await revoke_token(config, "none")
+    assert not (tmp_path / "state/agent.db").exists()
+
+
+async def test_a_new_and_empty_database_beside_job_folders_is_refused(tmp_path: Path) -> None:
+    await leave_a_folder(tmp_path)
+    await make_empty(tmp_path)
+    with pytest.raises(DatabaseMissingError, match="new and empty"):
+        await open_database(tmp_path / "state")
+
+
+async def test_a_folder_that_the_very_first_submit_left_half_made_does_not_keep_the_daemon_from_starting(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "state").mkdir(mode=0o700)
+    store = await open_database(tmp_path / "state")
+    await note_served(store)
+    await store.close()
+    await leave_a_folder(tmp_path)
+    store = await open_database(tmp_path / "state")
+    await store.close()
+
+
+async def test_tokens_may_be_made_before_the_first_start(tmp_path: Path) -> None:
+    config = config_of(tmp_path)
+    await create_token(config, "mine", "alice", ["jobs:read"], None)
+    store = await open_database(tmp_path / "state")
+    assert await is_another(store)  # nothing of it was ever served: only folders make it so
+    await store.close()
+    assert [token.name for token in await list_tokens(config)] == ["mine"]
+
+
+@pytest.mark.parametrize("has_folder", [True, False])
+async def test_a_repair_takes_an_empty_database_for_damage_only_beside_job_folders(
+    tmp_path: Path, *, has_folder: bool
+) -> None:
+    (tmp_path / "state").mkdir(mode=0o700)
+    if has_folder:
+        await leave_a_folder(tmp_path)
+    await make_empty(tmp_path)
+    threads = Threads("test", 1)
+    folders: DiskFolders = await open_folders(tmp_path / "state", tmp_path / "run", threads)
+    try:
+        assert await is_sound(tmp_path / "state/agent.db", folders) is not has_folder
+    finally:
+        threads.close()
+        folders.close()
