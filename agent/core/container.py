@@ -99,6 +99,19 @@ class ContainerPlan:
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:32]
 
 
+def just_created(container: str, plan: ContainerPlan) -> Container:
+    """What an engine shows of a container that it made of `plan` a moment ago, by its id."""
+    return Container(
+        container,
+        plan.name,
+        ContainerState.CREATED,
+        agent=plan.agent,
+        job=plan.job,
+        attempt=plan.attempt,
+        plan=plan.digest,
+    )
+
+
 class EventKind(StrEnum):
     CREATE = "create"
     START = "start"

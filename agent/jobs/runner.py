@@ -4,7 +4,7 @@ Cancelling this task means that the daemon leaves: the container goes on and is 
 """
 
 import asyncio
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import structlog
 
@@ -31,7 +31,7 @@ from agent.jobs.first_line import FirstLine
 from agent.jobs.sampling import PeakMemory
 from agent.jobs.starting import Starting
 from agent.jobs.tools import Tools
-from agent.jobs.writing import now_of, write
+from agent.jobs.writing import Known, now_of, write
 
 log = structlog.get_logger()
 
@@ -39,14 +39,6 @@ log = structlog.get_logger()
 RETRY_SECONDS = 1.0
 # The same where the engine has answered no.
 REFUSED_SECONDS = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class _Known:
-    """A row as just written, and the container as seen for it: enough for the next step, where nobody poked in between."""
-
-    job: Job
-    container: Container | None
 
 
 class Runner:
@@ -60,7 +52,7 @@ class Runner:
         self._ending = Ending(tools, flag)
         self._first_line = FirstLine(tools.engine, group, flag)
         self._peak = PeakMemory(tools.engine, flag)
-        self._known: _Known | None = None
+        self._known: Known | None = None
         self.unkillable_since: float | None = None
 
     async def run(self) -> None:
@@ -85,14 +77,14 @@ class Runner:
                 await asyncio.sleep(RETRY_SECONDS)
                 self._tools.ask_grant()  # a write whose answer was lost may have freed something
 
-    async def _read_and_look(self) -> _Known | None:
+    async def _read_and_look(self) -> Known | None:
         """The row and the container, anew unless the last step wrote only the row. None: the row is gone."""
         known, self._known = self._known, None
         if known is not None and not self._flag.is_set():
             return known
         self._flag.clear()
         job = await self._tools.store.read(self._id)
-        return None if job is None else _Known(job, await self._find(job))
+        return None if job is None else Known(job, await self._find(job))
 
     async def _take_next(self, job: Job, container: Container | None) -> Phase:
         step = next_step(job, self._seen(job, container), now_of(self._tools.clock))
@@ -139,14 +131,14 @@ class Runner:
             case steps.BeginStopping(failure, facts):
                 await self._begin_stopping(job, replace(job.run, failure=failure, exit=facts))
             case steps.Create():
-                await self._starting.create(job)
+                self._known = await self._starting.create(job)
             case steps.Intend(container):
                 intent = StartIntent(container.id, self._tools.clock.boot_id)
                 await self._write_run(job, container, replace(job.run, intent=intent))
             case steps.Start(container):
                 await self._starting.start(job, container)
             case steps.BeginRunning(container):
-                self._known = _Known(await self._starting.begin_running(job, container), container)
+                self._known = Known(await self._starting.begin_running(job, container), container)
             case steps.RequestTimeout():
                 await self._request_timeout(job)
             case steps.Judge(container):
@@ -197,7 +189,7 @@ class Runner:
 
     async def _write_run(self, job: Job, container: Container | None, run: Run) -> None:
         """A step that changes the row alone: what was seen still holds for the next one."""
-        self._known = _Known(await write(self._tools, replace(job, run=run)), container)
+        self._known = Known(await write(self._tools, replace(job, run=run)), container)
 
     async def _begin_stopping(self, job: Job, run: Run) -> Job:
         self._starting.leave_pull(job)
@@ -213,7 +205,7 @@ class Runner:
         if job.phase is Phase.STOPPING:
             await self._write_run(job, container, run)
         else:
-            self._known = _Known(await self._begin_stopping(job, run), container)
+            self._known = Known(await self._begin_stopping(job, run), container)
 
     async def _report_unkillable(self) -> None:
         if self.unkillable_since is None:
@@ -225,7 +217,7 @@ class Runner:
 
     async def _free(self, job: Job, container: Container | None) -> None:
         freed = replace(job, lease=None, run=replace(job.run, held=job.lease))
-        self._known = _Known(await write(self._tools, freed), container)
+        self._known = Known(await write(self._tools, freed), container)
         self._tools.ask_grant()
 
     async def _close(self, job: Job) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import structlog
 
 from agent.aio import Flag
-from agent.core.container import Container, ContainerPlan, Image
+from agent.core.container import Container, ContainerPlan, Image, just_created
 from agent.core.job import FailureKind, Job, NewEvent, StartFailure, StartIntent
 from agent.core.plan import plan
 from agent.core.state import move
@@ -22,7 +22,7 @@ from agent.interfaces import (
 )
 from agent.interfaces.engine import Trouble
 from agent.jobs.tools import Tools
-from agent.jobs.writing import now_of, write
+from agent.jobs.writing import Known, now_of, write
 
 log = structlog.get_logger()
 
@@ -126,28 +126,29 @@ class Starting:
             }
             await self._tools.store.append_event(job.id, NewEvent("image.progress", data))
 
-    async def create(self, job: Job) -> None:
+    async def create(self, job: Job) -> Known | None:
+        """The row and the new container. None: it failed, or the next look must tell."""
         facts = self._tools.witness.facts or await self._tools.engine.facts()
         if not facts.seccomp:
             message = f"engine {facts.version} has no seccomp, and no job is started on one without"
             await self.fail(job, StartFailure(FailureKind.ENGINE, "no_seccomp", message))
-            return
+            return None
         unclean = await self._tools.gpus.unclean(job.lease.gpus) if job.lease and job.lease.gpus else ()
         if unclean:
             for uuid in unclean:
                 self._tools.bad_gpus.mark(uuid)
             message = f"not clean: {', '.join(unclean)}"
             await self.fail(job, StartFailure(FailureKind.GATE, "gpu_not_clean", message))
-            return
+            return None
         try:
             planned, secrets = await self._prepare(job)
         except JobFolderMissingError as error:
             await self.fail(job, _folder_missing(error))
-            return
+            return None
         # The hash is in the row before each create: a container with another one is of an earlier lease.
         job = await write(self._tools, replace(job, run=replace(job.run, plan=planned.digest)))
         log.debug("container.planned", plan=planned.digest[:12])
-        await self._create(job, planned, secrets)
+        return await self._create(job, planned, secrets)
 
     async def _prepare(self, job: Job) -> tuple[ContainerPlan, dict[str, str]]:
         """The plan, and the values of its secret environment."""
@@ -156,11 +157,11 @@ class Starting:
         values = (await self._tools.folders.secrets(job.id)).values if planned.secret_environment else {}
         return planned, {name: values[name] for name in planned.secret_environment}
 
-    async def _create(self, job: Job, planned: ContainerPlan, secrets: Mapping[str, str]) -> None:
+    async def _create(self, job: Job, planned: ContainerPlan, secrets: Mapping[str, str]) -> Known | None:
         try:
             if planned.bridge is not None:
                 await self._tools.engine.ensure_bridge(planned.bridge)  # a stranger may have removed it since
-            await self._tools.engine.create(planned, secrets)
+            container = await self._tools.engine.create(planned, secrets)
         except NameTakenError as error:
             await self._wait_for_the_name(job, str(error))
         except StartFailedError as error:
@@ -169,6 +170,8 @@ class Starting:
             await self.fail(job, StartFailure(FailureKind.ENGINE, error.code, str(error)))
         else:
             self._memory.start_unsettled_at = None  # new: no start of it was ever sent
+            return Known(job, just_created(container, planned))
+        return None
 
     async def _wait_for_the_name(self, job: Job, message: str) -> None:
         """An earlier create of ours is on its way, or a stranger has the name: the next look tells."""
