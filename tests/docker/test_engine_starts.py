@@ -99,6 +99,9 @@ async def test_gpus_that_the_host_does_not_know_are_a_gpu_failure(stage: DockerS
         ({"user": "nobody-here"}, FailureKind.COMMAND, "bad_user"),
         ({"user": "port is already allocated"}, FailureKind.COMMAND, "bad_user"),
         ({"workdir": "/etc/passwd"}, FailureKind.COMMAND, "command_not_executable"),
+        ({"user": "containerd.sock"}, FailureKind.COMMAND, "bad_user"),
+        ({"user": "dial unix /run/containerd/containerd.sock"}, FailureKind.COMMAND, "bad_user"),
+        ({"workdir": "/etc/passwd/containerd.sock"}, FailureKind.COMMAND, "command_not_executable"),
         ({"workdir": "relative"}, FailureKind.COMMAND, "command_not_executable"),
         ({"bridge": "no-such-bridge"}, FailureKind.ENGINE, "engine_refused"),
         ({"runtime": "no-such-runtime"}, FailureKind.ENGINE, "engine_refused"),
@@ -109,7 +112,7 @@ async def test_a_plan_that_cannot_start_says_whose_fault_it_is(
     stage: DockerStage, change: dict[str, object], kind: FailureKind, code: str
 ) -> None:
     failure = await refusal(stage, replace(stage.plan("refused", FOREVER), **change))
-    assert (failure.kind, failure.code) == (kind, code)
+    assert (failure.kind, failure.code) == (kind, code), failure.message
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Logs and events of a real engine: whole, resumable, and never taken for whole when the engine died."""
 
 import asyncio
+import socket
 from contextlib import aclosing
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -14,6 +15,8 @@ from agent.core.container import ContainerState
 from agent.interfaces import EngineUnavailableError
 from agent.interfaces.engine import Trouble
 from tests.contract.engine_contract import FOREVER, Program, collect, opened, until_exited
+from tests.private_engine import PrivateEngine
+from tests.private_engine_host import wait
 
 LINES = 20_000
 COUNT = f"i=0; while [ $i -lt {LINES} ]; do echo line-$i; i=$((i+1)); done"
@@ -118,6 +121,17 @@ async def test_a_label_of_a_megabyte_does_not_break_the_stream_of_events(stage: 
                 break
 
 
+def kill_and_see_refused(engine: PrivateEngine) -> None:
+    """A process that has ended may still listen for a moment, until the kernel has closed its files."""
+    engine.kill()
+    wait(lambda: is_refused(engine.socket), 5)
+
+
+def is_refused(path: str) -> bool:
+    with socket.socket(socket.AF_UNIX) as caller:
+        return caller.connect_ex(path) != 0
+
+
 async def test_an_engine_that_hangs_is_told_from_one_that_is_down(stage: DockerStage) -> None:
     hasty = await DockerEngine.open(stage.private.socket, stage.agent, Deadlines(0.4, 0.6))
     container = await stage.run(stage.plan("hang", FOREVER))
@@ -137,7 +151,7 @@ async def test_an_engine_that_hangs_is_told_from_one_that_is_down(stage: DockerS
     )
     for hit, trouble, heal in (
         (stage.private.freeze, Trouble.HANGS, stage.private.thaw),
-        (stage.private.kill, Trouble.DOWN, stage.private.launch),
+        (lambda: kill_and_see_refused(stage.private), Trouble.DOWN, stage.private.launch),
     ):
         await asyncio.to_thread(hit)
         try:

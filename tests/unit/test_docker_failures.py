@@ -192,6 +192,7 @@ MOUTH = [
         ("unable to find group {}: no matching entries in group file", "bad_user"),
         ("the working directory '{}' is invalid, it needs to be an absolute path", "command_not_executable"),
         ("mkdir /var/lib/docker/overlay2/1/merged/etc/passwd/{}: not a directory", "command_not_executable"),
+        ("lstat /var/lib/docker/overlay2/1/merged/etc/passwd/{}: not a directory", "command_not_executable"),
         (
             RUNC
             + 'runc create failed: unable to start container process: chdir to cwd ("/{}") set in config.json'

@@ -25,7 +25,7 @@ COMMAND_FAULT = re.compile(r'exec: "|exec [^ ]+: (?:no such file|permission deni
 NOT_EXECUTABLE = re.compile(r"permission denied|exec format error|is a directory")
 BAD_USER = re.compile(r"unable to find (?:user|group) |no matching entries in (?:passwd|group) file")
 BAD_WORKDIR = re.compile(
-    r"working directory '.*' is invalid|chdir to cwd|mkdir .*: not a directory|Cannot mkdir: "
+    r"working directory '.*' is invalid|chdir to cwd|(?:mkdir|lstat) .*: not a directory|Cannot mkdir: "
 )
 PORT_TAKEN = re.compile(r"port is already allocated|address already in use")
 # "Bind for 0.0.0.0:80 failed", "listen udp4 0.0.0.0:80: bind", "bind host port for 0.0.0.0:80:172.17.0.2:8080/tcp"
