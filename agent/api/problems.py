@@ -7,7 +7,9 @@ from http import HTTPStatus
 import structlog
 from aiohttp import web
 
+from agent.core.reasons import reason
 from agent.errors import AgentError, Blame
+from agent.interfaces import PullFailedError
 from agent.spec import Fault, SpecRefusedError
 
 log = structlog.get_logger(__name__)
@@ -50,6 +52,8 @@ STATUS: dict[str, int] = {
     "store_unavailable": 503,
     "draining": 503,
 }
+# A pull that failed says why by the reason that a job would get; whose fault it is tells the status.
+STATUS_OF_PULL = {Blame.USER: STATUS["pull_failed"], Blame.HOST: 502, Blame.PLATFORM: 500}
 RETRY_AFTER_SECONDS: dict[str, int] = {
     "too_many_failures": 60,
     "too_many_streams": 5,
@@ -113,13 +117,7 @@ def refuse_if_begun(request: web.Request, error: BaseException) -> None:
 
 
 def describe_error(error: AgentError) -> web.Response:
-    status = STATUS.get(error.code, 500)
-    facts: dict[str, object] = {
-        "code": error.code,
-        "blame": error.blame.value,
-        "phase": None if error.phase is None else error.phase.value,
-        "remedy": error.remedy,
-    }
+    status, facts = facts_of_error(error)
     faults = error.faults if isinstance(error, SpecRefusedError | BadRequestError) else ()
     headers: dict[str, str] = {}
     if error.code in RETRY_AFTER_SECONDS:
@@ -127,6 +125,18 @@ def describe_error(error: AgentError) -> web.Response:
     if status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = 'Bearer realm="gpu-agent"'
     return build(status, str(error), facts, faults, headers)
+
+
+def facts_of_error(error: AgentError) -> tuple[int, dict[str, object]]:
+    """The HTTP status, and what is known beside the message: code, blame, phase, remedy."""
+    code, blame, phase, remedy = error.code, error.blame, error.phase, error.remedy
+    status = STATUS.get(code, 500)
+    if isinstance(error, PullFailedError):
+        why = reason(error.reason_code)
+        code, blame, phase, remedy = why.code, why.blame, why.phase, why.remedy
+        status = STATUS_OF_PULL[blame]
+    named = None if phase is None else phase.value
+    return status, {"code": code, "blame": blame.value, "phase": named, "remedy": remedy}
 
 
 def describe_framework(refusal: web.HTTPException) -> web.Response:

@@ -67,7 +67,8 @@ def show_job(job: Job, attempts: Sequence[ClosedAttempt], addresses: Addresses) 
 def find_exit(job: Job, attempts: Sequence[ClosedAttempt]) -> tuple[ExitFacts | None, Lease | None]:
     """How the latest attempt ended: the row's while it is being closed, else that of the closed attempt of this number."""
     if job.run.exit is not None:
-        return job.run.exit, job.lease
+        # Between the end of the container and the close, the lease is freed but still known.
+        return job.run.exit, job.run.held or job.lease
     closed = [attempt for attempt in attempts if attempt.number == job.attempt]
     return (closed[-1].exit, closed[-1].lease) if closed else (None, None)
 

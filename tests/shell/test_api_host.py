@@ -11,6 +11,7 @@ from agent.core.container import PullProgress
 from agent.core.gpus import Gpu
 from agent.core.policy import ImageRules
 from agent.core.ports import PortRange
+from agent.core.reasons import reason
 from agent.interfaces import EngineUnavailableError, PullFailedError
 from agent.jobs import health as health_module
 from agent.jobs.health import CheckState, Finding, Health
@@ -67,11 +68,31 @@ async def test_a_pull_that_fails_at_once_is_a_problem_and_one_that_fails_later_a
 ) -> None:
     world.pulls.append(PullFailedError("image_not_found", "no such image"))
     at_once = await world.call("POST", "/v1/images/pull", {"image": "nope"})
-    assert (at_once.status, at_once.json["code"]) == (422, "pull_failed")
+    assert (at_once.status, at_once.json["code"], at_once.json["blame"]) == (422, "image_not_found", "user")
     world.pulls.insert(0, PullProgress(1, 2, 0, 1))
     later = await world.call("POST", "/v1/images/pull", {"image": "nope"})
     last = json.loads(later.raw.splitlines()[-1])
     assert (later.status, last["state"], last["message"]) == (200, "failed", "no such image")
+    assert (last["code"], last["blame"]) == ("image_not_found", "user")
+
+
+async def test_a_registry_that_is_down_is_not_the_callers_fault(world: ApiWorld) -> None:
+    world.pulls.append(PullFailedError("registry_unavailable", "no route to it"))
+    reply = await world.call("POST", "/v1/images/pull", {"image": "alpine"})
+    assert reply.status == 502
+    told = {name: reply.json[name] for name in ("code", "blame", "phase", "detail", "remedy")}
+    why = reason("registry_unavailable")
+    assert told == {
+        "code": "registry_unavailable",
+        "blame": "host",
+        "phase": "queued",
+        "detail": "no route to it",
+        "remedy": why.remedy,
+    }
+    world.pulls.insert(0, PullProgress(1, 2, 0, 1))
+    lines = (await world.call("POST", "/v1/images/pull", {"image": "alpine"})).raw.splitlines()
+    last = json.loads(lines[-1])
+    assert (last["code"], last["blame"], last["remedy"]) == ("registry_unavailable", "host", why.remedy)
 
 
 async def test_an_engine_that_is_down_at_a_pull_is_a_503(world: ApiWorld) -> None:

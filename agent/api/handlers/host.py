@@ -9,7 +9,7 @@ from aiohttp import web
 from agent.api.auth import Access, Caller
 from agent.api.body import read_json
 from agent.api.endpoints import Answer, Endpoint
-from agent.api.problems import BadRequestError
+from agent.api.problems import BadRequestError, facts_of_error
 from agent.api.streams import Streams
 from agent.api.tokens import Scope
 from agent.api.views import Json
@@ -69,8 +69,8 @@ async def pull_lines(image: str, progress: AsyncIterator[PullProgress]) -> Async
     except AgentError as error:
         if not has_begun:
             raise
-        told = {"code": error.code, "message": str(error), "remedy": error.remedy}
-        yield line({"state": "failed", "image": image, **told})
+        _, facts = facts_of_error(error)
+        yield line({"state": "failed", "image": image, "message": str(error), **facts})
         return
     yield line({"state": "done", "image": image})
 
