@@ -21,6 +21,7 @@ from agent.core.container import (
     Image,
     PullProgress,
     StreamOpened,
+    just_created,
 )
 from agent.core.job import FailureKind, StartFailure
 from agent.interfaces import (
@@ -315,15 +316,7 @@ class FakeEngine:
         self._tell(EventKind.CREATE, seen.id)
 
     def _create(self, plan: ContainerPlan) -> str:
-        seen = Container(
-            self._new_id(),
-            plan.name,
-            ContainerState.CREATED,
-            agent=plan.agent,
-            job=plan.job,
-            attempt=plan.attempt,
-            plan=plan.digest,
-        )
+        seen = just_created(self._new_id(), plan)
         self._add(seen, plan)
         return seen.id
 
