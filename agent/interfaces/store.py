@@ -144,7 +144,13 @@ class Store(Protocol):
         """The grant: read all unfinished rows, let `choose` return the changed ones, write them, in one transaction."""
         ...
 
-    async def attempts(self, job_id: str) -> list[ClosedAttempt]: ...
+    async def attempts(self, job_id: str) -> list[ClosedAttempt]:
+        """The closed ones, in order; none of an unknown job."""
+        ...
+
+    async def attempts_of(self, job_ids: Sequence[str]) -> dict[str, list[ClosedAttempt]]:
+        """As `attempts`, for a page of jobs at once: every id is a key."""
+        ...
 
     async def events(self, viewer: Viewer, after_seq: int, job_id: str | None, limit: int) -> list[Event]:
         """Events with seq > after_seq, in order; of one job or of all that the viewer may see."""

@@ -336,6 +336,7 @@ async def run_each_query(store: SqliteStore) -> None:
     await store.finished_before(9.0, 9)
     await store.append_event("a", told())
     await store.attempts("a")
+    await store.attempts_of(["a", "b"])
     await store.forget("a", ANN)
 
 

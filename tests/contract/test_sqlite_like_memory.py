@@ -136,6 +136,7 @@ class Twins(RuleBasedStateMachine):
     def look(self, job: str, viewer: Viewer, at: int) -> None:
         self.both(lambda store: store.get(job, viewer))
         self.both(lambda store: store.attempts(job))
+        self.both(lambda store: store.attempts_of([job, "a"]))
         self.both(lambda store: store.finished_before(at, 2))
 
     @rule()

@@ -215,6 +215,22 @@ async def test_a_closed_attempt_comes_with_its_row_and_is_closed_once(store: Tes
     assert await store.attempts("unknown") == []
 
 
+async def test_attempts_of_many_jobs_are_read_at_once_each_in_order(store: TestedStore) -> None:
+    job = await accepted(store, "a")
+    await accepted(store, "b")
+    other = await accepted(store, "c")
+    await store.save(replace(other, attempt=2), (), closed(1))
+    for number in (2, 10):
+        job = await store.save(replace(job, attempt=number), (), closed(number))
+    assert await store.attempts_of(["c", "unknown", "a", "b"]) == {
+        "c": [closed(1)],
+        "unknown": [],
+        "a": [closed(2), closed(10)],
+        "b": [],
+    }
+    assert await store.attempts_of([]) == {}
+
+
 # change
 
 

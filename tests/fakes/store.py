@@ -107,9 +107,10 @@ class MemoryStore:
         return await self._call("grant", lambda: self._save(choose(self._unfinished())))
 
     async def attempts(self, job_id: str) -> list[ClosedAttempt]:
-        return await self._call(
-            "attempts", lambda: [closed for _, closed in sorted(self._attempts.get(job_id, {}).items())]
-        )
+        return await self._call("attempts", lambda: self._closed(job_id))
+
+    async def attempts_of(self, job_ids: Sequence[str]) -> dict[str, list[ClosedAttempt]]:
+        return await self._call("attempts_of", lambda: {job_id: self._closed(job_id) for job_id in job_ids})
 
     async def events(self, viewer: Viewer, after_seq: int, job_id: str | None, limit: int) -> list[Event]:
         return await self._call(
@@ -239,6 +240,9 @@ class MemoryStore:
         self._attempts.pop(job_id, None)
         self._events = [event for event in self._events if event.job != job_id]
         return Finished.FORGOTTEN
+
+    def _closed(self, job_id: str) -> list[ClosedAttempt]:
+        return [closed for _, closed in sorted(self._attempts.get(job_id, {}).items())]
 
     def _finished_before(self, at: float, limit: int) -> list[str]:
         ended = [

@@ -423,3 +423,16 @@ async def test_a_compressed_body_is_refused(world: ApiWorld) -> None:
 async def test_a_bad_idempotency_key_is_refused(world: ApiWorld, key: str) -> None:
     reply = await world.call("POST", "/v1/jobs", BODY, headers={"Idempotency-Key": key})
     assert (reply.status, reply.json["faults"][0]["field"]) == (400, "Idempotency-Key")
+
+
+async def test_a_page_of_jobs_takes_one_read_of_attempts(world: ApiWorld) -> None:
+    for _ in range(5):
+        await world.submit()
+    steps: list[str] = []
+
+    async def note(step: str) -> None:
+        steps.append(step)
+
+    world.store.before = note
+    assert len((await world.call("GET", "/v1/jobs")).json["items"]) == 5
+    assert [step for step in steps if "attempts" in step] == ["attempts_of"]

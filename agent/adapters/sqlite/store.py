@@ -99,6 +99,9 @@ class SqliteStore:
     async def attempts(self, job_id: str) -> list[ClosedAttempt]:
         return await self._read(lambda db: jobs.attempts(db, job_id))
 
+    async def attempts_of(self, job_ids: Sequence[str]) -> dict[str, list[ClosedAttempt]]:
+        return await self._read(lambda db: {job_id: jobs.attempts(db, job_id) for job_id in job_ids})
+
     async def events(self, viewer: Viewer, after_seq: int, job_id: str | None, limit: int) -> list[Event]:
         return await self._read(lambda db: events.read(db, viewer, after_seq, job_id, limit))
 

@@ -71,8 +71,8 @@ class JobHandlers:
     async def list(self, request: web.Request, caller: Caller) -> web.Response:
         query = read_list_query(request)
         jobs = await self._store.page(query, caller.viewer)
-        # One connection serves the store, so these are read one after the other whatever we do.
-        items = await asyncio.gather(*(self._show(job) for job in jobs))
+        attempts = await self._store.attempts_of([job.id for job in jobs])
+        items = [show_job(job, attempts[job.id], self._addresses) for job in jobs]
         following = write_cursor(jobs[-1].seq) if len(jobs) == query.limit else None
         return web.json_response({"items": items, "next": following})
 
