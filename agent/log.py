@@ -62,17 +62,26 @@ class Redactor:
 
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
+        self._forms: dict[str, frozenset[str]] = {}
         self._inside: tuple[str, ...] = ()
 
     def add(self, value: str) -> None:
         """Hide `value` from now on, in each form that it has in a line: as it is, in JSON, in a repr, in a URL."""
         self._counts[value] += 1
-        self._inside = _forms(self._counts)
+        if self._counts[value] == 1:
+            self._forms[value] = _forms_of(value)
+            self._order()
 
     def remove(self, value: str) -> None:
         """Forget a secret whose job is gone. One that is not there is no error."""
         self._counts -= Counter([value])
-        self._inside = _forms(self._counts)
+        if value not in self._counts and self._forms.pop(value, None) is not None:
+            self._order()
+
+    def _order(self) -> None:
+        """The longest first: one may be a part of another."""
+        forms = frozenset[str]().union(*self._forms.copy().values())
+        self._inside = tuple(sorted(forms, key=lambda form: (-len(form), form)))
 
     def hide_secrets(self, text: str) -> str:
         """Hide the secrets that were added."""
@@ -161,22 +170,20 @@ def change_level(level: str) -> None:
     logging.getLogger().setLevel(level.upper())
 
 
-def _forms(secrets: Mapping[str, int]) -> tuple[str, ...]:
-    """Every form in which a secret may stand in a rendered line, the longest first: one may be a part of another."""
-    forms: set[str] = set()
-    for secret in secrets:
-        if len(secret) >= SHORTEST_HIDDEN_INSIDE_TEXT:
-            forms |= {
-                secret,
-                repr(secret)[1:-1],
-                quote(secret, "", errors="replace"),
-                quote_plus(secret, errors="replace"),
-            }
-            forms |= {json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]}
-            forms |= (
-                {secret.strip("\r\n")} if len(secret.strip("\r\n")) >= SHORTEST_HIDDEN_INSIDE_TEXT else set()
-            )
-    return tuple(sorted(forms, key=lambda form: (-len(form), form)))
+def _forms_of(secret: str) -> frozenset[str]:
+    """Every form in which a secret may stand in a rendered line."""
+    if len(secret) < SHORTEST_HIDDEN_INSIDE_TEXT:
+        return frozenset()
+    forms = {
+        secret,
+        repr(secret)[1:-1],
+        quote(secret, "", errors="replace"),
+        quote_plus(secret, errors="replace"),
+        json.dumps(secret)[1:-1],
+        json.dumps(secret, ensure_ascii=False)[1:-1],
+    }
+    stripped = secret.strip("\r\n")
+    return frozenset(forms | {stripped} if len(stripped) >= SHORTEST_HIDDEN_INSIDE_TEXT else forms)
 
 
 def _stamp() -> list[Processor]:

@@ -78,7 +78,7 @@ def list_endpoints(parts: ApiParts, streams: Streams) -> tuple[Endpoint, ...]:
         *LogHandlers(store, parts.logs, streams).endpoints(),
         *EventHandlers(store, bell, streams).endpoints(),
         *OutputHandlers(store, parts.outputs, streams).endpoints(),
-        *HostHandlers(parts.host, lambda: intake.policy, parts.pull, streams).endpoints(),
+        *HostHandlers(parts.host, lambda: intake.current.policy, parts.pull, streams).endpoints(),
         *HealthHandlers(parts.health).endpoints(),
     )
 

@@ -28,21 +28,19 @@ def build_health(
 
 
 def _jobs_probe(shell: Shell) -> Probe:
-    """Jobs that we can't end, and jobs that we made a mistake with."""
+    """Jobs that we can't end, and jobs that we made a mistake with: how many, since they may be anybody's. The log names them."""
 
     async def probe() -> Finding:
-        if shell.supervisor.unkillable:
-            jobs = ", ".join(shell.supervisor.unkillable)
+        if unkillable := len(shell.supervisor.unkillable):
             return Finding(
                 CheckState.FAIL,
-                f"the kernel does not end the processes of {jobs} (D state); they keep their GPUs and ports",
+                f"the kernel does not end the processes of {unkillable} jobs (D state); they keep their GPUs and ports",
                 "Reboot the host.",
             )
-        if shell.supervisor.broken:
-            told = "; ".join(f"{job}: {error}" for job, error in shell.supervisor.broken.items())
+        if broken := len(shell.supervisor.broken):
             return Finding(
                 CheckState.FAIL,
-                f"an internal error in {told}",
+                f"an internal error in the tasks of {broken} jobs",
                 "Report it with the agent's log of that time.",
             )
         return Finding(CheckState.OK, "every job's task is well")

@@ -1,30 +1,40 @@
 """daemon/reload — SIGHUP: the config is read again, what can change while running changes, the rest is named."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import structlog
 
 from agent import log as logging
 from agent.aio import Flag
 from agent.config import Config, ConfigError, changed_keys
-from agent.daemon.values import policy_of, queue_limits_of
+from agent.daemon.values import output_limits_of, policy_of, queue_limits_of
 from agent.jobs.assembly import Settings
-from agent.jobs.intake import Intake
+from agent.jobs.current import Current
+from agent.jobs.janitor import Janitor
+from agent.jobs.outputs import Outputs
 
 log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where the daemon reads, each time anew, what the config may change while it runs."""
+
+    settings: Settings
+    current: Current
+    janitor: Janitor
+    outputs: Outputs
+    ask_grant: Callable[[], None]
 
 
 class Reload:
     """Standing task `watch`; `ask` is for the signal's handler."""
 
-    def __init__(
-        self, config: Config, read_config: Callable[[], Config] | None, settings: Settings, intake: Intake
-    ) -> None:
+    def __init__(self, config: Config, read_config: Callable[[], Config] | None, places: Places) -> None:
         self._config = config
         self._read_config = read_config
-        self._settings = settings
-        self._intake = intake
+        self._places = places
         self._flag = Flag()
 
     def ask(self) -> None:
@@ -52,9 +62,15 @@ class Reload:
 
     def _apply(self, new: Config) -> None:
         logging.change_level(new.log.level)
-        self._settings.queue_limits = queue_limits_of(new)
-        self._settings.ageing = new.jobs.ageing
-        old = self._intake.policy
-        fresh = policy_of(new, old.agent_id, old.dns, old.nofile)
-        self._intake.policy = replace(old, limits=fresh.limits, images=fresh.images)
-        self._config = new
+        places = self._places
+        places.settings.queue_limits = queue_limits_of(new)
+        places.settings.ageing = new.jobs.ageing
+        places.janitor.retention_seconds = new.outputs.retention
+        places.outputs.limits = output_limits_of(new)
+        old = places.current.policy
+        # The range of ports is the one of the start, whatever the file says now.
+        as_started = new.model_copy(update={"ports": self._config.ports})
+        fresh = policy_of(as_started, old.agent_id, old.dns, old.nofile)
+        places.current.policy = replace(old, limits=fresh.limits, images=fresh.images)
+        self._config = as_started
+        places.ask_grant()  # what waited for a queue's place may have one now

@@ -5,7 +5,7 @@ import gc
 import os
 import random
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from importlib.metadata import PackageNotFoundError, version
 from uuid import UUID
@@ -22,13 +22,11 @@ from agent.adapters.sqlite import SqliteStore
 from agent.aio import Threads, spawn, stand
 from agent.api.app import ApiParts, build_app
 from agent.api.limits import ApiLimits
-from agent.api.sites import open_sites
+from agent.api.sites import Sites, open_sites
 from agent.config import Config
-from agent.core.container import PullProgress
-from agent.core.policy import Policy
 from agent.daemon.database import note_served, open_database
 from agent.daemon.health import build_health
-from agent.daemon.reload import Reload
+from agent.daemon.reload import Places, Reload
 from agent.daemon.values import (
     addresses_of,
     listen_of,
@@ -36,11 +34,13 @@ from agent.daemon.values import (
     policy_of,
     settings_of,
 )
-from agent.interfaces import Clock
+from agent.interfaces import Clock, JobFolderMissingError
 from agent.jobs.assembly import Outside, Settings, Shell, assemble
 from agent.jobs.attempt_log import Sources
 from agent.jobs.bell import Bell
 from agent.jobs.capacity import Host, HostNames
+from agent.jobs.current import Current
+from agent.jobs.hiding import Hiding
 from agent.jobs.intake import Intake
 from agent.jobs.logs import Logs
 from agent.jobs.outputs import Outputs
@@ -57,9 +57,9 @@ class _LeaveError(Exception):
 
 def run(config: Config, read_config: Callable[[], Config] | None = None) -> int:
     """Serve until a signal (0) or a fault (1). `read_config` reads the config anew, for SIGHUP. Raises AgentError at the start."""
-    logging.configure(config.log.level, config.log.format)
+    redactor = logging.configure(config.log.level, config.log.format)
     try:
-        asyncio.run(serve(config, read_config))
+        asyncio.run(serve(config, read_config, redactor))
     except BaseExceptionGroup as ends:
         faults = ends.split(_LeaveError)[1]
         if faults is not None:
@@ -69,23 +69,24 @@ def run(config: Config, read_config: Callable[[], Config] | None = None) -> int:
     return 0
 
 
-async def serve(config: Config, read_config: Callable[[], Config] | None = None) -> None:
+async def serve(config: Config, read_config: Callable[[], Config] | None, redactor: logging.Redactor) -> None:
     """Never returns: raises an ExceptionGroup of what ended it. Containers go on, and are adopted by the next one."""
     async with AsyncExitStack() as stack:
         folders = await _open_folders(config, stack)
         store = await _open_store(config, folders, stack)
         engine = await DockerEngine.open(config.engine.socket, folders.agent_id)
         stack.push_async_callback(engine.close)
-        outside = Outside(store, engine, folders, NoGpus(), SystemClock(), random.random)
-        policy = policy_of(config, folders.agent_id, read_dns_servers(), most_open_files())
+        outside = Outside(store, engine, folders, NoGpus(), SystemClock(), random.random, redactor)
+        current = Current(policy_of(config, folders.agent_id, read_dns_servers(), most_open_files()))
         settings = settings_of(config)
-        shell = assemble(outside, policy, settings)
-        intake = _intake(outside, policy, shell)
-        parts = _api_parts(config, outside, settings, shell, intake)
+        shell = assemble(outside, current, settings)
+        await _hide_secrets(store, folders, shell.tools.hiding)
+        parts = _api_parts(config, outside, settings, shell)
         sites = await open_sites(build_app(parts), listen_of(config))
         stack.push_async_callback(sites.close)
         log.info("daemon.started", agent=folders.agent_id, listen=str(config.api.listen), port=sites.port)
-        await _stand(shell, Reload(config, read_config, settings, intake))
+        places = Places(settings, current, shell.janitor, parts.outputs, shell.tools.ask_grant)
+        await _stand(shell, sites, Reload(config, read_config, places))
 
 
 async def _open_folders(config: Config, stack: AsyncExitStack) -> DiskFolders:
@@ -106,13 +107,25 @@ async def _open_store(config: Config, folders: DiskFolders, stack: AsyncExitStac
     return store
 
 
-def _intake(outside: Outside, policy: Policy, shell: Shell) -> Intake:
+async def _hide_secrets(store: SqliteStore, folders: DiskFolders, hiding: Hiding) -> None:
+    """Of the jobs that an earlier daemon accepted and that are not over."""
+    for job in await store.unfinished():
+        try:
+            hiding.add(job.id, await folders.secrets(job.id))
+        except JobFolderMissingError as error:
+            log.debug(
+                "secrets.not_there", job=job.id, error=str(error)
+            )  # they were dropped, or its task will tell
+
+
+def _intake(outside: Outside, shell: Shell) -> Intake:
     return Intake(
         outside.store,
         outside.folders,
         outside.gpus,
         outside.clock,
-        policy,
+        shell.tools.current,
+        shell.tools.hiding,
         new_job_id(outside.clock),
         shell.wake,
     )
@@ -131,34 +144,29 @@ def new_job_id(clock: Clock) -> Callable[[], str]:
     return make
 
 
-def _api_parts(
-    config: Config, outside: Outside, settings: Settings, shell: Shell, intake: Intake
-) -> ApiParts:
-    names = HostNames(
-        shell.tools.policy.agent_id,
-        program_version(),
-        settings.ports,
-        shell.tools.policy.limits,
-        settings.queue_limits,
-    )
+def _api_parts(config: Config, outside: Outside, settings: Settings, shell: Shell) -> ApiParts:
+    tools = shell.tools
+
+    def names() -> HostNames:
+        policy = tools.policy
+        return HostNames(
+            policy.agent_id, program_version(), settings.ports, policy.limits, settings.queue_limits
+        )
 
     bell = Bell()
     outside.store.on_events(bell.ring)
 
-    def pull(reference: str) -> AsyncIterator[PullProgress]:
-        return outside.engine.pull(reference, None)
-
     return ApiParts(
         store=outside.store,
-        intake=intake,
+        intake=_intake(outside, shell),
         logs=Logs(Sources(outside.engine, outside.folders, outside.store, outside.clock, bell)),
         outputs=Outputs(outside.folders, output_limits_of(config)),
-        host=Host(names, outside.store, outside.engine, outside.gpus, outside.folders, shell.tools.bad_ports),
+        host=Host(names, outside.store, outside.engine, outside.gpus, outside.folders, tools.bad_ports),
         health=build_health(outside, shell, settings.ports, read_ephemeral_ports),
         clock=outside.clock,
         bell=bell,
         addresses=addresses_of(config),
-        pull=pull,
+        pull=tools.images.pull,
         version=program_version(),
         limits=ApiLimits(stream_seconds=config.api.stream_timeout),
     )
@@ -171,7 +179,7 @@ def program_version() -> str:
         return "0"
 
 
-async def _stand(shell: Shell, reload: Reload) -> None:
+async def _stand(shell: Shell, sites: Sites, reload: Reload) -> None:
     leave = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -181,16 +189,20 @@ async def _stand(shell: Shell, reload: Reload) -> None:
         shell.start(group)
         stand(group, reload.watch(), "reload")
         stand(group, _watchdog(), "watchdog")
-        spawn(group, _leave_when(leave), "leave")
+        spawn(group, _leave_when(leave, sites), "leave")
         # What is here now stays: full collections need not walk it, and stop the loop for 25 ms (bench/listing.py).
         gc.collect()
         gc.freeze()
         systemd.notify_ready(os.environ)
 
 
-async def _leave_when(asked: asyncio.Event) -> None:
-    await asked.wait()
-    systemd.notify_stopping(os.environ)
+async def _leave_when(asked: asyncio.Event, sites: Sites) -> None:
+    """However it ends, nobody is let in any more before the jobs' tasks end: who would run what came in?"""
+    try:
+        await asked.wait()
+        systemd.notify_stopping(os.environ)
+    finally:
+        await sites.close()
     raise _LeaveError
 
 

@@ -7,16 +7,18 @@ from dataclasses import dataclass
 from agent.aio import Flag, stand
 from agent.core.container import ContainerEvent, EventKind
 from agent.core.gpus import Gpu
-from agent.core.policy import Policy
 from agent.core.ports import PortRange
 from agent.core.queue import Host
 from agent.interfaces import Clock, Engine, Folders, Gpus, Store
 from agent.jobs.avoided import Avoided
+from agent.jobs.current import Current
+from agent.jobs.hiding import Hiding
 from agent.jobs.images import Images, PullTimes
 from agent.jobs.janitor import Janitor
 from agent.jobs.supervisor import Supervisor
 from agent.jobs.tools import Tools
 from agent.jobs.witness import Witness
+from agent.log import Redactor
 
 # A stranger's port is left alone for an hour; a GPU that failed the gate is looked at again in a minute.
 BAD_PORT_SECONDS, BAD_GPU_SECONDS = 3600.0, 60.0
@@ -44,6 +46,7 @@ class Outside:
     gpus: Gpus
     clock: Clock
     random: Callable[[], float]
+    redactor: Redactor
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +64,13 @@ class Shell:
         self.supervisor.poke(job_id)
 
     def start(self, group: asyncio.TaskGroup) -> None:
+        self.tools.images.use(group)
         stand(group, self.witness.watch(), "witness")
         stand(group, self.supervisor.supervise(), "supervisor")
         stand(group, self.janitor.clean(), "janitor")
 
 
-def assemble(outside: Outside, policy: Policy, settings: Settings) -> Shell:
+def assemble(outside: Outside, current: Current, settings: Settings) -> Shell:
     """Build the shell. The circle of who wakes whom is closed here, by functions."""
     ask = Flag()
     janitor = Janitor(
@@ -112,7 +116,8 @@ def assemble(outside: Outside, policy: Policy, settings: Settings) -> Shell:
         witness=witness,
         bad_ports=bad_ports,
         bad_gpus=bad_gpus,
-        policy=policy,
+        current=current,
+        hiding=Hiding(outside.redactor),
         random=outside.random,
         ask_grant=ask.set,
         judge=judge,

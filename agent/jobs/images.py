@@ -1,13 +1,14 @@
 """jobs/images — images found and pulled: one pull an image however many jobs wait, four at once. Knows no phases."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from itertools import count
 
 import structlog
 
-from agent.aio import spawn
+from agent.aio import Flag, spawn
 from agent.core.container import Credentials, Image, PullProgress
 from agent.interfaces import Engine, EngineUnavailableError, PullFailedError
 
@@ -18,6 +19,8 @@ PULLS_AT_ONCE = 4
 _TRIES = 3
 _PAUSE_SECONDS = 2.0
 _TRANSIENT = "registry_unavailable"
+# Progress is told to who is no job at most this often.
+_PROGRESS_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,14 @@ class Images:
         # For who waited, until they take it. Who comes later asks anew: the registry may have changed its mind.
         self._results: dict[str, Image | PullFailedError] = {}
         self._slots = asyncio.Semaphore(PULLS_AT_ONCE)
+        self._group: asyncio.TaskGroup | None = None
+        # Who waits and is no job: by a name that no job has.
+        self._flags: dict[str, Flag] = {}
+        self._guests = count(1)
+
+    def use(self, group: asyncio.TaskGroup) -> None:
+        """Where pulls run that nobody's task begins."""
+        self._group = group
 
     async def find(self, reference: str) -> Image | None:
         """The image if the engine has it. Raises EngineUnavailableError."""
@@ -71,6 +82,29 @@ class Images:
         if pull.task is None:
             pull.task = spawn(group, self._pull(key, pull), f"pull {reference}")
         return None
+
+    async def pull(self, reference: str) -> AsyncGenerator[PullProgress]:
+        """Pull as for a job, in its turn, and yield progress as it comes; ends when the image is there.
+
+        Who leaves off leaves the pull. Raises PullFailedError; EngineUnavailableError before the daemon has started.
+        """
+        if self._group is None:
+            raise EngineUnavailableError("the agent is starting")
+        waiter = f"guest {next(self._guests)}"
+        flag = self._flags[waiter] = Flag()
+        told = None
+        try:
+            while (result := self.join(self._group, waiter, reference, None)) is None:
+                await flag.wait(_PROGRESS_SECONDS)
+                progress = self.progress(waiter)
+                if progress is not None and progress != told:
+                    told = progress
+                    yield progress
+            if isinstance(result, PullFailedError):
+                raise result
+        finally:
+            del self._flags[waiter]
+            self.leave(waiter)
 
     def leave(self, waiter: str) -> None:
         """The job needs it no more. The last one to leave ends the pull."""
@@ -104,6 +138,12 @@ class Images:
         for waiter in pull.waiters:
             del self._joined[waiter]
             self._results[waiter] = result
+            self._wake(waiter)
+
+    def _wake(self, waiter: str) -> None:
+        if waiter in self._flags:
+            self._flags[waiter].set()
+        else:
             self._poke(waiter)
 
     async def _pull_in_time(self, key: _Key, pull: _Pull) -> Image:

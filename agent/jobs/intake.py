@@ -13,7 +13,6 @@ import structlog
 from agent.core.container import Credentials
 from agent.core.gpus import refuse_if_never
 from agent.core.job import BootTime, Job, Kind, NewEvent, StopCause, Viewer
-from agent.core.policy import Policy
 from agent.core.stops import request_job_stop
 from agent.errors import AgentError, Blame, Phase
 from agent.interfaces import (
@@ -30,6 +29,8 @@ from agent.interfaces import (
     StoreUnavailableError,
 )
 from agent.jobs.admission import find_host_faults
+from agent.jobs.current import Current
+from agent.jobs.hiding import Hiding
 from agent.jobs.record import write_record
 from agent.spec import JobSpec, SpecRefusedError, parse_spec, secrets_of, without_secrets
 
@@ -59,14 +60,14 @@ class Intake:
     """The way in for everyone: API, later chutes and schedules.
 
     `new_id` makes a fresh UUID; `wake(job_id)` tells the supervisor to look at that job, and to grant.
-    `policy` may be replaced while running, when the config was read again.
     """
 
     store: Store
     folders: Folders
     gpus: Gpus
     clock: Clock
-    policy: Policy
+    current: Current
+    hiding: Hiding
     new_id: Callable[[], str]
     wake: Callable[[str], None]
     _given_ids: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
@@ -134,7 +135,7 @@ class Intake:
 
     async def _check(self, body: object) -> JobSpec:
         spec = parse_spec(body)
-        faults = find_host_faults(spec, self.policy)
+        faults = find_host_faults(spec, self.current.policy)
         if faults:
             raise SpecRefusedError(faults)
         if spec.gpus.count > 0:
@@ -143,14 +144,17 @@ class Intake:
 
     async def _keep(self, new: NewJob, secrets: SecretFiles) -> Accepted:
         claimed = await self._claim(new, secrets)
+        if claimed is Claimed.MADE:
+            self.hiding.add(new.id, secrets)
         try:
-            accepted = await self.store.accept(new, self.policy.limits.queued_jobs)
-        except AgentError:
+            accepted = await self.store.accept(new, self.current.policy.limits.queued_jobs)
+        except BaseException:
             if claimed is Claimed.MADE:
                 await self._remove_unless_rowed(new.id)
             raise
-        if claimed is Claimed.MADE and accepted.job.id != new.id:
-            await self.folders.remove(new.id)
+        if claimed is Claimed.MADE and accepted.is_replay:
+            # Of one that had come in before, under this id or another. Its own folder is never made a second time.
+            await self._remove(new.id)
         return accepted
 
     async def _claim(self, new: NewJob, secrets: SecretFiles) -> Claimed:
@@ -166,9 +170,13 @@ class Intake:
         # An accept that failed may have been written all the same (its answer was lost): then the folder is that row's.
         try:
             if await self.store.read(job_id) is None:
-                await self.folders.remove(job_id)
+                await self._remove(job_id)
         except StoreUnavailableError:
             log.warning("folder.left_to_the_sweep", job=job_id)
+
+    async def _remove(self, job_id: str) -> None:
+        await self.folders.remove(job_id)
+        self.hiding.drop(job_id)
 
 
 def read_job_id(text: str) -> str:

@@ -48,18 +48,18 @@ class Outputs:
 
     def __init__(self, folders: Folders, limits: OutputLimits) -> None:
         self._folders = folders
-        self._limits = limits
+        self.limits = limits  # replaced when the config was read again
 
     async def list_names(self, job_id: str) -> OutputList:
         """The files with their sizes, without reading them."""
-        listing = await self._folders.list_outputs(job_id, self._limits)
+        listing = await self._folders.list_outputs(job_id, self.limits)
         return OutputList(
             tuple(Digested(file, None) for file in listing.files), listing.skipped, listing.truncated
         )
 
     async def list_digested(self, job_id: str) -> OutputList:
         """The files with sizes and digests: all are read, so it takes as long as that takes."""
-        listing = await self._folders.list_outputs(job_id, self._limits)
+        listing = await self._folders.list_outputs(job_id, self.limits)
         files: list[Digested] = []
         skipped = list(listing.skipped)
         for file in listing.files:
@@ -82,7 +82,7 @@ class Outputs:
 
     async def tar_chunks(self, job_id: str) -> AsyncIterator[bytes]:
         """All files as a pax archive, in constant memory. A file that shrinks while it is read is filled up with zeros."""
-        listing = await self._folders.list_outputs(job_id, self._limits)
+        listing = await self._folders.list_outputs(job_id, self.limits)
         note_what_is_missing(job_id, listing)
         written = 0
         for file in listing.files:

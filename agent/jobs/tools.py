@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from agent.core.policy import Policy
 from agent.interfaces import Clock, Engine, Folders, Gpus, Store
 from agent.jobs.avoided import Avoided
+from agent.jobs.current import Current
+from agent.jobs.hiding import Hiding
 from agent.jobs.images import Images
 from agent.jobs.witness import Witness
 
@@ -23,7 +25,13 @@ class Tools:
     witness: Witness
     bad_ports: Avoided[int]
     bad_gpus: Avoided[str]
-    policy: Policy
+    current: Current
+    hiding: Hiding
     random: Callable[[], float]
     ask_grant: Callable[[], None]
     judge: Callable[[str], None]
+
+    @property
+    def policy(self) -> Policy:
+        """As it is now: it may change between two looks."""
+        return self.current.policy

@@ -1,10 +1,11 @@
 """jobs/writing — one way to write a row, and to read both clocks. Decides nothing."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from agent.core.container import Container
 from agent.core.job import BootTime, ClosedAttempt, Job, NewEvent, Now
+from agent.errors import Phase
 from agent.interfaces import Clock
 from agent.jobs.tools import Tools
 
@@ -21,7 +22,18 @@ async def write(
     tools: Tools, job: Job, events: Sequence[NewEvent] = (), closed: ClosedAttempt | None = None
 ) -> Job:
     """Write the next row where nobody wrote in between. Raises StaleError, StoreUnavailableError."""
-    return await tools.store.save(job, events, closed)
+    if job.phase is Phase.FINISHED:
+        tools.hiding.drop(job.id)  # its secrets were dropped before
+    return await tools.store.save(_without_secrets(tools, job), events, closed)
+
+
+def _without_secrets(tools: Tools, job: Job) -> Job:
+    """Why a start failed is told in the words of the engine or the registry, and may repeat what we gave them."""
+    failure = job.run.failure
+    if failure is None:
+        return job
+    hidden = replace(failure, message=tools.hiding.hide(failure.message))
+    return job if hidden == failure else replace(job, run=replace(job.run, failure=hidden))
 
 
 def now_of(clock: Clock) -> Now:

@@ -30,10 +30,13 @@ from agent.interfaces import OutputLimits
 from agent.jobs.avoided import Avoided
 from agent.jobs.bell import Bell
 from agent.jobs.capacity import Host, HostNames
+from agent.jobs.current import Current
 from agent.jobs.health import CheckState, Finding, Health
+from agent.jobs.hiding import Hiding
 from agent.jobs.intake import Intake
 from agent.jobs.logs import Logs, Sources
 from agent.jobs.outputs import Outputs
+from agent.log import Redactor
 from tests.fakes.clock import FakeClock
 from tests.fakes.engine import FakeEngine
 from tests.fakes.gpus import FakeGpus
@@ -149,7 +152,8 @@ async def api_world(
         images or ImageRules(),
     )
     woken: list[str] = []
-    intake = Intake(store, folders, gpus, clock, policy, lambda: next(ids), woken.append)
+    current, hiding = Current(policy), Hiding(Redactor())
+    intake = Intake(store, folders, gpus, clock, current, hiding, lambda: next(ids), woken.append)
     probes: dict[str, Any] = {"engine": ok, "store": ok}
     pulls: list[Any] = []
 
@@ -168,7 +172,7 @@ async def api_world(
         bell=bell,
         outputs=Outputs(folders, OutputLimits(1000, 10**12, 60)),
         host=Host(
-            HostNames("agent-1", "1.2.3", PortRange(20000, 20009), policy.limits, {"default": 8}),
+            lambda: HostNames("agent-1", "1.2.3", PortRange(20000, 20009), policy.limits, {"default": 8}),
             store,
             engine,
             gpus,

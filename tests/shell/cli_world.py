@@ -19,6 +19,7 @@ from agent.core.ports import PortRange
 from agent.errors import AgentError
 from agent.jobs.assembly import Outside, Settings, Shell, assemble
 from agent.jobs.images import PullTimes
+from agent.log import Redactor
 from tests.fakes.cutting_proxy import CuttingProxy
 from tests.fakes.engine import FakeEngine
 from tests.shell.api_world import ApiWorld, api_world
@@ -90,8 +91,10 @@ class CliWorld:
 async def cli_world(tmp: Path) -> AsyncIterator[CliWorld]:
     async with api_world(tmp) as world:
         settings = Settings(PortRange(20000, 20009), {"default": 8}, 1.0, PullTimes(60, 60), 10**6)
-        outside = Outside(world.store, world.engine, world.folders, world.gpus, world.clock, lambda: 0.0)
-        shell = assemble(outside, world.intake.policy, settings)
+        outside = Outside(
+            world.store, world.engine, world.folders, world.gpus, world.clock, lambda: 0.0, Redactor()
+        )
+        shell = assemble(outside, world.intake.current, settings)
         world.intake.wake = shell.wake
         world.engine.images.clear()
         world.engine.add_image("busybox")

@@ -13,7 +13,9 @@ from agent.core.stops import request_job_stop
 from agent.errors import Phase
 from agent.interfaces import NewJob, SecretFiles
 from agent.jobs.assembly import Outside, Settings, Shell, assemble
+from agent.jobs.current import Current
 from agent.jobs.images import PullTimes
+from agent.log import Redactor
 from agent.spec import JobSpec, parse_spec
 from tests.fakes.clock import FakeClock
 from tests.fakes.engine import FakeEngine
@@ -36,6 +38,7 @@ class World:
         self.folders = FakeFolders()
         self.gpus = FakeGpus()
         self.jitter = 0.5
+        self.redactor = Redactor()
         self.settings = Settings(
             ports=PortRange(first_port, last_port),
             queue_limits={"default": concurrency},
@@ -62,9 +65,17 @@ class World:
             limits=Limits(),
             images=ImageRules(),
         )
-        outside = Outside(self.store, self.engine, self.folders, self.gpus, self.clock, lambda: self.jitter)
+        outside = Outside(
+            self.store,
+            self.engine,
+            self.folders,
+            self.gpus,
+            self.clock,
+            lambda: self.jitter,
+            self.redactor,
+        )
         self.settings.inventory = await self.gpus.inventory()
-        self.shell = assemble(outside, policy, self.settings)
+        self.shell = assemble(outside, Current(policy), self.settings)
         self._task = asyncio.get_running_loop().create_task(self._run(self.shell))
 
     async def _run(self, shell: Shell) -> None:
