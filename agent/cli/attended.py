@@ -96,7 +96,7 @@ async def _line(call: Call, job_id: str, pen: Pen, after: Attended) -> int:
     if after.outputs is not None:
         fetched = await fetch_outputs(call, job_id, None, after.outputs, after.overwrite)
         say_fetched(call.screen, fetched, after.outputs)
-        code = code or (NOT_THE_JOBS if fetched.refused else 0)
+        code = code or (0 if fetched.is_whole else NOT_THE_JOBS)
     if call.screen.form is Form.JSON:
         call.screen.write_json(job)
     return code

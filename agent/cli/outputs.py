@@ -39,11 +39,16 @@ class ContentDiffersError(AgentError):
 
 @dataclass(slots=True)
 class Fetched:
-    """What became of each file. `refused`: the ones that are not here now, each with why."""
+    """What became of each file. `refused`: the ones that are not here now, each with why. `truncated`: why the list had no more."""
 
     files: list[dict[str, Any]] = field(default_factory=list)
     refused: list[Refusal] = field(default_factory=list)
     skipped: list[dict[str, Any]] = field(default_factory=list)
+    truncated: str | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        return not self.refused and self.truncated is None
 
     @property
     def total_bytes(self) -> int:
@@ -73,8 +78,10 @@ async def get(
         call, job_id, path, output, Overwrite.REPLACE if force else Overwrite.REFUSE
     )
     say_fetched(call.screen, fetched, output)
-    call.screen.answer_json({"items": fetched.files, "skipped": fetched.skipped})
-    return 1 if fetched.refused else 0
+    call.screen.answer_json(
+        {"items": fetched.files, "skipped": fetched.skipped, "truncated": fetched.truncated}
+    )
+    return 0 if fetched.is_whole else 1
 
 
 async def list_outputs(call: "Call", job_id: str, path: str | None) -> dict[str, Any]:
@@ -96,7 +103,7 @@ async def fetch_outputs(
     from agent.cli.bars import Bar  # noqa: PLC0415 - rich's progress takes a while to import
 
     page = await list_outputs(call, job_id, path)
-    fetched = Fetched(skipped=page["skipped"])
+    fetched = Fetched(skipped=page["skipped"], truncated=page["truncated"])
     with open_landing(root) as landing, Bar(call.screen) as bar:
         bar.tell("fetching outputs", 0, sum(file["size"] for file in page["items"]))
         for file in page["items"]:
@@ -120,6 +127,8 @@ def say_fetched(screen: Screen, fetched: Fetched, root: Path) -> None:
         screen.refuse(refusal)
     for skipped in fetched.skipped:
         screen.note(f"not to be had: {one_line(skipped['path'])} ({skipped['why']})")
+    if fetched.truncated is not None:
+        screen.note(f"not all: the list ends early: {one_line(fetched.truncated)}")
     kept = sum(file["state"] == "kept" for file in fetched.files)
     count = len(fetched.files)
     told = f"{count} file{'s' if count != 1 else ''}, {size_text(fetched.total_bytes)}, in {root}"

@@ -69,9 +69,13 @@ class OutputReader(Protocol):
 
     file: OutputFile
 
-    async def read(self, offset: int, size: int) -> bytes: ...
+    async def read(self, offset: int, size: int) -> bytes:
+        """Raises OutputChangedError."""
+        ...
 
-    async def sha256(self) -> str: ...
+    async def sha256(self) -> str:
+        """Raises OutputChangedError."""
+        ...
 
     async def close(self) -> None: ...
 
@@ -123,6 +127,16 @@ class OutputRefusedError(AgentError):
 
     code, blame = "output_not_found", Blame.USER
     remedy = "List the outputs; only regular files that the list names can be fetched."
+
+
+class OutputChangedError(AgentError):
+    """The job cut the file short, or wrote into it, while it was read."""
+
+    code, blame = "output_changed", Blame.USER
+    remedy = "Fetch the file again once the job has finished writing it."
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"the output {path} changed while it was read")
 
 
 class Folders(Protocol):

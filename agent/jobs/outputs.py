@@ -1,15 +1,17 @@
 """jobs/outputs — a job's output files for whoever fetches them: the list with digests, one file in ranges, all as a tar. Sends nothing."""
 
 import tarfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
 
 import structlog
 
+from agent.errors import AgentError, Blame
 from agent.interfaces import (
     Folders,
+    OutputChangedError,
     OutputFile,
     OutputLimits,
     OutputListing,
@@ -34,13 +36,11 @@ class Digested:
     sha256: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class OutputList:
-    """What can be fetched, and what is there but can't, and why. `truncated` names the cap that ended the walk."""
+class ArchiveIncompleteError(AgentError):
+    """A cap ended the walk of the outputs: the archive lacks files, and is broken off so that nobody takes it for whole."""
 
-    files: tuple[Digested, ...]
-    skipped: tuple[SkippedOutput, ...]
-    truncated: str | None
+    code, blame = "archive_incomplete", Blame.HOST
+    remedy = "Let the operator raise max_files and max_bytes under [outputs], or have the job pack its files."
 
 
 class Outputs:
@@ -50,26 +50,23 @@ class Outputs:
         self._folders = folders
         self.limits = limits  # replaced when the config was read again
 
-    async def list_names(self, job_id: str) -> OutputList:
+    async def list_files(self, job_id: str) -> OutputListing:
         """The files with their sizes, without reading them."""
-        listing = await self._folders.list_outputs(job_id, self.limits)
-        return OutputList(
-            tuple(Digested(file, None) for file in listing.files), listing.skipped, listing.truncated
-        )
+        return await self._folders.list_outputs(job_id, self.limits)
 
-    async def list_digested(self, job_id: str) -> OutputList:
-        """The files with sizes and digests: all are read, so it takes as long as that takes."""
-        listing = await self._folders.list_outputs(job_id, self.limits)
-        files: list[Digested] = []
-        skipped = list(listing.skipped)
-        for file in listing.files:
+    async def digested(
+        self, job_id: str, files: Sequence[OutputFile]
+    ) -> AsyncIterator[Digested | SkippedOutput]:
+        """Each file with its digest, or why it can't be had. All are read, so it takes as long as that takes."""
+        for file in files:
             try:
                 async with self.open(job_id, file.path) as reader:
                     # As opened, not as listed: size and digest are then of one and the same content.
-                    files.append(Digested(reader.file, await reader.sha256()))
-            except OutputRefusedError as refusal:
-                skipped.append(SkippedOutput(file.path, str(refusal)))
-        return OutputList(tuple(files), tuple(skipped), listing.truncated)
+                    digested = Digested(reader.file, await reader.sha256())
+            except (OutputRefusedError, OutputChangedError) as refusal:
+                yield SkippedOutput(file.path, str(refusal))
+            else:
+                yield digested
 
     @asynccontextmanager
     async def open(self, job_id: str, path: str) -> AsyncIterator[OutputReader]:
@@ -81,9 +78,13 @@ class Outputs:
             await reader.close()
 
     async def tar_chunks(self, job_id: str) -> AsyncIterator[bytes]:
-        """All files as a pax archive, in constant memory. A file that shrinks while it is read is filled up with zeros."""
-        listing = await self._folders.list_outputs(job_id, self.limits)
-        note_what_is_missing(job_id, listing)
+        """All files as a pax archive, in constant memory. A file that shrinks while it is read is filled up with zeros.
+
+        Raises ArchiveIncompleteError behind the last file that the caps let it see.
+        """
+        listing = await self.list_files(job_id)
+        if listing.skipped:
+            log.info("archive.skipped", job=job_id, skipped=len(listing.skipped))
         written = 0
         for file in listing.files:
             try:
@@ -94,14 +95,9 @@ class Outputs:
             except OutputRefusedError as refusal:
                 # It went between the list and now: an archive of a running job is of what can be had.
                 log.info("output.skipped", job=job_id, path=file.path, why=str(refusal))
+        if listing.truncated is not None:
+            raise ArchiveIncompleteError(f"the outputs of job {job_id}: {listing.truncated}")
         yield b"\0" * ending_bytes(written)
-
-
-def note_what_is_missing(job_id: str, listing: OutputListing) -> None:
-    if listing.skipped or listing.truncated is not None:
-        log.warning(
-            "archive.incomplete", job=job_id, skipped=len(listing.skipped), truncated=listing.truncated
-        )
 
 
 def ending_bytes(written: int) -> int:

@@ -4,27 +4,40 @@ import asyncio
 import hashlib
 import io
 import os
+import shutil
 import tarfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import quote
 
+import aiohttp
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.api.handlers.outputs import Span, choose_span
-from agent.interfaces import OutputFile
+from agent.api.limits import ApiLimits
+from agent.interfaces import (
+    OutputChangedError,
+    OutputFile,
+    OutputLimits,
+    OutputListing,
+    OutputReader,
+    SkippedOutput,
+)
 from agent.jobs.outputs import (
     READ_BYTES,
     RECORD_BYTES,
+    Outputs,
     content_chunks,
     ending_bytes,
     member_chunks,
     member_header,
 )
+from tests.fakes.folders import FakeFolders
 from tests.shell.api_world import ApiWorld, api_world
 
+MOST_FILES = 1000  # of the world's Outputs
 CONTENT = bytes(range(256)) * 10
 
 
@@ -89,6 +102,62 @@ async def test_a_list_without_digests_reads_no_file(world: ApiWorld) -> None:
     put(root, b"a")
     items = (await world.call("GET", f"/v1/jobs/{job_id}/outputs?digest=none")).json["items"]
     assert [(item["path"], item["size"], item["sha256"]) for item in items] == [("a", len(CONTENT), None)]
+
+
+async def test_a_list_counts_as_a_stream_and_ends_with_its_client(tmp_path: Path) -> None:
+    limits = ApiLimits(stream_seconds=5, streams_per_token=1)
+    async with api_world(tmp_path, api_limits=limits) as world:
+        job_id, root = await make_outputs(world)
+        put(root, b"a")
+        put(root, b"z")
+        os.truncate(root + b"/z", 1 << 38)  # its digest would take minutes
+        url, mine = f"/v1/jobs/{job_id}/outputs", {"Authorization": f"Bearer {world.token}"}
+        assert world.http is not None
+        async with world.http.get(world.url + url, headers=mine) as asking:
+            assert (await world.call("GET", url + "?digest=none")).status == 429
+            asking.close()
+        async with asyncio.timeout(3):
+            while (reply := await world.call("GET", url + "?digest=none")).status == 429:
+                await asyncio.sleep(0.01)
+        assert [item["path"] for item in reply.json["items"]] == ["a", "z"]
+        assert reply.headers["Transfer-Encoding"] == "chunked"
+
+
+async def test_what_is_refused_before_a_list_begins_is_a_problem(world: ApiWorld) -> None:
+    job_id = await world.submit()
+    shutil.rmtree(world.state / "jobs" / job_id)
+    for query in ("", "?digest=none", "?format=tar"):
+        reply = await world.call("GET", f"/v1/jobs/{job_id}/outputs{query}")
+        assert (reply.status, reply.json["code"]) == (500, "job_folder_missing")
+    assert (await world.call("HEAD", f"/v1/jobs/{job_id}/outputs")).raw == b""
+
+
+async def test_more_files_than_the_cap_are_a_list_that_says_so_and_a_tar_that_breaks(world: ApiWorld) -> None:
+    job_id, root = await make_outputs(world)
+    for number in range(MOST_FILES + 1):
+        put(root, b"%d" % number, b"")
+    for query in ("", "?digest=none"):
+        listing = (await world.call("GET", f"/v1/jobs/{job_id}/outputs{query}")).json
+        assert (len(listing["items"]), listing["truncated"]) == (MOST_FILES, "stopped after 1000 entries")
+    with pytest.raises(aiohttp.ClientPayloadError):
+        await world.call("GET", f"/v1/jobs/{job_id}/outputs?format=tar")
+
+
+class OneFile(FakeFolders):
+    """A folder of one file, which the job writes into while it is read."""
+
+    async def list_outputs(self, job_id: str, limits: OutputLimits) -> OutputListing:
+        return OutputListing((OutputFile("f", 1, 0, 0o644),), (), None)
+
+    async def open_output(self, job_id: str, path: str) -> OutputReader:
+        return Reader(b"", 1)
+
+
+async def test_a_file_that_changes_while_its_digest_is_made_is_told_and_ends_no_list() -> None:
+    outputs = Outputs(OneFile(), OutputLimits(9, 9, 9))
+    listing = await outputs.list_files("a")
+    entries = [entry async for entry in outputs.digested("a", listing.files)]
+    assert entries == [SkippedOutput("f", str(OutputChangedError("f")))]
 
 
 async def test_links_and_ways_out_are_told_and_not_followed(world: ApiWorld) -> None:
@@ -226,7 +295,7 @@ class Reader:
         return self._content[offset : offset + size]
 
     async def sha256(self) -> str:
-        return ""
+        raise OutputChangedError(self.file.path)
 
     async def close(self) -> None:
         return

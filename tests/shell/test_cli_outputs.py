@@ -61,6 +61,16 @@ async def test_ls_lists_files_with_sizes_and_digests_and_what_cannot_be_had(worl
     assert (code, "there is no output 'model'" in seen.err.getvalue()) == (-1, True)
 
 
+async def test_get_says_where_the_list_was_cut_short_and_fails(world: CliWorld, tmp_path: Path) -> None:
+    job_id = await job_with(world, {})
+    for number in range(1001):  # the world's Outputs list 1000 entries
+        (root_of(world, job_id) / str(number)).touch()
+    code, seen = await world.run(outputs.get, job_id, "7", output=tmp_path / "here")
+    assert (code, "the list ends early: stopped after 1000 entries" in seen.err.getvalue()) == (1, True)
+    _, seen = await world.run(outputs.get, job_id, "7", output=tmp_path / "here", form=Form.JSON)
+    assert json.loads(seen.out.getvalue())["truncated"] == "stopped after 1000 entries"
+
+
 async def test_get_fetches_everything_whole_and_leaves_nothing_else(world: CliWorld, tmp_path: Path) -> None:
     files = {"a.txt": b"a", "models/m.bin": LARGE, "empty": b"", "with space %41 ü": b"odd"}
     job_id = await job_with(world, files)

@@ -4,9 +4,8 @@ from agent.adapters.folders.folders import DiskFolders, open_folders
 from agent.adapters.folders.jobs import Record
 from agent.adapters.folders.openat2 import Openat2MissingError
 from agent.adapters.folders.state import AgentIdUnreadableError, StateInUseError, StateUnsafeError
-from agent.adapters.folders.streams import OutputChangedError
 from agent.adapters.folders.tree import FolderNotRemovedError
-from agent.interfaces import JobFolderMissingError
+from agent.interfaces import JobFolderMissingError, OutputChangedError
 
 __all__ = [
     "AgentIdUnreadableError",

@@ -1,5 +1,6 @@
 """adapters/folders/streams — logs and output files as streams of bytes, read and written in threads. Judges no file."""
 
+import asyncio
 import hashlib
 import os
 import threading
@@ -10,26 +11,17 @@ from contextlib import contextmanager
 
 from agent.adapters.folders import durable
 from agent.adapters.folders.runner import Runner
-from agent.errors import AgentError, Blame
-from agent.interfaces import OutputFile
+from agent.interfaces import OutputChangedError, OutputFile
 
 # In larger reads nothing is gained, in smaller ones a thread's round trip dominates.
 BLOCK_BYTES = 1 << 20
 # One call of a thread hashes this much, so that a cancelled reader holds a thread for a moment only.
 HASH_BYTES = 64 << 20
+# Of the folders' eight threads: a list of many large files must not hold up the steps of jobs.
+HASHES_AT_ONCE = 3
 HASHES_KEPT = 65_536
 # Time stamps of files move in steps of up to 10 ms: a file that changed a moment ago can change again under the same stamps.
 SETTLED_NS = 2_000_000_000
-
-
-class OutputChangedError(AgentError):
-    """The job cut the file short, or wrote into it, while it was read."""
-
-    code, blame = "output_changed", Blame.USER
-    remedy = "Fetch the file again once the job has finished writing it."
-
-    def __init__(self, path: str) -> None:
-        super().__init__(f"the output {path} changed while it was read")
 
 
 class Descriptor:
@@ -76,9 +68,13 @@ class Descriptor:
 
 
 class Hashes:
-    """The sha256 of files that have not changed since, by identity and stamps. In memory, bounded, for threads."""
+    """The sha256 of files that have not changed since, by identity and stamps. In memory, bounded, for threads.
+
+    Who makes one takes `turns` for each piece of a file, in the loop.
+    """
 
     def __init__(self) -> None:
+        self.turns = asyncio.Semaphore(HASHES_AT_ONCE)
         self._known: OrderedDict[tuple[int, ...], str] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -122,7 +118,8 @@ class OutputReader:
             return known
         digest = hashlib.sha256()
         for start in range(0, self.file.size_bytes, HASH_BYTES):
-            await self._runner.run(self._hash, digest, start)
+            async with self._hashes.turns:
+                await self._runner.run(self._hash, digest, start)
         await self._runner.run(self._keep, before, digest.hexdigest())
         return digest.hexdigest()
 
@@ -206,16 +203,12 @@ class LogWriter:
 
 
 class LogReader:
-    """A committed log from its start, or from where `seek` says. Implements `interfaces.LogReader`."""
+    """A committed log from its start. Implements `interfaces.LogReader`."""
 
     def __init__(self, runner: Runner, number: int) -> None:
         self._runner = runner
         self._descriptor = Descriptor(number)
         self._offset = 0
-
-    def seek(self, offset: int) -> None:
-        """Go on reading at `offset` bytes from the start."""
-        self._offset = offset
 
     async def read(self, size: int) -> bytes:
         """The next bytes; empty at the end."""

@@ -1,10 +1,14 @@
 """api/handlers/outputs — a job's output files over HTTP: list, ranges, tar. Opens no file itself."""
 
+import asyncio
+import json
 import re
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from enum import StrEnum
+from typing import TypeVar
 from urllib.parse import quote, unquote_to_bytes
 
 from aiohttp import web
@@ -16,10 +20,14 @@ from agent.api.streams import Streams
 from agent.api.tokens import Scope
 from agent.api.views import Json, show_time
 from agent.core.job import Job
-from agent.interfaces import OutputFile, OutputRefusedError, Store
+from agent.interfaces import OutputFile, OutputListing, OutputRefusedError, SkippedOutput, Store
 from agent.jobs.intake import unknown_job
-from agent.jobs.outputs import OutputList, Outputs, content_chunks
+from agent.jobs.outputs import Digested, Outputs, content_chunks
 
+T = TypeVar("T")
+JSON = "application/json; charset=utf-8"
+# Each is some hundred bytes.
+VALUES_PER_CHUNK = 256
 TAR = "application/x-tar"
 RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
 PATH_PARTS = 6  # "", v1, jobs, id, outputs, and the rest is the path
@@ -75,9 +83,7 @@ class OutputHandlers:
         job = await self._find(request, caller)
         if form is Form.TAR or (form is None and TAR in request.headers.get("Accept", "")):
             return await self._send_tar(request, caller, job)
-        if digest is Digest.NONE:
-            return web.json_response(show_list(await self._outputs.list_names(job.id)))
-        return web.json_response(show_list(await self._outputs.list_digested(job.id)))
+        return await self._send_list(request, caller, (job, digest or Digest.SHA256))
 
     async def fetch(self, request: web.Request, caller: Caller) -> web.StreamResponse:
         job = await self._find(request, caller)
@@ -95,6 +101,23 @@ class OutputHandlers:
                 if request.method != "HEAD":
                     await stream.send_all(response, content_chunks(reader, span.start, span.size))
                 return response
+
+    async def _send_list(
+        self, request: web.Request, caller: Caller, asked: tuple[Job, Digest]
+    ) -> web.StreamResponse:
+        job, digest = asked
+        response = web.StreamResponse(headers={"Content-Type": JSON})
+        with self._streams.open(request, caller) as stream:
+            if request.method == "HEAD":
+                await response.prepare(request)
+                return response
+            listing = await self._outputs.list_files(job.id)
+            if digest is Digest.SHA256:
+                entries = self._outputs.digested(job.id, listing.files)
+            else:
+                entries = in_turn(Digested(file, None) for file in listing.files)
+            await stream.send_all(response, list_chunks(listing, entries))
+        return response
 
     async def _send_tar(self, request: web.Request, caller: Caller, job: Job) -> web.StreamResponse:
         name = f'attachment; filename="{job.id}.tar"'
@@ -169,22 +192,52 @@ def http_date(modified_ns: int) -> str:
         return format_datetime(datetime.fromtimestamp(0, UTC), usegmt=True)
 
 
-def show_list(listing: OutputList) -> Json:
-    """One page always, so `next` is null: how long the list may be is bounded by the config."""
+async def list_chunks(
+    listing: OutputListing, entries: AsyncIterator[Digested | SkippedOutput]
+) -> AsyncIterator[bytes]:
+    """The list as JSON, piece by piece: it may be of many thousand files. One page always, so `next` is null."""
+    skipped = list(listing.skipped)
+
+    async def items() -> AsyncIterator[Json]:
+        async for entry in entries:
+            if isinstance(entry, SkippedOutput):
+                skipped.append(entry)
+            else:
+                yield show_file(entry)
+
+    yield b'{"items": '
+    async for chunk in array_chunks(items()):
+        yield chunk
+    yield b', "skipped": '
+    async for chunk in array_chunks(in_turn({"path": one.path, "why": one.why} for one in skipped)):
+        yield chunk
+    yield f', "truncated": {json.dumps(listing.truncated)}, "next": null}}'.encode()
+
+
+async def array_chunks(values: AsyncIterator[Json]) -> AsyncIterator[bytes]:
+    """A JSON array, some hundred values at a time. Between two chunks other tasks have their turn, however fast the reader."""
+    before, texts = "[", list[str]()
+    async for value in values:
+        texts.append(json.dumps(value))
+        if len(texts) == VALUES_PER_CHUNK:
+            yield (before + ", ".join(texts)).encode()
+            before, texts = ", ", []
+            await asyncio.sleep(0)
+    yield ((before + ", ".join(texts) if texts or before == "[" else "") + "]").encode()
+
+
+async def in_turn(values: Iterable[T]) -> AsyncIterator[T]:
+    for value in values:
+        yield value
+
+
+def show_file(digested: Digested) -> Json:
     return {
-        "items": [
-            {
-                "path": digested.file.path,
-                "size": digested.file.size_bytes,
-                "sha256": digested.sha256,
-                "modified_at": show_modified(digested.file.modified_ns),
-                "mode": digested.file.mode & 0o7777,
-            }
-            for digested in listing.files
-        ],
-        "skipped": [{"path": skipped.path, "why": skipped.why} for skipped in listing.skipped],
-        "truncated": listing.truncated,
-        "next": None,
+        "path": digested.file.path,
+        "size": digested.file.size_bytes,
+        "sha256": digested.sha256,
+        "modified_at": show_modified(digested.file.modified_ns),
+        "mode": digested.file.mode & 0o7777,
     }
 
 
