@@ -6,7 +6,8 @@ from pathlib import Path
 
 from agent.adapters.docker.engine import DockerEngine
 from agent.adapters.linux import SystemClock, read_dns_servers, read_ephemeral_ports
-from agent.adapters.sqlite import SqliteStore
+from agent.adapters.sqlite import is_older
+from agent.aio import Threads
 from agent.config import Config
 from agent.core.ports import PortRange
 from agent.daemon.values import DATABASE
@@ -24,7 +25,7 @@ async def examine(config: Config) -> list[Check]:
         "engine": probes.engine_probe(engine),
         "live_restore": probes.live_restore_probe(engine),
         "state_folder": _state_probe(config),
-        "database": _database_probe(config, clock),
+        "database": database_probe(config),
         "disk": probes.disk_probe(_free_bytes(config.state_dir)),
         "ports": probes.ports_probe(
             PortRange(config.ports.range.first, config.ports.range.last), read_ephemeral_ports
@@ -55,17 +56,19 @@ def _state_probe(config: Config) -> Probe:
     return probe
 
 
-def _database_probe(config: Config, clock: SystemClock) -> Probe:
+def database_probe(config: Config) -> Probe:
     async def probe() -> Finding:
         path = config.state_dir / DATABASE
         if not path.exists():
             return Finding(CheckState.OK, "none yet; it is made at the first start")
-        store = await SqliteStore.open_store(path, clock.now)
+        threads = Threads("doctor", 1)
         try:
-            await store.check()
-            return Finding(CheckState.OK, f"{path} is sound")
+            migrates = ", and of an older version: the next start migrates it"
+            return Finding(
+                CheckState.OK, f"{path} is sound{migrates if await threads.run(is_older, path) else ''}"
+            )
         finally:
-            await store.close()
+            threads.close()
 
     return probe
 

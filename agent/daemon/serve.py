@@ -34,7 +34,7 @@ from agent.daemon.values import (
     policy_of,
     settings_of,
 )
-from agent.interfaces import Clock, JobFolderMissingError
+from agent.interfaces import Clock, Folders, JobFolderMissingError, Store
 from agent.jobs.assembly import Outside, Settings, Shell, assemble
 from agent.jobs.attempt_log import Sources
 from agent.jobs.bell import Bell
@@ -80,7 +80,7 @@ async def serve(config: Config, read_config: Callable[[], Config] | None, redact
         current = Current(policy_of(config, folders.agent_id, read_dns_servers(), most_open_files()))
         settings = settings_of(config)
         shell = assemble(outside, current, settings)
-        await _hide_secrets(store, folders, shell.tools.hiding)
+        await hide_secrets(store, folders, shell.tools.hiding)
         parts = _api_parts(config, outside, settings, shell)
         sites = await open_sites(build_app(parts), listen_of(config))
         stack.push_async_callback(sites.close)
@@ -107,7 +107,7 @@ async def _open_store(config: Config, folders: DiskFolders, stack: AsyncExitStac
     return store
 
 
-async def _hide_secrets(store: SqliteStore, folders: DiskFolders, hiding: Hiding) -> None:
+async def hide_secrets(store: Store, folders: Folders, hiding: Hiding) -> None:
     """Of the jobs that an earlier daemon accepted and that are not over."""
     for job in await store.unfinished():
         try:
