@@ -1,8 +1,9 @@
 """aio — tasks, pokes and bounded threads. The only place that creates tasks or thread pools; knows nothing of jobs."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
@@ -27,6 +28,17 @@ def stand(group: asyncio.TaskGroup, work: Coroutine[Any, Any, object], name: str
 async def _standing(work: Coroutine[Any, Any, object], name: str) -> None:
     await work
     raise TaskEndedError(f"the task {name} ended")
+
+
+@asynccontextmanager
+async def beside(work: Coroutine[Any, Any, None], name: str) -> AsyncIterator[None]:
+    """Run `work` for as long as the block does, which it neither holds up nor ends; what the block raises comes as it is."""
+    task = asyncio.get_running_loop().create_task(work, name=name)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
 
 
 class Flag:

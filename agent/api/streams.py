@@ -6,15 +6,17 @@ Knows nothing of what flows through them.
 import asyncio
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from typing import Any, Protocol, cast
 
 import structlog
 from aiohttp import web
 
+from agent.aio import beside
 from agent.api.auth import Caller
 from agent.api.limits import ApiLimits
 from agent.errors import AgentError, Blame
+from agent.interfaces import StoreUnavailableError
 
 log = structlog.get_logger(__name__)
 
@@ -116,7 +118,7 @@ class Stream:
 
         Where the answer is not prepared yet, the first chunk is waited for: what is refused before it is a problem document.
         """
-        async with aclosing(cast("AsyncGenerator[bytes, None]", chunks)) as flow:
+        async with self.watched(), aclosing(cast("AsyncGenerator[bytes, None]", chunks)) as flow:
             if not response.prepared:
                 first = await anext(flow, b"")
                 await response.prepare(self._request)
@@ -124,6 +126,22 @@ class Stream:
             async for chunk in flow:
                 await self.send(response, chunk)
         await response.write_eof()
+
+    @asynccontextmanager
+    async def watched(self) -> AsyncIterator[None]:
+        """End the stream with its token also while nothing is sent: a silent job may be followed for days."""
+        async with beside(self._watch_token(), "stream token"):
+            yield
+
+    async def _watch_token(self) -> None:
+        while True:
+            await asyncio.sleep(self._limits.recheck_seconds)
+            # Where the store can't be read just now, the next look tells.
+            with suppress(StoreUnavailableError):
+                try:
+                    await self.refuse_dead_token()
+                except ConnectionResetError:
+                    return  # the end of the connection ends the stream's task
 
     def _cut(self, event: str) -> None:
         log.info(event, peer=self._request.remote, path=self._request.path)

@@ -12,8 +12,8 @@ from agent.cli.show.jobs import event_line
 if TYPE_CHECKING:
     from agent.cli.session import Call
 
-# The API has no list of events, only the stream: past events come at once, so a pause means that all have come.
-PAUSE_SECONDS = 0.75
+# How often the feed looks whether the agent is still there.
+QUIET_SECONDS = 5.0
 
 
 async def events(
@@ -31,10 +31,12 @@ async def events(
 
     job_id = None if job is None else await find_job(call.api, job)
     begin = after if after is not None or (follow and job is None) else 0
-    async with aclosing(Feed(call, job_id, begin).events(PAUSE_SECONDS)) as feed:
-        async for event in feed:
+    feed = Feed(call, job_id, begin)
+    async with aclosing(feed.events(QUIET_SECONDS)) as told:
+        async for event in told:
             if event is None:
-                if not follow:
+                # The API has no list of events, only the stream, which says where the past ends.
+                if feed.is_caught_up and not follow:
                     return 0
             elif call.screen.form is Form.JSON:
                 call.screen.write_json(event)

@@ -16,16 +16,21 @@ GONE_SECONDS = 45.0
 AGAIN_SECONDS = 0.2
 
 
+# The comment behind the last of the past events.
+CAUGHT_UP = b": caught up"
+
+
 class SseParser:
     """Takes chunks that may end anywhere, gives the `data` of each event, decoded (WHATWG HTML, 9.2.6, as far as ours use it)."""
 
     def __init__(self) -> None:
         self._rest = b""
 
-    def feed(self, chunk: bytes) -> list[dict[str, Any]]:
+    def feed(self, chunk: bytes) -> list[dict[str, Any] | None]:
+        """None stands where the past ends."""
         *blocks, self._rest = (self._rest + chunk).split(b"\n\n")
-        found = (_data_of(block) for block in blocks)
-        return [json.loads(data) for data in found if data]
+        found = ((block, _data_of(block)) for block in blocks)
+        return [json.loads(data) if data else None for block, data in found if data or block == CAUGHT_UP]
 
 
 def _data_of(block: bytes) -> bytes:
@@ -34,15 +39,19 @@ def _data_of(block: bytes) -> bytes:
 
 
 class Feed:
-    """Events of one job (None: of all). `after`: the last `seq` that was seen; None: only what is still to come."""
+    """Events of one job (None: of all). `after`: the last `seq` that was seen; None: only what is still to come.
+
+    `is_caught_up`: all that had happened when the stream began was given.
+    """
 
     def __init__(self, call: Call, job_id: str | None, after: int | None) -> None:
         self._call = call
         self._job_id = job_id
         self.after = after
+        self.is_caught_up = False
 
     async def events(self, quiet_seconds: float) -> AsyncGenerator[dict[str, Any] | None]:
-        """Each event; None whenever nothing came for so long. Never ends by itself."""
+        """Each event; None whenever nothing came for so long, and where the past ends. Never ends by itself."""
         patience = Patience(self._call.screen)
         while True:
             try:
@@ -73,7 +82,10 @@ class Feed:
                 patience.met()
                 heard_at = loop.time()
                 for event in parser.feed(chunk):
-                    self.after = int(event["seq"])
+                    if event is None:
+                        self.is_caught_up = True
+                    else:
+                        self.after = int(event["seq"])
                     yield event
 
     def _query(self) -> dict[str, QueryValue]:

@@ -106,6 +106,19 @@ async def test_a_silent_stream_is_kept_alive(tmp_path: Path) -> None:
         assert await follower.answer.content.readuntil(b"still here\n\n")
 
 
+async def test_where_the_past_ends_is_told_once(world: ApiWorld) -> None:
+    job_id = await world.submit()
+    async with Follower(world, "after=0") as follower:
+        assert follower.answer is not None
+        past = await asyncio.wait_for(follower.answer.content.readuntil(b": caught up\n\n"), 3)
+        assert b"event: job.accepted" in past
+        await world.finish(job_id)
+        assert (await follower.next())["type"] == "job.finished"
+        await world.submit()
+        later = await asyncio.wait_for(follower.answer.content.readuntil(b"\n\n"), 3)
+        assert later.startswith(b"id: ")
+
+
 @pytest.mark.parametrize("query", ["after=-1", "after=x", "afer=1"])
 async def test_a_bad_place_to_start_is_refused(world: ApiWorld, query: str) -> None:
     assert (await world.call("GET", f"/v1/events?{query}")).status == 400
@@ -137,6 +150,28 @@ async def test_a_stream_ends_with_its_token(tmp_path: Path) -> None:
         await world.submit()
         with pytest.raises((EOFError, aiohttp.ClientError)):
             await follower.next()
+
+
+@pytest.mark.parametrize(
+    "way", ["/logs?follow=1", "/logs?follow=1&format=ndjson", "?wait=finished&timeout=60"]
+)
+async def test_a_silent_stream_ends_with_its_token_too(tmp_path: Path, way: str) -> None:
+    limits = ApiLimits(stream_seconds=5, recheck_seconds=0.02)
+    steps: list[str] = []
+
+    async def note(step: str) -> None:
+        steps.append(step)
+
+    async with api_world(tmp_path, api_limits=limits) as world:
+        job_id = await world.submit()
+        world.store.before = note
+        following = asyncio.ensure_future(world.call("GET", f"/v1/jobs/{job_id}{way}"))
+        await until(lambda: steps[-1:] == ["tokens"] and len(steps) > 4)  # it is looked after, and silent
+        for token in await world.store.tokens():
+            await world.store.remove_token(token.id)
+        # Where no byte had come, the client asks once more by itself.
+        with suppress(aiohttp.ClientError):
+            assert (await asyncio.wait_for(following, 3)).status == 401
 
 
 async def test_closing_takes_no_time_though_streams_are_open(world: ApiWorld) -> None:

@@ -18,6 +18,8 @@ from agent.jobs.bell import Bell, wait_for_ring
 from agent.jobs.intake import unknown_job
 
 PAGE = 500
+# A comment, once: what follows has happened since. For clients that want the past alone.
+CAUGHT_UP = b": caught up\n\n"
 MAX_SEQ = 10**18 - 1
 
 
@@ -59,7 +61,7 @@ class EventHandlers:
     ) -> None:
         after, job_id = place
         loop = asyncio.get_running_loop()
-        sent_at = loop.time()
+        sent_at, is_past = loop.time(), True
         while True:
             ring = self._bell.listen()
             events = await self._store.events(caller.viewer, after, job_id, PAGE)
@@ -67,6 +69,9 @@ class EventHandlers:
                 await stream.send(response, b"".join(map(as_sse, events)))
                 after, sent_at = events[-1].seq, loop.time()
                 continue
+            if is_past:
+                await stream.send(response, CAUGHT_UP)
+                is_past = False
             left = sent_at + self._streams.limits.keep_alive_seconds - loop.time()
             if left <= 0:
                 await stream.send(response, b": still here\n\n")

@@ -80,8 +80,9 @@ class JobHandlers:
         seconds = read_wait(request)
         job = await self._find(request, caller)
         if seconds is not None:
-            with self._streams.open(request, caller):
-                job = await self._wait_for_end(job, caller, seconds)
+            with self._streams.open(request, caller) as stream:
+                async with stream.watched():
+                    job = await self._wait_for_end(job, caller, seconds)
         return web.json_response(await self._show(job))
 
     async def cancel(self, request: web.Request, caller: Caller) -> web.Response:
