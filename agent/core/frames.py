@@ -86,10 +86,6 @@ class Slab:
         frames = zip(self.starts, self.ends, strict=True)
         return b"".join([data[start + HEADER_BYTES : end] for start, end in frames])
 
-    def raw(self) -> bytes:
-        """The frames themselves."""
-        return b"".join([self.data[start:end] for start, end in zip(self.starts, self.ends, strict=True)])
-
 
 class FrameParser:
     """Takes chunks that may cut a frame anywhere, and hands out whole frames: all of a chunk at once, since a read or a call
@@ -98,11 +94,6 @@ class FrameParser:
 
     def __init__(self) -> None:
         self._rest = b""
-
-    @property
-    def is_whole(self) -> bool:
-        """No frame is cut where the chunks ended so far."""
-        return not self._rest
 
     def feed(self, chunk: bytes) -> Slab:
         """The frames that are whole now. Raises BrokenFramesError."""

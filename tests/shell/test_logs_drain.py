@@ -66,4 +66,4 @@ async def test_the_stamp_of_the_first_line_ever_goes_with_the_log() -> None:
     engine, folders = engine_with(lines=3), FakeFolders()
     await drain(engine, folders, "job", 1, "c1", 42)
     slab = FrameParser().feed(folders.logs["job", 1])
-    assert (slab.first_ns, slab.raw()) == (42, raw(engine))
+    assert (slab.first_ns, slab.data[slab.starts[0] :]) == (42, raw(engine))
