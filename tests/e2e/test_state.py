@@ -3,13 +3,17 @@
 import os
 import sqlite3
 import subprocess
+import threading
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from http.client import HTTPException
 from pathlib import Path
 
 import pytest
 
-from agent.daemon import repair
+from agent.daemon import DatabaseMissingError, repair
 from tests.e2e.client import expect
 from tests.e2e.conftest import Make
 from tests.e2e.daemon import Daemon, in_loop
@@ -161,6 +165,9 @@ def test_a_deleted_database_beside_job_folders_is_refused_and_can_be_repaired(da
     daemon.stop()
     for file in daemon.state.glob("agent.db*"):
         file.unlink()
+    with pytest.raises(DatabaseMissingError):
+        daemon.token()
+    assert not daemon.database.exists()
     daemon.launch()
     assert "doctor --repair" in daemon.leave_failed()
     assert [found["State"] for found in daemon.containers(job_id)] == ["running"]
@@ -168,6 +175,54 @@ def test_a_deleted_database_beside_job_folders_is_refused_and_can_be_repaired(da
     daemon.start()
     (daemon.state / "jobs" / job_id / "outputs" / "go").touch()
     check_own_end(daemon, job_id)
+
+
+def test_an_empty_database_in_the_place_of_the_lost_one_is_refused_and_can_be_repaired(
+    daemon: Daemon, make_daemon: Make
+) -> None:
+    over = daemon.local.submit("echo over > /outputs/over", secrets={"KEY": "not to be kept"})
+    daemon.local.wait_finished(over)
+    waiting = daemon.local.submit(
+        "true", secrets={"KEY": "not to be kept"}, not_before="2100-01-01T00:00:00Z"
+    )
+    daemon.stop()
+    for file in daemon.state.glob("agent.db*"):
+        file.unlink()
+    other = make_daemon()
+    other.token()
+    other.database.rename(daemon.database)
+    daemon.launch()
+    assert "doctor --repair" in daemon.leave_failed()
+    assert any(over in line for line in in_loop(repair(daemon.config)))
+    assert (daemon.state / "aside" / over / "outputs/over").read_text() == "over\n"
+    assert not (daemon.state / "aside" / waiting / "secrets").exists()
+    daemon.start()
+
+
+def test_a_daemon_that_leaves_while_jobs_come_in_leaves_clean_and_takes_them_up_again(daemon: Daemon) -> None:
+    accepted: list[str] = []
+    stopping = threading.Event()
+
+    def submit() -> None:
+        while not stopping.is_set():
+            with suppress(OSError, HTTPException):  # it has closed the door
+                reply = daemon.local.call("POST", "/v1/jobs", daemon.local.spec("true"))
+                assert reply.status in {201, 503}, reply.body
+                if reply.status == 201:
+                    accepted.append(reply.json["id"])
+
+    with ThreadPoolExecutor(4) as threads:
+        submits = [threads.submit(submit) for _ in range(4)]
+        expect(lambda: len(accepted) > 8, "jobs come in")
+        code = daemon.stop()
+        stopping.set()
+        for done in submits:
+            done.result()
+    assert code == 0, daemon.tail()
+    assert not [line for line in daemon.lines if "exception" in line], daemon.tail()
+    daemon.start()
+    for job_id in accepted:
+        assert daemon.local.wait_finished(job_id)["outcome"] == "succeeded"
 
 
 def test_a_database_of_a_newer_program_is_refused_and_not_changed(daemon: Daemon) -> None:
