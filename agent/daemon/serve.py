@@ -51,7 +51,7 @@ FOLDER_THREADS = 8
 WATCHDOG_SECONDS = 10.0
 
 
-class _LeaveError(Exception):
+class LeaveError(Exception):
     """Asked to leave by a signal: the way out of the task group."""
 
 
@@ -61,7 +61,7 @@ def run(config: Config, read_config: Callable[[], Config] | None = None) -> int:
     try:
         asyncio.run(serve(config, read_config, redactor))
     except BaseExceptionGroup as ends:
-        faults = ends.split(_LeaveError)[1]
+        faults = ends.split(LeaveError)[1]
         if faults is not None:
             log.critical("daemon.failed", exc_info=faults)
             return 1
@@ -113,9 +113,8 @@ async def hide_secrets(store: Store, folders: Folders, hiding: Hiding) -> None:
         try:
             hiding.add(job.id, await folders.secrets(job.id))
         except JobFolderMissingError as error:
-            log.debug(
-                "secrets.not_there", job=job.id, error=str(error)
-            )  # they were dropped, or its task will tell
+            # They were dropped at its end, which is not written yet; or they are lost, and its task will tell.
+            log.debug("secrets.not_there", job=job.id, error=str(error))
 
 
 def _intake(outside: Outside, shell: Shell) -> Intake:
@@ -189,21 +188,21 @@ async def _stand(shell: Shell, sites: Sites, reload: Reload) -> None:
         shell.start(group)
         stand(group, reload.watch(), "reload")
         stand(group, _watchdog(), "watchdog")
-        spawn(group, _leave_when(leave, sites), "leave")
+        spawn(group, leave_when(leave, sites), "leave")
         # What is here now stays: full collections need not walk it, and stop the loop for 25 ms (bench/listing.py).
         gc.collect()
         gc.freeze()
         systemd.notify_ready(os.environ)
 
 
-async def _leave_when(asked: asyncio.Event, sites: Sites) -> None:
+async def leave_when(asked: asyncio.Event, sites: Sites) -> None:
     """However it ends, nobody is let in any more before the jobs' tasks end: who would run what came in?"""
     try:
         await asked.wait()
         systemd.notify_stopping(os.environ)
     finally:
         await sites.close()
-    raise _LeaveError
+    raise LeaveError
 
 
 async def _watchdog() -> None:

@@ -53,13 +53,10 @@ def edit(path: Path, sql: str, *values: object) -> None:
 
 
 async def test_a_new_database_is_roots_alone_and_leaves_no_litter(tmp_path: Path) -> None:
-    async with opened(tmp_path) as store:
-        assert store.is_new
+    async with opened(tmp_path):
         assert stat.S_IMODE((tmp_path / "agent.db").stat().st_mode) == 0o600
         assert names(tmp_path) == ["agent.db", "agent.db-shm", "agent.db-wal"]
     assert names(tmp_path) == ["agent.db"]
-    async with opened(tmp_path) as store:
-        assert not store.is_new
 
 
 async def test_what_is_answered_is_on_disk(tmp_path: Path) -> None:
@@ -232,7 +229,6 @@ async def test_after_a_repair_a_new_database_opens_in_its_place(tmp_path: Path) 
     cut_in_half(path)
     move_aside(path, "now")
     async with opened(tmp_path) as store:
-        assert store.is_new
         assert await store.job_ids() == set()
 
 

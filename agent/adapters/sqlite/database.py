@@ -40,20 +40,18 @@ class Database:
         self._busy_seconds = busy_seconds
         self._connection: sqlite3.Connection | None = None
 
-    def open(self) -> bool:
-        """Connect, check and migrate; make the database where there is none. True: it was made.
+    def open(self) -> None:
+        """Connect, check and migrate; make the database where there is none.
 
         Raises DatabaseNewerError too.
         """
         with translated(self._path):
-            is_new = not self._path.exists()
-            if is_new:
+            if not self._path.exists():
                 _create(self._path)
             connection = self._connect()
             if self._path.stat().st_size <= CHECKED_AT_OPEN_BYTES:
                 _check(connection, self._path)
             migrate(connection, self._path, MIGRATIONS)
-            return is_new
 
     def check(self) -> None:
         """Read all of it, whatever its size. Raises DatabaseDamagedError."""

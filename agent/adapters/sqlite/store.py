@@ -20,7 +20,7 @@ Changed = tuple[Job, Sequence[NewEvent]]
 class SqliteStore:
     """The rows on disk; see interfaces.Store for the promises. `decide` and `choose` are called in the database's thread.
 
-    A cancelled call may still be carried out, whole. `is_new`: there was no database, and one was made.
+    A cancelled call may still be carried out, whole.
     """
 
     def __init__(self, path: Path, now: Callable[[], float], busy_seconds: float) -> None:
@@ -31,7 +31,6 @@ class SqliteStore:
         self._rows = Rows(path)
         self._listeners: list[Callable[[], None]] = []
         self._told_seq = 0
-        self.is_new = False
 
     @classmethod
     async def open_store(
@@ -43,7 +42,7 @@ class SqliteStore:
         """
         store = cls(path, now, busy_seconds)
         try:
-            store.is_new = await store._threads.run(store._database.open)
+            await store._threads.run(store._database.open)
             store._told_seq = await store.last_event_seq()
         except BaseException:
             await store.close()
