@@ -24,8 +24,9 @@ log = structlog.get_logger()
 # How long a death that an inspect shows may take to come by on the stream, which is in order: its kills come before it.
 # Enough to open the stream first, where it is not: an engine that answers an inspect opens it at once.
 DEATH_SECONDS = 3.0
-# An engine that stops kills its containers first, and drops the stream when it has done so.
-BREAK_SECONDS = 12.0
+# An engine that stops kills its containers first, and drops the stream when the last one is gone: 15 s at most by its own
+# default (dockerd --shutdown-timeout).
+BREAK_SECONDS = 20.0
 # A break and a death this near to each other have one cause.
 NEAR_SECONDS = 30.0
 # By then what the stream replays at its opening has come.

@@ -52,7 +52,7 @@ def test_two_engines_beside_each_other_publish_the_same_port(
     first = run_web(private_engine)
     try:
         with running(root) as second:
-            assert second.namespace is not None
+            assert second.namespace != private_engine.namespace
             run_web(second)
             assert b"worker" in fetch(second)
         assert b"worker" in fetch(private_engine)
