@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from enum import StrEnum
@@ -77,13 +78,12 @@ class Query:
         given = self.text(name)
         if given is None:
             return None
-        try:
+        # A date that the calendar has not is refused below, in the same words as any other text.
+        with suppress(ValueError, OverflowError):
             if RFC_3339.fullmatch(given):
                 return datetime.fromisoformat(given.upper()).astimezone(UTC).timestamp()
             if re.fullmatch(r"[0-9]{1,12}(?:\.[0-9]{1,9})?", given):
                 return float(given)
-        except (ValueError, OverflowError):
-            pass  # refused below, in the same words
         self._refuse(
             name, "must be a time", "Write it as 2030-01-31T08:00:00Z, or as seconds since the epoch."
         )
