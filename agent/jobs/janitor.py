@@ -5,7 +5,7 @@ import asyncio
 import structlog
 
 from agent.aio import Flag
-from agent.core.container import Container, ContainerEvent, ContainerState
+from agent.core.container import ContainerEvent, ContainerState
 from agent.core.job import EVERYONE
 from agent.core.reconcile import is_of_open_attempt, is_wanted
 from agent.errors import AgentError
@@ -76,9 +76,7 @@ class Janitor:
         for container_id, event in list(self._suspects.items()):
             job = await self._store.read(event.job)
             if job is None or not is_of_open_attempt(event.attempt, job):
-                container = await self._engine.inspect(container_id)
-                if container is not None:
-                    await self._remove(container)
+                await self._remove(container_id)
             del self._suspects[container_id]
 
     async def _judge_all(self) -> None:
@@ -87,10 +85,13 @@ class Janitor:
             # The row is read after the list: a container of a job accepted in between would look unwanted.
             job = await self._store.read(container.job) if container.job is not None else None
             if not is_wanted(container, job):
-                await self._remove(container)
+                await self._remove(container.id)
 
-    async def _remove(self, container: Container) -> None:
+    async def _remove(self, container_id: str) -> None:
         """By id, so that a late call can't hit the next container of that name."""
+        container = await self._engine.inspect(container_id)
+        if container is None:
+            return  # its own job removed it, and closed, between the look at the engine and the one at the row
         # One that is going already is no orphan: its job's last call, which the engine has not done with.
         is_going = container.state is ContainerState.REMOVING
         if not is_going:

@@ -1,0 +1,56 @@
+"""Only strays count as orphans: neither what the engine is removing already, nor what its own job removed during the look."""
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from agent.core.container import Container, ContainerState
+from agent.jobs.janitor import Janitor
+from tests.fakes.engine import FakeEngine
+from tests.shell.world import AGENT, World
+
+pytestmark = pytest.mark.looptime
+
+STRAY = Container("c" * 64, "gpu-agent-x-1", ContainerState.EXITED, agent=AGENT, job="no-such-job", attempt=1)
+
+
+@pytest.mark.parametrize(("state", "counted"), [(ContainerState.REMOVING, 0), (ContainerState.EXITED, 1)])
+async def test_a_container_that_is_going_already_is_not_counted(state: ContainerState, counted: int) -> None:
+    world = World()
+    stray = replace(STRAY, state=state)
+    world.engine._add(stray, None)
+    await world.start()
+    assert world.shell is not None
+    async with asyncio.timeout(60):
+        while stray.id in world.engine.boxes:
+            await asyncio.sleep(0.1)
+    assert world.shell.janitor.orphans_removed == counted
+    await world.crash()
+
+
+class _EngineThatMovesOn(FakeEngine):
+    """Whatever it lists has been removed by the time that the list is read."""
+
+    was_listed = False
+
+    async def ours(self) -> list[Container]:
+        listed = await super().ours()
+        for container in listed:
+            await self.remove(container.id)
+        self.was_listed = True
+        return listed
+
+
+async def test_a_container_that_its_job_removed_during_the_look_is_not_counted() -> None:
+    world = World()
+    engine = _EngineThatMovesOn(world.clock, AGENT)
+    engine._add(STRAY, None)
+    janitor = Janitor(engine, world.store, world.folders, world.clock, retention_seconds=60)
+    task = asyncio.get_running_loop().create_task(janitor.clean())
+    async with asyncio.timeout(60):
+        while not engine.was_listed:
+            await asyncio.sleep(0.1)
+        await asyncio.sleep(1)
+    assert janitor.orphans_removed == 0
+    task.cancel()
