@@ -52,6 +52,8 @@ PATTERNS = tuple(
 # All query values of a full URL: which of them opens it is the storage's own business (SAS, V4, CloudFront, …).
 URL_QUERY = re.compile(r"(\b[a-z][a-z0-9+.-]{1,20}://[^\s?\"'<>]{1,2000}\?)([^\s\"'<>#]+)", re.IGNORECASE)
 QUERY_VALUE = re.compile(r"=[^&;]*")
+# Each pattern above needs one of these. Most fields have none, and a search for them is far cheaper than all patterns.
+TELLTALE = re.compile(r"[\s:=,]")
 
 
 class Redactor:
@@ -96,6 +98,8 @@ class Redactor:
     def hide(self, text: str) -> str:
         """Hide the secrets that were added, and what looks like one."""
         text = self.hide_secrets(text)
+        if TELLTALE.search(text) is None:
+            return text
         text = URL_QUERY.sub(lambda url: url[1] + QUERY_VALUE.sub(f"={MARK}", url[2]), text)
         for pattern in PATTERNS:
             text = pattern.sub(rf"\g<before>{MARK}\g<after>", text)
@@ -153,10 +157,11 @@ def configure(level: str, layout: Literal["console", "json"], stream: TextIO | N
             *_stamp(),
             structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
         ],
-        wrapper_class=structlog.stdlib.BoundLogger,
+        wrapper_class=_Logger,
         logger_factory=structlog.stdlib.LoggerFactory(),
-        # A logger that was cached before this call would go round the redaction.
-        cache_logger_on_first_use=False,
+        # What is cached hands its lines to the standard library, whose handler is replaced by each call of this: none goes
+        # round the redaction.
+        cache_logger_on_first_use=True,
     )
     logging.getLogger().handlers[:] = [handler]
     for library in CHATTY_LIBRARIES:
@@ -225,6 +230,14 @@ def _escape(name: str, value: object) -> object:
         return value
     kept = "\n\t" if name in {"exception", "stack"} else "\t"
     return "".join(sign if sign.isprintable() or sign in kept else repr(sign)[1:-1] for sign in value)
+
+
+class _Logger(structlog.stdlib.BoundLogger):
+    """structlog builds a line before it asks whether anybody wants it: too dear for the many debug lines of each job."""
+
+    def debug(self, event: str | None = None, *args: object, **fields: object) -> None:
+        if self._logger.isEnabledFor(logging.DEBUG):
+            super().debug(event, *args, **fields)
 
 
 class _RedactedHandler(logging.StreamHandler[TextIO]):

@@ -4,6 +4,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from functools import cached_property
 
 
 class ContainerState(StrEnum):
@@ -59,7 +60,7 @@ class LogBounds:
     files: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # without slots, so that the digest is kept
 class ContainerPlan:
     """The complete arguments of one container. Secrets stand in it by name; the values are handed over beside it.
 
@@ -93,7 +94,7 @@ class ContainerPlan:
     nofile: int
     oom_score: int
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """The `plan` label and the row's plan hash: a container is adopted only where the two are equal."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:32]

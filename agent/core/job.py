@@ -74,6 +74,11 @@ class Lease:
     gpus: tuple[str, ...] = ()
     ports: tuple[PortLease, ...] = ()
 
+    @property
+    def is_empty(self) -> bool:
+        """Nothing is held that another job could wait for."""
+        return not self.gpus and not self.ports
+
 
 class StopCause(StrEnum):
     """Who asked for an end. The first three are for the job and forbid a retry, the others end one attempt."""

@@ -36,7 +36,8 @@ def close(job: Job, now: float, jitter: float) -> Closing:
     if _may_move(job):
         return _another_lease(job)
     outcome, why = decide_outcome(job)
-    attempt = ClosedAttempt(job.attempt, outcome, why, job.run.exit, job.run.held, job.container, now)
+    held = job.run.held or job.lease
+    attempt = ClosedAttempt(job.attempt, outcome, why, job.run.exit, held, job.container, now)
     if _may_retry(job, outcome, why):
         return _next_attempt(job, attempt, now, jitter)
     moved, events = move(

@@ -286,7 +286,7 @@ def _stopping(job: Job, seen: Seen, now: Now) -> Step:
     if container is not None and state is ContainerState.CREATED:
         # Removed and seen gone before anything is freed: a start on its way would run on freed GPUs (trace 1).
         return Wait(seen.settle_seconds) if seen.settle_seconds > 0 else Remove(container)
-    if job.lease is not None:
+    if job.lease is not None and not job.lease.is_empty:
         return Free()
     if container is None:
         return Close()

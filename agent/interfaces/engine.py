@@ -116,8 +116,11 @@ class Engine(Protocol):
         """Send a signal. One that is stopped or gone is fine."""
         ...
 
-    async def remove(self, container: str) -> None:
-        """Remove a container that does not run, and its anonymous volumes. Never forced. Gone, or being removed, is fine."""
+    async def remove(self, container: str) -> bool:
+        """Remove a container that does not run, and its anonymous volumes. Never forced.
+
+        True: it is gone, and no call can reach it any more. False: its removal is under way.
+        """
         ...
 
     async def peak_memory(self, container: Container) -> int | None:

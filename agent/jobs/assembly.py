@@ -78,9 +78,13 @@ def assemble(outside: Outside, current: Current, settings: Settings) -> Shell:
     )
 
     def on_event(event: ContainerEvent) -> None:
-        supervisor.poke_known(event.job)
-        if event.kind in {EventKind.CREATE, EventKind.START}:
-            janitor.suspect(event)
+        match event.kind:
+            case EventKind.DIE:  # of what a job's task does itself, the answer tells it
+                supervisor.poke_known(event.job)
+            case EventKind.CREATE | EventKind.START:
+                janitor.suspect(event)
+            case EventKind.DESTROY:
+                janitor.acquit(event.container)
 
     def look_at_all() -> None:
         supervisor.poke_all()

@@ -93,7 +93,8 @@ class Ending:
         head = await read_head(self._tools.engine, container.id, INIT_WORDS_BYTES)
         return command_failure(container.exit_code, head)
 
-    async def drain_and_remove(self, job: Job, container: Container, first_log_ns: int | None) -> None:
+    async def drain_and_remove(self, job: Job, container: Container, first_log_ns: int | None) -> bool:
+        """Whether it is gone."""
         try:
             await drain(
                 self._tools.engine, self._tools.folders, job.id, job.attempt, container.id, first_log_ns
@@ -107,13 +108,15 @@ class Ending:
             if self._memory.drains_refused < MOST_DRAINS:
                 raise
             log.warning("log.lost", code=error.code, error=str(error))
-        await self.remove(container)
+        return await self.remove(container)
 
-    async def remove(self, container: Container) -> None:
+    async def remove(self, container: Container) -> bool:
+        """Whether it is gone."""
         if self._memory.was_removed:
             await self._flag.wait(REMOVE_AGAIN_SECONDS)
-        await self._tools.engine.remove(container.id)
+        is_gone = await self._tools.engine.remove(container.id)
         self._memory.was_removed = True
+        return is_gone
 
 
 def _loop_time() -> float:

@@ -23,7 +23,8 @@ from agent.interfaces import (
 log = structlog.get_logger()
 
 SWEEP_SECONDS = 30.0
-RETRY_SECONDS = 1.0
+# Who asks for a look comes in crowds: one look serves all of a second.
+PAUSE_SECONDS = 1.0
 # Forgetting goes in small portions, so that a long list does not hold the database.
 _FORGET_AT_ONCE = 100
 
@@ -54,11 +55,14 @@ class Janitor:
         self._suspects[event.container] = event
         self._flag.set()
 
+    def acquit(self, container: str) -> None:
+        """It is gone."""
+        self._suspects.pop(container, None)
+
     async def clean(self) -> None:
         """Judge all containers of ours, forget what is past its time; again when asked, and each 30 s."""
         while True:
             self._flag.clear()
-            pause = SWEEP_SECONDS
             try:
                 await self._judge_suspects()
                 if self._is_asked_for_all:
@@ -67,9 +71,9 @@ class Janitor:
             except AgentError as error:
                 # Nothing is judged by half of the facts: the look is made again, whole.
                 log.info("janitor.put_off", code=error.code, error=str(error))
-                self._is_asked_for_all = True
-                pause = RETRY_SECONDS
-            if not await self._flag.wait(pause):
+                self.look()
+            await asyncio.sleep(PAUSE_SECONDS)
+            if not await self._flag.wait(SWEEP_SECONDS):
                 self._is_asked_for_all = True
 
     async def _judge_suspects(self) -> None:
@@ -77,7 +81,7 @@ class Janitor:
             job = await self._store.read(event.job)
             if job is None or not is_of_open_attempt(event.attempt, job):
                 await self._remove(container_id)
-            del self._suspects[container_id]
+            self.acquit(container_id)
 
     async def _judge_all(self) -> None:
         self._is_asked_for_all = False

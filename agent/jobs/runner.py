@@ -118,6 +118,8 @@ class Runner:
         """By the intent's id where there is one: a twin of the name is not the one that was started (trace 6)."""
         if job.phase in {Phase.QUEUED, Phase.UPLOADING, Phase.FINISHED}:
             return None
+        if job.phase is Phase.STARTING and job.run.plan is None:
+            return None  # nothing was created for this lease; what has the name all the same, the create will tell
         if job.container is not None:
             return await self._tools.engine.inspect(job.container)
         return await self._tools.engine.find(job.container_name)
@@ -154,10 +156,11 @@ class Runner:
             case steps.ReportUnkillable():
                 await self._report_unkillable()
             case steps.Remove(container):
-                await self._ending.remove(container)
+                self._known = Known(job, None) if await self._ending.remove(container) else None
             case steps.DrainAndRemove(container):
                 first_ns = job.run.first_log_ns or self._first_line.stamp_of(container.id)
-                await self._ending.drain_and_remove(job, container, first_ns)
+                is_gone = await self._ending.drain_and_remove(job, container, first_ns)
+                self._known = Known(job, None) if is_gone else None
             case steps.Free():
                 await self._free(job, seen)
             case steps.Close():

@@ -39,6 +39,7 @@ _PROGRESS_SECONDS = 1.0
 class _Memory:
     """What this process knows, and a restart may forget."""
 
+    image: Image | None = None
     image_was_looked_for: bool = False
     start_unsettled_at: float | None = None
     name_taken_since: float | None = None
@@ -78,8 +79,9 @@ class Starting:
         self._memory = _Memory()
 
     async def find_image(self, job: Job) -> None:
-        image = await self._tools.images.find(job.spec.image)
+        image = self._memory.image or await self._tools.images.find(job.spec.image)
         if image is not None:
+            self._memory.image = image  # the grant may write the row meanwhile: then we come again
             await self._have_image(job, image)
         else:
             self._memory.image_was_looked_for = True

@@ -155,7 +155,7 @@ class FakeEngine:
         if fate is Fate.LOST:
             raise EngineUnavailableError("the answer was lost")
 
-    async def remove(self, container: str) -> None:
+    async def remove(self, container: str) -> bool:
         fate = await self._answer("remove", container)
         if fate in {Fate.NEVER, Fate.LATE}:
             self._no_answer(fate, lambda: self.remove_now(container))
@@ -163,6 +163,7 @@ class FakeEngine:
         self.after("remove", container)
         if fate is Fate.LOST:
             raise EngineUnavailableError("the answer was lost")
+        return container not in self.boxes
 
     async def peak_memory(self, container: Container) -> int | None:
         box = self.boxes.get(container.id)

@@ -67,13 +67,11 @@ async def test_a_start_that_was_never_sent_is_sent_when_the_engine_is_back() -> 
     world = World()
     world.engine.program = Program(seconds=1)
 
-    def fate(name: str, _target: str) -> Fate:
-        if name == "inspect" and not world.engine.starts:  # the look before the start
+    def crash_before_the_start(name: str, _target: str) -> None:
+        if name == "create":
             world.engine.crash()
-            world.engine.fates = lambda _name, _target: Fate.WORKS
-        return Fate.WORKS
 
-    world.engine.fates = fate
+    world.engine.after = crash_before_the_start
     await world.start()
     job_id = await world.submit()
     await world.until(job_id, lambda _: not world.engine.is_up)

@@ -133,7 +133,7 @@ async def test_trace_4_a_create_that_lands_after_the_close_is_removed() -> None:
     await world.finish(job_id)
     world.engine.let_late_calls_take_effect()
     assert world.engine.boxes
-    await asyncio.sleep(1)
+    await asyncio.sleep(2)
     assert world.engine.boxes == {}
     await world.crash()
 
@@ -153,7 +153,7 @@ async def test_trace_4_a_late_create_of_an_earlier_attempt_is_removed_and_the_ne
     world.engine.kill_from_outside(first)
     job = await world.until(job_id, lambda job: job.attempt == 2 and job.phase is Phase.RUNNING)
     world.engine._create_late(plan)
-    await asyncio.sleep(1)
+    await asyncio.sleep(2)
     assert [box.seen.attempt for box in world.engine.boxes.values()] == [2]
     job = await world.finish(job_id)
     assert job.outcome is Outcome.SUCCEEDED

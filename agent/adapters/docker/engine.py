@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from enum import Enum
 from functools import partial
 from pathlib import Path
@@ -24,6 +25,7 @@ from agent.core.container import (
     PullProgress,
     StreamOpened,
 )
+from agent.core.frames import FrameParser
 from agent.interfaces import (
     ContainerGoneError,
     EngineUnavailableError,
@@ -37,11 +39,19 @@ PROC = Path("/proc")
 CGROUPS = Path("/sys/fs/cgroup")
 # A float of today's seconds has steps of 0.24 µs: rather an event twice than not at all.
 CLOCK_STEP_SECONDS = 1e-6
+# Read in one go, where it need not be streamed; a frame has at most 16 KiB of text.
+SHORT_LOG_FRAMES = 100
 
 
 class _Follow(Enum):
     TO_END = "0"
     TO_EXIT = "1"
+
+
+def _refused_log(refusal: Refusal) -> Exception:
+    if failures.is_container_gone(refusal):
+        return ContainerGoneError(refusal.text)
+    return failures.refused(refusal)
 
 
 class DockerEngine:
@@ -123,13 +133,15 @@ class DockerEngine:
                 return
             raise failures.refused(refusal) from refusal
 
-    async def remove(self, container: str) -> None:
+    async def remove(self, container: str) -> bool:
         try:
             await self._calls.slow(lambda client: client.remove_container(container, v=True))
         except Refusal as refusal:
-            if refusal.status == 404 or failures.is_removal_under_way(refusal):
-                return
-            raise failures.refused(refusal) from refusal
+            if failures.is_removal_under_way(refusal):
+                return False
+            if refusal.status != 404:
+                raise failures.refused(refusal) from refusal
+        return True
 
     async def peak_memory(self, container: Container) -> int | None:
         if container.pid is None:
@@ -158,8 +170,24 @@ class DockerEngine:
             raise failures.refused(refusal) from refusal
         raise EngineUnavailableError("the engine ended its stream of events", Trouble.BROKEN)
 
-    def read_logs(self, container: str, since_ns: int) -> AsyncGenerator[bytes]:
-        return self._logs(container, since_ns, _Follow.TO_END)
+    async def read_logs(self, container: str, since_ns: int) -> AsyncGenerator[bytes]:
+        short = await self._short_log(container) if since_ns == 0 else None
+        if short is not None:
+            yield short
+            return
+        async with aclosing(self._logs(container, since_ns, _Follow.TO_END)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+    async def _short_log(self, container: str) -> bytes | None:
+        """A log that is short, as most are: one answer is then the whole of it. None: it may have more lines."""
+        query = {"stdout": "1", "stderr": "1", "timestamps": "1", "tail": str(SHORT_LOG_FRAMES)}
+        try:
+            log = await self._streams.read(f"/containers/{container}/logs", query)
+        except Refusal as refusal:
+            raise _refused_log(refusal) from refusal
+        slab = FrameParser().feed(log)
+        return log if len(slab) < SHORT_LOG_FRAMES and slab.failure is None else None
 
     def follow_logs(self, container: str, since_ns: int) -> AsyncGenerator[bytes]:
         return self._logs(container, since_ns, _Follow.TO_EXIT)
@@ -177,9 +205,7 @@ class DockerEngine:
                     yield chunk
                 await proof.ask()
         except Refusal as refusal:
-            if failures.is_container_gone(refusal):
-                raise ContainerGoneError(refusal.text) from refusal
-            raise failures.refused(refusal) from refusal
+            raise _refused_log(refusal) from refusal
 
     async def image(self, reference: str) -> Image | None:
         try:

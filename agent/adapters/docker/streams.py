@@ -17,7 +17,7 @@ BUFFER_BYTES = 1 << 20
 
 
 class Streams:
-    """Each stream is a connection of its own. Open it in a running loop."""
+    """Each stream is a connection of its own; short answers share some. Open it in a running loop."""
 
     def __init__(self, socket: str, answer_seconds: float) -> None:
         self._socket = socket
@@ -32,9 +32,32 @@ class Streams:
             auto_decompress=False,
             trust_env=False,
         )
+        # HTTP/1.1: a whole answer is marked as such, and its connection serves the next.
+        self._short = aiohttp.ClientSession(
+            connector=aiohttp.UnixConnector(socket),
+            timeout=aiohttp.ClientTimeout(total=answer_seconds),
+            auto_decompress=False,
+            trust_env=False,
+        )
 
     async def close(self) -> None:
         await self._session.close()
+        await self._short.close()
+
+    async def read(self, path: str, query: Mapping[str, str]) -> bytes:
+        """A whole answer that is known to be short. Raises Refusal, EngineUnavailableError."""
+        try:
+            async with self._short.get(_url(path), params=query) as response:
+                body = await response.read()
+        except TimeoutError as error:
+            raise hangs(self._answer_seconds) from error
+        except aiohttp.ClientConnectorError as error:
+            raise down(self._socket, error) from error
+        except aiohttp.ClientError as error:
+            raise EngineUnavailableError(f"the engine broke off: {error}", Trouble.BROKEN) from error
+        if response.status >= 400:
+            raise Refusal(response.status, _message(body.decode(errors="replace")))
+        return body
 
     @asynccontextmanager
     async def get(self, path: str, query: Mapping[str, str]) -> AsyncIterator[AsyncIterator[bytes]]:
@@ -64,10 +87,9 @@ class Streams:
         headers: Mapping[str, str],
         answer_seconds: float | None,
     ) -> aiohttp.ClientResponse:
-        url = f"http://docker/v{API_VERSION}{path}"
         try:
             async with asyncio.timeout(answer_seconds):
-                response = await self._session.request(method, url, params=query, headers=headers)
+                response = await self._session.request(method, _url(path), params=query, headers=headers)
                 if response.status < 400:
                     return response
                 text = await response.text(errors="replace")
@@ -83,6 +105,10 @@ class Streams:
                 yield chunk
         except aiohttp.ClientError as error:
             raise EngineUnavailableError(f"the engine broke off: {error}", Trouble.BROKEN) from error
+
+
+def _url(path: str) -> str:
+    return f"http://docker/v{API_VERSION}{path}"
 
 
 def _message(text: str) -> str:
