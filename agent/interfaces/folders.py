@@ -81,11 +81,11 @@ class OutputReader(Protocol):
 
 
 class LogWriter(Protocol):
-    """`log.<attempt>.part`. Only `commit` (fsync, rename) makes it the log; what is not committed is written anew."""
+    """`log.<attempt>.part`. Only `commit` (last bytes, fsync, rename) makes it the log; what is not committed is written anew."""
 
     async def write(self, data: bytes) -> None: ...
 
-    async def commit(self) -> None: ...
+    async def commit(self, last: bytes = b"") -> None: ...
 
     async def discard(self) -> None: ...
 

@@ -32,8 +32,8 @@ async def drain(  # noqa: PLR0913, PLR0917 - the log's source, its place, and on
         return
     part = await folders.log_part(job_id, attempt)
     try:
-        await _copy(engine, container, part, b"" if first_ns is None else first_line_frame(first_ns))
-        await part.commit()
+        last = await _copy(engine, container, part, b"" if first_ns is None else first_line_frame(first_ns))
+        await part.commit(last)
     except ContainerGoneError:
         await part.discard()
     except BaseException:
@@ -41,7 +41,8 @@ async def drain(  # noqa: PLR0913, PLR0917 - the log's source, its place, and on
         raise
 
 
-async def _copy(engine: Engine, container: str, part: LogWriter, head: bytes) -> None:
+async def _copy(engine: Engine, container: str, part: LogWriter, head: bytes) -> bytes:
+    """Returns what is left to write."""
     held = bytearray(head)
     async with aclosing(engine.read_logs(container, 0)) as chunks:
         async for chunk in chunks:
@@ -49,8 +50,7 @@ async def _copy(engine: Engine, container: str, part: LogWriter, head: bytes) ->
             if len(held) >= WRITE_BYTES:
                 await part.write(bytes(held))
                 held.clear()
-    if held:
-        await part.write(bytes(held))
+    return bytes(held)
 
 
 async def read_head(engine: Engine, container: str, most_bytes: int) -> bytes:

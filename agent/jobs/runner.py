@@ -127,7 +127,8 @@ class Runner:
     async def _take(self, job: Job, seen: Container | None, step: steps.Step) -> None:  # noqa: C901, PLR0912 - one line a step: the table of the line
         match step:
             case steps.FindImage():
-                await self._starting.find_image(job)
+                found = await self._starting.find_image(job)
+                self._known = None if found is None else Known(found, None)
             case steps.PullImage():
                 await self._starting.pull_image(job)
             case steps.BeginStopping(failure, facts):

@@ -78,14 +78,15 @@ class Starting:
         """The attempt is closed."""
         self._memory = _Memory()
 
-    async def find_image(self, job: Job) -> None:
+    async def find_image(self, job: Job) -> Job | None:
+        """The row that has the image. None: the next look must tell."""
         image = self._memory.image or await self._tools.images.find(job.spec.image)
         if image is not None:
             self._memory.image = image  # the grant may write the row meanwhile: then we come again
-            await self._have_image(job, image)
-        else:
-            self._memory.image_was_looked_for = True
-            self._tools.ask_grant()  # it says whether the pull's turn has come
+            return await self._have_image(job, image)
+        self._memory.image_was_looked_for = True
+        self._tools.ask_grant()  # it says whether the pull's turn has come
+        return None
 
     async def pull_image(self, job: Job) -> None:
         """Join the pull, and wait for it or for a poke; then the line begins again, and may join once more."""
@@ -107,14 +108,15 @@ class Starting:
     def leave_pull(self, job: Job) -> None:
         self._tools.images.leave(job.id)
 
-    async def _have_image(self, job: Job, image: Image) -> None:
+    async def _have_image(self, job: Job, image: Image) -> Job | None:
         most = self._tools.policy.images.max_bytes
         if most is not None and image.size_bytes > most:
             message = f"the image has {image.size_bytes} bytes, this host allows {most}"
             await self.fail(job, StartFailure(FailureKind.IMAGE, "image_too_large", message))
-            return
-        await write(self._tools, replace(job, image_digest=image.digest, waiting_for=None))
+            return None
+        job = await write(self._tools, replace(job, image_digest=image.digest, waiting_for=None))
         self._tools.ask_grant()
+        return job
 
     async def _tell_progress(self, job: Job) -> None:
         progress = self._tools.images.progress(job.id)

@@ -20,8 +20,8 @@ class _Part:
     async def write(self, data: bytes) -> None:
         self._data += data
 
-    async def commit(self) -> None:
-        self._logs[self._key] = self._data
+    async def commit(self, last: bytes = b"") -> None:
+        self._logs[self._key] = self._data + last
 
     async def discard(self) -> None:
         self._data = b""

@@ -166,9 +166,9 @@ class LogWriter:
     async def write(self, data: bytes) -> None:
         await self._runner.run(self._write, data)
 
-    async def commit(self) -> None:
-        """Make it the log, for good even after a power cut. A log that is there already is whole, and stays."""
-        await self._runner.run(self._commit)
+    async def commit(self, last: bytes = b"") -> None:
+        """Write the last bytes, and make it the log, for good even after a power cut. One that is there already stays."""
+        await self._runner.run(self._commit, last)
 
     async def discard(self) -> None:
         """Remove it, unless it was committed. Again is fine."""
@@ -178,9 +178,10 @@ class LogWriter:
         with self._file.use() as number:
             durable.write_all(number, data)
 
-    def _commit(self) -> None:
+    def _commit(self, last: bytes) -> None:
         with self._folder.use() as folder:
             with self._file.use() as number:
+                durable.write_all(number, last)
                 os.fsync(number)
             if durable.is_there(folder, self._name):
                 durable.unlink_if_there(folder, f"{self._name}.part")
