@@ -3,17 +3,20 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 
 import aiohttp
 
 from agent.adapters.docker.client import API_VERSION, down, hangs
 from agent.adapters.docker.failures import Refusal
+from agent.adapters.docker.pace import FineTimer
 from agent.interfaces import EngineUnavailableError
 from agent.interfaces.engine import Trouble
 
 # Two of these may wait for a reader before the engine is held up.
 BUFFER_BYTES = 1 << 20
+# What comes at this pace is gathered for so long: what the engine writes meanwhile fits the socket, and nobody sees a delay.
+BUSY_SECONDS, GATHER_NANOS = 0.005, 200_000
 
 
 class Streams:
@@ -64,7 +67,8 @@ class Streams:
         """The answer's bytes as they come, in large pieces. Raises Refusal, EngineUnavailableError. Leaving ends the stream."""
         response = await self._request("GET", path, query, {}, self._answer_seconds)
         try:
-            yield self._chunks(response)
+            with closing(self._timer()) as timer:
+                yield self._chunks(response, timer)
         finally:
             response.close()
 
@@ -75,9 +79,15 @@ class Streams:
         """As `get`, without a deadline for the first byte: the engine asks a registry before it answers."""
         response = await self._request("POST", path, query, headers, None)
         try:
-            yield self._chunks(response)
+            yield self._chunks(response, None)
         finally:
             response.close()
+
+    def _timer(self) -> FineTimer:
+        try:
+            return FineTimer()
+        except OSError as error:
+            raise down(self._socket, error) from error
 
     async def _request(
         self,
@@ -99,12 +109,28 @@ class Streams:
             raise down(self._socket, error) from error
         raise Refusal(response.status, _message(text))
 
-    async def _chunks(self, response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    async def _chunks(
+        self, response: aiohttp.ClientResponse, timer: FineTimer | None
+    ) -> AsyncIterator[bytes]:
+        """With a timer, what comes fast is read in larger pieces."""
+        loop = asyncio.get_running_loop()
+        transport = None if response.connection is None else response.connection.transport
+        came = 0.0
         try:
             while chunk := await response.content.readany():
                 yield chunk
+                before, came = came, loop.time()
+                if came - before < BUSY_SECONDS and timer is not None and transport is not None:
+                    await _let_gather(transport, timer)
         except aiohttp.ClientError as error:
             raise EngineUnavailableError(f"the engine broke off: {error}", Trouble.BROKEN) from error
+
+
+async def _let_gather(transport: asyncio.Transport, timer: FineTimer) -> None:
+    """The engine writes a few lines at a time: to be woken for each costs both sides more than the lines themselves."""
+    transport.pause_reading()
+    await timer.wait(GATHER_NANOS)
+    transport.resume_reading()
 
 
 def _url(path: str) -> str:
