@@ -14,7 +14,7 @@ import tarfile
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 SYSTEM_SOCKET = Path("/var/run/docker.sock")
@@ -35,9 +35,9 @@ class PrivateEngineError(Exception):
     """No engine could be had here. The text says what is missing."""
 
 
-def ensure_packages() -> None:
-    """Install what the engine needs from the distribution, if it is missing. Only root can."""
-    missing = sorted({package for tool, package in PACKAGES.items() if shutil.which(tool) is None})
+def ensure_packages(tools: Mapping[str, str] = PACKAGES) -> None:
+    """Install from the distribution what is missing of these tools, by default what the engine needs. Only root can."""
+    missing = sorted({package for tool, package in tools.items() if shutil.which(tool) is None})
     if not missing:
         return
     if os.geteuid() != 0 or shutil.which("apt-get") is None:

@@ -168,6 +168,7 @@ class Run:
     failure: StartFailure | None = None
     exit: ExitFacts | None = None
     held: Lease | None = None  # the lease that was freed, for the attempt's record
+    live_restore: bool = False  # each engine seen meanwhile leaves its containers alone when it stops
     first_log_ns: int | None = None  # the stamp of the first line ever; what is rotated away is known by it
 
 

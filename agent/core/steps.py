@@ -68,6 +68,11 @@ class BeginRunning:
 
 
 @dataclass(frozen=True, slots=True)
+class NoteEngine:
+    """Write that an engine without live-restore has the container: stopped unseen, it ends it, and another answers."""
+
+
+@dataclass(frozen=True, slots=True)
 class RequestTimeout:
     """The deadline has passed: write the attempt_stop."""
 
@@ -145,6 +150,7 @@ Step = (
     | Intend
     | Start
     | BeginRunning
+    | NoteEngine
     | RequestTimeout
     | Judge
     | WriteFacts
@@ -167,7 +173,7 @@ class Seen:
 
     `container`: by the start intent's id where there is one, else by name. `settle_seconds`: for so long an earlier start may
     still take effect (trace 2). `is_start_forgotten`: a start was sent to an engine that is gone, and the one that answers now
-    can't tell whether it took effect. `since_kill_seconds`: how long ago this process sent KILL, None: it did not.
+    can't tell whether it took effect. `lacks_live_restore`: so does the engine that answers now. `since_kill_seconds`: how long ago this process sent KILL, None: it did not.
     """
 
     agent_id: str
@@ -175,6 +181,7 @@ class Seen:
     settle_seconds: float = 0.0
     image_was_looked_for: bool = False
     is_start_forgotten: bool = False
+    lacks_live_restore: bool = False
     signal_was_sent: bool = False
     since_kill_seconds: float | None = None
 
@@ -266,6 +273,8 @@ def _running(job: Job, seen: Seen, now: Now) -> Step:
         return Wait(SOON_SECONDS)
     if container.state is ContainerState.EXITED:
         return Judge(container)
+    if job.run.live_restore and seen.lacks_live_restore:
+        return NoteEngine()
     if job.run.deadline is None:
         return Wait()
     left = now.until(job.run.deadline)

@@ -80,7 +80,9 @@ class Ending:
     async def judge(self, job: Job, container: Container, peak_bytes: int | None) -> Run:
         """Decide whose death it was; the caller writes it at once, and it is never decided again."""
         sight = await self._tools.witness.sight(container, job.run.signalled_at)
-        where = Circumstances(self._tools.clock.boot_id, self._tools.witness.has_live_restore)
+        # Of all engines since its start: the one that answers now need not be the one that stopped.
+        live_restore = job.run.live_restore and self._tools.witness.has_live_restore
+        where = Circumstances(self._tools.clock.boot_id, live_restore)
         facts = judge(container, job.run, sight, where)
         limit = job.spec.memory or self._tools.policy.limits.memory_bytes
         facts = replace(facts, peak_memory_bytes=limit if facts.oom and limit else peak_bytes)

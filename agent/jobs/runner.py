@@ -105,6 +105,7 @@ class Runner:
             settle_seconds=max(settle_seconds, steps.SOON_SECONDS) if knows_birth is None else settle_seconds,
             is_start_forgotten=knows_birth is False,
             image_was_looked_for=self._starting.image_was_looked_for,
+            lacks_live_restore=self._tools.witness.lacks_live_restore,
             signal_was_sent=self._ending.signal_was_sent,
             since_kill_seconds=self._ending.since_kill_seconds,
         )
@@ -137,11 +138,16 @@ class Runner:
                 self._known = await self._starting.create(job)
             case steps.Intend(container):
                 intent = StartIntent(container.id, self._tools.clock.boot_id)
-                await self._write_run(job, container, replace(job.run, intent=intent))
+                live_restore = self._tools.witness.has_live_restore
+                await self._write_run(
+                    job, container, replace(job.run, intent=intent, live_restore=live_restore)
+                )
             case steps.Start(container):
                 await self._starting.start(job, container)
             case steps.BeginRunning(container):
                 self._known = Known(await self._starting.begin_running(job, container), container)
+            case steps.NoteEngine():
+                await self._write_run(job, seen, replace(job.run, live_restore=False))
             case steps.RequestTimeout():
                 await self._request_timeout(job)
             case steps.Judge(container):

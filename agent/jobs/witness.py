@@ -119,7 +119,13 @@ class Witness:
 
     @property
     def has_live_restore(self) -> bool:
-        return self.facts is not None and self.facts.live_restore
+        """Whether the engine that answers now is known to leave its containers alone when it stops."""
+        return self.is_open and self.facts is not None and self.facts.live_restore
+
+    @property
+    def lacks_live_restore(self) -> bool:
+        """Whether it is known not to."""
+        return self.is_open and self.facts is not None and not self.facts.live_restore
 
     def _saw_the_end(self, life: _Life) -> bool:
         return life.died_in is not None or self.is_open

@@ -60,6 +60,7 @@ class Daemon:
         self.state = state or folder / "state"
         self.socket = folder / "api.sock"
         self.settings = settings or {}
+        self.environment: dict[str, str] = {}
         self.process: subprocess.Popen[bytes] | None = None
         self.lines: list[dict[str, Any]] = []
         self._reader: threading.Thread | None = None
@@ -121,7 +122,12 @@ class Daemon:
             stdout=subprocess.DEVNULL,
             stderr=write_end,
             cwd=REPOSITORY,
-            env={"PATH": os.environ["PATH"], "HOME": "/root", "PYTHONUNBUFFERED": "1"},
+            env={
+                "PATH": os.environ["PATH"],
+                "HOME": "/root",
+                "PYTHONUNBUFFERED": "1",
+                **self.environment,
+            },
         )
         os.close(write_end)
         self._reader = threading.Thread(

@@ -9,7 +9,7 @@ import pytest
 from tests.e2e.client import expect
 from tests.e2e.conftest import Make, Registry
 from tests.e2e.daemon import Chosen, Daemon
-from tests.e2e.test_kill_points import ENDS, LINES, PORTS, STAYS, Point, after
+from tests.e2e.test_kill_points import LINES, PORTS, PRINT, STAYS, Point, after
 from tests.private_engine import PrivateEngine
 
 # Each tells that it is up, waits for its file, tells that it ends, and ends with its own code.
@@ -17,6 +17,8 @@ WAITS = "echo up; while [ ! -e /outputs/{file} ]; do sleep 0.05; done; touch /ou
 TRAPS = "trap 'exit 0' TERM; " + WAITS.format(file="go", code=3)
 IGNORES = "trap '' TERM; " + WAITS.format(file="go", code=4)
 DIES_IN_THE_GAP = "trap '' TERM; " + WAITS.format(file="die", code=9)
+# Not in the moment of the engine's own death: one that dies while it notes an exit can never tell the code.
+ENDS_LATER = f"{PRINT} sleep 1; exit 7"
 PRINTING = (after("Start"), after("BeginRunning"))
 # Longer than it takes an engine to see all its containers end.
 ENGINE_SECONDS = 120.0
@@ -138,7 +140,7 @@ def test_an_engine_that_is_away_at_a_step_only_delays_the_job(
     daemon = make_daemon()
     daemon.launch(at(point, engine))
     daemon.wait_ready()
-    job_id = daemon.local.submit(ENDS, network="egress", ports=PORTS)
+    job_id = daemon.local.submit(ENDS_LATER, network="egress", ports=PORTS)
     expect(lambda: not engine.is_alive(), f"the engine is gone at {point}")
     expect(lambda: daemon.said("engine.no_answer") or daemon.said("engine.stream_broke"), "it is noticed")
     engine.launch()

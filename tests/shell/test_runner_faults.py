@@ -281,6 +281,30 @@ async def test_an_engine_that_took_its_containers_with_it_is_named_however_long_
     await world.crash()
 
 
+@pytest.mark.parametrize("had_live_restore_at_first", [False, True])
+async def test_what_ended_with_an_unseen_engine_is_lost_whatever_the_next_engine_promises(
+    had_live_restore_at_first: bool,  # noqa: FBT001 - a parameter
+) -> None:
+    world = World()
+    world.engine.live_restore = had_live_restore_at_first
+    await world.start()
+    job_id = await world.submit()
+    await world.until_phase(job_id, Phase.RUNNING)
+    if had_live_restore_at_first:
+        world.engine.stop()
+        world.engine.live_restore = False
+        world.engine.come_up()
+        await asyncio.sleep(5)
+    await world.crash()
+    world.engine.stop({(await the_container(world)).id: 143})
+    world.engine.live_restore = True
+    world.engine.come_up()
+    await world.start()
+    job = await world.finish(job_id)
+    assert (job.outcome, job.reason and job.reason.code) == (Outcome.LOST, "engine_stopped")
+    await world.crash()
+
+
 async def test_a_kill_long_after_the_stream_broke_is_a_strangers() -> None:
     world = World()
     await world.start()

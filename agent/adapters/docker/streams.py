@@ -120,7 +120,7 @@ class Streams:
             while chunk := await response.content.readany():
                 yield chunk
                 before, came = came, loop.time()
-                if came - before < BUSY_SECONDS and timer is not None and transport is not None:
+                if timer is not None and transport is not None and came - before < BUSY_SECONDS:
                     await _let_gather(transport, timer)
         except aiohttp.ClientError as error:
             raise EngineUnavailableError(f"the engine broke off: {error}", Trouble.BROKEN) from error
@@ -128,6 +128,8 @@ class Streams:
 
 async def _let_gather(transport: asyncio.Transport, timer: FineTimer) -> None:
     """The engine writes a few lines at a time: to be woken for each costs both sides more than the lines themselves."""
+    if not transport.is_reading():
+        return  # the session has paused it, with more than enough in its hands, and resumes it itself
     transport.pause_reading()
     await timer.wait(GATHER_NANOS)
     transport.resume_reading()
