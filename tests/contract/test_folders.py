@@ -7,17 +7,6 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from folders_on_disk import (
-    JOB,
-    NO_SECRETS,
-    OTHER,
-    RECORD,
-    SECRETS,
-    names,
-    opened,
-    outputs,
-    texts_below,
-)
 
 from agent.adapters.folders import (
     AgentIdUnreadableError,
@@ -28,6 +17,17 @@ from agent.adapters.folders import (
     StateUnsafeError,
 )
 from agent.interfaces import Claimed, Folders, SecretFiles
+from tests.contract.folders_on_disk import (
+    JOB,
+    NO_SECRETS,
+    OTHER,
+    RECORD,
+    SECRETS,
+    names,
+    opened,
+    outputs,
+    texts_below,
+)
 
 
 @pytest.fixture

@@ -4,11 +4,20 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from folders_on_disk import JOB, RECORD, SECRETS, die_at, names, opened_state, outputs, texts_below
 
 from agent.adapters.folders import JobFolderMissingError, jobs, secrets
 from agent.adapters.folders.state import State
 from agent.interfaces import Claimed
+from tests.contract.folders_on_disk import (
+    JOB,
+    RECORD,
+    SECRETS,
+    die_at,
+    names,
+    opened_state,
+    outputs,
+    texts_below,
+)
 
 STEPS = 200
 

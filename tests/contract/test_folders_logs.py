@@ -5,10 +5,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from folders_on_disk import JOB, NO_SECRETS, OTHER, RECORD, SECRETS, mounted, names, opened
 
 from agent.adapters.folders import DiskFolders
 from agent.interfaces import Claimed, LogReader, SecretFiles, StateFullError, StateReadOnlyError
+from tests.contract.folders_on_disk import JOB, NO_SECRETS, OTHER, RECORD, SECRETS, mounted, names, opened
 
 
 @pytest.fixture

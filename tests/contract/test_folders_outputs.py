@@ -10,12 +10,22 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from folders_on_disk import JOB, NO_SECRETS, OTHER, PLENTY, RECORD, mounted, opened, outputs, whole
 
 from agent.adapters.folders import DiskFolders, JobFolderMissingError, OutputChangedError
 from agent.adapters.folders.openat2 import open_beneath
 from agent.adapters.folders.streams import BLOCK_BYTES, Descriptor
 from agent.interfaces import OutputLimits, OutputRefusedError
+from tests.contract.folders_on_disk import (
+    JOB,
+    NO_SECRETS,
+    OTHER,
+    PLENTY,
+    RECORD,
+    mounted,
+    opened,
+    outputs,
+    whole,
+)
 
 MANY = 20_000
 

@@ -10,10 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from folders_on_disk import JOB, NO_SECRETS, PLENTY, RECORD, opened, outputs, whole
 
 from agent.adapters.folders import DiskFolders
 from agent.interfaces import OutputRefusedError
+from tests.contract.folders_on_disk import JOB, NO_SECRETS, PLENTY, RECORD, opened, outputs, whole
 
 RACE_SECONDS = 2.0
 SECRET = "PRECIOUS"
@@ -83,7 +83,7 @@ async def test_no_swap_of_a_folder_or_file_for_a_link_ever_leads_out(
 WITHOUT_OPENAT2 = """
 import asyncio, ctypes, sys
 from pathlib import Path
-from folders_on_disk import JOB, NO_SECRETS, PLENTY, RECORD, opened
+from tests.contract.folders_on_disk import JOB, NO_SECRETS, PLENTY, RECORD, opened
 from agent.adapters.folders import Openat2MissingError
 
 class Filter(ctypes.Structure):

@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from folders_on_disk import JOB, NO_SECRETS, RECORD, SECRETS, mounted, names, opened, outputs
 
 from agent.adapters.folders import DiskFolders, FolderNotRemovedError
+from tests.contract.folders_on_disk import JOB, NO_SECRETS, RECORD, SECRETS, mounted, names, opened, outputs
 
 DEEP = 2_000
 MANY = 20_000

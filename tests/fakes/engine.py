@@ -178,8 +178,8 @@ class FakeEngine:
         self._streams.append(queue)
         try:
             yield StreamOpened()
-            while (event := await queue.get()) is not None:
-                yield event
+            while (told := await queue.get()) is not None:
+                yield told
         finally:
             self._streams.remove(queue)
         raise EngineUnavailableError("the stream broke")
