@@ -69,7 +69,9 @@ class BeginRunning:
 
 @dataclass(frozen=True, slots=True)
 class NoteEngine:
-    """Write that an engine without live-restore has the container: stopped unseen, it ends it, and another answers."""
+    """Write whether all engines that had the container leave it alone when they stop: another may answer by its end."""
+
+    live_restore: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +175,7 @@ class Seen:
 
     `container`: by the start intent's id where there is one, else by name. `settle_seconds`: for so long an earlier start may
     still take effect (trace 2). `is_start_forgotten`: a start was sent to an engine that is gone, and the one that answers now
-    can't tell whether it took effect. `lacks_live_restore`: so does the engine that answers now. `since_kill_seconds`: how long ago this process sent KILL, None: it did not.
+    can't tell whether it took effect. `outlives_engine`: a stop of the engine, of this and of any before; None: not known. `since_kill_seconds`: how long ago this process sent KILL, None: it did not.
     """
 
     agent_id: str
@@ -181,7 +183,7 @@ class Seen:
     settle_seconds: float = 0.0
     image_was_looked_for: bool = False
     is_start_forgotten: bool = False
-    lacks_live_restore: bool = False
+    outlives_engine: bool | None = None
     signal_was_sent: bool = False
     since_kill_seconds: float | None = None
 
@@ -273,12 +275,16 @@ def _running(job: Job, seen: Seen, now: Now) -> Step:
         return Wait(SOON_SECONDS)
     if container.state is ContainerState.EXITED:
         return Judge(container)
-    if job.run.live_restore and seen.lacks_live_restore:
-        return NoteEngine()
-    if job.run.deadline is None:
-        return Wait()
-    left = now.until(job.run.deadline)
-    return Wait(left) if left > 0 else RequestTimeout()
+    if seen.outlives_engine is not None and seen.outlives_engine != job.run.live_restore:
+        return NoteEngine(seen.outlives_engine)
+    left = None if job.run.deadline is None else now.until(job.run.deadline)
+    if left is not None and left <= 0:
+        return RequestTimeout()
+    if seen.outlives_engine is None and not job.run.live_restore:
+        return Wait(
+            LOOK_AGAIN_SECONDS if left is None else min(left, LOOK_AGAIN_SECONDS)
+        )  # its start may yet be told
+    return Wait(left)
 
 
 def _stopping(job: Job, seen: Seen, now: Now) -> Step:

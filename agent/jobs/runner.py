@@ -105,7 +105,7 @@ class Runner:
             settle_seconds=max(settle_seconds, steps.SOON_SECONDS) if knows_birth is None else settle_seconds,
             is_start_forgotten=knows_birth is False,
             image_was_looked_for=self._starting.image_was_looked_for,
-            lacks_live_restore=self._tools.witness.lacks_live_restore,
+            outlives_engine=None if container is None else self._tools.witness.outlives_engine(container.id),
             signal_was_sent=self._ending.signal_was_sent,
             since_kill_seconds=self._ending.since_kill_seconds,
         )
@@ -146,8 +146,8 @@ class Runner:
                 await self._starting.start(job, container)
             case steps.BeginRunning(container):
                 self._known = Known(await self._starting.begin_running(job, container), container)
-            case steps.NoteEngine():
-                await self._write_run(job, seen, replace(job.run, live_restore=False))
+            case steps.NoteEngine(live_restore):
+                await self._write_run(job, seen, replace(job.run, live_restore=live_restore))
             case steps.RequestTimeout():
                 await self._request_timeout(job)
             case steps.Judge(container):

@@ -122,10 +122,14 @@ class Witness:
         """Whether the engine that answers now is known to leave its containers alone when it stops."""
         return self.is_open and self.facts is not None and self.facts.live_restore
 
-    @property
-    def lacks_live_restore(self) -> bool:
-        """Whether it is known not to."""
-        return self.is_open and self.facts is not None and not self.facts.live_restore
+    def outlives_engine(self, container: str) -> bool | None:
+        """Whether the engine that answers now, if it stops, leaves the container alone, as did all before it. None: not known."""
+        if not self.is_open or self.facts is None:
+            return None
+        if not self.facts.live_restore:
+            return False
+        life = self._lives.get(container)
+        return True if life is not None and life.started_in == self._session else None
 
     def _saw_the_end(self, life: _Life) -> bool:
         return life.died_in is not None or self.is_open

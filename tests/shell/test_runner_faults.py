@@ -10,6 +10,7 @@ from agent.core.container import Credentials, PullProgress
 from agent.errors import AgentError, Blame
 from agent.interfaces import (
     EngineRefusedError,
+    EngineUnavailableError,
     JobFolderMissingError,
     LogWriter,
     Prepared,
@@ -344,4 +345,25 @@ async def test_secrets_are_gone_from_the_folder_of_a_job_that_never_started() ->
     job = await world.finish(job_id)
     assert job.outcome is Outcome.FAILED
     assert job_id not in world.folders.secrets_by_job
+    await world.crash()
+
+
+def no_stream(name: str, _target: str) -> Fate:
+    if name == "events":
+        raise EngineUnavailableError("no stream yet")
+    return Fate.WORKS
+
+
+async def test_a_job_that_started_before_the_stream_was_open_is_known_to_outlive_its_engine_once_its_start_is_told() -> (
+    None
+):
+    world = World()
+    world.engine.program = Program(seconds=50)
+    world.engine.fates = no_stream
+    await world.start()
+    job_id = await world.submit()
+    job = await world.until_phase(job_id, Phase.RUNNING)
+    assert not job.run.live_restore
+    world.engine.fates = lambda _name, _target: Fate.WORKS
+    await world.until(job_id, lambda job: job.run.live_restore)
     await world.crash()
