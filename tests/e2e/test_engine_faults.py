@@ -1,6 +1,7 @@
 """The engine stopped, killed, restarted and frozen under jobs, and away at each step: every end is the right one."""
 
 import json
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -108,14 +109,17 @@ def check_the_second_attempt(daemon: Daemon, job_id: str) -> None:
     expect(lambda: not daemon.containers(), "no container is left")
 
 
-def at(point: Point, engine: PrivateEngine) -> Chosen:
-    """Kill the engine, once, while the daemon writes that line: it goes on when the engine is gone."""
+def at(point: Point, engine: PrivateEngine, daemon: Daemon) -> Chosen:
+    """Kill the engine, once, at that line of the daemon, which stands still meanwhile: its next call finds no engine."""
     seen: list[Point] = []
 
     def look(line: dict[str, Any]) -> bool:
         if point.matches(line) and not seen:
             seen.append(point)
+            assert daemon.process is not None
+            daemon.process.send_signal(signal.SIGSTOP)
             engine.kill()
+            daemon.process.send_signal(signal.SIGCONT)
         return False  # the daemon itself lives
 
     return look
@@ -138,7 +142,7 @@ def test_an_engine_that_is_away_at_a_step_only_delays_the_job(
     make_daemon: Make, engine: PrivateEngine, point: Point
 ) -> None:
     daemon = make_daemon()
-    daemon.launch(at(point, engine))
+    daemon.launch(at(point, engine, daemon))
     daemon.wait_ready()
     job_id = daemon.local.submit(ENDS_LATER, network="egress", ports=PORTS)
     expect(lambda: not engine.is_alive(), f"the engine is gone at {point}")
@@ -155,7 +159,7 @@ def test_an_engine_that_is_away_at_a_step_only_delays_the_job(
 
 def test_an_engine_that_is_away_at_the_stop_only_delays_it(make_daemon: Make, engine: PrivateEngine) -> None:
     daemon = make_daemon()
-    daemon.launch(at(after("WriteSignalled"), engine))
+    daemon.launch(at(after("WriteSignalled"), engine, daemon))
     daemon.wait_ready()
     job_id = daemon.local.submit(STAYS)
     expect(lambda: LINES[-1] in daemon.local.log(job_id), "the job is up")

@@ -210,6 +210,8 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
             f"{authority}.key",
             "-out",
             f"{authority}.crt",
+            "-addext",
+            "keyUsage=critical,keyCertSign,cRLSign",  # Python 3.13 insists on it (RFC 5280, 4.2.1.3)
         )
     for name, authority in (("server", "ca"), ("client", "ca"), ("stranger", "other")):
         openssl(
