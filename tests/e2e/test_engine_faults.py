@@ -33,7 +33,13 @@ def start_jobs(daemon: Daemon) -> dict[str, str]:
         "dies": daemon.local.submit(DIES_IN_THE_GAP),
         "again": daemon.local.submit(IGNORES, retry=retry),
     }
-    expect(lambda: all("up" in daemon.local.log(job_id) for job_id in jobs.values()), "the jobs are up")
+    expect(
+        lambda: all(
+            daemon.local.job(job_id)["phase"] == "running" and "up" in daemon.local.log(job_id)
+            for job_id in jobs.values()
+        ),
+        "the jobs are up",
+    )
     return jobs
 
 

@@ -39,6 +39,8 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def start_waiting(daemon: Daemon) -> str:
     job_id = daemon.local.submit(WAITS)
     expect(lambda: "up" in daemon.local.log(job_id), "the job is up")
+    # It prints before its row says so.
+    expect(lambda: daemon.local.job(job_id)["phase"] == "running", "the row is running")
     return job_id
 
 
