@@ -105,6 +105,7 @@ class StartIntent:
 
     container: str
     boot_id: str
+    at: float = field(default=0.0, compare=False)  # seconds on CLOCK_BOOTTIME; 0: from before this was kept
 
 
 class FailureKind(StrEnum):

@@ -137,7 +137,8 @@ class Runner:
             case steps.Create():
                 self._known = await self._starting.create(job)
             case steps.Intend(container):
-                intent = StartIntent(container.id, self._tools.clock.boot_id)
+                clock = self._tools.clock
+                intent = StartIntent(container.id, clock.boot_id, clock.boot_seconds())
                 live_restore = self._tools.witness.has_live_restore
                 await self._write_run(
                     job, container, replace(job.run, intent=intent, live_restore=live_restore)

@@ -8,6 +8,8 @@ from agent.core.container import Container
 from agent.interfaces import Engine
 
 FIRST_SAMPLE_SECONDS, SAMPLE_SECONDS = 1.0, 5.0
+# What rounding leaves over may be less than a clock can tell: it would be waited for again and again.
+LEAST_WAIT_SECONDS = 0.001
 
 
 class PeakMemory:
@@ -30,7 +32,7 @@ class PeakMemory:
         end = math.inf if seconds is None else loop.time() + seconds
         pause = FIRST_SAMPLE_SECONDS if self._bytes is None else SAMPLE_SECONDS
         while (left := min(pause, end - loop.time())) > 0:
-            if await self._flag.wait(left):
+            if await self._flag.wait(max(left, LEAST_WAIT_SECONDS)):
                 return
             self._bytes = await self._engine.peak_memory(container) or self._bytes
             pause = SAMPLE_SECONDS

@@ -263,15 +263,21 @@ async def test_a_stop_signal_that_the_engine_refuses_does_not_keep_the_kill_from
     await world.crash()
 
 
+async def run_one(world: World, *, live_restore: bool) -> str:
+    """A job that runs, on such an engine."""
+    world.engine.live_restore = live_restore
+    await world.start()
+    job_id = await world.submit()
+    await world.until_phase(job_id, Phase.RUNNING)
+    return job_id
+
+
 @pytest.mark.parametrize("seconds_down", [1, 20, 100])
 async def test_an_engine_that_took_its_containers_with_it_is_named_however_long_it_is_away(
     seconds_down: float,
 ) -> None:
     world = World()
-    world.engine.live_restore = False
-    await world.start()
-    job_id = await world.submit()
-    await world.until_phase(job_id, Phase.RUNNING)
+    job_id = await run_one(world, live_restore=False)
     world.engine.stop()
     await asyncio.sleep(seconds_down)
     world.engine.come_up()
@@ -287,10 +293,7 @@ async def test_what_ended_with_an_unseen_engine_is_lost_whatever_the_next_engine
     had_live_restore_at_first: bool,  # noqa: FBT001 - a parameter
 ) -> None:
     world = World()
-    world.engine.live_restore = had_live_restore_at_first
-    await world.start()
-    job_id = await world.submit()
-    await world.until_phase(job_id, Phase.RUNNING)
+    job_id = await run_one(world, live_restore=had_live_restore_at_first)
     if had_live_restore_at_first:
         world.engine.stop()
         world.engine.live_restore = False
@@ -365,5 +368,24 @@ async def test_a_job_that_started_before_the_stream_was_open_is_known_to_outlive
     job = await world.until_phase(job_id, Phase.RUNNING)
     assert not job.run.live_restore
     world.engine.fates = lambda _name, _target: Fate.WORKS
-    await world.until(job_id, lambda job: job.run.live_restore)
+    await world.until(job_id, lambda job: job.run.live_restore, seconds=45)
+    await world.crash()
+
+
+@pytest.mark.parametrize("step", [3600.0, -3600.0])
+async def test_a_clock_that_is_stepped_within_a_start_moves_no_deadline(step: float) -> None:
+    world = World()
+    world.engine.program = Program(seconds=1000)
+
+    def step_after_the_start(name: str, _target: str) -> None:
+        if name == "start":
+            world.clock.started += step
+
+    world.engine.after = step_after_the_start
+    await world.start()
+    job_id = await world.submit(timeout=60)
+    began = world.clock.boot_seconds()
+    job = await world.finish(job_id)
+    assert job.outcome is Outcome.TIMED_OUT
+    assert 60 <= world.clock.boot_seconds() - began < 70
     await world.crash()
