@@ -12,8 +12,6 @@ log = structlog.get_logger()
 
 # An engine that is away is asked again this often.
 RETRY_SECONDS = 2.0
-# A job that ends sooner needs no stream of its own: its log is read whole at its end.
-BRIEF_SECONDS = 0.5
 
 
 class FirstLine:
@@ -46,7 +44,6 @@ class FirstLine:
         self._container = self._task = self._stamp = None
 
     async def _wait(self, container: str) -> None:
-        await asyncio.sleep(BRIEF_SECONDS)
         while True:
             try:
                 self._stamp = await first_stamp(self._engine, container)

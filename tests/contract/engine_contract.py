@@ -201,8 +201,8 @@ class EngineContract:
 
     async def test_removing_twice_is_removing_once(self, stage: Stage) -> None:
         container = await stage.engine.create(stage.plan("remove", FOREVER), {})
-        await stage.engine.remove(container)
-        await stage.engine.remove(container)
+        assert await stage.engine.remove(container)
+        assert await stage.engine.remove(container)
         assert await stage.engine.inspect(container) is None
 
     async def test_a_running_container_is_never_removed(self, stage: Stage) -> None:

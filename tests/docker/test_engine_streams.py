@@ -10,7 +10,7 @@ import pytest
 from conftest import DockerStage
 
 from agent.adapters.docker.client import Deadlines
-from agent.adapters.docker.engine import DockerEngine
+from agent.adapters.docker.engine import SHORT_LOG_FRAMES, DockerEngine
 from agent.core.container import ContainerState
 from agent.interfaces import EngineUnavailableError
 from agent.interfaces.engine import Trouble
@@ -31,6 +31,19 @@ def frames(raw: bytes) -> list[tuple[int, bytes]]:
         at += 8 + size
     assert at == len(raw)
     return found
+
+
+@pytest.mark.parametrize("lines", [0, SHORT_LOG_FRAMES - 1, SHORT_LOG_FRAMES, SHORT_LOG_FRAMES + 1])
+@pytest.mark.parametrize("width", [10, 20_000])  # the engine cuts a long line in two frames
+async def test_a_log_of_any_length_is_read_as_it_is_followed(
+    stage: DockerStage, lines: int, width: int
+) -> None:
+    script = f"i=0; while [ $i -lt {lines} ]; do printf '%0{width}d\\n' $i; i=$((i+1)); done"
+    container = await stage.run(stage.shell(f"short-{lines}-{width}", script))
+    await until_exited(stage.engine, container)
+    read = b"".join(await collect(stage.engine.read_logs(container, 0)))
+    assert read == b"".join(await collect(stage.engine.follow_logs(container, 0)))
+    assert b"".join(payload.partition(b" ")[2] for _, payload in frames(read)).count(b"\n") == lines
 
 
 async def test_a_log_is_read_whole_in_frames_with_stamps(stage: DockerStage) -> None:

@@ -53,4 +53,5 @@ async def test_a_container_that_its_job_removed_during_the_look_is_not_counted()
             await asyncio.sleep(0.1)
         await asyncio.sleep(1)
     assert janitor.orphans_removed == 0
+    assert not task.done()  # it looks on
     task.cancel()

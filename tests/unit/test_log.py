@@ -13,7 +13,7 @@ import structlog
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from agent.log import MARK, Redactor, change_level, configure
+from agent.log import MARK, PATTERNS, TELLTALE, URL_QUERY, Redactor, change_level, configure
 
 PEM = "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAAA\nQyNTUx\n-----END OPENSSH PRIVATE KEY-----\n"
 
@@ -323,3 +323,24 @@ def test_a_secret_that_two_jobs_have_stays_hidden_until_both_are_gone() -> None:
     redactor.remove("hunter22")
     redactor.remove("hunter22")
     assert redactor.hide("is hunter22") == "is hunter22"
+
+
+@pytest.mark.parametrize("pattern", [*PATTERNS, URL_QUERY], ids=lambda pattern: pattern.pattern[:40])
+@given(st.data())
+def test_whatever_a_pattern_hides_has_its_telltale(pattern: re.Pattern[str], data: st.DataObject) -> None:
+    """Else a text would be let through before the pattern saw it."""
+    assert TELLTALE.search(data.draw(st.from_regex(pattern)))
+
+
+def test_a_line_that_nobody_wants_is_not_even_built() -> None:
+    built = []
+
+    class Dear:
+        def __repr__(self) -> str:
+            built.append(1)
+            return "dear"
+
+    assert written(lambda log: log.debug("dear", value=Dear())) == ""
+    assert not built
+    assert "dear" in written(lambda log: log.debug("dear", value=Dear()), level="debug")
+    assert built

@@ -25,7 +25,7 @@ from agent.core.container import (
     PullProgress,
     StreamOpened,
 )
-from agent.core.frames import FrameParser
+from agent.core.frames import BrokenFramesError, FrameParser
 from agent.interfaces import (
     ContainerGoneError,
     EngineUnavailableError,
@@ -186,7 +186,10 @@ class DockerEngine:
             log = await self._streams.read(f"/containers/{container}/logs", query)
         except Refusal as refusal:
             raise _refused_log(refusal) from refusal
-        slab = FrameParser().feed(log)
+        try:
+            slab = FrameParser().feed(log)
+        except BrokenFramesError:
+            return None  # whoever reads it says so; a drain copies it as it is
         return log if len(slab) < SHORT_LOG_FRAMES and slab.failure is None else None
 
     def follow_logs(self, container: str, since_ns: int) -> AsyncGenerator[bytes]:
