@@ -85,18 +85,30 @@ class Threads:
     ) -> T:
         """As `run`. Raises TimeoutError once the call itself has lasted `seconds`: its wait for a thread doesn't count."""
         loop = asyncio.get_running_loop()
-
-        def start_clock() -> None:
-            if not work.done():
-                limit.reschedule(loop.time() + seconds)
+        begun_at: float | None = None
 
         def call() -> T:
-            loop.call_soon_threadsafe(start_clock)
+            nonlocal begun_at
+            begun_at = loop.time()
             return function(*args, **kwargs)
 
-        async with asyncio.timeout(None) as limit:
-            work = loop.run_in_executor(self._pool, call)
-            return await work
+        timer: asyncio.TimerHandle
+
+        def look_at_the_clock() -> None:
+            # The thread does not tell the loop that it begins: that would wake it once more for each call.
+            nonlocal timer
+            due = (loop.time() if begun_at is None else begun_at) + seconds
+            if due > loop.time():
+                timer = loop.call_at(due, look_at_the_clock)
+            else:
+                limit.reschedule(due)
+
+        timer = loop.call_later(seconds, look_at_the_clock)
+        try:
+            async with asyncio.timeout(None) as limit:
+                return await loop.run_in_executor(self._pool, call)
+        finally:
+            timer.cancel()
 
     def close(self) -> None:
         """Waits for the calls that have begun; those that have not are cancelled."""

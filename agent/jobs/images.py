@@ -11,6 +11,7 @@ import structlog
 from agent.aio import Flag, spawn
 from agent.core.container import Credentials, Image, PullProgress
 from agent.interfaces import Engine, EngineUnavailableError, PullFailedError
+from agent.jobs.image_looks import ImageLooks
 
 log = structlog.get_logger()
 
@@ -46,6 +47,7 @@ class Images:
 
     def __init__(self, engine: Engine, times: PullTimes, poke: Callable[[str], None]) -> None:
         self._engine = engine
+        self._looks = ImageLooks(engine)
         self._times = times
         self._poke = poke
         self._pulls: dict[_Key, _Pull] = {}
@@ -63,8 +65,8 @@ class Images:
         self._group = group
 
     async def find(self, reference: str) -> Image | None:
-        """The image if the engine has it. Raises EngineUnavailableError."""
-        return await self._engine.image(reference)
+        """The image if the engine has it. Raises EngineUnavailableError, EngineRefusedError."""
+        return await self._looks.find(reference)
 
     def join(
         self, group: asyncio.TaskGroup, waiter: str, reference: str, credentials: Credentials | None

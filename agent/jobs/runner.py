@@ -144,7 +144,8 @@ class Runner:
                     job, container, replace(job.run, intent=intent, live_restore=live_restore)
                 )
             case steps.Start(container):
-                await self._starting.start(job, container)
+                if await self._starting.start(job, container):
+                    self._known = Known(job, await self._find(job))
             case steps.BeginRunning(container):
                 self._known = Known(await self._starting.begin_running(job, container), container)
             case steps.NoteEngine(live_restore):

@@ -186,7 +186,8 @@ class Starting:
         else:
             await asyncio.sleep(_LOOK_AGAIN_SECONDS)
 
-    async def start(self, job: Job, container: Container) -> None:
+    async def start(self, job: Job, container: Container) -> bool:
+        """Whether the engine has started it. If not, the row says why."""
         before, self._memory.start_unsettled_at = self._memory.start_unsettled_at, _loop_time()
         try:
             await self._tools.engine.start(container.id)
@@ -198,8 +199,9 @@ class Starting:
             self._memory.start_unsettled_at = None
             self._mark_bad_ports(job, error.failure)
             await self.fail(job, error.failure)
-        else:
-            self._memory.start_unsettled_at = None
+            return False
+        self._memory.start_unsettled_at = None
+        return True
 
     def _mark_bad_ports(self, job: Job, failure: StartFailure) -> None:
         if failure.kind is not FailureKind.PORT or job.lease is None:

@@ -55,3 +55,18 @@ async def test_an_abandoned_pool_waits_for_nothing_and_begins_nothing(gate: thre
         await running
     assert queued.cancelled()
     assert not never.is_set()
+
+
+async def test_a_call_that_waited_for_its_thread_has_its_whole_time_and_no_more(
+    gate: threading.Event,
+) -> None:
+    threads = Threads("test", 1)
+    began = time.monotonic()
+    busy = asyncio.ensure_future(threads.run(time.sleep, 0.25))
+    await asyncio.sleep(0)  # it has the thread
+    with pytest.raises(TimeoutError):
+        await threads.run_within(0.2, gate.wait)
+    assert 0.4 < time.monotonic() - began < 0.8
+    gate.set()
+    await busy
+    threads.close()
