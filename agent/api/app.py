@@ -24,7 +24,7 @@ from agent.api.views import Addresses
 from agent.core.container import PullProgress
 from agent.interfaces import Clock, Store
 from agent.jobs.bell import Bell
-from agent.jobs.capacity import Host
+from agent.jobs.capacity import HostCapacity
 from agent.jobs.health import Health
 from agent.jobs.intake import Intake
 from agent.jobs.logs import Logs
@@ -42,7 +42,7 @@ class ApiParts:
     intake: Intake
     logs: Logs
     outputs: Outputs
-    host: Host
+    host: HostCapacity
     health: Health
     clock: Clock
     bell: Bell

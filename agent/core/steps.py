@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from agent.core.container import Container, ContainerState
 from agent.core.exits import FORGOTTEN, GONE, NEVER_RAN
 from agent.core.job import ExitFacts, FailureKind, Job, Now, StartFailure, StartIntent
+from agent.core.timeout import seconds_left
 from agent.errors import Phase
 
 # A container that a KILL does not end (D state) keeps its lease; /health asks for a reboot.
@@ -277,7 +278,7 @@ def _running(job: Job, seen: Seen, now: Now) -> Step:
         return Judge(container)
     if seen.outlives_engine is not None and seen.outlives_engine != job.run.live_restore:
         return NoteEngine(seen.outlives_engine)
-    left = None if job.run.deadline is None else now.until(job.run.deadline)
+    left = seconds_left(job, now)
     if left is not None and left <= 0:
         return RequestTimeout()
     if seen.outlives_engine is None and not job.run.live_restore:

@@ -38,7 +38,7 @@ from agent.interfaces import Clock, Folders, JobFolderMissingError, Store
 from agent.jobs.assembly import Outside, Settings, Shell, assemble
 from agent.jobs.attempt_log import Sources
 from agent.jobs.bell import Bell
-from agent.jobs.capacity import Host, HostNames
+from agent.jobs.capacity import HostCapacity, HostNames
 from agent.jobs.current import Current
 from agent.jobs.hiding import Hiding
 from agent.jobs.intake import Intake
@@ -160,7 +160,9 @@ def _api_parts(config: Config, outside: Outside, settings: Settings, shell: Shel
         intake=_intake(outside, shell),
         logs=Logs(Sources(outside.engine, outside.folders, outside.store, outside.clock, bell)),
         outputs=Outputs(outside.folders, output_limits_of(config)),
-        host=Host(names, outside.store, outside.engine, outside.gpus, outside.folders, tools.bad_ports),
+        host=HostCapacity(
+            names, outside.store, outside.engine, outside.gpus, outside.folders, tools.bad_ports
+        ),
         health=build_health(outside, shell, settings.ports, read_ephemeral_ports),
         clock=outside.clock,
         bell=bell,

@@ -53,7 +53,7 @@ class Capacity:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Host:
+class HostCapacity:
     """Reads the host's capacity. `names` is asked at each look: the config may have been read again."""
 
     names: Callable[[], HostNames]

@@ -13,7 +13,7 @@ import structlog
 from agent.core.container import Credentials
 from agent.core.gpus import refuse_if_never
 from agent.core.job import BootTime, Job, Kind, NewEvent, StopCause, Viewer
-from agent.core.stops import request_job_stop
+from agent.core.stop_requests import request_job_stop
 from agent.errors import AgentError, Blame, Phase
 from agent.interfaces import (
     Accepted,
@@ -28,9 +28,9 @@ from agent.interfaces import (
     Store,
     StoreUnavailableError,
 )
-from agent.jobs.admission import find_host_faults
 from agent.jobs.current import Current
 from agent.jobs.hiding import Hiding
+from agent.jobs.host_limits import find_host_faults
 from agent.jobs.record import write_record
 from agent.spec import JobSpec, SpecRefusedError, parse_spec, secrets_of, without_secrets
 

@@ -11,11 +11,11 @@ import structlog
 from agent.aio import Flag
 from agent.core import steps
 from agent.core.container import Container
-from agent.core.job import Job, Run, StartIntent, StopCause
+from agent.core.job import Job, Run, StartIntent
 from agent.core.retry import close
 from agent.core.state import move
 from agent.core.steps import Seen, next_step
-from agent.core.stops import request_attempt_stop
+from agent.core.timeout import request_timeout
 from agent.errors import Phase
 from agent.interfaces import (
     ContainerGoneError,
@@ -208,9 +208,7 @@ class Runner:
         return await write(self._tools, *move(job, Phase.STOPPING, waiting_for=None, run=run))
 
     async def _request_timeout(self, job: Job) -> None:
-        now = now_of(self._tools.clock)
-        stop = request_attempt_stop(job, StopCause.TIMEOUT, now.wall, now.after(job.spec.grace))
-        await write(self._tools, *stop)
+        await write(self._tools, *request_timeout(job, now_of(self._tools.clock)))
 
     async def _judge(self, job: Job, container: Container) -> None:
         run = await self._ending.judge(job, container, self._peak.of(container.id))

@@ -8,9 +8,10 @@ import structlog
 
 from agent.aio import Flag
 from agent.core.container import Container, ContainerPlan, Image, just_created
-from agent.core.job import FailureKind, Job, NewEvent, Now, StartFailure, StartIntent
+from agent.core.job import FailureKind, Job, NewEvent, StartFailure, StartIntent
 from agent.core.plan import plan
 from agent.core.state import move
+from agent.core.timeout import deadline
 from agent.errors import Phase
 from agent.interfaces import (
     EngineRefusedError,
@@ -214,10 +215,8 @@ class Starting:
         now = now_of(self._tools.clock)
         started_at = container.started_at or now.wall
         intent = job.run.intent or StartIntent(container.id, now.boot.boot_id)
-        deadline = None
-        if job.spec.timeout is not None:
-            deadline = now.after(job.spec.timeout - _ran_seconds(started_at, intent, now))
-        run = replace(job.run, intent=intent, started_at=started_at, deadline=deadline)
+        until = deadline(job, intent, started_at, now)
+        run = replace(job.run, intent=intent, started_at=started_at, deadline=until)
         return await write(self._tools, *move(job, Phase.RUNNING, run=run, started_at=started_at))
 
     async def fail(self, job: Job, failure: StartFailure) -> None:
@@ -225,11 +224,6 @@ class Starting:
         self.leave_pull(job)
         moved = move(job, Phase.STOPPING, waiting_for=None, run=replace(job.run, failure=failure))
         await write(self._tools, *moved)
-
-
-def _ran_seconds(started_at: float, intent: StartIntent, now: Now) -> float:
-    """By the engine's stamp; but the wall clock may have been stepped since, and it can't have run for longer than it was meant to."""
-    return min(max(0.0, now.wall - started_at), max(0.0, now.boot.seconds - intent.at))
 
 
 def _as_at_create(failure: StartFailure) -> StartFailure:

@@ -10,7 +10,7 @@ import structlog
 from agent.aio import Flag, spawn
 from agent.core.job import EVERYONE, Job, NewEvent, StopCause
 from agent.core.queue import Granted, Host, grant
-from agent.core.stops import request_attempt_stop
+from agent.core.stop_requests import request_attempt_stop
 from agent.interfaces import StoreUnavailableError
 from agent.jobs.runner import RETRY_SECONDS, Runner
 from agent.jobs.tools import Tools

@@ -29,7 +29,7 @@ from agent.errors import Phase
 from agent.interfaces import OutputLimits
 from agent.jobs.avoided import Avoided
 from agent.jobs.bell import Bell
-from agent.jobs.capacity import Host, HostNames
+from agent.jobs.capacity import HostCapacity, HostNames
 from agent.jobs.current import Current
 from agent.jobs.health import CheckState, Finding, Health
 from agent.jobs.hiding import Hiding
@@ -171,7 +171,7 @@ async def api_world(
         logs=Logs(Sources(engine, folders, store, clock, bell)),
         bell=bell,
         outputs=Outputs(folders, OutputLimits(1000, 10**12, 60)),
-        host=Host(
+        host=HostCapacity(
             lambda: HostNames("agent-1", "1.2.3", PortRange(20000, 20009), policy.limits, {"default": 8}),
             store,
             engine,

@@ -9,7 +9,7 @@ import pytest
 import structlog
 
 from agent.core.job import BootTime, Job, StopCause
-from agent.core.stops import request_job_stop
+from agent.core.stop_requests import request_job_stop
 from agent.interfaces import SecretFiles, StoreUnavailableError
 from tests.fakes.engine import Fate, Program
 from tests.shell.boundaries import WRITES, Boundaries

@@ -24,7 +24,7 @@ from hypothesis.stateful import (
 from agent.core.container import Container, ContainerState
 from agent.core.gpus import Gpu
 from agent.core.job import BootTime, Job, Outcome, StopCause
-from agent.core.stops import request_job_stop
+from agent.core.stop_requests import request_job_stop
 from agent.errors import Phase
 from tests.fakes.engine import Fate, Program
 from tests.shell.boundaries import Boundaries

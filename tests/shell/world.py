@@ -9,7 +9,7 @@ from agent.core.job import BootTime, Job, Kind, Outcome, StopCause, Verdict, Vie
 from agent.core.policy import ImageRules, Limits, Policy
 from agent.core.ports import PortRange
 from agent.core.state import EDGES
-from agent.core.stops import request_job_stop
+from agent.core.stop_requests import request_job_stop
 from agent.errors import Phase
 from agent.interfaces import NewJob, SecretFiles
 from agent.jobs.assembly import Outside, Settings, Shell, assemble

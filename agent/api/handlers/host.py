@@ -16,8 +16,8 @@ from agent.api.views import Json
 from agent.core.container import EngineFacts, PullProgress
 from agent.core.policy import Policy
 from agent.errors import AgentError, Phase
-from agent.jobs.admission import find_image_faults
-from agent.jobs.capacity import Capacity, Host
+from agent.jobs.capacity import Capacity, HostCapacity
+from agent.jobs.host_limits import find_image_faults
 from agent.spec import Fault, SpecRefusedError, parse_reference
 
 Pull = Callable[[str], AsyncIterator[PullProgress]]
@@ -28,7 +28,9 @@ MAX_REFERENCE_CHARACTERS = 512
 class HostHandlers:
     """`pull` is an async generator that ends when the image is there; `policy` reads what the host allows now."""
 
-    def __init__(self, host: Host, policy: Callable[[], Policy], pull: Pull, streams: Streams) -> None:
+    def __init__(
+        self, host: HostCapacity, policy: Callable[[], Policy], pull: Pull, streams: Streams
+    ) -> None:
         self._host = host
         self._policy = policy
         self._pull = pull

@@ -1,4 +1,4 @@
-"""core/stops — the two durable stop requests: how one enters the row. Who signals whom is the runner's."""
+"""core/stop_requests — the two durable stop requests: how one enters the row. Who signals whom is the runner's."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""jobs/admission — what a host refuses of a spec that is sound in itself: limits, images, network, GPUs. Pure; stores nothing."""
+"""jobs/host_limits — what a host refuses of a spec that is sound in itself: limits, images, network, GPUs. Pure; stores nothing."""
 
 from collections.abc import Iterator
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.core.job import BootTime, Job, NewEvent, StopCause
-from agent.core.stops import request_attempt_stop, request_job_stop, sooner
+from agent.core.stop_requests import request_attempt_stop, request_job_stop, sooner
 from agent.errors import Phase
 from tests.unit.core_values import NOW, WALL, jobs, make_job
 
