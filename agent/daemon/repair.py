@@ -16,7 +16,7 @@ from agent.core.job import Job
 from agent.core.reconcile import restore
 from agent.daemon.database import is_another
 from agent.daemon.values import DATABASE
-from agent.jobs.record import Record, read_record
+from agent.jobs.record import JobRecord, read_record
 
 
 async def repair(config: Config) -> list[str]:
@@ -98,7 +98,7 @@ async def _give_rows_back(store: SqliteStore, folders: DiskFolders, containers: 
     return kept
 
 
-def _read(content: object | None) -> Record | None:
+def _read(content: object | None) -> JobRecord | None:
     try:
         return read_record(json.dumps(content))
     except ValueError:

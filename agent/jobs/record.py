@@ -9,7 +9,7 @@ from agent.spec import JobSpec, dump_spec, load_spec
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class JobRecord:
     id: str
     owner: str
     kind: Kind
@@ -29,11 +29,11 @@ def write_record(new: NewJob) -> str:
     return json.dumps(facts, indent=1)
 
 
-def read_record(text: str) -> Record:
+def read_record(text: str) -> JobRecord:
     """Read what `write_record` wrote. Raises ValueError (KeyError, TypeError inside it) for anything else."""
     try:
         facts = json.loads(text)
-        return Record(
+        return JobRecord(
             id=str(facts["id"]),
             owner=str(facts["owner"]),
             kind=Kind(facts["kind"]),

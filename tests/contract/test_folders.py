@@ -11,8 +11,8 @@ import pytest
 from agent.adapters.folders import (
     AgentIdUnreadableError,
     DiskFolders,
+    FoundRecord,
     JobFolderMissingError,
-    Record,
     StateInUseError,
     StateUnsafeError,
 )
@@ -246,4 +246,4 @@ async def test_records_are_read_back_for_a_repair_also_past_a_damaged_one(
         await folders.claim(job_id, RECORD, SECRETS)
     (tmp_path / "state" / "jobs" / OTHER / "spec.json").write_bytes(b'{"own')
     found = [record async for record in folders.records()]
-    assert found == [Record(JOB, json.loads(RECORD)), Record(OTHER, None)]
+    assert found == [FoundRecord(JOB, json.loads(RECORD)), FoundRecord(OTHER, None)]

@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from agent.adapters.folders import durable, jobs, outputs, secrets, state
-from agent.adapters.folders.jobs import Record
+from agent.adapters.folders.disk import Disk
+from agent.adapters.folders.jobs import FoundRecord
 from agent.adapters.folders.names import attempt_log, job_folder
-from agent.adapters.folders.runner import Runner
 from agent.adapters.folders.streams import Hashes, LogReader, LogWriter, OutputReader
 from agent.aio import Threads
 from agent.interfaces import (
@@ -23,9 +23,9 @@ from agent.interfaces import (
 class DiskFolders:
     """Implements `interfaces.Folders`; what only the daemon and `doctor` need is beside it. Open it with `open_folders`."""
 
-    def __init__(self, opened: state.State, runner: Runner) -> None:
+    def __init__(self, opened: state.State, disk: Disk) -> None:
         self._state = opened
-        self._runner = runner
+        self._disk = disk
         self._hashes = Hashes()
 
     @property
@@ -39,60 +39,60 @@ class DiskFolders:
 
     async def claim(self, job_id: str, record: str, secrets: SecretFiles) -> Claimed:
         """Make the folder, whole or not at all; where one is, nothing in it is touched and the row decides."""
-        return await self._runner.run(jobs.claim, self._state, job_id, record, secrets)
+        return await self._disk.run(jobs.claim, self._state, job_id, record, secrets)
 
     async def secrets(self, job_id: str) -> SecretFiles:
         """The secrets at rest. Raises JobFolderMissingError, also once they were dropped."""
-        return await self._runner.run(jobs.read_secrets, self._state, job_id)
+        return await self._disk.run(jobs.read_secrets, self._state, job_id)
 
     async def prepare(self, job_id: str) -> Prepared:
         """Lay out what the container may see. Idempotent. Raises JobFolderMissingError."""
-        return await self._runner.run(jobs.prepare, self._state, job_id)
+        return await self._disk.run(jobs.prepare, self._state, job_id)
 
     async def drop_secrets(self, job_id: str) -> None:
         """Remove both copies of the secrets, for good. Gone is fine."""
-        await self._runner.run(secrets.drop, self._state.jobs, self._state.runtime_jobs, job_id)
+        await self._disk.run(secrets.drop, self._state.jobs, self._state.runtime_jobs, job_id)
 
     async def remove(self, job_id: str) -> None:
         """Remove both folders of the job. Gone is fine. Raises FolderNotRemovedError."""
-        await self._runner.run(jobs.remove, self._state, job_id)
+        await self._disk.run(jobs.remove, self._state, job_id)
 
     async def sweep(self, known: set[str]) -> list[str]:
         """Remove what no row knows and what a crash left. `known` must be whole: what is not in it is lost."""
-        return await self._runner.run(jobs.sweep, self._state, known)
+        return await self._disk.run(jobs.sweep, self._state, known)
 
     async def ids(self) -> set[str]:
         """The jobs that have a folder."""
-        return await self._runner.run(jobs.job_ids, self._state)
+        return await self._disk.run(jobs.job_ids, self._state)
 
-    async def records(self) -> AsyncIterator[Record]:
+    async def records(self) -> AsyncIterator[FoundRecord]:
         """Each folder's `spec.json`, for a repair of the database."""
         for job_id in sorted(await self.ids()):
-            yield await self._runner.run(jobs.read_record, self._state, job_id)
+            yield await self._disk.run(jobs.read_record, self._state, job_id)
 
     async def set_aside(self, job_id: str) -> str | None:
         """Move the folder to `<state>/aside`; its path there. None: there is none."""
-        return await self._runner.run(jobs.set_aside, self._state, job_id)
+        return await self._disk.run(jobs.set_aside, self._state, job_id)
 
     async def log_part(self, job_id: str, attempt: int) -> LogWriter:
         """A new, empty `log.<attempt>.part`, whatever an earlier drain left. Raises JobFolderMissingError."""
-        return await self._runner.run(self._create_log_part, job_id, attempt)
+        return await self._disk.run(self._create_log_part, job_id, attempt)
 
     async def open_log(self, job_id: str, attempt: int) -> LogReader | None:
         """The committed log, None if there is none."""
-        return await self._runner.run(self._open_log, job_id, attempt)
+        return await self._disk.run(self._open_log, job_id, attempt)
 
     async def list_outputs(self, job_id: str, limits: OutputLimits) -> OutputListing:
         """What of the outputs can be fetched, and what not and why. Raises JobFolderMissingError, Openat2MissingError."""
-        return await self._runner.run(outputs.list_outputs, self._state.jobs, job_id, limits)
+        return await self._disk.run(outputs.list_outputs, self._state.jobs, job_id, limits)
 
     async def open_output(self, job_id: str, path: str) -> OutputReader:
         """One file of the listing. Raises OutputRefusedError, JobFolderMissingError, Openat2MissingError."""
-        return await self._runner.run(self._open_output, job_id, path)
+        return await self._disk.run(self._open_output, job_id, path)
 
     async def free_bytes(self) -> int:
         """What an unprivileged writer may still fill of the state folder's disk."""
-        return await self._runner.run(self._free_bytes)
+        return await self._disk.run(self._free_bytes)
 
     # A descriptor is wrapped in the thread that opened it. A cancelled await would lose a bare number for ever; an object
     # that nobody gets is closed when it is collected.
@@ -109,7 +109,7 @@ class DiskFolders:
         except OSError:
             os.close(folder)
             raise
-        return LogWriter(self._runner, folder, number, name)
+        return LogWriter(self._disk, folder, number, name)
 
     def _open_log(self, job_id: str, attempt: int) -> LogReader | None:
         try:
@@ -117,11 +117,11 @@ class DiskFolders:
                 number = os.open(attempt_log(attempt), durable.READ, dir_fd=job)
         except FileNotFoundError:
             return None
-        return LogReader(self._runner, number)
+        return LogReader(self._disk, number)
 
     def _open_output(self, job_id: str, path: str) -> OutputReader:
         number, file = outputs.open_output(self._state.jobs, job_id, path)
-        return OutputReader(self._runner, number, file, self._hashes)
+        return OutputReader(self._disk, number, file, self._hashes)
 
     def _free_bytes(self) -> int:
         status = os.fstatvfs(self._state.root)
@@ -134,5 +134,5 @@ async def open_folders(state_dir: Path, runtime_dir: Path, threads: Threads) -> 
     `runtime_dir` should be on a tmpfs: containers read their secrets from it. Raises StateInUseError, StateUnsafeError,
     AgentIdUnreadableError, StateFullError, StateReadOnlyError.
     """
-    runner = Runner(threads, state_dir)
-    return DiskFolders(await runner.run(state.open_state, state_dir, runtime_dir), runner)
+    disk = Disk(threads, state_dir)
+    return DiskFolders(await disk.run(state.open_state, state_dir, runtime_dir), disk)

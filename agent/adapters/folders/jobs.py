@@ -26,7 +26,7 @@ _log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class FoundRecord:
     """What `spec.json` of a job's folder says, as JSON. `content` None: it is missing or damaged."""
 
     job_id: str
@@ -164,10 +164,10 @@ def set_aside(state: State, job_id: str) -> str | None:
     return str(state.path / ASIDE / name)
 
 
-def read_record(state: State, job_id: str) -> Record:
+def read_record(state: State, job_id: str) -> FoundRecord:
     """The job's `spec.json`."""
     try:
         with durable.open_folder(state.jobs, job_folder(job_id)) as job:
-            return Record(job_id, json.loads(durable.read_file(job, RECORD)))
+            return FoundRecord(job_id, json.loads(durable.read_file(job, RECORD)))
     except (FileNotFoundError, ValueError):
-        return Record(job_id, None)
+        return FoundRecord(job_id, None)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from agent.adapters.folders import durable
-from agent.adapters.folders.runner import Runner
+from agent.adapters.folders.disk import Disk
 from agent.interfaces import OutputChangedError, OutputFile
 
 # In larger reads nothing is gained, in smaller ones a thread's round trip dominates.
@@ -100,31 +100,31 @@ def _identity(status: os.stat_result) -> tuple[int, ...]:
 class OutputReader:
     """One output file; its size is the one at open, whatever the job appends. Implements `interfaces.OutputReader`."""
 
-    def __init__(self, runner: Runner, number: int, file: OutputFile, hashes: Hashes) -> None:
+    def __init__(self, disk: Disk, number: int, file: OutputFile, hashes: Hashes) -> None:
         self.file = file
-        self._runner = runner
+        self._disk = disk
         self._descriptor = Descriptor(number)
         self._hashes = hashes
 
     async def read(self, offset: int, size: int) -> bytes:
         """Up to `size` bytes, at most a block of 1 MiB; fewer only there or at the end. Raises OutputChangedError."""
-        return await self._runner.run(self._read, offset, min(size, BLOCK_BYTES))
+        return await self._disk.run(self._read, offset, min(size, BLOCK_BYTES))
 
     async def sha256(self) -> str:
         """In hex, of the bytes up to `file.size_bytes`. Raises OutputChangedError."""
-        before = await self._runner.run(self._status)
+        before = await self._disk.run(self._status)
         known = self._hashes.find(before)
         if known is not None and before.st_size == self.file.size_bytes:
             return known
         digest = hashlib.sha256()
         for start in range(0, self.file.size_bytes, HASH_BYTES):
             async with self._hashes.turns:
-                await self._runner.run(self._hash, digest, start)
-        await self._runner.run(self._keep, before, digest.hexdigest())
+                await self._disk.run(self._hash, digest, start)
+        await self._disk.run(self._keep, before, digest.hexdigest())
         return digest.hexdigest()
 
     async def close(self) -> None:
-        await self._runner.run(self._descriptor.close)
+        await self._disk.run(self._descriptor.close)
 
     def _read(self, offset: int, size: int) -> bytes:
         wanted = max(0, min(size, self.file.size_bytes - offset))
@@ -157,22 +157,22 @@ class OutputReader:
 class LogWriter:
     """`log.<attempt>.part`, written from its start. Implements `interfaces.LogWriter`."""
 
-    def __init__(self, runner: Runner, folder: int, number: int, name: str) -> None:
-        self._runner = runner
+    def __init__(self, disk: Disk, folder: int, number: int, name: str) -> None:
+        self._disk = disk
         self._folder = Descriptor(folder)
         self._file = Descriptor(number)
         self._name = name
 
     async def write(self, data: bytes) -> None:
-        await self._runner.run(self._write, data)
+        await self._disk.run(self._write, data)
 
     async def commit(self, last: bytes = b"") -> None:
         """Write the last bytes, and make it the log, for good even after a power cut. One that is there already stays."""
-        await self._runner.run(self._commit, last)
+        await self._disk.run(self._commit, last)
 
     async def discard(self) -> None:
         """Remove it, unless it was committed. Again is fine."""
-        await self._runner.run(self._discard)
+        await self._disk.run(self._discard)
 
     def _write(self, data: bytes) -> None:
         with self._file.use() as number:
@@ -206,19 +206,19 @@ class LogWriter:
 class LogReader:
     """A committed log from its start. Implements `interfaces.LogReader`."""
 
-    def __init__(self, runner: Runner, number: int) -> None:
-        self._runner = runner
+    def __init__(self, disk: Disk, number: int) -> None:
+        self._disk = disk
         self._descriptor = Descriptor(number)
         self._offset = 0
 
     async def read(self, size: int) -> bytes:
         """The next bytes; empty at the end."""
-        data = await self._runner.run(self._read, self._offset, size)
+        data = await self._disk.run(self._read, self._offset, size)
         self._offset += len(data)
         return data
 
     async def close(self) -> None:
-        await self._runner.run(self._descriptor.close)
+        await self._disk.run(self._descriptor.close)
 
     def _read(self, offset: int, size: int) -> bytes:
         with self._descriptor.use() as number:

@@ -1,4 +1,4 @@
-"""adapters/folders/runner — runs what blocks in threads, and translates what the disk answers. Knows no folder."""
+"""adapters/folders/disk — calls that block on the disk, in threads, with what the disk answers translated. Knows no folder."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +11,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class Runner:
+class Disk:
     """Threads for one state folder."""
 
     def __init__(self, threads: Threads, state_dir: Path) -> None:
