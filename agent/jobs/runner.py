@@ -84,7 +84,11 @@ class Runner:
             return known
         self._flag.clear()
         job = await self._tools.store.read(self._id)
-        return None if job is None else Known(job, await self._find(job))
+        if job is None:
+            return None
+        if known is not None and known.container_has_ended_for(job):
+            return Known(job, known.container)  # that it died is what the poke would tell
+        return Known(job, await self._find(job))
 
     async def _take_next(self, job: Job, container: Container | None) -> Phase:
         step = next_step(job, self._seen(job, container), now_of(self._tools.clock))

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from agent.core.container import Container
+from agent.core.container import Container, ContainerState
 from agent.core.job import BootTime, ClosedAttempt, Job, NewEvent, Now
 from agent.errors import Phase
 from agent.interfaces import Clock
@@ -16,6 +16,11 @@ class Known:
 
     job: Job
     container: Container | None
+
+    def container_has_ended_for(self, job: Job) -> bool:
+        """Whether the container is `job`'s own and was seen at its end: it changes no more."""
+        seen = self.container
+        return seen is not None and seen.id == job.container and seen.state is ContainerState.EXITED
 
 
 async def write(
