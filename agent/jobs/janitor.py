@@ -23,8 +23,9 @@ from agent.interfaces import (
 log = structlog.get_logger()
 
 SWEEP_SECONDS = 30.0
-# Who asks for a look comes in crowds: one look serves all of a second.
+# Who asks for a look comes in crowds: one look serves all of a second. At all containers: of five, since the engine looks at each.
 PAUSE_SECONDS = 1.0
+LIST_SECONDS = 5.0
 # Forgetting goes in small portions, so that a long list does not hold the database.
 _FORGET_AT_ONCE = 100
 
@@ -43,6 +44,7 @@ class Janitor:
         self._flag = Flag()
         self._suspects: dict[str, ContainerEvent] = {}
         self._is_asked_for_all = True
+        self._listed_at = -LIST_SECONDS
         self.orphans_removed = 0
 
     def look(self) -> None:
@@ -65,7 +67,7 @@ class Janitor:
             self._flag.clear()
             try:
                 await self._judge_suspects()
-                if self._is_asked_for_all:
+                if self._is_asked_for_all and self._list_pause() <= 0:
                     await self._judge_all()
                     await self._forget_expired()
             except AgentError as error:
@@ -73,8 +75,11 @@ class Janitor:
                 log.info("janitor.put_off", code=error.code, error=str(error))
                 self.look()
             await asyncio.sleep(PAUSE_SECONDS)
-            if not await self._flag.wait(SWEEP_SECONDS):
+            if not await self._flag.wait(self._list_pause() if self._is_asked_for_all else SWEEP_SECONDS):
                 self._is_asked_for_all = True
+
+    def _list_pause(self) -> float:
+        return max(0.0, self._listed_at + LIST_SECONDS - asyncio.get_running_loop().time())
 
     async def _judge_suspects(self) -> None:
         for container_id, event in list(self._suspects.items()):
@@ -85,6 +90,7 @@ class Janitor:
 
     async def _judge_all(self) -> None:
         self._is_asked_for_all = False
+        self._listed_at = asyncio.get_running_loop().time()
         for container in await self._engine.ours():
             # The row is read after the list: a container of a job accepted in between would look unwanted.
             job = await self._store.read(container.job) if container.job is not None else None

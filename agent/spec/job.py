@@ -170,3 +170,8 @@ class JobSpec(SpecModel):
     )
     not_before: AwareDatetime | None = None
     labels: dict[str, str] = Field(default={}, json_schema_extra={"maxProperties": limits.MAX_LABELS})
+
+    @property
+    def has_secrets(self) -> bool:
+        """Whether there is anything to hide of it; the same of a spec whose secrets are masked."""
+        return bool(self.secrets) or self.registry is not None

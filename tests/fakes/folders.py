@@ -57,6 +57,9 @@ class FakeFolders:
     async def secrets(self, job_id: str) -> SecretFiles:
         return self.secrets_by_job.get(job_id, SecretFiles({}))
 
+    def holds_secrets(self, job_id: str) -> bool:
+        return self.secrets_by_job.get(job_id, SecretFiles({})) != SecretFiles({})
+
     async def prepare(self, job_id: str) -> Prepared:
         has_secrets = bool((await self.secrets(job_id)).values)
         return Prepared(

@@ -136,7 +136,7 @@ class Trial:
         await world.assert_all_is_well()
         assert world.engine.boxes == {}
         assert job.lease is None
-        assert self.job_id not in world.folders.secrets_by_job
+        assert not world.folders.holds_secrets(self.job_id)
         events = await world.store.events(ME, 0, self.job_id, 1000)
         assert sum(event.data.get("to") == Phase.FINISHED for event in events) == 1
         assert len(world.engine.starts) == len(set(world.engine.starts))

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from agent.core.container import Container, ContainerState
-from agent.jobs.janitor import Janitor
+from agent.core.container import Container, ContainerEvent, ContainerState, EventKind
+from agent.jobs.janitor import LIST_SECONDS, Janitor
 from tests.fakes.engine import FakeEngine
 from tests.shell.world import AGENT, World
 
@@ -54,4 +54,46 @@ async def test_a_container_that_its_job_removed_during_the_look_is_not_counted()
         await asyncio.sleep(1)
     assert janitor.orphans_removed == 0
     assert not task.done()  # it looks on
+    task.cancel()
+
+
+class _CountingEngine(FakeEngine):
+    lists = 0
+
+    async def ours(self) -> list[Container]:
+        self.lists += 1
+        return await super().ours()
+
+
+async def test_closes_in_a_row_cost_the_engine_one_list_in_five_seconds_and_the_last_is_not_forgotten() -> (
+    None
+):
+    world = World()
+    engine = _CountingEngine(world.clock, AGENT)
+    janitor = Janitor(engine, world.store, world.folders, world.clock, retention_seconds=60)
+    task = asyncio.get_running_loop().create_task(janitor.clean())
+    for _ in range(100):
+        await asyncio.sleep(0.1)
+        janitor.look()
+    assert engine.lists in {2, 3}
+    engine._add(STRAY, None)  # too late for any list but that of the last close
+    janitor.look()
+    async with asyncio.timeout(LIST_SECONDS + 1):
+        while STRAY.id in engine.boxes:
+            await asyncio.sleep(0.1)
+    task.cancel()
+
+
+async def test_a_stray_whose_event_was_seen_waits_for_no_list() -> None:
+    world = World()
+    engine = _CountingEngine(world.clock, AGENT)
+    janitor = Janitor(engine, world.store, world.folders, world.clock, retention_seconds=60)
+    task = asyncio.get_running_loop().create_task(janitor.clean())
+    await asyncio.sleep(0.5)
+    engine._add(STRAY, None)
+    janitor.suspect(ContainerEvent(EventKind.CREATE, STRAY.id, STRAY.job or "", 1, 0.0))
+    async with asyncio.timeout(1):
+        while STRAY.id in engine.boxes:
+            await asyncio.sleep(0.1)
+    assert engine.lists == 1
     task.cancel()

@@ -1,12 +1,13 @@
 """The straight line on fakes: a job from submit to finish, and its ordinary ends."""
 
 import asyncio
+from collections import Counter
 
 import pytest
 
 from agent.core.job import FailureKind, StartFailure
 from agent.interfaces import PullFailedError
-from tests.fakes.engine import Program
+from tests.fakes.engine import Fate, Program
 from tests.shell.world import ME, Outcome, Phase, World
 
 pytestmark = pytest.mark.looptime
@@ -228,4 +229,33 @@ async def test_peak_memory_is_sampled_while_it_runs() -> None:
     job = await world.finish(await world.submit())
     assert job.run.exit is not None
     assert job.run.exit.peak_memory_bytes == 10_000_000
+    await world.crash()
+
+
+async def test_a_job_that_ends_at_once_is_looked_at_once() -> None:
+    world = World()
+    world.engine.program = Program(seconds=0)
+    looks = Counter[str]()
+
+    def count(name: str, _target: str) -> Fate:
+        looks[name] += 1
+        return Fate.WORKS
+
+    world.engine.fates = count
+    await world.start()
+    assert (await world.finish(await world.submit())).outcome is Outcome.SUCCEEDED
+    assert looks["inspect"] == 1
+    await world.assert_all_is_well()
+    await world.crash()
+
+
+async def test_the_end_of_an_earlier_container_is_not_taken_for_that_of_the_next() -> None:
+    world = World()
+    world.engine.program = Program(seconds=0, code=7)
+    await world.start()
+    job_id = await world.submit(retry={"count": 1, "backoff": 1})
+    await world.until(job_id, lambda job: job.attempt == 2)
+    world.engine.program = Program(seconds=5, code=0)
+    job = await world.finish(job_id)
+    assert (job.outcome, job.attempt) == (Outcome.SUCCEEDED, 2)
     await world.crash()

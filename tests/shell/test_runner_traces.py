@@ -9,6 +9,7 @@ import pytest
 from agent.core.container import Container, ContainerPlan
 from agent.core.gpus import Gpu
 from agent.core.job import FailureKind, StartFailure, Stop, StopCause
+from agent.interfaces import SecretFiles
 from tests.fakes.engine import Fate, Program
 from tests.shell.world import ME, Outcome, Phase, World
 
@@ -454,7 +455,8 @@ async def test_trace_16_no_secret_is_left_once_finished_is_written() -> None:
     world = World()
     world.engine.program = Program(seconds=1)
     await world.start()
-    job_id = await world.submit()
+    job_id = await world.submit(secrets={"KEY": "s"})
+    world.folders.secrets_by_job[job_id] = SecretFiles({"KEY": "s"})
 
     async def die_after_finish(_step: str) -> None:
         if (await_job := world.store.peek(job_id)) is not None and await_job.phase is Phase.FINISHED:

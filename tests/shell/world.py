@@ -197,7 +197,7 @@ class World:
         assert at is job.phase
         if job.phase is Phase.FINISHED:
             assert job.outcome is not None
-            assert job_id not in self.folders.secrets_by_job
+            assert not self.folders.holds_secrets(job_id)
 
 
 __all__ = ["ME", "Outcome", "Phase", "Verdict", "World"]
