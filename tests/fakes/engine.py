@@ -192,10 +192,16 @@ class FakeEngine:
         yield b"".join(frame for at, frame in box.logs if at >= since_ns)
 
     async def follow_logs(self, container: str, since_ns: int) -> AsyncGenerator[bytes]:
-        async for chunk in self.read_logs(container, since_ns):
-            yield chunk
-        while (box := self.boxes.get(container)) is not None and box.seen.state is ContainerState.RUNNING:
-            await asyncio.sleep(0.1)
+        await self._answer("read_logs", container)
+        box = self.boxes.get(container)
+        if box is None:
+            raise ContainerGoneError(f"no container {container}")
+        at, is_live = 0, True
+        while is_live:
+            is_live = self.boxes.get(container) is box and box.seen.state is ContainerState.RUNNING
+            fresh, at = box.logs[at:], len(box.logs)
+            yield b"".join(frame for ns, frame in fresh if ns >= since_ns)
+            await asyncio.sleep(0.1 if is_live else 0)
 
     async def image(self, reference: str) -> Image | None:
         await self._answer("image", reference)
