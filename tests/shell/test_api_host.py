@@ -223,6 +223,14 @@ async def test_an_overlap_with_the_ephemeral_ports_is_told(first: int, last: int
     assert (await ports_probe(PortRange(20000, 29999), lambda: (first, last))()).state.value == state
 
 
+async def test_an_engine_without_seccomp_fails_its_check(world: ApiWorld) -> None:
+    world.engine.seccomp = False
+    finding = await engine_probe(world.engine)()
+    assert finding.state is CheckState.FAIL
+    assert "seccomp" in finding.evidence
+    assert finding.remedy
+
+
 async def test_live_restore_and_the_store_are_looked_at(world: ApiWorld) -> None:
     assert (await live_restore_probe(world.engine)()).state is CheckState.OK
     world.engine.live_restore = False
