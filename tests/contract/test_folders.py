@@ -225,6 +225,16 @@ async def test_a_sweep_removes_leftovers_and_unknown_jobs_and_nothing_else(
     assert await folders.ids() == {JOB}
 
 
+async def test_a_sweep_removes_secrets_laid_out_for_a_job_that_has_no_folder_any_more(
+    folders: DiskFolders, tmp_path: Path
+) -> None:
+    await folders.claim(JOB, RECORD, SECRETS)
+    await folders.prepare(JOB)
+    (tmp_path / "state" / "jobs" / JOB).rename(tmp_path / "elsewhere")
+    assert await folders.sweep(set()) == []
+    assert names(tmp_path / "run" / "jobs") == []
+
+
 async def test_a_folder_set_aside_is_whole_and_no_job_any_more(folders: DiskFolders, tmp_path: Path) -> None:
     await folders.claim(JOB, RECORD, SECRETS)
     first = await folders.set_aside(JOB)

@@ -1,4 +1,6 @@
-"""Only strays count as orphans: neither what the engine is removing already, nor what its own job removed during the look."""
+"""Strays are ended and removed, finished jobs forgotten in time; and only strays count as orphans: neither what the engine is
+removing already, nor what its own job removed during the look.
+"""
 
 import asyncio
 from dataclasses import replace
@@ -6,8 +8,9 @@ from dataclasses import replace
 import pytest
 
 from agent.core.container import Container, ContainerEvent, ContainerState, EventKind
+from agent.interfaces import EngineRefusedError
 from agent.jobs.janitor import LIST_SECONDS, Janitor
-from tests.fakes.engine import FakeEngine
+from tests.fakes.engine import FakeEngine, Fate, Program
 from tests.shell.world import AGENT, World
 
 pytestmark = pytest.mark.looptime
@@ -26,6 +29,71 @@ async def test_a_container_that_is_going_already_is_not_counted(state: Container
         while stray.id in world.engine.boxes:
             await asyncio.sleep(0.1)
     assert world.shell.janitor.orphans_removed == counted
+    await world.crash()
+
+
+def add(world: World, stray: Container) -> Container:
+    world.engine._add(stray, None)
+    return stray
+
+
+async def until_gone(world: World, stray: Container) -> None:
+    async with asyncio.timeout(60):
+        while stray.id in world.engine.boxes:
+            await asyncio.sleep(0.1)
+
+
+async def test_a_stray_that_runs_is_killed_and_removed() -> None:
+    world = World()
+    stray = add(world, replace(STRAY, state=ContainerState.RUNNING))
+    await world.start()
+    await until_gone(world, stray)
+    assert ("kill", stray.id) in world.engine.calls
+    await world.crash()
+
+
+async def test_a_stray_that_can_not_be_removed_keeps_no_other_from_it_and_is_tried_again() -> None:
+    world = World()
+    stuck, other = add(world, STRAY), add(world, replace(STRAY, id="d" * 64, name="gpu-agent-y-1"))
+    is_stuck = [True]
+
+    def refuse(name: str, target: str) -> Fate:
+        if (name, target) == ("remove", stuck.id) and is_stuck[0]:
+            raise EngineRefusedError("device or resource busy")
+        return Fate.WORKS
+
+    world.engine.fates = refuse
+    await world.start()
+    await until_gone(world, other)
+    assert world.shell is not None
+    assert world.shell.janitor.orphans_removed == 1
+    is_stuck[0] = False
+    await until_gone(world, stuck)
+    await world.crash()
+
+
+async def test_a_strangers_container_is_left_alone() -> None:
+    world = World()
+    stranger = add(world, replace(STRAY, agent="another", state=ContainerState.RUNNING))
+    await world.start()
+    await asyncio.sleep(120)
+    assert stranger.id in world.engine.boxes
+    await world.crash()
+
+
+async def test_a_finished_job_is_forgotten_when_its_time_is_over_and_not_before() -> None:
+    world = World()
+    world.engine.program = Program(seconds=1)
+    world.settings = replace(world.settings, retention_seconds=1000)
+    await world.start()
+    job_id = await world.submit()
+    await world.finish(job_id)
+    await asyncio.sleep(900)
+    assert await world.store.job_ids() == {job_id}
+    assert job_id in world.folders.records
+    await asyncio.sleep(200)
+    assert await world.store.job_ids() == set()
+    assert job_id not in world.folders.records
     await world.crash()
 
 
