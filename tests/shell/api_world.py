@@ -44,6 +44,8 @@ from tests.fakes.store import MemoryStore
 
 BODY = {"image": "busybox", "command": ["true"]}
 EVERY_SCOPE = tuple(Scope)
+# A stream that should have been refused would otherwise be read until aiohttp gives up, after five minutes.
+CALL_TIMEOUT = aiohttp.ClientTimeout(total=30)
 ID = "0190aaaa-0000-7000-8000-{:012d}"
 
 
@@ -204,7 +206,7 @@ async def api_world(
     world.sites = await open_sites(app, Listen("127.0.0.1", 0, tls, world.socket, "no-such-group"))
     world.token = await world.new_token("alice")
     try:
-        async with aiohttp.ClientSession(auto_decompress=False) as http:
+        async with aiohttp.ClientSession(auto_decompress=False, timeout=CALL_TIMEOUT) as http:
             world.http = http
             yield world
     finally:

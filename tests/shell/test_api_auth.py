@@ -81,6 +81,15 @@ async def test_each_endpoint_wants_its_own_scope(world: ApiWorld) -> None:
         assert (reply.status == 403) == (wanted != Access.ANY_TOKEN.value), (method, path)
 
 
+async def test_who_may_only_read_changes_nothing(world: ApiWorld) -> None:
+    reader = await world.new_token("alice", (Scope.JOBS_READ, Scope.JOBS_ALL))
+    changing = [(method, path) for method, path, _ in await every_call(world) if method != "GET"]
+    assert len(changing) >= 5
+    for method, path in changing:
+        reply = await world.call(method, path, token=reader)
+        assert (reply.status, reply.json["code"]) == (403, "scope_missing"), (method, path)
+
+
 async def test_what_is_anothers_does_not_exist(world: ApiWorld) -> None:
     job_id = await world.submit(secrets={"A": "b"}, labels={"who": "alice"})
     bob = await world.new_token("bob")

@@ -181,6 +181,12 @@ async def test_tls_and_client_certificates(tmp_path: Path, client_ca: str | None
                 assert answer.status == 401  # a certificate is no token
 
 
+def test_nothing_older_than_tls_1_2_is_spoken(tmp_path: Path) -> None:
+    make_certificates(tmp_path)
+    tls = make_tls(tmp_path / "s.pem", tmp_path / "s.key", None)
+    assert tls.minimum_version is ssl.TLSVersion.TLSv1_2
+
+
 async def test_plain_http_to_a_tls_port_gets_nothing(tmp_path: Path) -> None:
     make_certificates(tmp_path)
     async with api_world(tmp_path, tls=make_tls(tmp_path / "s.pem", tmp_path / "s.key", None)) as world:

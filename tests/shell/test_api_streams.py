@@ -92,6 +92,21 @@ async def test_events_of_one_job_and_of_ones_own_only(world: ApiWorld) -> None:
         assert (await follower.next())["type"] == "job.finished"
 
 
+async def test_an_event_that_is_written_while_the_others_are_read_comes_at_once(world: ApiWorld) -> None:
+    job_id = await world.submit()
+    is_written = False
+
+    async def write_behind_the_read(step: str) -> None:
+        nonlocal is_written
+        if step == "events" and not is_written:
+            is_written = True
+            await world.store.append_event(job_id, NewEvent("job.noted", {}))
+
+    world.store.after = write_behind_the_read
+    async with Follower(world, "") as follower:
+        assert (await follower.next())["type"] == "job.noted"
+
+
 async def test_without_after_only_what_comes_is_told(world: ApiWorld) -> None:
     await world.submit()
     async with Follower(world, "") as follower:
