@@ -2,15 +2,19 @@
 
 import asyncio
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
+from agent.core.frames import Stream
 from agent.core.job import FailureKind, StartFailure
 from agent.interfaces import PullFailedError
 from tests.fakes.engine import Fate, Program
+from tests.fakes.logs import frame
 from tests.shell.world import ME, Outcome, Phase, World
 
 pytestmark = pytest.mark.looptime
+STAMP_NS = 1_700_000_000_000_000_000
 
 
 async def test_a_job_runs_and_succeeds() -> None:
@@ -149,6 +153,28 @@ async def test_a_stranger_on_a_port_costs_the_job_a_move_and_not_an_attempt() ->
     await world.crash()
 
 
+async def test_a_port_of_a_stranger_is_not_leased_again_for_an_hour_of_the_boot_clock() -> None:
+    world = World()
+    world.engine.program = Program(seconds=1)
+    world.engine.strangers_ports = {20000}
+    await world.start()
+
+    async def port_of_the_next_job() -> int:
+        job_id = await world.submit(ports=[{"name": "web", "port": 8080, "proto": "tcp"}])
+        job = await world.until_phase(job_id, Phase.RUNNING)
+        assert job.lease is not None
+        await world.finish(job_id)
+        return job.lease.ports[0].host_port
+
+    assert await port_of_the_next_job() == 20001
+    world.engine.strangers_ports = set()
+    world.clock.started += 2 * 3600  # a step of the wall clock is no hour
+    assert await port_of_the_next_job() == 20001
+    await asyncio.sleep(3600)
+    assert await port_of_the_next_job() == 20000
+    await world.crash()
+
+
 async def test_past_three_moves_the_attempt_has_failed_and_the_host_is_to_blame() -> None:
     world = World()
     world.engine.strangers_ports = set(range(20000, 20010))
@@ -169,6 +195,47 @@ async def test_a_command_that_is_not_there_is_the_authors_fault_and_not_retried(
     assert job.reason is not None
     assert (job.reason.code, job.attempt) == ("command_not_found", 1)
     assert world.engine.boxes == {}
+    await world.crash()
+
+
+@pytest.mark.parametrize(
+    ("printed", "code"),
+    [
+        (b"[FATAL tini (7)] exec nope failed: No such file or directory\n", "command_not_found"),
+        (b"sh: nope: not found\n", "exit_nonzero"),
+    ],
+)
+async def test_a_command_that_the_init_process_can_not_find_is_told_by_its_words(
+    printed: bytes, code: str
+) -> None:
+    world = World()
+    await world.start()
+    job_id = await world.submit()
+    job = await world.until_phase(job_id, Phase.RUNNING)
+    assert job.container is not None
+    world.engine.boxes[job.container].logs.append((STAMP_NS, frame(Stream.STDERR, STAMP_NS, printed)))
+    world.engine.exit_now(job.container, 127)
+    job = await world.finish(job_id)
+    assert job.reason is not None
+    assert (job.outcome, job.reason.code) == (Outcome.FAILED, code)
+    await world.crash()
+
+
+async def test_a_program_that_is_killed_for_its_memory_had_all_of_it_at_its_peak() -> None:
+    world = World()
+    await world.start()
+    job_id = await world.submit(memory="64MiB")
+    job = await world.until_phase(job_id, Phase.RUNNING)
+    assert job.container is not None
+    await asyncio.sleep(3)  # a sample was taken, of less
+    box = world.engine.boxes[job.container]
+    box.seen = replace(box.seen, oom=True)
+    world.engine.exit_now(job.container, 137)
+    job = await world.finish(job_id)
+    assert job.reason is not None
+    assert (job.reason.code, job.reason.blame) == ("out_of_memory", "user")
+    assert job.run.exit is not None
+    assert job.run.exit.peak_memory_bytes == 64 << 20
     await world.crash()
 
 

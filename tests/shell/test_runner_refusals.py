@@ -1,5 +1,6 @@
 """The engine answers no where a job ends: a removal that is cut off or busy, a KILL that ends nothing, a log that can't be read."""
 
+import asyncio
 from dataclasses import replace
 
 import pytest
@@ -38,6 +39,23 @@ async def test_a_removal_that_is_refused_for_a_while_costs_neither_the_outcome_n
     assert job.reason is not None
     assert job.reason.code == "exit_nonzero"
     await world.assert_all_is_well()
+    await world.crash()
+
+
+async def test_a_removal_that_is_under_way_is_waited_for_before_the_job_is_over() -> None:
+    world = World()
+    world.engine.program = Program(seconds=1)
+
+    async def remove(container: str) -> bool:
+        box = world.engine.boxes[container]
+        box.seen = replace(box.seen, state=ContainerState.REMOVING)
+        asyncio.get_running_loop().call_later(5, world.engine.remove_now, container)
+        return False
+
+    world.engine.remove = remove  # type: ignore[method-assign] # slow at one step
+    await world.start()
+    assert (await world.finish(await world.submit(), seconds=20)).outcome is Outcome.SUCCEEDED
+    assert world.engine.boxes == {}
     await world.crash()
 
 
@@ -91,6 +109,21 @@ async def test_a_kill_without_an_answer_is_sent_again() -> None:
     await world.cancel(job_id, grace=0)
     job = await world.finish(job_id, seconds=8)
     assert job.outcome is Outcome.CANCELLED
+    await world.crash()
+
+
+async def test_a_stop_signal_without_an_answer_is_sent_again() -> None:
+    world = World()
+    world.engine.program = Program(seconds=None, on_term=7)
+    await world.start()
+    job_id = await world.submit()
+    await world.until_phase(job_id, Phase.RUNNING)
+    lost = [Fate.NEVER]
+    world.engine.fates = lambda name, _target: lost.pop() if name == "kill" and lost else Fate.WORKS
+    await world.cancel(job_id, grace=60)
+    job = await world.finish(job_id, seconds=8)
+    assert job.run.exit is not None
+    assert (job.outcome, job.run.exit.code) == (Outcome.CANCELLED, 7)
     await world.crash()
 
 

@@ -97,6 +97,21 @@ async def test_trace_2_a_start_is_not_repeated_while_an_earlier_one_may_be_on_it
     await world.crash()
 
 
+async def test_trace_2_a_start_that_an_earlier_daemon_sent_may_be_on_its_way_too() -> None:
+    world = World()
+    world.engine.program = Program(seconds=0.2)
+    once(world, "start", Fate.LATE)
+    await world.start()
+    job_id = await world.submit()
+    await until_called(world, "start")
+    await world.restart()
+    await asyncio.sleep(2)
+    world.engine.let_late_calls_take_effect()
+    assert (await world.finish(job_id)).outcome is Outcome.SUCCEEDED
+    assert world.engine.starts == [(job_id, 1)]
+    await world.crash()
+
+
 async def test_trace_2_a_start_that_never_took_effect_is_repeated_once_it_has_settled() -> None:
     world = World()
     world.engine.program = Program(seconds=1)
@@ -135,6 +150,30 @@ async def test_trace_4_a_create_that_lands_after_the_close_is_removed() -> None:
     world.engine.let_late_calls_take_effect()
     assert world.engine.boxes
     await asyncio.sleep(2)
+    assert world.engine.boxes == {}
+    await world.crash()
+
+
+async def test_trace_4_a_create_that_lands_between_the_last_look_and_the_close_is_removed() -> None:
+    world = World()
+    once(world, "create", Fate.LATE)
+    landed: list[str] = []
+
+    async def land_before_the_close(step: str) -> None:
+        job = world.store.peek(job_id)
+        if step == "save" and world.engine.late and job is not None and job.run.exit is not None:
+            world.engine.let_late_calls_take_effect()
+            landed.extend(world.engine.boxes)
+            await asyncio.sleep(3)  # the janitor hears of it while its attempt is open, and lets it be
+
+    await world.start()
+    job_id = await world.submit()
+    await until_called(world, "create")
+    world.store.before = land_before_the_close
+    await world.cancel(job_id)
+    await world.finish(job_id)
+    assert landed
+    await asyncio.sleep(3)
     assert world.engine.boxes == {}
     await world.crash()
 

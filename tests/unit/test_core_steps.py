@@ -152,6 +152,13 @@ TABLE = [
         steps.Remove,
     ),
     (
+        "of an earlier lease, a start may be on its way",
+        make_job(phase=Phase.STARTING, run=Run(plan="plan-2", intent=MINE)),
+        CREATED,
+        {"settle_seconds": 2.0},
+        steps.Wait,
+    ),
+    (
         "of an earlier lease, and it runs",
         make_job(phase=Phase.STARTING, run=Run(plan="plan-2")),
         RUNNING,
