@@ -108,6 +108,17 @@ async def test_what_is_no_plain_file_is_skipped_and_refused_at_once(
                 await folders.open_output(JOB, path)
 
 
+async def test_a_file_has_one_name_whatever_links_to_its_folder_are_there(
+    folders: DiskFolders, root: Path
+) -> None:
+    (root / "real").mkdir()
+    (root / "real" / "file").write_text("x")
+    (root / "link").symlink_to("real")
+    assert (await listed(folders), await skipped(folders)) == ({"real/file": 1}, {"link": "symlink"})
+    with pytest.raises(OutputRefusedError):
+        await folders.open_output(JOB, "link/file")
+
+
 async def test_opening_a_fifo_holds_no_thread_even_if_the_look_saw_a_file(root: Path) -> None:
     os.mkfifo(root / "fifo")
     folder = os.open(root, os.O_DIRECTORY)

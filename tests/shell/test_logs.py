@@ -9,7 +9,7 @@ from agent.core.cursor import BadCursorError, Cursor, parse_cursor
 from agent.core.frames import Stream
 from agent.core.job import Run, StartIntent
 from agent.errors import Phase
-from agent.interfaces import EngineUnavailableError
+from agent.interfaces import EngineUnavailableError, LogReader
 from agent.jobs.drain import first_stamp
 from agent.jobs.logs import Follow, LogQuery, NoSuchAttemptError, Stamps
 from tests.fakes.logs import frame
@@ -257,6 +257,24 @@ async def test_a_container_removed_between_the_look_and_the_read_has_its_file(fo
         return seen
 
     world.engine.inspect = inspect_then_lose  # type: ignore[method-assign] # this fake is slow at one step
+    assert await world.lines(LogQuery(follow=follow)) == NUMBERS[:5]
+
+
+@pytest.mark.parametrize("follow", list(Follow))
+async def test_a_job_that_ends_right_behind_the_look_for_its_file_costs_no_line(follow: Follow) -> None:
+    world = LogWorld()
+    world.start()
+    write(world, 0, 5)
+    open_log = world.folders.open_log
+
+    async def look_then_end(job_id: str, attempt: int) -> LogReader | None:
+        world.folders.open_log = open_log  # type: ignore[method-assign] # once
+        log = await open_log(job_id, attempt)
+        await world.end_attempt()
+        world.finish()
+        return log
+
+    world.folders.open_log = look_then_end  # type: ignore[method-assign] # this fake is slow at one step
     assert await world.lines(LogQuery(follow=follow)) == NUMBERS[:5]
 
 

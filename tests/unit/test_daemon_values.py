@@ -16,6 +16,12 @@ def test_a_job_may_have_no_more_ports_than_the_whole_range_holds(ports: str, lea
     assert policy.limits.job_ports == least
 
 
+def test_jobs_ask_the_hosts_name_servers_where_the_config_names_none() -> None:
+    hosts = ("192.0.2.7",)
+    assert policy_of(config(), "agent", hosts, 1024).dns == hosts
+    assert policy_of(config(network={"dns": ["192.0.2.1"]}), "agent", hosts, 1024).dns == ("192.0.2.1",)
+
+
 def test_a_listing_ends_at_a_cap_that_an_operator_did_not_have_to_set() -> None:
     assert output_limits_of(config()).files == 50_000
     assert output_limits_of(config(outputs={"max_files": 200_000})).files == 200_000

@@ -247,6 +247,9 @@ def test_no_image_name_makes_an_unknown_image_a_denial(path: str, tag: str) -> N
         'denied: Permission "artifactregistry.repositories.downloadArtifacts" denied on resource "projects/x"',
         'error parsing HTTP 403 response body: no error details: {"errors":[{"code":"DENIED","detail":1}]}',
         "unauthorized: access to the requested resource is not authorized",
+        "Head https://example.org/v2/x/manifests/1: authentication required",
+        "no basic auth credentials",
+        "Get https://example.org/v2/: incorrect username or password",
     ],
 )
 def test_a_registrys_denial_is_one_in_all_its_forms(text: str) -> None:
