@@ -101,7 +101,7 @@ def refused(daemon: Daemon, accepted: list[str]) -> bool:
     return True
 
 
-def test_a_state_folder_that_turned_read_only_is_a_503_and_recovers_by_itself(
+def test_a_state_folder_that_turned_read_only_is_told_at_the_start_and_costs_no_job(
     make_daemon: Make, small_disk: Path
 ) -> None:
     daemon = make_daemon(state=small_disk / "state").start()

@@ -11,7 +11,8 @@ import pytest
 from agent.api.schemas import component_schemas
 from agent.core.gpus import Gpu
 from agent.core.policy import ImageRules, Limits
-from agent.interfaces import Claimed, SecretFiles, StateFullError, StoreUnavailableError
+from agent.errors import AgentError
+from agent.interfaces import Claimed, SecretFiles, StateFullError, StateReadOnlyError, StoreUnavailableError
 from tests.fakes.folders import FakeFolders
 from tests.shell.api_world import BODY, ApiWorld, api_world
 
@@ -213,15 +214,30 @@ async def test_an_accept_whose_answer_was_lost_keeps_the_rows_folder(world: ApiW
     assert (await world.folders.secrets(job.id)).values == {"A": "b"}
 
 
-class FullFolders(FakeFolders):
+class FoldersWithoutADisk(FakeFolders):
+    def __init__(self, error: AgentError) -> None:
+        super().__init__()
+        self._error = error
+
     async def claim(self, job_id: str, record: str, secrets: SecretFiles) -> Claimed:
-        raise StateFullError("no space left")
+        raise self._error
 
 
-async def test_a_full_state_folder_is_a_503_and_leaves_nothing(world: ApiWorld) -> None:
-    world.intake.folders = FullFolders()
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (StateFullError("no space left"), "state_full"),
+        (StateReadOnlyError("the file system is read-only"), "state_read_only"),
+    ],
+    ids=["full", "read-only"],
+)
+async def test_a_state_folder_that_takes_no_more_is_a_503_and_leaves_nothing(
+    world: ApiWorld, error: AgentError, code: str
+) -> None:
+    world.intake.folders = FoldersWithoutADisk(error)
     reply = await world.call("POST", "/v1/jobs", BODY)
-    assert (reply.status, reply.json["code"]) == (503, "state_full")
+    assert (reply.status, reply.json["code"], reply.json["blame"]) == (503, code, "host")
+    assert int(reply.headers["Retry-After"]) > 0
     assert await world.store.unfinished() == []
 
 

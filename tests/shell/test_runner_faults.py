@@ -17,6 +17,7 @@ from agent.interfaces import (
     PullFailedError,
     SecretFiles,
     StateFullError,
+    StateReadOnlyError,
     StoreUnavailableError,
 )
 from tests.fakes.engine import Fate, Program
@@ -66,7 +67,10 @@ async def test_a_job_whose_folder_vanished_while_it_ran_still_finishes() -> None
     await world.crash()
 
 
-async def test_a_full_disk_at_prepare_and_at_the_drain_makes_the_job_wait_and_not_fail() -> None:
+@pytest.mark.parametrize("refuse", [StateFullError, StateReadOnlyError], ids=["full", "read-only"])
+async def test_a_disk_that_takes_no_more_at_prepare_and_at_the_drain_makes_the_job_wait_and_not_fail(
+    refuse: type[AgentError],
+) -> None:
     world = World()
     world.engine.program = Program(seconds=3)
     full = {"prepare": True, "log_part": True}
@@ -74,12 +78,12 @@ async def test_a_full_disk_at_prepare_and_at_the_drain_makes_the_job_wait_and_no
 
     async def full_prepare(job_id: str) -> Prepared:
         if full["prepare"]:
-            raise StateFullError("no space left")
+            raise refuse("it takes no more")
         return await prepare(job_id)
 
     async def full_log_part(job_id: str, attempt: int) -> LogWriter:
         if full["log_part"]:
-            raise StateFullError("no space left")
+            raise refuse("it takes no more")
         return await log_part(job_id, attempt)
 
     world.folders.prepare = full_prepare  # type: ignore[method-assign] # one fault of the world
