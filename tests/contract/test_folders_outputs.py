@@ -119,6 +119,24 @@ async def test_a_file_has_one_name_whatever_links_to_its_folder_are_there(
         await folders.open_output(JOB, "link/file")
 
 
+async def test_a_fifo_that_is_refused_was_not_opened_either(folders: DiskFolders, root: Path) -> None:
+    os.mkfifo(root / "fifo")
+
+    def open_for_writing() -> None:
+        os.close(os.open(root / "fifo", os.O_WRONLY))  # waits for a reader, however short its stay
+
+    writer = asyncio.ensure_future(asyncio.to_thread(open_for_writing))
+    await asyncio.wait({writer}, timeout=0.2)
+    with pytest.raises(OutputRefusedError):
+        await folders.open_output(JOB, "fifo")
+    assert await skipped(folders) == {"fifo": "fifo"}
+    await asyncio.wait({writer}, timeout=0.2)
+    assert not writer.done()
+    os.close(os.open(root / "fifo", os.O_RDONLY | os.O_NONBLOCK))
+    async with asyncio.timeout(5):
+        await writer
+
+
 async def test_opening_a_fifo_holds_no_thread_even_if_the_look_saw_a_file(root: Path) -> None:
     os.mkfifo(root / "fifo")
     folder = os.open(root, os.O_DIRECTORY)

@@ -72,15 +72,6 @@ async def test_a_stray_that_can_not_be_removed_keeps_no_other_from_it_and_is_tri
     await world.crash()
 
 
-async def test_a_strangers_container_is_left_alone() -> None:
-    world = World()
-    stranger = add(world, replace(STRAY, agent="another", state=ContainerState.RUNNING))
-    await world.start()
-    await asyncio.sleep(120)
-    assert stranger.id in world.engine.boxes
-    await world.crash()
-
-
 async def test_a_finished_job_is_forgotten_when_its_time_is_over_and_not_before() -> None:
     world = World()
     world.engine.program = Program(seconds=1)
