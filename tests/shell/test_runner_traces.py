@@ -167,6 +167,7 @@ async def test_trace_4_a_create_that_lands_between_the_last_look_and_the_close_i
             await asyncio.sleep(3)  # the janitor hears of it while its attempt is open, and lets it be
 
     await world.start()
+    await asyncio.sleep(20)  # so that no look of the start is still to come
     job_id = await world.submit()
     await until_called(world, "create")
     world.store.before = land_before_the_close
