@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 
-from agent.core.gpus import Gpu
+from agent.core.gpus import NO_INVENTORY, Inventory
 
 
 class NoGpus:
-    async def inventory(self) -> tuple[Gpu, ...]:
-        return ()
+    async def inventory(self) -> Inventory:
+        return NO_INVENTORY
 
     async def unclean(self, uuids: Sequence[str]) -> tuple[str, ...]:
         return tuple(uuids)  # none is known here, so none can be vouched for

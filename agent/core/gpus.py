@@ -5,16 +5,35 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
+from agent.core.choice import Score, best_set, largest_linked, linked_sets
 from agent.core.job import Job
+from agent.core.topology import MOST_GPUS, NO_LINKS, Links, Matrix, bits
 from agent.errors import AgentError, Blame, Phase
 from agent.spec import Gpus as Wanted
+from agent.spec import Interconnect
 
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
+    """A GPU that can be leased whole, or a MIG instance of one (`mig` is then its profile). `pci` orders them."""
+
     uuid: str
     model: str
     memory_bytes: int
+    pci: str = ""
+    numa_node: int | None = None
+    mig: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """What the host has, well or not, and what links it."""
+
+    gpus: tuple[Gpu, ...] = ()
+    links: Links = NO_LINKS
+
+
+NO_INVENTORY = Inventory()
 
 
 class GpusNeverFitError(AgentError):
@@ -22,32 +41,108 @@ class GpusNeverFitError(AgentError):
     remedy = "Ask for what this host has (GET /v1/host), or use another host."
 
     def __init__(self, wanted: Wanted, fitting: int) -> None:
-        super().__init__(f"{wanted.count} GPU(s) wanted; this host has {fitting} that could serve the job")
+        linked = " linked by NVLink" if wanted.interconnect is Interconnect.NVLINK else ""
+        super().__init__(
+            f"{wanted.count} GPU(s){linked} wanted; the most that this host could give the job are {fitting}"
+        )
 
 
 def held_gpus(jobs: Iterable[Job]) -> set[str]:
     return {uuid for job in jobs if job.lease is not None for uuid in job.lease.gpus}
 
 
-def fitting(inventory: Sequence[Gpu], wanted: Wanted) -> list[Gpu]:
+def fitting(inventory: Inventory, wanted: Wanted) -> list[Gpu]:
     """All that could ever serve, in the order of the inventory."""
-    return [gpu for gpu in inventory if _matches(gpu, wanted)]
+    return [gpu for gpu in inventory.gpus if _matches(gpu, wanted)]
 
 
-def refuse_if_never(inventory: Sequence[Gpu], wanted: Wanted) -> None:
+def refuse_if_never(inventory: Inventory, wanted: Wanted) -> None:
     """Raises GpusNeverFitError where no waiting would help."""
     could = fitting(inventory, wanted)
-    if len(could) < wanted.count:
-        raise GpusNeverFitError(wanted, len(could))
+    most = len(could)
+    if wanted.interconnect is Interconnect.NVLINK:
+        host = _Whole.of(inventory)
+        # Nothing links MIG instances.
+        most = largest_linked(host.matrix, host.mask(could)) if wanted.mig is None else min(most, 1)
+    if most < wanted.count:
+        raise GpusNeverFitError(wanted, most)
 
 
-def choose_gpus(inventory: Sequence[Gpu], wanted: Wanted, taken: AbstractSet[str]) -> tuple[str, ...] | None:
-    """UUIDs. None is "not now"."""
-    free = [gpu.uuid for gpu in fitting(inventory, wanted) if gpu.uuid not in taken]
-    return tuple(free[: wanted.count]) if len(free) >= wanted.count else None
+@dataclass(frozen=True, slots=True)
+class GpuChoice:
+    """`score` and `considered` say why; MIG instances have no score, since nothing links them."""
+
+    uuids: tuple[str, ...]
+    score: Score | None = None
+    considered: int = 1
+
+
+NO_GPUS = GpuChoice(())
+
+
+def choose_gpus(inventory: Inventory, wanted: Wanted, unavailable: AbstractSet[str]) -> GpuChoice | None:
+    """`unavailable`: taken, kept for another, or unwell. None is "not now"."""
+    if wanted.count == 0:
+        return NO_GPUS
+    fit = [gpu for gpu in fitting(inventory, wanted) if gpu.uuid not in unavailable]
+    if len(fit) < wanted.count:
+        return None
+    if wanted.mig is not None:
+        return _choose_instances(fit, wanted)
+    host = _Whole.of(inventory)
+    free = host.mask(gpu for gpu in inventory.gpus if gpu.uuid not in unavailable)
+    chosen = best_set(host.matrix, host.mask(fit), free, wanted.count, wanted.interconnect)
+    return None if chosen is None else GpuChoice(host.members(chosen.mask), chosen.score, chosen.considered)
+
+
+def _choose_instances(fit: Sequence[Gpu], wanted: Wanted) -> GpuChoice | None:
+    if wanted.interconnect is Interconnect.NVLINK and wanted.count > 1:
+        return None
+    first = sorted(fit, key=_place)[: wanted.count]
+    return GpuChoice(tuple(gpu.uuid for gpu in first))
+
+
+def gpus_to_keep(
+    inventory: Inventory, wanted: Wanted, taken: AbstractSet[str], unwell: AbstractSet[str]
+) -> set[str]:
+    """What a job that waits will take as soon as enough is free: as much of it free now as can be."""
+    could = [gpu for gpu in fitting(inventory, wanted) if gpu.uuid not in unwell]
+    if wanted.interconnect is not Interconnect.NVLINK or wanted.mig is not None:
+        return {gpu.uuid for gpu in sorted(could, key=lambda gpu: gpu.uuid in taken)[: wanted.count]}
+    host = _Whole.of(inventory)
+    fit, free = host.mask(could), host.mask(gpu for gpu in could if gpu.uuid not in taken)
+    linked = linked_sets(host.matrix, fit, wanted.count)
+    return set(host.members(max(linked, key=lambda mask: (mask & free).bit_count()))) if linked else set()
+
+
+@dataclass(frozen=True, slots=True)
+class _Whole:
+    """The GPUs that are leased whole, by PCI address, as sets are counted in `core/topology`."""
+
+    uuids: tuple[str, ...]
+    matrix: Matrix
+
+    @classmethod
+    def of(cls, inventory: Inventory) -> "_Whole":
+        whole = sorted((gpu for gpu in inventory.gpus if gpu.mig is None), key=_place)
+        uuids = tuple(gpu.uuid for gpu in whole[:MOST_GPUS])
+        return cls(uuids, inventory.links.matrix(uuids))
+
+    def mask(self, gpus: Iterable[Gpu]) -> int:
+        wanted = {gpu.uuid for gpu in gpus}
+        return sum(1 << place for place, uuid in enumerate(self.uuids) if uuid in wanted)
+
+    def members(self, mask: int) -> tuple[str, ...]:
+        return tuple(self.uuids[place] for place in bits(mask))
+
+
+def _place(gpu: Gpu) -> tuple[str, str]:
+    return gpu.pci, gpu.uuid
 
 
 def _matches(gpu: Gpu, wanted: Wanted) -> bool:
+    if gpu.mig != wanted.mig:
+        return False
     if wanted.min_memory is not None and gpu.memory_bytes < wanted.min_memory:
         return False
     return not wanted.models or any(fnmatchcase(gpu.model, glob) for glob in wanted.models)

@@ -2,10 +2,9 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 
-from agent.core.gpus import Gpu, choose_gpus, fitting, held_gpus
+from agent.core.gpus import NO_INVENTORY, GpuChoice, Inventory, choose_gpus, gpus_to_keep, held_gpus
 from agent.core.job import Job, Lease, NewEvent
 from agent.core.ports import PortRange, choose_ports, held_ports
 from agent.core.state import ACTIVE, move
@@ -22,7 +21,7 @@ class Host:
     bad_ports: frozenset[int]
     queue_limits: Mapping[str, int]
     ageing: float
-    gpus: tuple[Gpu, ...] = ()
+    inventory: Inventory = NO_INVENTORY
     bad_gpus: frozenset[str] = frozenset()
 
 
@@ -52,10 +51,12 @@ def grant(jobs: Sequence[Job], host: Host, now: float) -> list[Granted]:
         [job for job in jobs if job.phase is Phase.QUEUED and not job.stop_asked], host.ageing, now
     ):
         blocked_by = _why_not(job, pool, now)
-        lease = _lease(job, pool) if blocked_by is None else None
-        if lease is not None:
+        lent = _lend(job, pool) if blocked_by is None else None
+        if lent is not None:
+            lease, told = lent
             _take(lease, job, pool)
-            changed.append(move(job, Phase.STARTING, lease=lease, waiting_for=None))
+            moved, events = move(job, Phase.STARTING, lease=lease, waiting_for=None)
+            changed.append((moved, [*events, *told]))
         else:
             waiting_for = blocked_by or _wait_for_resources(job, pool)
             if waiting_for != job.waiting_for:
@@ -85,18 +86,30 @@ def _why_not(job: Job, pool: _Pool, now: float) -> str | None:
     return "image" if job.image_digest is None else None
 
 
-def _lease(job: Job, pool: _Pool) -> Lease | None:
+def _lend(job: Job, pool: _Pool) -> tuple[Lease, list[NewEvent]] | None:
+    """A lease, and why it is these GPUs."""
     if job.spec.ports and pool.is_a_port_job_ahead:
         return None
     ports = choose_ports(job.spec.ports, pool.host.ports, pool.ports)
     gpus = _gpus(job, pool)
-    return None if ports is None or gpus is None else Lease(gpus, ports)
+    return None if ports is None or gpus is None else (Lease(gpus.uuids, ports), _why_these(gpus))
 
 
-def _gpus(job: Job, pool: _Pool) -> tuple[str, ...] | None:
-    if job.spec.gpus.count == 0:
-        return ()
-    return choose_gpus(pool.host.gpus, job.spec.gpus, pool.gpus | pool.kept_for_earlier)
+def _why_these(gpus: GpuChoice) -> list[NewEvent]:
+    if not gpus.uuids:
+        return []
+    data: dict[str, object] = {"gpus": list(gpus.uuids), "considered": gpus.considered}
+    if gpus.score is not None:
+        data |= {
+            "least_link": gpus.score.least_link,
+            "links": gpus.score.links,
+            "left": list(gpus.score.left),
+        }
+    return [NewEvent("job.gpus_chosen", data)]
+
+
+def _gpus(job: Job, pool: _Pool) -> GpuChoice | None:
+    return choose_gpus(pool.host.inventory, job.spec.gpus, pool.gpus | pool.kept_for_earlier)
 
 
 def _take(lease: Lease, job: Job, pool: _Pool) -> None:
@@ -119,7 +132,7 @@ def _keep_all(job: Job, pool: _Pool) -> None:
     or jobs that need one of them alone would take them in turn, and it would starve.
     """
     pool.running[job.spec.queue] += 1
-    pool.kept_for_earlier |= _to_keep(job, pool.host.gpus, pool.gpus)
+    pool.kept_for_earlier |= _to_keep(job, pool)
     ports = choose_ports(job.spec.ports, pool.host.ports, pool.ports)
     if ports is None:
         pool.is_a_port_job_ahead = True
@@ -129,8 +142,8 @@ def _keep_all(job: Job, pool: _Pool) -> None:
 
 def _name_resource(job: Job, pool: _Pool) -> str:
     if _gpus(job, pool) is None:
-        waits_for_turn = choose_gpus(pool.host.gpus, job.spec.gpus, pool.gpus) is not None
-        pool.kept_for_earlier |= _to_keep(job, pool.host.gpus, pool.gpus)
+        waits_for_turn = choose_gpus(pool.host.inventory, job.spec.gpus, pool.gpus) is not None
+        pool.kept_for_earlier |= _to_keep(job, pool)
         return "turn" if waits_for_turn else "gpus"
     if pool.is_a_port_job_ahead:
         return "turn"
@@ -138,7 +151,5 @@ def _name_resource(job: Job, pool: _Pool) -> str:
     return "ports"
 
 
-def _to_keep(job: Job, inventory: Sequence[Gpu], held: AbstractSet[str]) -> set[str]:
-    """The GPUs that the job will take as soon as enough are free: those free now come first."""
-    could = sorted((gpu.uuid for gpu in fitting(inventory, job.spec.gpus)), key=lambda uuid: uuid in held)
-    return set(could[: job.spec.gpus.count])
+def _to_keep(job: Job, pool: _Pool) -> set[str]:
+    return gpus_to_keep(pool.host.inventory, job.spec.gpus, pool.gpus, pool.host.bad_gpus)

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from agent.core.gpus import Gpu
+from agent.core.gpus import Inventory
 
 
 class Gpus(Protocol):
-    async def inventory(self) -> tuple[Gpu, ...]: ...
+    async def inventory(self) -> Inventory: ...
 
     async def unclean(self, uuids: Sequence[str]) -> tuple[str, ...]:
         """Of these GPUs those that are not clean (processes, memory not back to idle, reset pending): the gate."""

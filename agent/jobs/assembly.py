@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from agent.aio import Flag, stand
 from agent.core.container import ContainerEvent, EventKind
-from agent.core.gpus import Gpu
+from agent.core.gpus import NO_INVENTORY, Inventory
 from agent.core.ports import PortRange
 from agent.core.queue import Host
 from agent.interfaces import Clock, Engine, Folders, Gpus, Store
@@ -33,7 +33,7 @@ class Settings:
     ageing: float
     pull_times: PullTimes
     retention_seconds: float
-    inventory: tuple[Gpu, ...] = ()
+    inventory: Inventory = NO_INVENTORY
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,7 @@ def assemble(outside: Outside, current: Current, settings: Settings) -> Shell:
             bad_ports=bad_ports.now(),
             queue_limits=settings.queue_limits,
             ageing=settings.ageing,
-            gpus=settings.inventory,
+            inventory=settings.inventory,
             bad_gpus=bad_gpus.now(),
         )
 

@@ -71,7 +71,7 @@ class HostCapacity:
         return Capacity(
             names=names,
             engine=await self._engine_facts(),
-            gpus=tuple((gpu, gpu.uuid in taken) for gpu in await self.gpus.inventory()),
+            gpus=tuple((gpu, gpu.uuid in taken) for gpu in (await self.gpus.inventory()).gpus),
             ports_held=len(held_ports(jobs)),
             ports_bad=len(self.bad_ports.now()),
             queues=_use_of_queues(jobs, names.queue_limits),

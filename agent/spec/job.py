@@ -78,7 +78,7 @@ class Gpus(SpecModel):
         default=(), description="globs; a GPU's model matches one of them; empty: any"
     )
     min_memory: Size | None = None
-    interconnect: Interconnect = Interconnect.ANY
+    interconnect: Interconnect = Interconnect.BEST
     mig: str | None = Field(default=None, description="a MIG profile, such as 1g.10gb")
 
 

@@ -9,19 +9,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.core.gpus import Gpu, GpusNeverFitError, choose_gpus, fitting, refuse_if_never
+from agent.core.gpus import Gpu, GpusNeverFitError, Inventory, choose_gpus, fitting, refuse_if_never
 from agent.core.job import Job, Lease, PortLease, Stop, StopCause
 from agent.core.ports import NatMap, PortRange, choose_ports, held_ports
 from agent.core.queue import Host, grant, order
 from agent.core.state import ACTIVE
 from agent.errors import Phase
-from agent.spec import Gpus, Port, Proto
+from agent.spec import Gpus, Interconnect, Port, Proto
 from tests.unit.core_values import WALL, make_job
+from tests.unit.gpu_hosts import MIXED, MIXED_LINKS
 
 GIB = 2**30
 BIG, SMALL = 80 * GIB, 24 * GIB
-INVENTORY = (Gpu("A", "NVIDIA H100", BIG), Gpu("B", "NVIDIA H100", BIG), Gpu("C", "NVIDIA L4", SMALL))
-HOST = Host(PortRange(20000, 20003), frozenset(), {"default": 100}, ageing=1.0, gpus=INVENTORY)
+INVENTORY = Inventory(
+    (Gpu("A", "NVIDIA H100", BIG), Gpu("B", "NVIDIA H100", BIG), Gpu("C", "NVIDIA L4", SMALL))
+)
+HOST = Host(PortRange(20000, 20003), frozenset(), {"default": 100}, ageing=1.0, inventory=INVENTORY)
 
 
 def waiting(
@@ -34,6 +37,11 @@ def waiting(
 
 def granted(jobs: list[Job], host: Host = HOST, now: float = WALL) -> dict[str, Job]:
     return {job.id: job for job, _ in grant(jobs, host, now)}
+
+
+def chosen(wanted: Gpus, unavailable: set[str], inventory: Inventory = INVENTORY) -> tuple[str, ...] | None:
+    choice = choose_gpus(inventory, wanted, unavailable)
+    return None if choice is None else choice.uuids
 
 
 @st.composite
@@ -65,7 +73,7 @@ HOSTS = st.builds(
     bad_ports=st.frozensets(st.integers(20000, 20003), max_size=3),
     queue_limits=st.fixed_dictionaries({"default": st.integers(0, 5)}, optional={"slow": st.integers(0, 2)}),
     ageing=st.sampled_from([0.0, 1.0]),
-    gpus=st.just(INVENTORY),
+    inventory=st.just(INVENTORY),
     bad_gpus=st.frozensets(st.sampled_from("ABC"), max_size=2),
 )
 
@@ -130,7 +138,7 @@ def test_who_comes_later_gets_nothing_that_an_earlier_one_waits_for(jobs: list[J
         taken = [after[one.id].lease for one in later if after[one.id].phase is Phase.STARTING]
         if after[job.id].waiting_for == "ports":
             assert not [lease for lease in taken if lease and lease.ports]
-        kept = {gpu.uuid for gpu in fitting(host.gpus, job.spec.gpus)}
+        kept = {gpu.uuid for gpu in fitting(host.inventory, job.spec.gpus)}
         free_before = kept - {uuid for one in jobs if one.lease for uuid in one.lease.gpus} - host.bad_gpus
         if after[job.id].waiting_for == "gpus" and len(free_before) < job.spec.gpus.count:
             assert not [lease for lease in taken if lease and set(lease.gpus) & free_before]
@@ -155,7 +163,10 @@ def test_a_job_that_needs_two_scarce_things_at_once_is_not_starved_by_jobs_for_o
 ) -> None:
     """The GPU comes free while the other thing is held, and the other way round, in turn and for ever."""
     host = replace(
-        HOST, queue_limits={"default": 10, "slow": 1}, gpus=INVENTORY[:1], ports=PortRange(20000, 20000)
+        HOST,
+        queue_limits={"default": 10, "slow": 1},
+        inventory=Inventory(INVENTORY.gpus[:1]),
+        ports=PortRange(20000, 20000),
     )
     both = waiting(1, gpus=1, **other)
     running = list(granted([waiting(2, gpus=1), waiting(3, **other)], host).values())
@@ -176,7 +187,8 @@ def test_a_job_for_many_gpus_is_not_starved_by_jobs_for_one() -> None:
     big = waiting(1, gpus=2)
     holder = replace(waiting(0, gpus=1), phase=Phase.RUNNING, lease=Lease(("A",)))
     changed = granted(
-        [holder, big, waiting(2, gpus=1), waiting(3, gpus=1)], replace(HOST, gpus=INVENTORY[:2])
+        [holder, big, waiting(2, gpus=1), waiting(3, gpus=1)],
+        replace(HOST, inventory=Inventory(INVENTORY.gpus[:2])),
     )
     assert changed["job-1"].waiting_for == "gpus"
     assert changed["job-2"].waiting_for == "turn"
@@ -254,10 +266,10 @@ def test_ports_seen_from_outside_follow_their_spans() -> None:
 
 
 def test_gpus_are_chosen_by_model_and_memory_among_those_not_taken() -> None:
-    assert choose_gpus(INVENTORY, Gpus(count=1, models=("*L4",)), frozenset()) == ("C",)
-    assert choose_gpus(INVENTORY, Gpus(count=1, min_memory=BIG), {"A"}) == ("B",)
-    assert choose_gpus(INVENTORY, Gpus(count=2, min_memory=BIG), {"A"}) is None
-    assert choose_gpus(INVENTORY, Gpus(count=0), set("ABC")) == ()
+    assert chosen(Gpus(count=1, models=("*L4",)), set()) == ("C",)
+    assert chosen(Gpus(count=1, min_memory=BIG), {"A"}) == ("B",)
+    assert chosen(Gpus(count=2, min_memory=BIG), {"A"}) is None
+    assert chosen(Gpus(count=0), set("ABC")) == ()
 
 
 def test_what_this_host_can_never_give_is_refused() -> None:
@@ -265,6 +277,60 @@ def test_what_this_host_can_never_give_is_refused() -> None:
     for never in (Gpus(count=4), Gpus(count=3, min_memory=BIG), Gpus(count=1, models=("*A100",))):
         with pytest.raises(GpusNeverFitError):
             refuse_if_never(INVENTORY, never)
+
+
+def test_gpus_linked_by_nvlink_are_given_together_or_not_at_all() -> None:
+    mixed = Inventory(MIXED, MIXED_LINKS)
+    pair = Gpus(count=2, interconnect=Interconnect.NVLINK)
+    assert chosen(pair, set(), mixed) == ("GPU-00", "GPU-01")
+    assert chosen(pair, {"GPU-01"}, mixed) == ("GPU-02", "GPU-03")
+    assert chosen(pair, {"GPU-01", "GPU-03"}, mixed) is None
+    refuse_if_never(mixed, pair)
+    with pytest.raises(GpusNeverFitError, match="the most that this host could give the job are 2"):
+        refuse_if_never(mixed, Gpus(count=3, interconnect=Interconnect.NVLINK))
+
+
+def test_a_job_of_linked_gpus_is_not_passed_for_ever_by_jobs_of_one() -> None:
+    """Kept for it is a set that it can take, and not any two that are free."""
+    holders = [
+        replace(waiting(n, gpus=1), phase=Phase.RUNNING, lease=Lease((uuid,), ()))
+        for n, uuid in enumerate(("GPU-00", "GPU-02"), 1)
+    ]
+    spec = Gpus(count=2, interconnect=Interconnect.NVLINK)
+    first = waiting(3, priority=5)
+    first = replace(first, spec=first.spec.model_copy(update={"gpus": spec}))
+    host = replace(HOST, inventory=Inventory(MIXED[:4], MIXED_LINKS))
+    rows = granted([*holders, first, waiting(4, gpus=1), waiting(5, gpus=1)], host)
+    assert rows["job-3"].waiting_for == "gpus"
+    assert rows["job-4"].lease == Lease(("GPU-03",), ())
+    assert rows["job-5"].waiting_for == "turn"
+    freed = granted([holders[1], rows["job-3"], rows["job-4"], rows["job-5"]], host)
+    assert freed["job-3"].lease == Lease(("GPU-00", "GPU-01"), ())
+
+
+def test_an_instance_is_given_for_its_profile_and_a_whole_gpu_for_none() -> None:
+    whole = Gpu("A", "A100", BIG, pci="2")
+    halves = tuple(Gpu(f"MIG-{n}", "A100", BIG // 2, pci="1", mig="3g.40gb") for n in range(2))
+    host = Inventory((whole, *halves))
+    assert chosen(Gpus(count=1), set(), host) == ("A",)
+    assert chosen(Gpus(count=2, mig="3g.40gb"), set(), host) == ("MIG-0", "MIG-1")
+    assert chosen(Gpus(count=2, mig="3g.40gb", interconnect=Interconnect.NVLINK), set(), host) is None
+    assert chosen(Gpus(count=1, mig="1g.10gb"), set(), host) is None
+    with pytest.raises(GpusNeverFitError):
+        refuse_if_never(host, Gpus(count=2))
+
+
+def test_the_grant_says_why_it_is_these_gpus() -> None:
+    host = replace(HOST, inventory=Inventory(MIXED, MIXED_LINKS))
+    ((_, events),) = grant([waiting(1, gpus=2)], host, WALL)
+    (told,) = [event for event in events if event.type == "job.gpus_chosen"]
+    assert told.data == {
+        "gpus": ["GPU-00", "GPU-01"],
+        "considered": 10,
+        "least_link": 4,
+        "links": 4,
+        "left": [4, 9, 0],
+    }
 
 
 def test_a_thousand_waiting_jobs_are_decided_in_a_moment() -> None:
