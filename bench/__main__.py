@@ -6,7 +6,18 @@ import platform
 import sys
 from datetime import UTC, datetime
 
-from bench import cancel_race, exit_seen, idle, listing, logs, recover, submit, throughput
+from bench import (
+    cancel_race,
+    exit_seen,
+    gpu_choice,
+    gpu_packing,
+    idle,
+    listing,
+    logs,
+    recover,
+    submit,
+    throughput,
+)
 from bench.figures import Figure, as_markdown, as_text
 from bench.host import Bench, Measure, opened, parser
 
@@ -19,6 +30,8 @@ BENCHES: dict[str, Measure] = {
     "recover": recover.measure,
     "listing": listing.measure,
     "cancel_race": cancel_race.measure,
+    "gpu_choice": gpu_choice.measure,
+    "gpu_packing": gpu_packing.measure,
 }
 
 
