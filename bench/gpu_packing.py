@@ -26,7 +26,7 @@ CHOOSY = 0.3
 # Jobs come about as fast as the host can take them.
 LOAD = 0.95
 MOST_MEDIAN, MOST_WORST = 1.0, 1.05
-RATIO = "{:.3f} × first fit"
+RATIO = "{:.3f} \N{MULTIPLICATION SIGN} first fit"
 
 Chooser = Callable[[Inventory, Gpus, set[str]], tuple[str, ...] | None]
 
