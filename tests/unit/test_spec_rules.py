@@ -230,7 +230,7 @@ def test_an_image_alone_is_a_job_with_the_documented_defaults() -> None:
     assert spec.model_dump(mode="json") == {
         "name": None, "image": "alpine", "command": None, "entrypoint": None, "env": {}, "secrets": {}, "secrets_env": [],
         "registry": None, "user": None, "workdir": None, "cpus": None, "memory": None, "shm": None, "pids": None, "disk": None,
-        "gpus": {"count": 0, "models": [], "min_memory": None, "interconnect": "any", "mig": None},
+        "gpus": {"count": 0, "models": [], "min_memory": None, "interconnect": "best", "mig": None},
         "ports": [], "network": "egress", "timeout": None, "grace": 30, "ssh": False,
         "outputs": {"path": "/outputs", "include": ["**"], "exclude": [], "on": "always", "live": False, "quiet": 5,
                     "deadline": 86_400, "logs": False, "upload": {"to": "local"}},
