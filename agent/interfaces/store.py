@@ -1,6 +1,6 @@
 """interfaces/store — the rows, and the promises on each method. No implementation."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -187,3 +187,11 @@ class Store(Protocol):
     async def meta(self, key: str) -> str | None: ...
 
     async def set_meta(self, key: str, value: str) -> None: ...
+
+    async def gpu_healths(self) -> dict[str, str]:
+        """What was kept of each GPU, by UUID: JSON that `core/gpu_record` reads."""
+        ...
+
+    async def keep_gpu_healths(self, healths: Mapping[str, str]) -> None:
+        """Keep these, all or none; those of other GPUs stay."""
+        ...

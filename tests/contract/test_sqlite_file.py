@@ -98,10 +98,11 @@ async def test_a_database_of_a_later_version_is_refused_and_left_as_it_is(tmp_pa
     assert names(tmp_path) == ["agent.db"]
 
 
+KNOWN = MIGRATIONS[-1].number
 NEXT = Migration(
-    2, "ALTER TABLE meta ADD COLUMN note TEXT;\n-- and; one more\nCREATE TABLE other (a TEXT);\n"
+    KNOWN + 1, "ALTER TABLE meta ADD COLUMN note TEXT;\n-- and; one more\nCREATE TABLE other (a TEXT);\n"
 )
-BROKEN = Migration(3, "CREATE TABLE third (a TEXT);\nCREATE TABLE other (a TEXT);\n")
+BROKEN = Migration(KNOWN + 2, "CREATE TABLE third (a TEXT);\nCREATE TABLE other (a TEXT);\n")
 
 
 def schema(connection: sqlite3.Connection) -> list[tuple[str, str]]:
@@ -112,11 +113,11 @@ async def test_before_a_migration_a_copy_is_kept_that_can_be_opened(tmp_path: Pa
     path = await make_database(tmp_path)
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         migrate(connection, path, [*MIGRATIONS, NEXT])
-        assert version_of(connection) == 2
+        assert version_of(connection) == NEXT.number
         assert connection.execute("SELECT count(note) FROM meta").fetchone() == (0,)
         migrate(connection, path, [*MIGRATIONS, NEXT])
-    assert names(tmp_path) == ["agent.db", "agent.db.before-2"]
-    copy = tmp_path / "agent.db.before-2"
+    assert names(tmp_path) == ["agent.db", f"agent.db.before-{NEXT.number}"]
+    copy = tmp_path / f"agent.db.before-{NEXT.number}"
     assert stat.S_IMODE(copy.stat().st_mode) == 0o600
     path.unlink()
     copy.rename(path)
@@ -133,8 +134,12 @@ async def test_a_migration_that_fails_changes_nothing_and_can_be_tried_again(tmp
             with pytest.raises(sqlite3.OperationalError, match="already exists"):
                 migrate(connection, path, [*MIGRATIONS, NEXT, BROKEN])
             assert schema(connection) == before
-            assert version_of(connection) == 2
-    assert names(tmp_path) == ["agent.db", "agent.db.before-2", "agent.db.before-3"]
+            assert version_of(connection) == NEXT.number
+    assert names(tmp_path) == [
+        "agent.db",
+        f"agent.db.before-{NEXT.number}",
+        f"agent.db.before-{BROKEN.number}",
+    ]
 
 
 # damage

@@ -566,3 +566,11 @@ async def test_an_imported_row_keeps_its_phase_and_never_replaces_one(store: Tes
         await store.accept(request("a"), PLENTY)
     assert (await store.save(imported, [told()])).version == 1
     assert [event.n for event in await store.events(ROOT, 0, "a", 9)] == [1]
+
+
+async def test_the_health_of_gpus_is_kept_each_as_it_was_last(store: TestedStore) -> None:
+    assert await store.gpu_healths() == {}
+    await store.keep_gpu_healths({"GPU-1": "{}", "GPU-2": "[2]"})
+    await store.keep_gpu_healths({"GPU-2": "[3]"})
+    await store.keep_gpu_healths({})
+    assert await store.gpu_healths() == {"GPU-1": "{}", "GPU-2": "[3]"}

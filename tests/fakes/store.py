@@ -1,7 +1,7 @@
 """fakes/store — the rows in memory: agent.interfaces.Store without a thread or a file, for tests under a virtual clock."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -59,6 +59,7 @@ class MemoryStore:
         self._events: list[Event] = []
         self._tokens: dict[str, Token] = {}
         self._meta: dict[str, str] = {}
+        self._gpu_healths: dict[str, str] = {}
         self._last_job_seq = 0
         self._last_event_seq = 0
 
@@ -159,6 +160,12 @@ class MemoryStore:
 
     async def set_meta(self, key: str, value: str) -> None:
         await self._call("set_meta", lambda: self._meta.__setitem__(key, value))
+
+    async def gpu_healths(self) -> dict[str, str]:
+        return await self._call("gpu_healths", lambda: dict(self._gpu_healths))
+
+    async def keep_gpu_healths(self, healths: Mapping[str, str]) -> None:
+        await self._call("keep_gpu_healths", lambda: self._gpu_healths.update(healths))
 
     async def _call(self, step: str, act: Callable[[], T]) -> T:
         await self.before(step)

@@ -2,11 +2,11 @@
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Self, TypeVar
 
-from agent.adapters.sqlite import events, jobs, lists, tokens
+from agent.adapters.sqlite import events, gpus, jobs, lists, tokens
 from agent.adapters.sqlite.database import BUSY_SECONDS, Database
 from agent.adapters.sqlite.rows import Rows
 from agent.aio import Threads
@@ -136,6 +136,12 @@ class SqliteStore:
 
     async def set_meta(self, key: str, value: str) -> None:
         await self._write(lambda db: tokens.set_meta(db, key, value))
+
+    async def gpu_healths(self) -> dict[str, str]:
+        return await self._read(gpus.read_all)
+
+    async def keep_gpu_healths(self, healths: Mapping[str, str]) -> None:
+        await self._write(lambda db: gpus.keep(db, healths))
 
     async def _read(self, ask: Callable[[sqlite3.Connection], T]) -> T:
         return await self._threads.run(self._database.read, ask)
