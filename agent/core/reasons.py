@@ -76,6 +76,16 @@ CATALOGUE: dict[str, Entry] = {
         Phase.RUNNING, Blame.HOST, RETRYABLE, "somebody on the host removed the container", _HOST
     ),
     "host_rebooted": Entry(Phase.RUNNING, Blame.HOST, RETRYABLE, "the host was rebooted", _HOST),
+    # the GPU's
+    "gpu_fault_application": Entry(
+        Phase.RUNNING,
+        Blame.USER,
+        FINAL,
+        "the program made an error on the GPU",
+        "Look for bad memory accesses in the program (compute-sanitizer finds them); the GPU itself is well.",
+    ),
+    "gpu_fault": Entry(Phase.RUNNING, Blame.HOST, RETRYABLE, "a GPU of the job failed", _HOST),
+    "gpu_lost": Entry(Phase.RUNNING, Blame.HOST, RETRYABLE, "a GPU of the job is gone from the host", _HOST),
     # it never started
     "image_not_found": Entry(Phase.QUEUED, Blame.USER, FINAL, "the image does not exist", _IMAGE_NAME),
     "image_denied": Entry(

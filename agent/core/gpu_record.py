@@ -1,0 +1,184 @@
+"""core/gpu_record — what is kept on disk of a GPU's health, as a value and as JSON. Reads and writes no file."""
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from agent.core.gpu_findings import GpuReason, GpuState, Need
+
+MOST_HISTORY = 20
+MOST_TOLD = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One line of the history. `at` is UTC seconds."""
+
+    at: float
+    came_from: GpuState
+    to: GpuState
+    reason: GpuReason | None
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class GpuHealth:
+    """What is on disk of one GPU. `since` is UTC seconds, `clean_since` is seconds on CLOCK_BOOTTIME of the boot `boot_id`."""
+
+    uuid: str
+    state: GpuState = GpuState.OK
+    reason: GpuReason | None = None
+    words: str = ""
+    since: float = 0.0
+    needs: frozenset[Need] = frozenset()
+    boot_id: str = ""
+    clean_since: float | None = None
+    ecc_uncorrected: int | None = None
+    told_xids: tuple[int, ...] = ()  # unknown ones that were warned of
+    history: tuple[Change, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A record as far as it could be read. `faults`: what could not, for the log."""
+
+    health: GpuHealth
+    faults: tuple[str, ...] = ()
+
+
+def dump_health(health: GpuHealth) -> str:
+    """Write one GPU as a JSON object that `load_health` reads back to an equal value. Its UUID is the record's key."""
+    return json.dumps(
+        {
+            "state": health.state,
+            "reason": health.reason,
+            "words": health.words,
+            "since": health.since,
+            "needs": sorted(health.needs),
+            "boot_id": health.boot_id,
+            "clean_since": health.clean_since,
+            "ecc_uncorrected": health.ecc_uncorrected,
+            "told_xids": health.told_xids,
+            "history": [
+                [change.at, change.came_from, change.to, change.reason, change.words]
+                for change in health.history
+            ],
+        }
+    )
+
+
+def load_health(uuid: str, text: str) -> Loaded:
+    """Read what this version or another one dumped. Never raises: it keeps what it understands, and says what it does not.
+
+    A damaged record is no way out of quarantine: where it can't be read whether the GPU was well, an operator must look.
+    """
+    try:
+        raw = json.loads(text)
+    except (ValueError, RecursionError):
+        raw = None
+    if not isinstance(raw, dict):
+        return Loaded(_hold(GpuHealth(uuid)), ("the record is no JSON object",))
+    record = _Record(raw)
+    health = GpuHealth(
+        uuid,
+        state=record.take("state", GpuState, GpuState.QUARANTINED),
+        reason=record.take("reason", _optional(GpuReason), GpuReason.RECORD_UNREADABLE),
+        words=record.take("words", _text, ""),
+        since=record.take("since", _number, 0.0),
+        needs=frozenset(record.take_all("needs", Need)),
+        boot_id=record.take("boot_id", _text, ""),
+        clean_since=record.take("clean_since", _optional(_number), None),
+        ecc_uncorrected=record.take("ecc_uncorrected", _optional(_count), None),
+        told_xids=tuple(record.take_all("told_xids", _count)[-MOST_TOLD:]),
+        history=tuple(record.take_all("history", _change)[-MOST_HISTORY:]),
+    )
+    faults = (*record.faults, *(f"{name}: not known" for name in sorted(raw.keys() - record.taken)))
+    return Loaded(_hold(health) if record.faulty & {"state", "needs", "boot_id"} else _mend(health), faults)
+
+
+def _hold(health: GpuHealth) -> GpuHealth:
+    held = replace(health, needs=health.needs | {Need.PROBATION, Need.OPERATOR}, clean_since=None)
+    if health.state not in (GpuState.OK, GpuState.SUSPECT):
+        return held
+    words = "what was written down of its health can't be read"
+    return replace(held, state=GpuState.QUARANTINED, reason=GpuReason.RECORD_UNREADABLE, words=words)
+
+
+def _mend(health: GpuHealth) -> GpuHealth:
+    """Two fields that contradict each other, which only a hand can have written: the worse one counts."""
+    if health.state is GpuState.OK:
+        return _hold(health) if health.needs else health
+    away = health.state in (GpuState.MISSING, GpuState.RESETTING)
+    return replace(health, needs=health.needs | {Need.PROBATION}) if away or not health.needs else health
+
+
+Value = TypeVar("Value")
+
+
+class _Record:
+    """Takes values out of a JSON object one by one, and notes those that it can't read."""
+
+    def __init__(self, raw: dict[str, object]) -> None:
+        self._raw = raw
+        self.taken: set[str] = set()
+        self.faulty: set[str] = set()
+        self.faults: list[str] = []
+
+    def take(self, name: str, read: Callable[[object], Value], default: Value) -> Value:
+        self.taken.add(name)
+        if name not in self._raw:
+            self._blame(name, "missing")
+            return default
+        return next(iter(self._readable(name, [self._raw[name]], read)), default)
+
+    def take_all(self, name: str, read: Callable[[object], Value]) -> list[Value]:
+        entries = self.take(name, _entries, [])
+        return self._readable(name, entries, read)
+
+    def _readable(self, name: str, entries: list[object], read: Callable[[object], Value]) -> list[Value]:
+        values = []
+        for entry in entries:
+            try:
+                values.append(read(entry))
+            except (ValueError, TypeError, OverflowError):
+                self._blame(name, f"{str(entry)[:60]!r} can't be read")
+        return values
+
+    def _blame(self, name: str, words: str) -> None:
+        self.faulty.add(name)
+        self.faults.append(f"{name}: {words}")
+
+
+def _optional(read: Callable[[object], Value]) -> Callable[[object], Value | None]:
+    return lambda value: None if value is None else read(value)
+
+
+def _entries(value: object) -> list[object]:
+    if not isinstance(value, list):
+        raise TypeError
+    return value
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    return value
+
+
+def _number(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise TypeError
+    return value
+
+
+def _count(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError
+    return value
+
+
+def _change(value: object) -> Change:
+    at, came_from, to, why, words = _entries(value)
+    return Change(_number(at), GpuState(came_from), GpuState(to), _optional(GpuReason)(why), _text(words))
