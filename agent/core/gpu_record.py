@@ -4,12 +4,14 @@ import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from agent.core.gpu_findings import GpuReason, GpuState, Need
 
 MOST_HISTORY = 20
 MOST_TOLD = 32
+
+_UNREADABLE: GpuReason | None = GpuReason.RECORD_UNREADABLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +85,8 @@ def load_health(uuid: str, text: str) -> Loaded:
     record = _Record(raw)
     health = GpuHealth(
         uuid,
-        state=record.take("state", GpuState, GpuState.QUARANTINED),
-        reason=record.take("reason", _optional(GpuReason), GpuReason.RECORD_UNREADABLE),
+        state=record.take("state", _state, GpuState.QUARANTINED),
+        reason=record.take("reason", _reason, _UNREADABLE),
         words=record.take("words", _text, ""),
         since=record.take("since", _number, 0.0),
         needs=frozenset(record.take_all("needs", Need)),
@@ -126,18 +128,18 @@ class _Record:
         self.faulty: set[str] = set()
         self.faults: list[str] = []
 
-    def take(self, name: str, read: Callable[[object], Value], default: Value) -> Value:
+    def take(self, name: str, read: Callable[[Any], Value], default: Value) -> Value:
         self.taken.add(name)
         if name not in self._raw:
             self._blame(name, "missing")
             return default
         return next(iter(self._readable(name, [self._raw[name]], read)), default)
 
-    def take_all(self, name: str, read: Callable[[object], Value]) -> list[Value]:
-        entries = self.take(name, _entries, [])
+    def take_all(self, name: str, read: Callable[[Any], Value]) -> list[Value]:
+        entries: list[object] = self.take(name, _entries, [])
         return self._readable(name, entries, read)
 
-    def _readable(self, name: str, entries: list[object], read: Callable[[object], Value]) -> list[Value]:
+    def _readable(self, name: str, entries: list[object], read: Callable[[Any], Value]) -> list[Value]:
         values = []
         for entry in entries:
             try:
@@ -151,7 +153,7 @@ class _Record:
         self.faults.append(f"{name}: {words}")
 
 
-def _optional(read: Callable[[object], Value]) -> Callable[[object], Value | None]:
+def _optional(read: Callable[[Any], Value]) -> Callable[[Any], Value | None]:
     return lambda value: None if value is None else read(value)
 
 
@@ -179,6 +181,14 @@ def _count(value: object) -> int:
     return value
 
 
+def _state(value: object) -> GpuState:
+    return GpuState(_text(value))
+
+
+def _reason(value: object) -> GpuReason | None:
+    return None if value is None else GpuReason(_text(value))
+
+
 def _change(value: object) -> Change:
     at, came_from, to, why, words = _entries(value)
-    return Change(_number(at), GpuState(came_from), GpuState(to), _optional(GpuReason)(why), _text(words))
+    return Change(_number(at), _state(came_from), _state(to), _reason(why), _text(words))
