@@ -20,11 +20,11 @@ demo: $(READY) ## one real job on a real engine, the daemon killed in its middle
 	@$(BIN)/python examples/demo/demo.py
 
 .PHONY: check
-check: lint ## what a commit must pass: lint, types, import contracts, fast tests (under a minute)
+check: lint compiler ## what a commit must pass: lint, types, import contracts, fast tests (under a minute)
 	$(PYTEST) -q -n 2 -m "not soak" tests/unit tests/contract tests/shell
 
 .PHONY: test
-test: lint engine-works ## everything, on a real engine (up to 15 min); fails where no engine can be had
+test: lint engine-works compiler ## everything, on a real engine (up to 15 min); fails where no engine can be had
 	$(PYTEST) -q -m "not soak" --durations=20
 
 .PHONY: soak
@@ -67,6 +67,10 @@ engine-packages: $(READY)
 .PHONY: engine-works
 engine-works: engine-packages
 	@$(ENGINE) start $(CURDIR)/.cache/probe > /dev/null && $(ENGINE) stop $(CURDIR)/.cache/probe > /dev/null
+
+.PHONY: compiler
+compiler:
+	@scripts/ensure-compiler
 
 .PHONY: clean
 clean: ## remove what the other targets made: environment, caches, engine

@@ -1,0 +1,67 @@
+"""adapters/nvml/facts — what the child read of a GPU, in the words of the core: its health, and whether it is clean. Pure."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from agent.adapters.nvml.clean import why_unclean
+from agent.core.gpu_findings import Absence, Fabric, Facts, Gate, GateVerdict, Recovery, Slowdown
+
+Sheet = Mapping[str, Any]
+
+# nvml.h: nvmlGpuFabricState_t, nvmlDeviceGpuRecoveryAction_t, nvmlClocksEventReasons.
+_FABRIC_NONE, _FABRIC_COMPLETED = 0, 3
+_RECOVERIES = {
+    0: Recovery.NONE,
+    1: Recovery.RESET,
+    2: Recovery.REBOOT,
+    3: Recovery.DRAIN_P2P,
+    4: Recovery.DRAIN_AND_RESET,
+}
+_SLOWDOWNS = {
+    0x20: Slowdown.SOFTWARE_THERMAL,
+    0x40: Slowdown.HARDWARE_THERMAL,
+    0x80: Slowdown.POWER_BRAKE,
+}
+# A GPU that hangs is there, and nobody can ask it.
+_SILENT = frozenset({"skipped", "timeout", "in_use"})
+
+
+def facts_of(sheet: Sheet, links_once_up: frozenset[int]) -> Facts | Absence:
+    """`links_once_up`: the NVLinks that were seen up before. One that never was may well have nothing at its other end."""
+    if fault := sheet["faults"].get("gpu"):
+        return Absence.DRIVER_SILENT if fault in _SILENT else Absence.GONE
+    return Facts(
+        ecc_uncorrected=sheet.get("ecc_uncorrected"),
+        remap_pending=sheet.get("is_remap_pending"),
+        remap_failed=sheet.get("has_remap_failed"),
+        retirement_pending=sheet.get("is_retirement_pending"),
+        nvlink_down=links_once_up - links_up(sheet) if sheet.get("nvlinks") is not None else frozenset(),
+        fabric=_fabric(sheet.get("fabric")),
+        recovery=_RECOVERIES.get(sheet.get("recovery_action") or 0, Recovery.RESET),
+        slowdowns=frozenset(
+            slowdown for bit, slowdown in _SLOWDOWNS.items() if (sheet.get("slowdown_reasons") or 0) & bit
+        ),
+    )
+
+
+def links_up(sheet: Sheet) -> frozenset[int]:
+    return frozenset(number for number, is_up in enumerate(sheet.get("nvlinks") or ()) if is_up)
+
+
+def gate_of(health: Sheet, processes: Sheet, idle_bytes: int | None) -> Gate:
+    """One that can't be asked is not looked at: whether it is clean nobody can tell."""
+    if "gpu" in health["faults"] or "gpu" in processes["faults"]:
+        return Gate(GateVerdict.NOT_LOOKED)
+    why = why_unclean(health, processes, idle_bytes)
+    if why is None:
+        return Gate(GateVerdict.PASSED)
+    is_in_use = bool(processes.get("processes"))
+    return Gate(GateVerdict.FOREIGN if is_in_use else GateVerdict.LEFTOVER, why)
+
+
+def _fabric(told: Mapping[str, int] | None) -> Fabric | None:
+    if told is None or told["state"] == _FABRIC_NONE:
+        return None
+    if told["state"] != _FABRIC_COMPLETED:
+        return Fabric.STARTING
+    return Fabric.READY if told["status"] == 0 else Fabric.FAILED

@@ -1,0 +1,69 @@
+"""adapters/nvml/port — the port `Gpus` on what NVML tells: sheets become facts and gates, silence becomes absence. Leases nothing."""
+
+from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+
+from agent.adapters.nvml.errors import NvmlError
+from agent.adapters.nvml.facts import Sheet, facts_of, gate_of, links_up
+from agent.adapters.nvml.gpus import NvmlGpus, Reading, Xid
+from agent.core.gpu_findings import Absence, Facts, Gate, GateVerdict
+from agent.core.gpus import Inventory
+
+
+class NvmlPort:
+    """What interfaces.Gpus promises."""
+
+    def __init__(self, gpus: NvmlGpus) -> None:
+        self._gpus = gpus
+        self._links_once_up: dict[str, frozenset[int]] = {}
+
+    async def inventory(self) -> Inventory:
+        return await self._gpus.inventory()
+
+    async def condition(self) -> str | None:
+        return await self._gpus.condition()
+
+    async def look(self, leased: AbstractSet[str]) -> None:
+        await self._gpus.look()
+        await self._gpus.learn_idle(leased)
+
+    async def facts(self, uuids: Sequence[str]) -> Mapping[str, Facts | Absence]:
+        try:
+            sheets = await self._gpus.read(Reading.HEALTH, uuids)
+        except NvmlError:
+            return dict.fromkeys(uuids, Absence.DRIVER_SILENT)
+        return {uuid: self._facts(uuid, sheets.get(uuid)) for uuid in uuids}
+
+    def _facts(self, uuid: str, sheet: Sheet | None) -> Facts | Absence:
+        if sheet is None:
+            return Absence.GONE
+        once_up = self._links_once_up.get(uuid, frozenset())
+        facts = facts_of(sheet, once_up)
+        self._links_once_up[uuid] = once_up | links_up(sheet)
+        return facts
+
+    async def gates(self, uuids: Sequence[str]) -> Mapping[str, Gate]:
+        idle = await self._gpus.idle_bytes()
+        try:
+            health = await self._gpus.read(Reading.HEALTH, uuids)
+            processes = await self._gpus.read(Reading.PROCESSES, uuids)
+        except NvmlError:
+            return dict.fromkeys(uuids, Gate(GateVerdict.NOT_LOOKED))
+        return {
+            uuid: gate_of(health[uuid], processes[uuid], idle.get(uuid))
+            if uuid in health and uuid in processes
+            else Gate(GateVerdict.NOT_LOOKED)
+            for uuid in uuids
+        }
+
+    def listen(self, tell: Callable[[str, int], None]) -> None:
+        """An XID of a GPU in MIG mode is told of all its instances: which of them it meant is not always said."""
+
+        def hear(xid: Xid) -> None:
+            for uuid in self._gpus.units_of(xid.uuid):
+                tell(uuid, xid.xid)
+
+        self._gpus.listen(hear)
+
+    async def close(self) -> None:
+        await self._gpus.close()

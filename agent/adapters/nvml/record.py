@@ -1,0 +1,79 @@
+"""adapters/nvml/record — what was last known of the host's GPUs, as a file that survives everything. Asks no GPU."""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import structlog
+
+from agent.core.gpus import Gpu
+from agent.core.topology import NO_LINKS, LinkClass, Links
+
+_log = structlog.get_logger()
+_FORM = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A GPU or MIG instance that was seen. `whole` is the UUID of the GPU it is, or is part of; `minor` names its device."""
+
+    gpu: Gpu
+    whole: str
+    minor: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """`idle_bytes`: the memory in use on a GPU that nobody uses, by UUID."""
+
+    known: tuple[Known, ...] = ()
+    links: Links = NO_LINKS
+    idle_bytes: Mapping[str, int] = field(default_factory=dict)
+
+
+NOTHING_KNOWN = Record()
+
+
+def read_record(path: Path) -> Record:
+    """A record that can't be read is as good as none: the driver is asked anew, and only what is missing now is forgotten."""
+    try:
+        return _record(json.loads(path.read_text("utf-8")))
+    except FileNotFoundError:
+        return NOTHING_KNOWN
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        _log.warning("gpus.record-unreadable", path=str(path), cause=str(error))
+        return NOTHING_KNOWN
+
+
+def write_record(path: Path, record: Record) -> None:
+    """Renamed into place: whenever we die, the file is the old record or the new one. Raises OSError."""
+    new = path.with_name(path.name + ".new")
+    with new.open("w", encoding="utf-8") as file:
+        json.dump(_values(record), file)
+        file.flush()
+        os.fsync(file.fileno())
+    new.replace(path)
+
+
+def _values(record: Record) -> dict[str, object]:
+    return {
+        "form": _FORM,
+        "known": [asdict(known) for known in record.known],
+        "links": [[*sorted(pair), int(link)] for pair, link in record.links.pairs.items()],
+        "idle_bytes": dict(record.idle_bytes),
+    }
+
+
+def _record(values: Mapping[str, object]) -> Record:
+    if values["form"] != _FORM:
+        raise ValueError(f"form {values['form']!r}")
+    known, links, idle = values["known"], values["links"], values["idle_bytes"]
+    if not isinstance(known, list) or not isinstance(links, list) or not isinstance(idle, dict):
+        raise TypeError("neither lists nor tables")
+    return Record(
+        tuple(Known(Gpu(**one["gpu"]), one["whole"], one["minor"]) for one in known),
+        Links({frozenset((one, other)): LinkClass(link) for one, other, link in links}),
+        {str(uuid): int(used) for uuid, used in idle.items()},
+    )
