@@ -1,13 +1,18 @@
 """adapters/linux — facts of this host that its kernel and /etc tell: clocks, DNS servers, ephemeral ports. Changes nothing."""
 
+import re
 import resource
 import time
+from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import Path
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _RESOLV_CONF = Path("/etc/resolv.conf")
 _EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
+_NODES = Path("/sys/devices/system/node")
+_NO_MEMORY = re.compile(r"MemTotal:\s+0 kB")
+_DEVICES, _NVIDIA_DRIVER = Path("/dev"), Path("/proc/driver/nvidia/version")
 
 
 class SystemClock:
@@ -46,6 +51,26 @@ def read_ephemeral_ports() -> tuple[int, int]:
     """First and last port that the kernel gives to outgoing connections."""
     first, last = _EPHEMERAL.read_text("ascii").split()
     return int(first), int(last)
+
+
+def read_node_cpus(nodes: Path = _NODES) -> Mapping[int, str]:
+    """The CPUs of each NUMA node that has both CPUs and memory, in the kernel's notation (`0-3,8`). A kernel without NUMA: none."""
+    cpus: dict[int, str] = {}
+    for folder in nodes.glob("node[0-9]*"):
+        try:
+            listed = (folder / "cpulist").read_text("ascii").strip()
+            memory = (folder / "meminfo").read_text("ascii")
+        except OSError:
+            continue
+        # The engine refuses to pin to a node that lacks one of the two (a GPU's own memory may be a node).
+        if listed and not _NO_MEMORY.search(memory):
+            cpus[int(folder.name.removeprefix("node"))] = listed
+    return cpus
+
+
+def has_nvidia_gpus(devices: Path = _DEVICES, driver: Path = _NVIDIA_DRIVER) -> bool:
+    """Whether this host has NVIDIA's driver or device nodes: with it, well or not, it is no CPU-only host."""
+    return driver.exists() or any(devices.glob("nvidia[0-9]*"))
 
 
 def most_open_files() -> int:

@@ -1,7 +1,9 @@
 """adapters/no_gpus — a host without GPUs, which is a normal state: every list is empty."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 
+from agent.core.gpu_findings import Absence, Facts, Gate, GateVerdict
 from agent.core.gpus import NO_INVENTORY, Inventory
 
 
@@ -9,5 +11,17 @@ class NoGpus:
     async def inventory(self) -> Inventory:
         return NO_INVENTORY
 
-    async def unclean(self, uuids: Sequence[str]) -> tuple[str, ...]:
-        return tuple(uuids)  # none is known here, so none can be vouched for
+    async def condition(self) -> str | None:
+        return "no adapter looks for GPUs"
+
+    async def look(self, leased: AbstractSet[str]) -> None: ...
+
+    async def facts(self, uuids: Sequence[str]) -> Mapping[str, Facts | Absence]:
+        return dict.fromkeys(uuids, Absence.GONE)
+
+    async def gates(self, uuids: Sequence[str]) -> Mapping[str, Gate]:
+        return dict.fromkeys(
+            uuids, Gate(GateVerdict.LEFTOVER)
+        )  # none is known here, so none can be vouched for
+
+    def listen(self, tell: Callable[[str, int], None]) -> None: ...

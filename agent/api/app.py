@@ -11,6 +11,7 @@ from agent.api.auth import Auth
 from agent.api.body import MAX_BODY_BYTES
 from agent.api.endpoints import Endpoint
 from agent.api.handlers.events import EventHandlers
+from agent.api.handlers.gpus import GpuHandlers
 from agent.api.handlers.health import HealthHandlers
 from agent.api.handlers.host import HostHandlers
 from agent.api.handlers.jobs import JobHandlers
@@ -25,6 +26,7 @@ from agent.core.container import PullProgress
 from agent.interfaces import Clock, Store
 from agent.jobs.bell import Bell
 from agent.jobs.capacity import HostCapacity
+from agent.jobs.gpu_care import GpuCare
 from agent.jobs.health import Health
 from agent.jobs.intake import Intake
 from agent.jobs.logs import Logs
@@ -43,6 +45,7 @@ class ApiParts:
     logs: Logs
     outputs: Outputs
     host: HostCapacity
+    gpu_care: GpuCare
     health: Health
     clock: Clock
     bell: Bell
@@ -79,6 +82,7 @@ def list_endpoints(parts: ApiParts, streams: Streams) -> tuple[Endpoint, ...]:
         *EventHandlers(store, bell, streams).endpoints(),
         *OutputHandlers(store, parts.outputs, streams).endpoints(),
         *HostHandlers(parts.host, lambda: intake.current.policy, parts.pull, streams).endpoints(),
+        *GpuHandlers(parts.gpu_care).endpoints(),
         *HealthHandlers(parts.health).endpoints(),
     )
 

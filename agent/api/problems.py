@@ -27,6 +27,8 @@ STATUS: dict[str, int] = {
     "scope_missing": 403,
     "job_not_found": 404,
     "output_not_found": 404,
+    "gpu_not_found": 404,
+    "gpu_request_refused": 409,
     "body_too_slow": 408,
     "idempotency_conflict": 409,
     "job_finished": 409,

@@ -3,7 +3,9 @@
 from collections.abc import Iterable
 
 from agent.api.views import Json
+from agent.core.gpu_findings import GpuState, Need
 from agent.core.job import Kind, Outcome
+from agent.core.topology import LinkClass
 from agent.errors import Blame, Phase
 from agent.jobs.health import CheckState
 from agent.spec import Proto, spec_schema
@@ -29,6 +31,13 @@ def component_schemas() -> dict[str, Json]:
         "LogLine": log_line_schema(),
         "OutputPage": output_page_schema(),
         "Host": {"type": "object"},
+        "Gpu": gpu_schema(),
+        "GpuList": everything(
+            items=array_of(ref("Gpu")),
+            links=array_of(everything(gpus=TEXTS, link=one_of(link.name.lower() for link in LinkClass))),
+            condition=TEXT_OR_NULL,
+        ),
+        "GpuRequest": {"type": "object", "properties": {"words": TEXT}},
         "PullRequest": everything(image=TEXT),
         "PullLine": {"type": "object", "required": ["state", "image"]},
         "State": {"type": "object", "required": ["state"]},
@@ -94,6 +103,26 @@ def job_schema() -> Json:
         started_at=TIME_OR_NULL,
         finished_at=TIME_OR_NULL,
         spec={"type": "object", "description": "as it was accepted, every default filled in, secrets as ***"},
+    )
+
+
+def gpu_schema() -> Json:
+    return everything(
+        uuid=TEXT,
+        model=TEXT,
+        memory=WHOLE,
+        pci=TEXT_OR_NULL,
+        numa_node=WHOLE_OR_NULL,
+        mig=TEXT_OR_NULL,
+        used={"type": "boolean"},
+        leased={"type": "boolean"},
+        job=TEXT_OR_NULL,
+        state=or_null(one_of(GpuState)),
+        reason=TEXT_OR_NULL,
+        words=TEXT_OR_NULL,
+        since=TIME_OR_NULL,
+        needs=array_of(one_of(Need)),
+        probation_left=NUMBER_OR_NULL,
     )
 
 

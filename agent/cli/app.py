@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from agent.cli import events, host, jobs, local, logs, outputs, run
+from agent.cli import events, gpus, host, jobs, local, logs, outputs, run
 from agent.cli.exits import NOT_THE_JOBS
 from agent.cli.local import local_command
 from agent.cli.options import ConfigOption, TokenOption, UrlOption, client_command
@@ -69,6 +69,13 @@ app.add_typer(outputs_app, name="outputs", rich_help_panel=WATCH)
 host_app = group("What the host has.")
 host_app.command("show")(client_command(host.show))
 app.add_typer(host_app, name="host", rich_help_panel=HOST)
+
+gpus_app = group("The host's GPUs.")
+gpus_app.command("ls")(client_command(gpus.ls))
+gpus_app.command("show")(client_command(gpus.show))
+gpus_app.command("quarantine")(client_command(gpus.quarantine))
+gpus_app.command("restore")(client_command(gpus.restore))
+app.add_typer(gpus_app, name="gpus", rich_help_panel=HOST)
 
 images_app = group("Images on the host.")
 images_app.command("pull")(client_command(host.pull))

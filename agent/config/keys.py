@@ -14,6 +14,7 @@ from agent.config.values import (
     AnySeconds,
     Count,
     DnsServer,
+    GpuUuids,
     Ip,
     Listen,
     ListenAddress,
@@ -27,6 +28,7 @@ from agent.config.values import (
     SocketPath,
     Texts,
     WaitPoints,
+    XidActions,
 )
 
 # Below it are the host's own services; a job never gets one of them.
@@ -106,17 +108,12 @@ class Engine(Section):
 
 
 class Gpus(Section):
-    later: ClassVar[frozenset[str]] = frozenset(
-        {"use", "injection", "probation", "clean_timeout", "pin_numa", "xid"}
-    )
-    use: Texts = ("*",)
+    use: GpuUuids = ("*",)
     injection: Literal["auto", "cdi", "nvidia"] = "auto"
     probation: AnySeconds = 600
     clean_timeout: Seconds = 30
     pin_numa: bool = False
-    xid: Annotated[Mapping[int, str], AfterValidator(MappingProxyType)] = Field(
-        default_factory=lambda: MappingProxyType({})
-    )
+    xid: XidActions = Field(default_factory=lambda: MappingProxyType({}))
 
 
 class Jobs(Section):

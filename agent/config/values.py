@@ -11,6 +11,7 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator
 from pydantic_settings import NoDecode
 
+from agent.core.xids import XidAction, read_action, read_xid
 from agent.spec.units import parse_size
 
 # sockaddr_un holds 108 bytes with the closing NUL; a longer path fails only at bind(), with a text that names no key.
@@ -150,3 +151,10 @@ Ports = Annotated[PortRange, BeforeValidator(PortRange.parse), NoDecode]
 PortMap = Annotated[Mapping[PortRange, PortRange], PlainValidator(_read_port_map)]
 Listen = Annotated[ListenAddress, BeforeValidator(ListenAddress.parse), NoDecode]
 Texts = tuple[Annotated[str, Field(min_length=1)], ...]
+# "*" is all of them.
+GpuUuids = tuple[Annotated[str, Field(pattern=r"^(\*|(GPU|MIG)-[0-9A-Za-z/-]+)$")], ...]
+# By row, so that each bad one is told with its own line.
+XidActions = Annotated[
+    Mapping[Annotated[int, BeforeValidator(read_xid)], Annotated[XidAction, BeforeValidator(read_action)]],
+    AfterValidator(MappingProxyType),
+]

@@ -54,6 +54,21 @@ class Mount:
     read_only: bool
 
 
+class Injection(StrEnum):
+    """By what a container gets its GPUs."""
+
+    CDI = "cdi"  # a device request, which the engine looks up in the CDI specs of the host
+    NVIDIA = "nvidia"  # NVIDIA's OCI runtime, which reads them from the environment
+
+
+@dataclass(frozen=True, slots=True)
+class Cpuset:
+    """CPUs and memory nodes in the kernel's notation (`0-3,8`)."""
+
+    cpus: str
+    memory_nodes: str
+
+
 @dataclass(frozen=True, slots=True)
 class LogBounds:
     size_bytes: int
@@ -65,6 +80,7 @@ class ContainerPlan:
     """The complete arguments of one container. Secrets stand in it by name; the values are handed over beside it.
 
     Units: bytes, CPUs as a float. `bridge` None is a container without a network. `environment` is sorted pairs.
+    `injection` is None where there are no GPUs, `cpuset` where any CPU will do.
     """
 
     name: str
@@ -88,6 +104,8 @@ class ContainerPlan:
     ports: tuple[PublishedPort, ...]
     mounts: tuple[Mount, ...]
     gpus: tuple[str, ...]
+    injection: Injection | None
+    cpuset: Cpuset | None
     runtime: str | None
     logs: LogBounds
     capabilities: tuple[str, ...]
@@ -165,7 +183,10 @@ class PullProgress:
 
 @dataclass(frozen=True, slots=True)
 class EngineFacts:
-    """What `doctor`, `/health` and the verdict over a death need to know of the engine."""
+    """What `doctor`, `/health`, the verdict over a death and the handing over of GPUs need to know of the engine.
+
+    `cdi_dirs`: where it looks for CDI specs; empty: CDI is off. `cdi_gpus`: the names that the specs there give to NVIDIA's.
+    """
 
     version: str
     api_version: str
@@ -178,3 +199,6 @@ class EngineFacts:
     storage_driver: str
     userns: bool
     data_root: str
+    runtimes: frozenset[str]
+    cdi_dirs: tuple[str, ...]
+    cdi_gpus: frozenset[str]

@@ -88,6 +88,8 @@ class StopCause(StrEnum):
     PARENT_CANCELLED = "parent_cancelled"
     TIMEOUT = "timeout"
     INTERNAL_ERROR = "internal_error"
+    GPU_FAULT = "gpu_fault"
+    GPU_LOST = "gpu_lost"
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +172,7 @@ class Run:
     exit: ExitFacts | None = None
     held: Lease | None = None  # the lease that was freed, for the attempt's record
     live_restore: bool = False  # each engine seen meanwhile leaves its containers alone when it stops
+    gpu_fault: Reason | None = None  # what a GPU of the job did: the reason, should the job fail by itself
     first_log_ns: int | None = None  # the stamp of the first line ever; what is rotated away is known by it
 
 

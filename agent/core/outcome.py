@@ -4,6 +4,8 @@ from agent.core.exits import died_after_signal
 from agent.core.job import ExitFacts, Job, Outcome, Reason, StopCause, Verdict
 from agent.core.reasons import reason
 
+_BY_STOP = {StopCause.TIMEOUT: Outcome.TIMED_OUT, StopCause.GPU_LOST: Outcome.LOST}
+
 
 def decide_outcome(job: Job) -> tuple[Outcome, Reason | None]:
     """Own exit 0 before our signal; job_stop; a death not its own; attempt_stop; else failed (exit code, start, image)."""
@@ -15,8 +17,7 @@ def decide_outcome(job: Job) -> tuple[Outcome, Reason | None]:
     if facts.verdict is Verdict.LOST:
         return Outcome.LOST, reason(facts.lost_code or "container_gone")
     if job.attempt_stop is not None and _counts(job, facts):
-        is_timeout = job.attempt_stop.cause is StopCause.TIMEOUT
-        outcome = Outcome.TIMED_OUT if is_timeout else Outcome.FAILED
+        outcome = _BY_STOP.get(job.attempt_stop.cause, Outcome.FAILED)
         return outcome, reason(job.attempt_stop.cause.value, job.attempt_stop.message or None)
     return Outcome.FAILED, _failure(job, facts)
 
@@ -41,6 +42,8 @@ def _failure(job: Job, facts: ExitFacts) -> Reason:
         return reason(job.run.failure.code, job.run.failure.message)
     if facts.oom:
         return reason("out_of_memory")
+    if job.run.gpu_fault is not None:
+        return job.run.gpu_fault
     if facts.signal is not None:
         return reason(
             "killed_by_signal", f"the program was ended by signal {facts.signal} (exit code {facts.code})"

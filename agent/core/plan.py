@@ -1,6 +1,7 @@
 """core/plan — spec + lease + policy → the complete arguments of a container. Pure: what a job may never have is not in here."""
 
 from agent.core.container import ContainerPlan, Mount, PublishedPort
+from agent.core.injection import Handover
 from agent.core.job import Job, Lease
 from agent.core.policy import CAPABILITIES, OOM_SCORE, Policy
 from agent.spec import JobSpec, Network, Proto, is_reserved_env
@@ -8,8 +9,10 @@ from agent.spec import JobSpec, Network, Proto, is_reserved_env
 SECRETS_PATH = "/run/secrets"
 
 
-def plan(job: Job, policy: Policy, outputs: str, secrets: str | None) -> ContainerPlan:
-    """`outputs` and `secrets` are host paths to mount (`secrets` None: the job has none). The job holds its lease."""
+def plan(job: Job, policy: Policy, outputs: str, secrets: str | None, handover: Handover) -> ContainerPlan:
+    """`outputs` and `secrets` are host paths to mount (`secrets` None: the job has none). The job holds its lease, and
+    `handover` was chosen for it.
+    """
     spec, lease, limits = job.spec, job.lease or Lease(), policy.limits
     has_network = spec.network is Network.EGRESS
     return ContainerPlan(
@@ -34,6 +37,8 @@ def plan(job: Job, policy: Policy, outputs: str, secrets: str | None) -> Contain
         ports=_published(lease, policy.bind) if has_network else (),
         mounts=_mounts(spec, outputs, secrets),
         gpus=lease.gpus,
+        injection=handover.injection,
+        cpuset=handover.cpuset,
         runtime=policy.runtime,
         logs=policy.logs,
         capabilities=CAPABILITIES,

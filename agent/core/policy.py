@@ -1,6 +1,8 @@
 """core/policy — what this host allows and adds: image rules, capabilities, default limits. Pure; enforced by the plan."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
 from fnmatch import fnmatchcase
 
 from agent.core.container import LogBounds
@@ -35,9 +37,20 @@ class ImageRules:
     max_bytes: int | None = None
 
 
+class InjectionWish(StrEnum):
+    """By what the operator wants GPUs handed over."""
+
+    AUTO = "auto"  # CDI where it works, else the runtime
+    CDI = "cdi"
+    NVIDIA = "nvidia"
+
+
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What the plan of each container on this host has in common."""
+    """What the plan of each container on this host has in common.
+
+    `node_cpus`: the CPUs of each NUMA node that jobs are pinned to; empty: jobs are not pinned.
+    """
 
     agent_id: str
     bridge: str
@@ -48,6 +61,8 @@ class Policy:
     images: ImageRules
     nofile: int = NOFILE
     runtime: str | None = None
+    injection: InjectionWish = InjectionWish.AUTO
+    node_cpus: Mapping[int, str] = field(default_factory=dict)
 
 
 def image_refusal(reference: ImageReference, rules: ImageRules) -> str | None:

@@ -164,6 +164,13 @@ CATALOGUE: dict[str, Entry] = {
     "gpu_start_failed": Entry(
         Phase.STARTING, Blame.HOST, RETRYABLE, "the host could not hand the GPUs to the container", _HOST
     ),
+    "gpu_injection_missing": Entry(
+        Phase.STARTING,
+        Blame.HOST,
+        RETRYABLE,
+        "the host's engine has no way to hand GPUs to a container",
+        "Submit it to another host; the host's owner should see the check gpu_injection of `gpu-agent doctor`.",
+    ),
     "gpu_not_clean": Entry(
         Phase.STARTING, Blame.HOST, RETRYABLE, "the GPUs are in use by something else", _HOST
     ),

@@ -1,17 +1,18 @@
-"""daemon/doctor — the host looked over from outside the daemon: engine, state folder, ports, clock, disk. Changes nothing."""
+"""daemon/doctor — the host looked over from outside the daemon: engine, state folder, ports, clock, disk, GPUs. Changes nothing."""
 
 import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from agent.adapters.docker.engine import DockerEngine
-from agent.adapters.linux import SystemClock, read_dns_servers, read_ephemeral_ports
+from agent.adapters.linux import SystemClock, has_nvidia_gpus, read_dns_servers, read_ephemeral_ports
 from agent.adapters.sqlite import is_older
 from agent.aio import Threads
 from agent.config import Config
+from agent.core.policy import InjectionWish
 from agent.core.ports import PortRange
 from agent.daemon.values import DATABASE
-from agent.jobs import probes
+from agent.jobs import gpu_probes, probes
 from agent.jobs.health import Check, CheckState, Finding, Health, Probe
 
 _TIMESYNC = Path("/run/systemd/timesync/synchronized")
@@ -32,6 +33,9 @@ async def examine(config: Config) -> list[Check]:
         ),
         "dns": _dns_probe(config),
         "clock": _clock_probe(),
+        "gpu_injection": gpu_probes.gpu_injection_probe(
+            engine, InjectionWish(config.gpus.injection), config.engine.runtime, has_nvidia_gpus
+        ),
     }
     try:
         return list(await Health(clock, checks, frozenset()).look())

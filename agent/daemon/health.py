@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from agent.core.ports import PortRange
-from agent.jobs import probes
+from agent.jobs import gpu_probes, probes
 from agent.jobs.assembly import Outside, Shell
 from agent.jobs.health import CheckState, Finding, Health, Probe
 
@@ -22,6 +22,7 @@ def build_health(
         "clock": probes.clock_probe(outside.clock),
         "ports": probes.ports_probe(ports, read_ephemeral),
         "jobs": _jobs_probe(shell),
+        "gpus": gpu_probes.gpus_probe(shell.tools.gpu_care),
         "orphans": _orphans_probe(shell),
     }
     return Health(outside.clock, checks, NEEDED)

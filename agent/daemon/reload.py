@@ -70,7 +70,7 @@ class Reload:
         old = places.current.policy
         # The range of ports is the one of the start, whatever the file says now.
         as_started = new.model_copy(update={"ports": self._config.ports})
-        fresh = policy_of(as_started, old.agent_id, old.dns, old.nofile)
+        fresh = policy_of(as_started, old.agent_id, old.dns, old.nofile, old.node_cpus)
         places.current.policy = replace(old, limits=fresh.limits, images=fresh.images)
         self._config = as_started
         places.ask_grant()  # what waited for a queue's place may have one now

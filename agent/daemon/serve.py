@@ -16,8 +16,16 @@ from agent import log as logging
 from agent.adapters import systemd
 from agent.adapters.docker.engine import DockerEngine
 from agent.adapters.folders import DiskFolders, open_folders
-from agent.adapters.linux import SystemClock, most_open_files, read_dns_servers, read_ephemeral_ports
-from agent.adapters.no_gpus import NoGpus
+from agent.adapters.linux import (
+    SystemClock,
+    most_open_files,
+    read_dns_servers,
+    read_ephemeral_ports,
+    read_node_cpus,
+)
+from agent.adapters.nvml.client import NvmlClient
+from agent.adapters.nvml.gpus import NvmlGpus
+from agent.adapters.nvml.port import NvmlPort
 from agent.adapters.sqlite import SqliteStore
 from agent.aio import Threads, spawn, stand
 from agent.api.app import ApiParts, build_app
@@ -28,6 +36,7 @@ from agent.daemon.database import note_served, open_database
 from agent.daemon.health import build_health
 from agent.daemon.reload import Places, Reload
 from agent.daemon.values import (
+    GPU_RECORD,
     addresses_of,
     listen_of,
     output_limits_of,
@@ -76,8 +85,11 @@ async def serve(config: Config, read_config: Callable[[], Config] | None, redact
         store = await _open_store(config, folders, stack)
         engine = await DockerEngine.open(config.engine.socket, folders.agent_id)
         stack.push_async_callback(engine.close)
-        outside = Outside(store, engine, folders, NoGpus(), SystemClock(), random.random, redactor)
-        current = Current(policy_of(config, folders.agent_id, read_dns_servers(), most_open_files()))
+        gpus = NvmlPort(NvmlGpus(NvmlClient(), config.state_dir / GPU_RECORD))
+        stack.push_async_callback(gpus.close)
+        outside = Outside(store, engine, folders, gpus, SystemClock(), random.random, redactor)
+        host = read_dns_servers(), most_open_files(), read_node_cpus()
+        current = Current(policy_of(config, folders.agent_id, *host))
         settings = settings_of(config)
         shell = assemble(outside, current, settings)
         await hide_secrets(store, folders, shell.tools.hiding)
@@ -121,7 +133,7 @@ def _intake(outside: Outside, shell: Shell) -> Intake:
     return Intake(
         outside.store,
         outside.folders,
-        outside.gpus,
+        shell.tools.gpu_care.usable,
         outside.clock,
         shell.tools.current,
         shell.tools.hiding,
@@ -160,6 +172,7 @@ def _api_parts(config: Config, outside: Outside, settings: Settings, shell: Shel
         intake=_intake(outside, shell),
         logs=Logs(Sources(outside.engine, outside.folders, outside.store, outside.clock, bell)),
         outputs=Outputs(outside.folders, output_limits_of(config)),
+        gpu_care=tools.gpu_care,
         host=HostCapacity(
             names, outside.store, outside.engine, outside.gpus, outside.folders, tools.bad_ports
         ),

@@ -1,22 +1,36 @@
 """daemon/values — the config as the values that each room needs. Pure."""
 
+from collections.abc import Mapping
+
 from agent.api.sites import Listen, make_tls
 from agent.api.views import Addresses
 from agent.config import Config
 from agent.core.container import LogBounds
-from agent.core.policy import NOFILE, ImageRules, Limits, Policy
+from agent.core.gpu_health import HealthPolicy
+from agent.core.policy import NOFILE, ImageRules, InjectionWish, Limits, Policy
 from agent.core.ports import NatMap, PortRange
+from agent.core.xids import XidTable
 from agent.interfaces import OutputLimits
 from agent.jobs.assembly import Settings
+from agent.jobs.gpu_care import CareSettings
 from agent.jobs.images import PullTimes
 
 DATABASE = "agent.db"
+GPU_RECORD = "gpus.json"
 # Caps of a listing where the operator set none: a hostile job may write a million files.
 MOST_OUTPUT_FILES, MOST_OUTPUT_BYTES, LISTING_SECONDS = 50_000, 1 << 50, 60.0
 
 
-def policy_of(config: Config, agent_id: str, dns: tuple[str, ...], most_open_files: int) -> Policy:
-    """`dns`: the host's own servers, for where the config names none. `most_open_files`: more than that no job can have."""
+def policy_of(
+    config: Config,
+    agent_id: str,
+    dns: tuple[str, ...],
+    most_open_files: int,
+    node_cpus: Mapping[int, str],
+) -> Policy:
+    """`dns`: the host's own servers, for where the config names none. `most_open_files`: more than that no job can have.
+    `node_cpus`: the CPUs of each NUMA node.
+    """
     limits = config.limits
     return Policy(
         agent_id=agent_id,
@@ -37,6 +51,8 @@ def policy_of(config: Config, agent_id: str, dns: tuple[str, ...], most_open_fil
         images=ImageRules(config.images.allow, config.images.deny, config.images.max_size),
         runtime=config.engine.runtime,
         nofile=min(NOFILE, most_open_files),
+        injection=InjectionWish(config.gpus.injection),
+        node_cpus=node_cpus if config.gpus.pin_numa else {},
     )
 
 
@@ -47,7 +63,14 @@ def settings_of(config: Config) -> Settings:
         ageing=config.jobs.ageing,
         pull_times=PullTimes(config.engine.pull_timeout, config.engine.stall_timeout),
         retention_seconds=config.outputs.retention,
+        gpu_care=care_of(config),
     )
+
+
+def care_of(config: Config) -> CareSettings:
+    gpus = config.gpus
+    policy = HealthPolicy(gpus.probation, XidTable(gpus.xid))
+    return CareSettings(policy, gpus.use, gpus.clean_timeout)
 
 
 def queue_limits_of(config: Config) -> dict[str, int]:

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 from agent.aio import Flag, stand
 from agent.core.container import ContainerEvent, EventKind
-from agent.core.gpus import NO_INVENTORY, Inventory
 from agent.core.ports import PortRange
 from agent.core.queue import Host
 from agent.interfaces import Clock, Engine, Folders, Gpus, Store
 from agent.jobs.avoided import Avoided
 from agent.jobs.current import Current
+from agent.jobs.gpu_care import CareSettings, GpuCare
 from agent.jobs.hiding import Hiding
 from agent.jobs.images import Images, PullTimes
 from agent.jobs.janitor import Janitor
@@ -33,7 +33,7 @@ class Settings:
     ageing: float
     pull_times: PullTimes
     retention_seconds: float
-    inventory: Inventory = NO_INVENTORY
+    gpu_care: CareSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +68,7 @@ class Shell:
         stand(group, self.witness.watch(), "witness")
         stand(group, self.supervisor.supervise(), "supervisor")
         stand(group, self.janitor.clean(), "janitor")
+        stand(group, self.tools.gpu_care.watch(), "gpu care")
 
 
 def assemble(outside: Outside, current: Current, settings: Settings) -> Shell:
@@ -102,19 +103,20 @@ def assemble(outside: Outside, current: Current, settings: Settings) -> Shell:
             bad_ports=bad_ports.now(),
             queue_limits=settings.queue_limits,
             ageing=settings.ageing,
-            inventory=settings.inventory,
-            bad_gpus=bad_gpus.now(),
+            inventory=gpu_care.inventory,
+            bad_gpus=bad_gpus.now() | gpu_care.unleasable(),
         )
 
     bad_ports: Avoided[int] = Avoided(outside.clock, BAD_PORT_SECONDS)
     bad_gpus: Avoided[str] = Avoided(outside.clock, BAD_GPU_SECONDS)
+    gpu_care = GpuCare(outside.gpus, outside.store, outside.clock, settings.gpu_care, ask.set, poke)
     witness = Witness(outside.engine, outside.store, outside.clock, on_event, look_at_all)
     images = Images(outside.engine, settings.pull_times, poke)
     tools = Tools(
         store=outside.store,
         engine=outside.engine,
         folders=outside.folders,
-        gpus=outside.gpus,
+        gpu_care=gpu_care,
         clock=outside.clock,
         images=images,
         witness=witness,

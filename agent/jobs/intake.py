@@ -4,14 +4,14 @@ import asyncio
 import hashlib
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
 import structlog
 
 from agent.core.container import Credentials
-from agent.core.gpus import refuse_if_never
+from agent.core.gpus import Inventory, refuse_if_never
 from agent.core.job import BootTime, Job, Kind, NewEvent, StopCause, Viewer
 from agent.core.stop_requests import request_job_stop
 from agent.errors import AgentError, Blame, Phase
@@ -22,7 +22,6 @@ from agent.interfaces import (
     Finished,
     Folders,
     ForeignIdError,
-    Gpus,
     NewJob,
     SecretFiles,
     Store,
@@ -64,7 +63,7 @@ class Intake:
 
     store: Store
     folders: Folders
-    gpus: Gpus
+    usable_gpus: Callable[[], Awaitable[Inventory]]
     clock: Clock
     current: Current
     hiding: Hiding
@@ -139,7 +138,7 @@ class Intake:
         if faults:
             raise SpecRefusedError(faults)
         if spec.gpus.count > 0:
-            refuse_if_never(await self.gpus.inventory(), spec.gpus)
+            refuse_if_never(await self.usable_gpus(), spec.gpus)
         return spec
 
     async def _keep(self, new: NewJob, secrets: SecretFiles) -> Accepted:

@@ -28,10 +28,11 @@ from agent.interfaces import (
 )
 from agent.jobs.ending import Ending
 from agent.jobs.first_line import FirstLine
+from agent.jobs.moment import now_of
 from agent.jobs.sampling import PeakMemory
 from agent.jobs.starting import Starting
 from agent.jobs.tools import Tools
-from agent.jobs.writing import Known, now_of, write
+from agent.jobs.writing import Known, write
 
 log = structlog.get_logger()
 
@@ -230,6 +231,9 @@ class Runner:
         await self._flag.wait(steps.UNKILLABLE_SECONDS)
 
     async def _free(self, job: Job, container: Container | None) -> None:
+        if job.lease is not None and job.lease.gpus and job.run.intent is not None:
+            # What is not clean is quarantined before it is free: no crash between the two hands it to another job.
+            await self._tools.gpu_care.release(job.lease.gpus)
         freed = replace(job, lease=None, run=replace(job.run, held=job.lease))
         self._known = Known(await write(self._tools, freed), container)
         self._tools.ask_grant()

@@ -8,7 +8,14 @@ import structlog
 
 from agent.aio import Flag
 from agent.core.container import Container, ContainerPlan, Image, just_created
-from agent.core.job import FailureKind, Job, NewEvent, StartFailure, StartIntent
+from agent.core.injection import (
+    NOTHING_TO_HAND_OVER,
+    Handover,
+    blamed_gpus,
+    choose_injection,
+    near_cpus,
+)
+from agent.core.job import FailureKind, Job, Lease, NewEvent, StartFailure, StartIntent
 from agent.core.plan import plan
 from agent.core.state import move
 from agent.core.timeout import deadline
@@ -22,8 +29,9 @@ from agent.interfaces import (
     StartFailedError,
 )
 from agent.interfaces.engine import Trouble
+from agent.jobs.moment import now_of
 from agent.jobs.tools import Tools
-from agent.jobs.writing import Known, now_of, write
+from agent.jobs.writing import Known, write
 
 log = structlog.get_logger()
 
@@ -138,15 +146,19 @@ class Starting:
             message = f"engine {facts.version} has no seccomp, and no job is started on one without"
             await self.fail(job, StartFailure(FailureKind.ENGINE, "no_seccomp", message))
             return None
-        unclean = await self._tools.gpus.unclean(job.lease.gpus) if job.lease and job.lease.gpus else ()
+        unclean = await self._tools.gpu_care.unclean(job.lease.gpus) if job.lease and job.lease.gpus else ()
         if unclean:
             for uuid in unclean:
                 self._tools.bad_gpus.mark(uuid)
             message = f"not clean: {', '.join(unclean)}"
             await self.fail(job, StartFailure(FailureKind.GATE, "gpu_not_clean", message))
             return None
+        handover = await self._choose_handover(job.lease or Lease())
+        if isinstance(handover, StartFailure):
+            await self._fail_start(job, handover)
+            return None
         try:
-            planned, secrets = await self._prepare(job)
+            planned, secrets = await self._prepare(job, handover)
         except JobFolderMissingError as error:
             await self.fail(job, _folder_missing(error))
             return None
@@ -155,10 +167,22 @@ class Starting:
         log.debug("container.planned", plan=planned.digest[:12])
         return await self._create(job, planned, secrets)
 
-    async def _prepare(self, job: Job) -> tuple[ContainerPlan, dict[str, str]]:
+    async def _choose_handover(self, lease: Lease) -> Handover | StartFailure:
+        if not lease.gpus:
+            return NOTHING_TO_HAND_OVER
+        # Asked anew, not the witness's facts: the specs are written while the engine runs.
+        facts = await self._tools.engine.facts()
+        policy = self._tools.policy
+        chosen = choose_injection(policy.injection, facts, policy.runtime, lease.gpus)
+        if isinstance(chosen, StartFailure):
+            return chosen
+        nodes = [gpu.numa_node for gpu in self._tools.gpu_care.inventory.gpus if gpu.uuid in lease.gpus]
+        return Handover(chosen, near_cpus(nodes, policy.node_cpus))
+
+    async def _prepare(self, job: Job, handover: Handover) -> tuple[ContainerPlan, dict[str, str]]:
         """The plan, and the values of its secret environment."""
         prepared = await self._tools.folders.prepare(job.id)
-        planned = plan(job, self._tools.policy, prepared.outputs, prepared.secrets)
+        planned = plan(job, self._tools.policy, prepared.outputs, prepared.secrets, handover)
         values = (await self._tools.folders.secrets(job.id)).values if planned.secret_environment else {}
         return planned, {name: values[name] for name in planned.secret_environment}
 
@@ -170,7 +194,7 @@ class Starting:
         except NameTakenError as error:
             await self._wait_for_the_name(job, str(error))
         except StartFailedError as error:
-            await self.fail(job, _as_at_create(error.failure))
+            await self._fail_start(job, _as_at_create(error.failure))
         except EngineRefusedError as error:
             await self.fail(job, StartFailure(FailureKind.ENGINE, error.code, str(error)))
         else:
@@ -198,18 +222,22 @@ class Starting:
             raise
         except StartFailedError as error:
             self._memory.start_unsettled_at = None
-            self._mark_bad_ports(job, error.failure)
-            await self.fail(job, error.failure)
+            await self._fail_start(job, error.failure)
             return False
         self._memory.start_unsettled_at = None
         return True
 
-    def _mark_bad_ports(self, job: Job, failure: StartFailure) -> None:
-        if failure.kind is not FailureKind.PORT or job.lease is None:
-            return
-        known = [failure.host_port] if failure.host_port else [port.host_port for port in job.lease.ports]
-        for port in known:
-            self._tools.bad_ports.mark(port)
+    async def _fail_start(self, job: Job, failure: StartFailure) -> None:
+        """What of the lease did not work is left alone for a while, so that the next lease has others."""
+        lease = job.lease or Lease()
+        if failure.kind is FailureKind.PORT:
+            ports = [failure.host_port] if failure.host_port else [port.host_port for port in lease.ports]
+            for port in ports:
+                self._tools.bad_ports.mark(port)
+        if failure.kind is FailureKind.GPU:
+            for uuid in blamed_gpus(lease.gpus, failure.message):
+                self._tools.bad_gpus.mark(uuid)
+        await self.fail(job, failure)
 
     async def begin_running(self, job: Job, container: Container) -> Job:
         now = now_of(self._tools.clock)

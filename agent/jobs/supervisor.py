@@ -12,9 +12,9 @@ from agent.core.job import EVERYONE, Job, NewEvent, StopCause
 from agent.core.queue import Granted, Host, grant
 from agent.core.stop_requests import request_attempt_stop
 from agent.interfaces import StoreUnavailableError
+from agent.jobs.moment import now_of
 from agent.jobs.runner import RETRY_SECONDS, Runner
 from agent.jobs.tools import Tools
-from agent.jobs.writing import now_of
 
 log = structlog.get_logger()
 

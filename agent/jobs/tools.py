@@ -4,9 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from agent.core.policy import Policy
-from agent.interfaces import Clock, Engine, Folders, Gpus, Store
+from agent.interfaces import Clock, Engine, Folders, Store
 from agent.jobs.avoided import Avoided
 from agent.jobs.current import Current
+from agent.jobs.gpu_care import GpuCare
 from agent.jobs.hiding import Hiding
 from agent.jobs.images import Images
 from agent.jobs.witness import Witness
@@ -19,7 +20,7 @@ class Tools:
     store: Store
     engine: Engine
     folders: Folders
-    gpus: Gpus
+    gpu_care: GpuCare
     clock: Clock
     images: Images
     witness: Witness

@@ -1,12 +1,11 @@
-"""jobs/writing — one way to write a row, and to read both clocks. Decides nothing."""
+"""jobs/writing — one way to write a row. Decides nothing."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from agent.core.container import Container, ContainerState
-from agent.core.job import BootTime, ClosedAttempt, Job, NewEvent, Now
+from agent.core.job import ClosedAttempt, Job, NewEvent
 from agent.errors import Phase
-from agent.interfaces import Clock
 from agent.jobs.tools import Tools
 
 
@@ -39,7 +38,3 @@ def _without_secrets(tools: Tools, job: Job) -> Job:
         return job
     hidden = replace(failure, message=tools.hiding.hide(failure.message))
     return job if hidden == failure else replace(job, run=replace(job.run, failure=hidden))
-
-
-def now_of(clock: Clock) -> Now:
-    return Now(clock.now(), BootTime(clock.boot_id, clock.boot_seconds()))

@@ -17,7 +17,8 @@ OWN_LABEL_PREFIX = "gpu-agent."
 # What the agent tells a job, and what the NVIDIA runtime reads: a job can rely on the first, and never widens its lease by
 # the second. Other names of theirs are the author's (NVIDIA_API_KEY).
 RESERVED_ENV = re.compile(
-    r"GPU_AGENT_.*|OUTPUT_DIR|CUDA_VISIBLE_DEVICES|NVIDIA_(?:VISIBLE_DEVICES|DRIVER_CAPABILITIES|REQUIRE_.*)",
+    r"GPU_AGENT_.*|OUTPUT_DIR|CUDA_VISIBLE_DEVICES|NVIDIA_(?:VISIBLE_DEVICES|DRIVER_CAPABILITIES|REQUIRE_.*"
+    r"|MIG_(?:CONFIG|MONITOR)_DEVICES|IMEX_CHANNELS|GDS|GDRCOPY|MOFED|NVSWITCH)",
     re.DOTALL,
 )
 

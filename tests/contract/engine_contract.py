@@ -94,6 +94,8 @@ def bare_plan(agent: str, job: str, image: str) -> ContainerPlan:
         ports=(),
         mounts=(),
         gpus=(),
+        injection=None,
+        cpuset=None,
         runtime=None,
         logs=LogBounds(size_bytes=10_000_000, files=2),
         capabilities=("CHOWN", "KILL"),

@@ -75,6 +75,8 @@ class FakeEngine:
         self.start_failures: deque[StartFailure] = deque()
         self.live_restore = True
         self.seccomp = True
+        self.runtimes = frozenset({"runc", "nvidia"})
+        self.cdi_gpus: frozenset[str] = frozenset()  # without any, CDI is off
         self.is_up = True
         self.fates: Callable[[str, str], Fate] = lambda _name, _target: Fate.WORKS
         self.late: list[Callable[[], None]] = []
@@ -106,6 +108,9 @@ class FakeEngine:
             storage_driver="overlay2",
             userns=False,
             data_root="/",
+            runtimes=self.runtimes,
+            cdi_dirs=("/etc/cdi",) if self.cdi_gpus else (),
+            cdi_gpus=self.cdi_gpus,
         )
 
     async def find(self, name: str) -> Container | None:

@@ -22,15 +22,18 @@ from agent.api.sites import Listen, Sites, open_sites
 from agent.api.tokens import Scope, new_token
 from agent.api.views import Addresses
 from agent.core.container import LogBounds, PullProgress
+from agent.core.gpu_health import HealthPolicy
 from agent.core.job import Job, NewEvent, Outcome
 from agent.core.policy import ImageRules, Limits, Policy
 from agent.core.ports import NatMap, PortRange
+from agent.core.xids import XidTable
 from agent.errors import Phase
 from agent.interfaces import OutputLimits
 from agent.jobs.avoided import Avoided
 from agent.jobs.bell import Bell
 from agent.jobs.capacity import HostCapacity, HostNames
 from agent.jobs.current import Current
+from agent.jobs.gpu_care import CareSettings, GpuCare
 from agent.jobs.health import CheckState, Finding, Health
 from agent.jobs.hiding import Hiding
 from agent.jobs.intake import Intake
@@ -72,6 +75,7 @@ class ApiWorld:
     store: MemoryStore
     engine: FakeEngine
     gpus: FakeGpus
+    care: GpuCare
     clock: FakeClock
     folders: DiskFolders
     intake: Intake
@@ -155,7 +159,9 @@ async def api_world(
     )
     woken: list[str] = []
     current, hiding = Current(policy), Hiding(Redactor())
-    intake = Intake(store, folders, gpus, clock, current, hiding, lambda: next(ids), woken.append)
+    intake = Intake(store, folders, gpus.inventory, clock, current, hiding, lambda: next(ids), woken.append)
+    settings = CareSettings(HealthPolicy(600, XidTable()), ("*",), 30)
+    care = GpuCare(gpus, store, clock, settings, lambda: None, woken.append)
     probes: dict[str, Any] = {"engine": ok, "store": ok}
     pulls: list[Any] = []
 
@@ -173,6 +179,7 @@ async def api_world(
         logs=Logs(Sources(engine, folders, store, clock, bell)),
         bell=bell,
         outputs=Outputs(folders, OutputLimits(1000, 10**12, 60)),
+        gpu_care=care,
         host=HostCapacity(
             lambda: HostNames("agent-1", "1.2.3", PortRange(20000, 20009), policy.limits, {"default": 8}),
             store,
@@ -193,6 +200,7 @@ async def api_world(
         store,
         engine,
         gpus,
+        care,
         clock,
         folders,
         intake,

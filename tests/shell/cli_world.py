@@ -90,7 +90,9 @@ class CliWorld:
 @asynccontextmanager
 async def cli_world(tmp: Path) -> AsyncIterator[CliWorld]:
     async with api_world(tmp) as world:
-        settings = Settings(PortRange(20000, 20009), {"default": 8}, 1.0, PullTimes(60, 60), 10**6)
+        settings = Settings(
+            PortRange(20000, 20009), {"default": 8}, 1.0, PullTimes(60, 60), 10**6, world.care.settings
+        )
         outside = Outside(
             world.store, world.engine, world.folders, world.gpus, world.clock, lambda: 0.0, Redactor()
         )

@@ -2,9 +2,11 @@
 
 import pytest
 
+from agent.core.gpus import Gpu
 from agent.core.ports import PortRange
 from agent.daemon.health import build_health
 from agent.jobs.assembly import Outside
+from agent.jobs.gpu_probes import gpus_probe
 from agent.jobs.health import CheckState, Finding, Health
 from tests.fakes.clock import FakeClock
 from tests.fakes.engine import Program
@@ -45,3 +47,25 @@ async def test_a_check_that_crashes_does_not_tell_with_what() -> None:
 
     (check,) = await Health(FakeClock(), {"one": crash}, frozenset()).look()
     assert (check.state, check.evidence) == (CheckState.FAIL, "the check itself failed")
+
+
+async def test_each_gpu_that_is_not_well_is_named_with_why_and_what_it_waits_for() -> None:
+    world = World()
+    world.gpus.gpus = tuple(Gpu(f"GPU-{n}", "H100", 80 * 2**30) for n in (1, 2))
+    await world.start()
+    assert world.shell is not None
+    probe = gpus_probe(world.shell.tools.gpu_care)
+    await world.quiesce(2)
+    assert await probe() == Finding(CheckState.OK, "2 GPUs, all well")
+    world.gpus.send_xid("GPU-2", 62)
+    await world.quiesce(2)
+    seen = await probe()
+    assert seen.state is CheckState.WARN
+    assert seen.evidence.startswith("GPU-2 is quarantined: XID 62")
+    assert seen.evidence.endswith("waits for probation, reset")
+    world.gpus.send_xid("GPU-1", 62)
+    await world.quiesce(2)
+    assert (await probe()).state is CheckState.FAIL
+    world.gpus.gpus = ()
+    assert (await probe()).evidence == "no GPUs: the host has none"
+    await world.crash()

@@ -5,15 +5,18 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from agent.core.container import ContainerState, LogBounds
+from agent.core.gpu_health import HealthPolicy
 from agent.core.job import BootTime, Job, Kind, Outcome, StopCause, Verdict, Viewer
 from agent.core.policy import ImageRules, Limits, Policy
 from agent.core.ports import PortRange
 from agent.core.state import EDGES
 from agent.core.stop_requests import request_job_stop
+from agent.core.xids import XidTable
 from agent.errors import Phase
 from agent.interfaces import NewJob, SecretFiles
 from agent.jobs.assembly import Outside, Settings, Shell, assemble
 from agent.jobs.current import Current
+from agent.jobs.gpu_care import CareSettings
 from agent.jobs.images import PullTimes
 from agent.log import Redactor
 from agent.spec import JobSpec, parse_spec
@@ -37,6 +40,7 @@ class World:
         self.engine.add_image("busybox")
         self.folders = FakeFolders()
         self.gpus = FakeGpus()
+        self.node_cpus: dict[int, str] = {}
         self.jitter = 0.5
         self.redactor = Redactor()
         self.settings = Settings(
@@ -45,6 +49,7 @@ class World:
             ageing=1.0,
             pull_times=PullTimes(whole_seconds=1800, stall_seconds=120),
             retention_seconds=604_800,
+            gpu_care=CareSettings(HealthPolicy(600, XidTable()), ("*",), 30),
         )
         self.shell: Shell | None = None
         self._task: asyncio.Task[None] | None = None
@@ -64,6 +69,7 @@ class World:
             logs=LogBounds(100_000_000, 10),
             limits=Limits(),
             images=ImageRules(),
+            node_cpus=self.node_cpus,
         )
         outside = Outside(
             self.store,
@@ -74,7 +80,6 @@ class World:
             lambda: self.jitter,
             self.redactor,
         )
-        self.settings.inventory = await self.gpus.inventory()
         self.shell = assemble(outside, Current(policy), self.settings)
         self._task = asyncio.get_running_loop().create_task(self._run(self.shell))
 
@@ -103,6 +108,7 @@ class World:
         """After each transaction: what runs holds its lease, and holds it alone (I2, and traces 1 and 4)."""
         rows = {job.id: job for job in self.store.jobs()}
         seen: set[int] = set()
+        gpus: set[str] = set()
         for box in self.engine.boxes.values():
             job = rows.get(box.seen.job or "")
             if box.seen.state is not ContainerState.RUNNING or job is None or box.plan is None:
@@ -121,7 +127,10 @@ class World:
                 self.violations.append(f"{job.phase}: runs on GPUs that are free already")
             if ports & seen:
                 self.violations.append(f"{job.phase}: runs on ports of another")
+            if gpus & set(box.plan.gpus):
+                self.violations.append(f"{job.phase}: runs on GPUs of another")
             seen |= ports
+            gpus |= set(box.plan.gpus)
 
     # ── what a caller does ──
 

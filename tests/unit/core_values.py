@@ -7,7 +7,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from agent.core.container import Container, ContainerState
+from agent.core.container import Container, ContainerState, EngineFacts
 from agent.core.job import (
     BootTime,
     ExitFacts,
@@ -148,3 +148,23 @@ SIGHTS = st.builds(
     signal_was_sent=st.booleans(),
     since_kill_seconds=st.sampled_from([None, 0.0, 30.0, 60.0, 1e6]),
 )
+
+
+def engine_facts(**change: Any) -> EngineFacts:  # noqa: ANN401 - fields of EngineFacts, checked by replace
+    facts = EngineFacts(
+        version="26.1.5",
+        api_version="1.45",
+        live_restore=True,
+        seccomp=True,
+        cgroup_version=2,
+        architecture="amd64",
+        cpus=8,
+        memory_bytes=2**34,
+        storage_driver="overlay2",
+        userns=False,
+        data_root="/var/lib/docker",
+        runtimes=frozenset({"runc"}),
+        cdi_dirs=(),
+        cdi_gpus=frozenset(),
+    )
+    return replace(facts, **change)

@@ -380,15 +380,28 @@ def test_rules_of_several_keys_are_told_beside_faults_of_their_neighbours(write:
     ]
 
 
+def test_every_bad_row_of_the_xid_table_is_told_with_its_line(write: Write) -> None:
+    faults = faults_of(write('[gpus.xid]\n31 = "ignore"\n031 = "ignore"\nabc = "reset"\n79 = "nope"\n'))
+    assert [(fault.key, fault.line, fault.code) for fault in faults] == [
+        ("gpus.xid.031", 3, "invalid"),
+        ("gpus.xid.abc", 4, "invalid"),
+        ("gpus.xid.79", 5, "invalid"),
+    ]
+
+
+def test_rows_of_the_xid_table_can_be_set_by_a_variable() -> None:
+    fault = only_fault(None, {"GPU_AGENT__GPUS__XID": '{"31": "nope"}'})
+    assert (fault.where, fault.key) == ("GPU_AGENT__GPUS__XID", "gpus.xid.31")
+
+
+@pytest.mark.parametrize("uuid", ["", "0", "H100", "gpu-1", "GPU-", "GPU-1 "])
+def test_a_gpu_is_named_by_its_uuid(write: Write, uuid: str) -> None:
+    assert only_fault(write(f'gpus.use = ["*", "{uuid}"]')).code == "invalid"
+
+
 # What nothing reads yet
 
 LATER = [
-    'gpus.use = ["GPU-1"]',
-    'gpus.injection = "cdi"',
-    "gpus.probation = 1",
-    "gpus.clean_timeout = 1",
-    "gpus.pin_numa = true",
-    'gpus.xid.31 = "ignore"',
     "jobs.max_children = 1",
     "jobs.max_depth = 1",
     'network.egress = "none"',
@@ -412,7 +425,7 @@ def test_a_key_that_nothing_reads_yet_is_refused_rather_than_ignored(write: Writ
 
 
 def test_a_key_that_nothing_reads_yet_may_be_written_with_its_default(write: Write) -> None:
-    assert load_config(write('gpus.use = ["*"]\nchutes.cord_idle = 300\n[gpus.xid]\n'), {}) == DEFAULTS
+    assert load_config(write('gpus.injection = "auto"\nchutes.cord_idle = 300\n'), {}) == DEFAULTS
 
 
 # Showing and reloading

@@ -3,6 +3,7 @@
 import pytest
 
 from agent.config import Config
+from agent.core.policy import InjectionWish
 from agent.daemon.values import output_limits_of, policy_of
 
 
@@ -12,16 +13,26 @@ def config(**sections: object) -> Config:
 
 @pytest.mark.parametrize(("ports", "least"), [("20000-20002", 3), ("20000-29999", 64)])
 def test_a_job_may_have_no_more_ports_than_the_whole_range_holds(ports: str, least: int) -> None:
-    policy = policy_of(config(ports={"range": ports}), "agent", (), 1024)
+    policy = policy_of(config(ports={"range": ports}), "agent", (), 1024, {})
     assert policy.limits.job_ports == least
 
 
 def test_jobs_ask_the_hosts_name_servers_where_the_config_names_none() -> None:
     hosts = ("192.0.2.7",)
-    assert policy_of(config(), "agent", hosts, 1024).dns == hosts
-    assert policy_of(config(network={"dns": ["192.0.2.1"]}), "agent", hosts, 1024).dns == ("192.0.2.1",)
+    assert policy_of(config(), "agent", hosts, 1024, {}).dns == hosts
+    assert policy_of(config(network={"dns": ["192.0.2.1"]}), "agent", hosts, 1024, {}).dns == ("192.0.2.1",)
 
 
 def test_a_listing_ends_at_a_cap_that_an_operator_did_not_have_to_set() -> None:
     assert output_limits_of(config()).files == 50_000
     assert output_limits_of(config(outputs={"max_files": 200_000})).files == 200_000
+
+
+@pytest.mark.parametrize(("pin", "pinned"), [(True, {0: "0-7"}), (False, {})])
+def test_jobs_are_pinned_to_the_cpus_of_a_node_only_where_the_operator_wants_it(
+    pin: bool,  # noqa: FBT001 - a table
+    pinned: dict[int, str],
+) -> None:
+    gpus = {"pin_numa": pin, "injection": "nvidia"}
+    policy = policy_of(config(gpus=gpus), "agent", (), 1024, {0: "0-7"})
+    assert (policy.node_cpus, policy.injection) == (pinned, InjectionWish.NVIDIA)

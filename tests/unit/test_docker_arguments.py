@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.adapters.docker.arguments import create_body, environment
-from agent.core.container import ContainerPlan, LogBounds, Mount, PublishedPort
+from agent.adapters.docker.arguments import TAKEN_AWAY, create_body, environment
+from agent.core.container import ContainerPlan, Cpuset, Injection, LogBounds, Mount, PublishedPort
+from agent.spec import is_reserved_env
 
 PLAN = ContainerPlan(
     name="gpu-agent-j-1",
@@ -32,6 +33,8 @@ PLAN = ContainerPlan(
     ports=(),
     mounts=(),
     gpus=(),
+    injection=None,
+    cpuset=None,
     runtime=None,
     logs=LogBounds(100_000_000, 10),
     capabilities=("CHOWN",),
@@ -58,6 +61,7 @@ plans = st.builds(
     bridge=st.none() | st.just("gpuagent0"),
     ports=st.just(PORTS) | st.just(()),
     gpus=st.just(()) | st.just(("GPU-1",)),
+    injection=st.none() | st.sampled_from(Injection),
     memory_bytes=st.none() | st.integers(1, 2**40),
     runtime=st.none() | st.just("runsc"),
 )
@@ -80,18 +84,46 @@ def test_no_plan_ever_makes_a_container_that_is_not_confined(plan: ContainerPlan
     assert not {"Devices", "Binds", "VolumesFrom", "UsernsMode", "CgroupParent", "Sysctls"} & set(config)
 
 
-@given(plans, st.sampled_from(["all", "GPU-2", ""]))
-def test_no_variable_of_the_plan_widens_the_gpus(plan: ContainerPlan, wish: str) -> None:
-    greedy = replace(plan, environment=(("NVIDIA_VISIBLE_DEVICES", wish),))
-    seen = [pair for pair in environment(greedy, {}) if pair.startswith("NVIDIA_VISIBLE_DEVICES=")]
-    assert seen == ["NVIDIA_VISIBLE_DEVICES=void"]
+@given(
+    plans,
+    st.sampled_from(["NVIDIA_VISIBLE_DEVICES", "NVIDIA_DRIVER_CAPABILITIES", *TAKEN_AWAY]),
+    st.sampled_from(["all", "GPU-2", "enabled", ""]),
+)
+def test_no_variable_of_the_plan_widens_the_gpus(plan: ContainerPlan, name: str, wish: str) -> None:
+    greedy = replace(plan, environment=((name, wish),), secret_environment=("NVIDIA_VISIBLE_DEVICES",))
+    seen = environment(greedy, {"NVIDIA_VISIBLE_DEVICES": wish})
+    by_runtime = plan.gpus and plan.injection is Injection.NVIDIA
+    visible = [pair for pair in seen if pair.startswith("NVIDIA_VISIBLE_DEVICES")]
+    assert visible == [f"NVIDIA_VISIBLE_DEVICES={','.join(plan.gpus) if by_runtime else 'void'}"]
+    assert set(TAKEN_AWAY) <= set(seen)
+    assert not [pair for pair in seen if pair.partition("=")[0] in TAKEN_AWAY and "=" in pair]
 
 
-def test_exactly_the_leased_gpus_are_asked_for() -> None:
-    assert host(PLAN)["DeviceRequests"] == []
-    assert host(replace(PLAN, gpus=("GPU-1", "GPU-2")))["DeviceRequests"] == [
-        {"Driver": "cdi", "DeviceIDs": ["nvidia.com/gpu=GPU-1", "nvidia.com/gpu=GPU-2"]}
+def test_what_is_forced_and_taken_away_no_spec_may_name() -> None:
+    forced = ["NVIDIA_VISIBLE_DEVICES", "NVIDIA_DRIVER_CAPABILITIES", *TAKEN_AWAY]
+    assert [name for name in forced if not is_reserved_env(name)] == []
+
+
+def test_by_cdi_exactly_the_leased_gpus_are_asked_for() -> None:
+    config = host(replace(PLAN, gpus=("GPU-1", "MIG-2"), injection=Injection.CDI))
+    assert config["DeviceRequests"] == [
+        {"Driver": "cdi", "DeviceIDs": ["nvidia.com/gpu=GPU-1", "nvidia.com/gpu=MIG-2"]}
     ]
+    assert "Runtime" not in config
+
+
+def test_by_the_nvidia_runtime_exactly_the_leased_gpus_are_visible() -> None:
+    plan = replace(PLAN, gpus=("GPU-1", "MIG-2"), injection=Injection.NVIDIA)
+    assert (host(plan)["Runtime"], host(plan)["DeviceRequests"]) == ("nvidia", [])
+    forced = [pair for pair in environment(plan, {}) if "=" in pair]
+    assert forced == ["NVIDIA_DRIVER_CAPABILITIES=compute,utility", "NVIDIA_VISIBLE_DEVICES=GPU-1,MIG-2"]
+
+
+@pytest.mark.parametrize("injection", [None, *Injection])
+def test_a_job_without_gpus_asks_for_none(injection: Injection | None) -> None:
+    plan = replace(PLAN, injection=injection, runtime="runsc")
+    assert (host(plan)["Runtime"], host(plan)["DeviceRequests"]) == ("runsc", [])
+    assert [pair for pair in environment(plan, {}) if "=" in pair] == ["NVIDIA_VISIBLE_DEVICES=void"]
 
 
 def test_ports_are_published_as_leased_and_only_with_a_network() -> None:
@@ -113,6 +145,8 @@ def test_ports_are_published_as_leased_and_only_with_a_network() -> None:
         ({"shm_bytes": 7}, "ShmSize", 7),
         ({"storage_bytes": 9}, "StorageOpt", {"size": "9"}),
         ({"runtime": "runsc"}, "Runtime", "runsc"),
+        ({"cpuset": Cpuset("0-3,8", "0")}, "CpusetCpus", "0-3,8"),
+        ({"cpuset": Cpuset("0-3,8", "0")}, "CpusetMems", "0"),
         ({"dns": ("1.1.1.1",), "bridge": "b"}, "Dns", ["1.1.1.1"]),
         ({"oom_score": 300}, "OomScoreAdj", 300),
         (
@@ -136,7 +170,8 @@ def test_a_limit_of_the_plan_is_in_the_host_config(change: dict[str, Any], key: 
 
 def test_what_the_plan_leaves_open_is_left_to_the_image_and_the_engine() -> None:
     assert not {"Cmd", "Entrypoint", "User", "WorkingDir"} & set(create_body(PLAN, {}))
-    assert not {"NanoCpus", "Memory", "ShmSize", "StorageOpt", "Runtime"} & set(host(PLAN))
+    bounds = {"NanoCpus", "Memory", "ShmSize", "StorageOpt", "Runtime", "CpusetCpus", "CpusetMems"}
+    assert not bounds & set(host(PLAN))
 
 
 def test_an_empty_entrypoint_is_none_and_not_the_images() -> None:
@@ -158,6 +193,7 @@ def test_the_labels_are_the_plans() -> None:
 
 def test_a_secret_wins_over_a_plain_variable_and_must_have_a_value() -> None:
     plan = replace(PLAN, environment=(("B", "1"), ("TOKEN", "plain")), secret_environment=("TOKEN",))
-    assert environment(plan, {"TOKEN": "s"}) == ["B=1", "NVIDIA_VISIBLE_DEVICES=void", "TOKEN=s"]
+    set_to = [pair for pair in environment(plan, {"TOKEN": "s"}) if "=" in pair]
+    assert set_to == ["B=1", "NVIDIA_VISIBLE_DEVICES=void", "TOKEN=s"]
     with pytest.raises(KeyError):
         environment(plan, {})

@@ -10,6 +10,14 @@ from agent.core.reasons import CATALOGUE
 from agent.interfaces import StartFailedError
 
 RUNC = "failed to create task for container: failed to create shim task: OCI runtime create failed: runc create failed: "
+INIT = RUNC + "unable to start container process: error during container init: "
+NO_RUNTIME = (
+    "failed to create task for container: failed to create shim task: OCI runtime create failed: "
+    "unable to retrieve OCI runtime error (open /run/docker/moby/ab/log.json: no such file or directory): "
+)
+GPU = (FailureKind.GPU, "gpu_start_failed", None)
+ENGINE = (FailureKind.ENGINE, "engine_refused", None)
+NOT_FOUND = (FailureKind.COMMAND, "command_not_found", None)
 NETWORK = "driver failed programming external connectivity on endpoint gpu-agent-j-1 (99be): "
 
 STARTS = [
@@ -95,6 +103,11 @@ STARTS = [
     ),
     (
         500,
+        'CDI device injection failed: failed to inject devices: failed to stat CDI host device "/dev/dri/card9"',
+        *GPU,
+    ),
+    (
+        500,
         'could not select device driver "cdi" with capabilities: []',
         FailureKind.GPU,
         "gpu_start_failed",
@@ -105,6 +118,42 @@ STARTS = [
         RUNC + "nvidia-container-cli: initialization error: nvml error: driver not loaded: unknown",
         FailureKind.GPU,
         "gpu_start_failed",
+        None,
+    ),
+    (
+        400,
+        "unknown or invalid runtime name: nvidia",
+        FailureKind.GPU,
+        "gpu_start_failed",
+        None,
+    ),
+    (
+        400,
+        NO_RUNTIME + "fork/exec /usr/bin/nvidia-container-runtime: no such file or directory: unknown",
+        *GPU,
+    ),
+    (400, NO_RUNTIME + 'exec: "nvidia-container-runtime": executable file not found in $PATH: unknown', *GPU),
+    (400, NO_RUNTIME + "fork/exec /opt/runsc: no such file or directory: unknown", *ENGINE),
+    (
+        400,
+        INIT + "error running hook #0: fork/exec /usr/bin/nvidia-ctk: no such file or directory: unknown",
+        *GPU,
+    ),
+    (
+        500,
+        INIT
+        + "error running prestart hook #0: exit status 1, stderr: nvidia-container-cli: GPU-9: unknown device",
+        *GPU,
+    ),
+    (500, INIT + "error running hook #1: exit status 1, stdout: , stderr: no network: unknown", *ENGINE),
+    (500, INIT + 'error mounting "/usr/lib/libnvcuvid.so.550" to rootfs at "/usr/lib/x": no such file', *GPU),
+    # A job's own words, where they look like the engine's of its runtime and hooks.
+    (400, INIT + 'exec: "error running hook #0: nvidia": no such file or directory: unknown', *NOT_FOUND),
+    (
+        400,
+        "unable to find user failed to create task error running hook #0: nvidia: no matching entries in passwd file",
+        FailureKind.COMMAND,
+        "bad_user",
         None,
     ),
     (404, "No such image: x:1", FailureKind.IMAGE, "image_gone", None),

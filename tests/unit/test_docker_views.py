@@ -134,9 +134,15 @@ def test_an_engine_without_seccomp_is_known_for_it(
         "Driver": "overlay2",
         "DockerRootDir": "/d",
     }
-    facts = views.facts(info, {"Version": "26.1.5", "ApiVersion": "1.45", "Arch": "amd64"})
+    facts = views.facts(info, {"Version": "26.1.5", "ApiVersion": "1.45", "Arch": "amd64"}, frozenset({"0"}))
     assert (facts.seccomp, facts.userns) == expected
     assert facts.cgroup_version == 2
+    assert (facts.runtimes, facts.cdi_dirs, facts.cdi_gpus) == (frozenset(), (), {"0"})
+
+
+def test_runtimes_and_spec_folders_are_as_the_engine_tells_them() -> None:
+    assert views.cdi_dirs({"CDISpecDirs": ["/etc/cdi", "/var/run/cdi"]}) == ("/etc/cdi", "/var/run/cdi")
+    assert views.cdi_dirs({"CDISpecDirs": None}) == ()
 
 
 def test_a_pull_counts_a_byte_half_when_it_comes_and_half_when_it_is_unpacked() -> None:

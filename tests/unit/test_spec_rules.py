@@ -56,6 +56,10 @@ REFUSED: list[tuple[dict[str, Any], set[tuple[str, str]]]] = [
             "NVIDIA_VISIBLE_DEVICES",
             "NVIDIA_DRIVER_CAPABILITIES",
             "NVIDIA_REQUIRE_CUDA",
+            "NVIDIA_MOFED",
+            "NVIDIA_NVSWITCH",
+            "NVIDIA_IMEX_CHANNELS",
+            "NVIDIA_MIG_CONFIG_DEVICES",
         )
     ),
     (

@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 
-from agent.core.container import ContainerPlan, Mount, PublishedPort
+from agent.core.container import ContainerPlan, Injection, Mount, PublishedPort
+from agent.core.injection import NVIDIA_RUNTIME
 
 AGENT_LABEL = "gpu-agent.agent"
 JOB_LABEL = "gpu-agent.job"
@@ -10,9 +11,23 @@ ATTEMPT_LABEL = "gpu-agent.attempt"
 PLAN_LABEL = "gpu-agent.plan"
 BRIDGE_LABEL = "gpu-agent.bridge"
 
-# Read by the NVIDIA runtime where that is the engine's default: an image's own `all` would hand out every GPU. GPUs
-# come by CDI, which needs no such variable.
-FORCED_ENVIRONMENT = {"NVIDIA_VISIBLE_DEVICES": "void"}
+# What the nvidia runtime reads of any container where it is the engine's default: an image's own `all` would hand out every
+# GPU. CDI needs no such variable.
+NO_VISIBLE_GPUS = {"NVIDIA_VISIBLE_DEVICES": "void"}
+# The image's own are taken away. The first could hide a part of the lease, or name GPUs by numbers that mean others here;
+# to set it to the leased UUIDs would break programs that read numbers out of it, and without it CUDA takes all that the
+# container has, which is the lease. By the others the nvidia runtime adds devices that are no GPUs: InfiniBand, NVSwitches,
+# MIG's and IMEX's control files.
+TAKEN_AWAY = (
+    "CUDA_VISIBLE_DEVICES",
+    "NVIDIA_GDRCOPY",
+    "NVIDIA_GDS",
+    "NVIDIA_IMEX_CHANNELS",
+    "NVIDIA_MIG_CONFIG_DEVICES",
+    "NVIDIA_MIG_MONITOR_DEVICES",
+    "NVIDIA_MOFED",
+    "NVIDIA_NVSWITCH",
+)
 CDI_KIND = "nvidia.com/gpu"
 
 
@@ -46,11 +61,14 @@ def create_body(plan: ContainerPlan, secrets: Mapping[str, str]) -> dict[str, ob
 
 
 def environment(plan: ContainerPlan, secrets: Mapping[str, str]) -> list[str]:
-    """`NAME=value`, sorted, each name once. A secret wins over a plain variable, what we force over both. KeyError: a secret has no value."""
+    """`NAME=value`, sorted, each name once; a bare `NAME` has the engine take the image's away. A secret wins over a plain
+    variable, what we force over both. KeyError: a secret has no value.
+    """
     values = dict(plan.environment)
     values |= {name: secrets[name] for name in plan.secret_environment}
-    values |= FORCED_ENVIRONMENT
-    return [f"{name}={value}" for name, value in sorted(values.items())]
+    values |= _visible_gpus(plan)
+    kept = [f"{name}={value}" for name, value in values.items() if name not in TAKEN_AWAY]
+    return sorted([*kept, *TAKEN_AWAY])
 
 
 def host_config(plan: ContainerPlan) -> dict[str, object]:
@@ -60,7 +78,7 @@ def host_config(plan: ContainerPlan) -> dict[str, object]:
         **_limits(plan),
         **_network(plan),
         "Mounts": [_mount(mount) for mount in plan.mounts],
-        "DeviceRequests": _device_requests(plan.gpus),
+        "DeviceRequests": _device_requests(plan),
         # Restarts are ours, with a count on disk; and a container that removes itself takes its exit code with it.
         "RestartPolicy": {"Name": "no"},
         "AutoRemove": False,
@@ -94,8 +112,9 @@ def _confinement(plan: ContainerPlan) -> dict[str, object]:
         "UTSMode": "",
         "PublishAllPorts": False,
     }
-    if plan.runtime is not None:
-        config["Runtime"] = plan.runtime
+    runtime = NVIDIA_RUNTIME if _is_by_runtime(plan) else plan.runtime
+    if runtime is not None:
+        config["Runtime"] = runtime
     return config
 
 
@@ -117,6 +136,8 @@ def _limits(plan: ContainerPlan) -> dict[str, object]:
         config["ShmSize"] = plan.shm_bytes
     if plan.storage_bytes is not None:
         config["StorageOpt"] = {"size": str(plan.storage_bytes)}
+    if plan.cpuset is not None:
+        config |= {"CpusetCpus": plan.cpuset.cpus, "CpusetMems": plan.cpuset.memory_nodes}
     return config
 
 
@@ -140,7 +161,21 @@ def _mount(mount: Mount) -> dict[str, object]:
     }
 
 
-def _device_requests(gpus: tuple[str, ...]) -> list[dict[str, object]]:
-    if not gpus:
+def _is_by_runtime(plan: ContainerPlan) -> bool:
+    return bool(plan.gpus) and plan.injection is Injection.NVIDIA
+
+
+def _visible_gpus(plan: ContainerPlan) -> dict[str, str]:
+    if not _is_by_runtime(plan):
+        return NO_VISIBLE_GPUS
+    # Without the last, an image's own `all` would bring in what draws and encodes too.
+    return {
+        "NVIDIA_VISIBLE_DEVICES": ",".join(plan.gpus),
+        "NVIDIA_DRIVER_CAPABILITIES": "compute,utility",
+    }
+
+
+def _device_requests(plan: ContainerPlan) -> list[dict[str, object]]:
+    if not plan.gpus or _is_by_runtime(plan):
         return []
-    return [{"Driver": "cdi", "DeviceIDs": [f"{CDI_KIND}={uuid}" for uuid in gpus]}]
+    return [{"Driver": "cdi", "DeviceIDs": [f"{CDI_KIND}={uuid}" for uuid in plan.gpus]}]

@@ -7,7 +7,7 @@ from enum import Enum
 from functools import partial
 from pathlib import Path
 
-from agent.adapters.docker import bridges, failures, views
+from agent.adapters.docker import bridges, cdi, failures, views
 from agent.adapters.docker.arguments import AGENT_LABEL, create_body
 from agent.adapters.docker.client import Calls, Deadlines
 from agent.adapters.docker.failures import Refusal
@@ -80,7 +80,9 @@ class DockerEngine:
             version = await self._calls.quick(lambda client: client.version())
         except Refusal as refusal:
             raise failures.refused(refusal) from refusal
-        return views.facts(info, version)
+        # The engines of our releases tell where they look for specs, and not what they found there.
+        named = partial(cdi.read_gpu_names, views.cdi_dirs(info))
+        return views.facts(info, version, await self._calls.outside_engine(named))
 
     async def find(self, name: str) -> Container | None:
         found = await self.inspect(name)

@@ -32,7 +32,14 @@ PORT_TAKEN = re.compile(r"port is already allocated|address already in use")
 HOST_PORT = re.compile(
     r"(?:Bind for|listen (?:tcp|udp)[46]?|host port(?: for)?) (?:\[[0-9a-fA-F:]+\]|::|[0-9.]*):(\d+)"
 )
-GPU_FAULT = re.compile(r"CDI|could not select device driver|nvidia|libcuda|GPU-")
+GPU_FAULT = re.compile(r"CDI|could not select device driver|nvidia|libcuda|libnv|GPU-")
+# The OCI runtime, or a hook that it was told to run, could not be executed or failed. Its path and the words of the exec
+# are in the same form as those of a job's command, and the engine answers 400 to both; but nothing of the job's stands
+# before these, and its command is not run before its container is there.
+HOST_PROGRAM_FAULT = re.compile(
+    r'^failed to create task [^"/]*?'
+    r"(?:unable to retrieve OCI runtime error \(open |error running (?:[a-zA-Z]+ )?hook #\d+: )"
+)
 # The engine's own containerd is away: it will come back, or the engine ends. Only whole phrases, as they stand in an
 # error's chain: a file may be named like one of their words.
 ENGINE_BROKEN = re.compile(
@@ -59,6 +66,8 @@ NOT_FOUND = re.compile(
 def start_failure(refusal: Refusal) -> StartFailure:
     """Why a create or a start was refused. The first rule that holds."""
     text = refusal.text
+    if HOST_PROGRAM_FAULT.search(text):
+        return _gpu_or_engine(text)
     if COMMAND_FAULT.search(text):
         code = "command_not_executable" if NOT_EXECUTABLE.search(text) else "command_not_found"
         return StartFailure(FailureKind.COMMAND, code, text)
@@ -75,6 +84,10 @@ def start_failure(refusal: Refusal) -> StartFailure:
         return StartFailure(FailureKind.PORT, "port_taken", text, int(port[1]) if port else None)
     if refusal.status == 404 and "No such image" in text:
         return StartFailure(FailureKind.IMAGE, "image_gone", text)
+    return _gpu_or_engine(text)
+
+
+def _gpu_or_engine(text: str) -> StartFailure:
     if GPU_FAULT.search(text):
         return StartFailure(FailureKind.GPU, "gpu_start_failed", text)
     return StartFailure(FailureKind.ENGINE, "engine_refused", text)

@@ -93,8 +93,8 @@ def image(reference: str, answer: Json) -> Image:
     return Image(id=answer["Id"], digest=_digest(reference, answer), size_bytes=answer["Size"])
 
 
-def facts(info: Json, version: Json) -> EngineFacts:
-    """`GET /info` and `GET /version`."""
+def facts(info: Json, version: Json, cdi_gpus: frozenset[str]) -> EngineFacts:
+    """`GET /info` and `GET /version`, and what the CDI specs name."""
     security = [str(option) for option in info.get("SecurityOptions") or []]
     seccomp = [option for option in security if option.startswith("name=seccomp")]
     return EngineFacts(
@@ -109,7 +109,15 @@ def facts(info: Json, version: Json) -> EngineFacts:
         storage_driver=info["Driver"],
         userns=any(option.startswith("name=userns") for option in security),
         data_root=info["DockerRootDir"],
+        runtimes=frozenset(info.get("Runtimes") or {}),
+        cdi_dirs=cdi_dirs(info),
+        cdi_gpus=cdi_gpus,
     )
+
+
+def cdi_dirs(info: Json) -> tuple[str, ...]:
+    """Empty where CDI is off; engines before 25 know nothing of it."""
+    return tuple(info.get("CDISpecDirs") or ())
 
 
 def moment(text: str) -> float | None:

@@ -1,0 +1,179 @@
+"""api/handlers/gpus — the host's GPUs: what each is, how it is, who may have it; and an operator's word on one. Judges none."""
+
+from collections.abc import Mapping
+from itertools import combinations
+
+from aiohttp import web
+
+from agent.api.auth import Access, Caller
+from agent.api.body import read_json
+from agent.api.endpoints import Answer, Endpoint, Parameter
+from agent.api.problems import BadRequestError
+from agent.api.tokens import Scope
+from agent.api.views import Json, show_time
+from agent.core.gpu_findings import Asked, Request
+from agent.core.gpu_health import is_used, probation_left
+from agent.core.gpu_record import GpuHealth
+from agent.core.gpus import Gpu, Inventory
+from agent.core.topology import LinkClass
+from agent.errors import AgentError, Blame
+from agent.jobs.gpu_care import GpuCare, GpuView
+from agent.spec import Fault
+
+MAX_WORDS_CHARACTERS = 300
+
+
+class GpuNotFoundError(AgentError):
+    code, blame = "gpu_not_found", Blame.USER
+    remedy = "GET /v1/gpus lists the GPUs of this host."
+
+
+class GpuRequestRefusedError(AgentError):
+    """What an operator asked for would not help, or would harm a job."""
+
+    code, blame = "gpu_request_refused", Blame.USER
+    remedy = "GET /v1/gpus/{uuid} says what the GPU waits for."
+
+
+class GpuHandlers:
+    def __init__(self, care: GpuCare) -> None:
+        self._care = care
+
+    def endpoints(self) -> tuple[Endpoint, ...]:
+        one, reason = {200: Answer("the GPU", "Gpu")}, "GpuRequest"
+        return (
+            Endpoint("GET", "/gpus", Access.ANY_TOKEN, self.list, "The host's GPUs and what links them", {200: Answer("all of them", "GpuList")}),
+            Endpoint("GET", "/gpus/{uuid}", Access.ANY_TOKEN, self.show, "One GPU, with its history", one, (GPU_UUID,)),
+            Endpoint("POST", "/gpus/{uuid}/quarantine", Scope.GPUS_ADMIN, self.quarantine, "Keep a GPU from all jobs to come", one, (GPU_UUID,), body=reason),
+            Endpoint("POST", "/gpus/{uuid}/restore", Scope.GPUS_ADMIN, self.restore, "Take that back, or cut a probation short", one, (GPU_UUID,), body=reason),
+        )  # fmt: skip
+
+    async def list(self, _request: web.Request, caller: Caller) -> web.Response:
+        view = await self._care.view()
+        items = [self._show(view, gpu, caller) for gpu in view.inventory.gpus]
+        return web.json_response(
+            {"items": items, "links": show_links(view.inventory), "condition": view.condition}
+        )
+
+    async def show(self, request: web.Request, caller: Caller) -> web.Response:
+        return await self._answer(request.match_info["uuid"], caller)
+
+    async def quarantine(self, request: web.Request, caller: Caller) -> web.Response:
+        return await self._ask(request, caller, Asked.QUARANTINE)
+
+    async def restore(self, request: web.Request, caller: Caller) -> web.Response:
+        return await self._ask(request, caller, Asked.RESTORE)
+
+    async def _ask(self, request: web.Request, caller: Caller, asked: Asked) -> web.Response:
+        uuid = request.match_info["uuid"]
+        words = read_words(await read_json(request) if request.body_exists else {})
+        try:
+            refusal = await self._care.request(uuid, Request(asked, words))
+        except KeyError as error:
+            raise unknown_gpu(uuid) from error
+        if refusal is not None:
+            raise GpuRequestRefusedError(f"{refusal.code}: {refusal.words}")
+        return await self._answer(uuid, caller)
+
+    async def _answer(self, uuid: str, caller: Caller) -> web.Response:
+        view = await self._care.view()
+        for gpu in view.inventory.gpus:
+            if gpu.uuid == uuid:
+                shown = self._show(view, gpu, caller)
+                return web.json_response({**shown, "history": show_history(view.healths.get(uuid))})
+        raise unknown_gpu(uuid)
+
+    def _show(self, view: GpuView, gpu: Gpu, caller: Caller) -> Json:
+        holder = view.holders.get(gpu.uuid)
+        is_seen = holder is not None and (caller.viewer.sees_all or holder.owner == caller.viewer.principal)
+        settings = self._care.settings
+        health = view.healths.get(gpu.uuid)
+        return {
+            **show_gpu(gpu),
+            "used": is_used(gpu.uuid, settings.use),
+            "leased": holder is not None,
+            # Whose it is, is nobody else's business.
+            "job": holder.id if holder is not None and is_seen else None,
+            **show_health(health),
+            "probation_left": None if health is None else probation_left(health, view.now, settings.policy),
+        }
+
+
+def unknown_gpu(uuid: str) -> GpuNotFoundError:
+    return GpuNotFoundError(f"this host has no GPU {uuid[:80]!r}")
+
+
+def read_words(body: object) -> str:
+    """Read `{"words": why}`. Raises BadRequestError."""
+    if not isinstance(body, dict):
+        raise BadRequestError(
+            [Fault("body", "wrong_type", "must be an object", 'Send {"words": "why"}, or nothing.')]
+        )
+    faults = [
+        Fault(str(name)[:64], "unknown_field", "is no field here", "The only field is words.")
+        for name in body
+        if name != "words"
+    ]
+    words = body.get("words", "")
+    if not isinstance(words, str) or len(words) > MAX_WORDS_CHARACTERS or not words.isprintable():
+        told = f"must be one line of at most {MAX_WORDS_CHARACTERS} characters"
+        faults.append(Fault("words", "wrong_type", told, "Say briefly why."))
+    if faults:
+        raise BadRequestError(faults)
+    return str(words)
+
+
+def show_gpu(gpu: Gpu) -> Json:
+    return {
+        "uuid": gpu.uuid,
+        "model": gpu.model,
+        "memory": gpu.memory_bytes,
+        "pci": gpu.pci or None,
+        "numa_node": gpu.numa_node,
+        "mig": gpu.mig,
+    }
+
+
+def show_health(health: GpuHealth | None) -> Json:
+    """`state` null: nobody has looked yet, and so it is not leased."""
+    if health is None:
+        return {"state": None, "reason": None, "words": None, "since": None, "needs": []}
+    return {
+        "state": health.state.value,
+        "reason": None if health.reason is None else health.reason.value,
+        "words": health.words or None,
+        "since": show_time(health.since) if health.since else None,
+        "needs": sorted(health.needs),
+    }
+
+
+def show_history(health: GpuHealth | None) -> list[Mapping[str, object]]:
+    """The newest last."""
+    if health is None:
+        return []
+    return [
+        {
+            "at": show_time(change.at),
+            "from": change.came_from.value,
+            "to": change.to.value,
+            "reason": None if change.reason is None else change.reason.value,
+            "words": change.words,
+        }
+        for change in health.history
+    ]
+
+
+def show_links(inventory: Inventory) -> list[Mapping[str, object]]:
+    """Each pair once, with what lies between the two."""
+    return [
+        {
+            "gpus": [one.uuid, other.uuid],
+            "link": LinkClass(
+                inventory.links.pairs.get(frozenset((one.uuid, other.uuid)), LinkClass.OTHER)
+            ).name.lower(),
+        }
+        for one, other in combinations([gpu for gpu in inventory.gpus if gpu.mig is None], 2)
+    ]
+
+
+GPU_UUID = Parameter("uuid", "the GPU's UUID as NVML names it, or that of a MIG instance", "path")

@@ -1,0 +1,82 @@
+"""jobs/gpu_probes — what /health and the doctor look at of GPUs: how each is, and by what containers get them."""
+
+from collections.abc import Callable
+
+from agent.core.container import EngineFacts, Injection
+from agent.core.gpu_findings import GpuState
+from agent.core.gpu_record import GpuHealth
+from agent.core.injection import choose_injection, named_gpus, why_not_cdi
+from agent.core.job import StartFailure
+from agent.core.policy import InjectionWish
+from agent.interfaces import Engine
+from agent.jobs.gpu_care import GpuCare
+from agent.jobs.health import CheckState, Finding, Probe
+
+WRITE_SPEC = "`nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml`"
+MAKE_RUNTIME = (
+    "Run `nvidia-ctk runtime configure --runtime=docker` and restart the engine, "
+    'or set injection = "auto" under [gpus].'
+)
+TURN_CDI_ON = (
+    'Set "features": {"cdi": true} (Docker 25 and 26: "experimental": true) in /etc/docker/daemon.json, '
+    f"restart the engine, and run {WRITE_SPEC}."
+)
+
+
+def gpus_probe(care: GpuCare) -> Probe:
+    """Whether every GPU is well; of each that is not: what is wrong, and what it waits for. A host without any is well."""
+
+    async def probe() -> Finding:
+        view = await care.view()
+        count = len(view.inventory.gpus)
+        known = [view.healths.get(gpu.uuid) for gpu in view.inventory.gpus]
+        unwell = [health for health in known if health is not None and health.state is not GpuState.OK]
+        if not unwell:
+            told = f"{count} GPUs, all well" if count else f"no GPUs: {view.condition or 'the host has none'}"
+            return Finding(CheckState.OK, told)
+        state = CheckState.FAIL if len(unwell) == count else CheckState.WARN
+        remedy = "`gpu-agent gpus show GPU` tells more; docs/operations.md says what to do for each."
+        return Finding(state, "; ".join(map(_describe_unwell, unwell)), remedy)
+
+    return probe
+
+
+def _describe_unwell(health: GpuHealth) -> str:
+    waits_for = f", waits for {', '.join(sorted(health.needs))}" if health.needs else ""
+    return f"{health.uuid} is {health.state}: {health.words}{waits_for}"
+
+
+def gpu_injection_probe(
+    engine: Engine, wish: InjectionWish, runtime: str | None, has_gpus: Callable[[], bool]
+) -> Probe:
+    """By what containers get their GPUs. `runtime`: the one that the operator gave to all jobs."""
+
+    async def probe() -> Finding:
+        if not has_gpus():
+            return Finding(CheckState.OK, "no NVIDIA GPU on this host")
+        facts = await engine.facts()
+        no_cdi = why_not_cdi(facts, ())
+        chosen = choose_injection(wish, facts, runtime, ())
+        if isinstance(chosen, StartFailure):
+            remedy = MAKE_RUNTIME if wish is InjectionWish.NVIDIA else _cdi_remedy(facts)
+            return Finding(CheckState.FAIL, f"jobs can't be given GPUs: {chosen.message}", remedy)
+        if chosen is Injection.NVIDIA and wish is InjectionWish.NVIDIA:
+            return Finding(CheckState.OK, "by the nvidia runtime, as [gpus] injection says")
+        if chosen is Injection.NVIDIA:
+            return Finding(CheckState.WARN, f"by the nvidia runtime, since {no_cdi}", _cdi_remedy(facts))
+        if no_cdi is not None:
+            return Finding(
+                CheckState.FAIL, f"by CDI, as [gpus] injection says, but {no_cdi}", _cdi_remedy(facts)
+            )
+        where = " and ".join(facts.cdi_dirs)
+        return Finding(CheckState.OK, f"by CDI: the specs in {where} name {len(named_gpus(facts))} by UUID")
+
+    return probe
+
+
+def _cdi_remedy(facts: EngineFacts) -> str:
+    if not facts.cdi_dirs:
+        return TURN_CDI_ON
+    if facts.cdi_gpus:  # by index only
+        return f"Run {WRITE_SPEC[:-1]} --device-name-strategy=uuid`."
+    return f"Run {WRITE_SPEC}, and again after each upgrade of the driver."
