@@ -192,6 +192,13 @@ class Store(Protocol):
         """What was kept of each GPU, by UUID: JSON that `core/gpu_record` reads."""
         ...
 
-    async def keep_gpu_healths(self, healths: Mapping[str, str]) -> None:
-        """Keep these, all or none; those of other GPUs stay."""
+    async def keep_gpu_healths(
+        self,
+        healths: Mapping[str, str],
+        changes: Sequence[tuple[str, Callable[[Job], tuple[Job, Sequence[NewEvent]]]]] = (),
+    ) -> None:
+        """Keep these, and change jobs by their ids as `change` does: all of it or nothing. A job that is gone is fine.
+
+        What is kept of other GPUs stays.
+        """
         ...

@@ -1,11 +1,13 @@
 """jobs/gpu_care — the host's GPUs: looked at, judged, kept on disk; and what that means for jobs. Leases none.
 
-What is judged is written before it is acted on: whatever happens between the two, no restart makes a bad GPU a good one.
+What is judged, and what it does to the job that holds the GPU, is one write, and before it nothing is done: no crash makes a bad
+GPU a good one, or leaves a job on it.
 """
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import structlog
 
@@ -15,11 +17,13 @@ from agent.core.gpu_findings import Facts, Fate, Gate, GateVerdict, Request, Sig
 from agent.core.gpu_health import Effects, HealthPolicy, Refusal, is_leasable, is_used, judge, unleasable
 from agent.core.gpu_record import GpuHealth, dump_health, load_health
 from agent.core.gpus import NO_INVENTORY, Inventory
-from agent.core.job import EVERYONE, Job, NewEvent, Now
+from agent.core.job import Job, NewEvent, Now
 from agent.interfaces import Clock, Gpus, Store, StoreUnavailableError
 from agent.jobs.moment import now_of
 
 log = structlog.get_logger()
+
+Decide = Callable[[Job], tuple[Job, list[NewEvent]]]
 
 LOOK_SECONDS = 5.0
 # Where all are well and free: what fails tells so by an XID, and each is looked at before it is given out.
@@ -214,18 +218,18 @@ class GpuCare:
                 for uuid, sight in sights.items()
             }
             changed = {uuid: one.health for uuid, one in judged.items() if one.health != known.get(uuid)}
-            if changed:
-                await self._store.keep_gpu_healths(
-                    {uuid: dump_health(health) for uuid, health in changed.items()}
-                )
-                was_leasable = self.unleasable()
-                self.healths = {**known, **changed}
-                if self.unleasable() != was_leasable:
-                    self._ask_grant()
-        holders = await self._holders()
+            changes = await self._changes(judged)
+            if changed or changes:
+                dumped = {uuid: dump_health(health) for uuid, health in changed.items()}
+                await self._store.keep_gpu_healths(dumped, changes)
+            was_leasable = self.unleasable()
+            self.healths = {**known, **changed}
+            if self.unleasable() != was_leasable:
+                self._ask_grant()
+        for job_id, _ in changes:
+            self._poke(job_id)
         for uuid, one in judged.items():
             _tell(uuid, one.effects)
-            await self._meet(uuid, one.effects, holders.get(uuid))
         return judged
 
     def _judge_one(self, health: GpuHealth, sight: Sight) -> Judged:
@@ -250,17 +254,23 @@ class GpuCare:
             for uuid in job.lease.gpus
         }
 
-    async def _meet(self, uuid: str, effects: Effects, holder: Job | None) -> None:
-        fate, why = effects.fate, effects.why
-        if fate is Fate.NOTHING or why is None or holder is None:
-            return
+    async def _changes(self, judged: Mapping[str, Judged]) -> list[tuple[str, Decide]]:
+        """What becomes of the jobs that hold what was judged."""
+        if all(one.effects.fate is Fate.NOTHING for one in judged.values()):
+            return []
+        holders = await self._holders()
+        return [
+            (holders[uuid].id, partial(self._meet, uuid, one.effects))
+            for uuid, one in judged.items()
+            if uuid in holders
+        ]
 
-        def decide(job: Job) -> tuple[Job, list[NewEvent]]:
-            is_its = job.lease is not None and uuid in job.lease.gpus
-            return meet_fate(job, fate, why, now_of(self._clock)) if is_its else (job, [])
-
-        await self._store.change(holder.id, EVERYONE, decide)
-        self._poke(holder.id)
+    def _meet(self, uuid: str, effects: Effects, job: Job) -> tuple[Job, list[NewEvent]]:
+        """Called in the write: the job may have given the GPU back since it was looked for."""
+        is_its = job.lease is not None and uuid in job.lease.gpus
+        if effects.why is None or not is_its:
+            return job, []
+        return meet_fate(job, effects.fate, effects.why, now_of(self._clock))
 
 
 def _tell(uuid: str, effects: Effects) -> None:

@@ -13,10 +13,20 @@ import pytest
 from agent.adapters.sqlite import DatabaseDamagedError, DatabaseNewerError, SqliteStore, move_aside
 from agent.adapters.sqlite.migrate import MIGRATIONS, Migration, migrate, version_of
 from agent.adapters.sqlite.rows import REST_FIELDS
-from agent.core.job import Job, Reason
+from agent.core.job import Job, NewEvent, Reason
 from agent.errors import Blame, Phase
 from agent.interfaces import JobQuery, StoreUnavailableError
-from tests.contract.store_values import ANN, ROOT, accepted, finished, opened, request, told, with_everything
+from tests.contract.store_values import (
+    ANN,
+    ROOT,
+    accepted,
+    finished,
+    opened,
+    request,
+    stopped,
+    told,
+    with_everything,
+)
 
 KEPT_IN_COLUMNS = {
     "id", "owner", "kind", "spec", "created_at", "seq", "version", "phase", "attempt", "outcome", "finished_at",
@@ -358,3 +368,14 @@ async def test_rows_that_did_not_change_are_not_parsed_again_and_finished_ones_a
         assert store._rows._remembered == {}
         await store.page(JobQuery(), ROOT)
         assert store._rows._remembered == {}
+
+
+async def test_where_a_job_can_not_be_changed_nothing_is_kept_of_the_gpu(tmp_path: Path) -> None:
+    def break_off(_job: Job) -> tuple[Job, list[NewEvent]]:
+        raise ZeroDivisionError
+
+    async with opened(tmp_path) as store:
+        first, second = await accepted(store, "a"), await accepted(store, "b")
+        with pytest.raises(ZeroDivisionError):
+            await store.keep_gpu_healths({"GPU-1": "{}"}, [(first.id, stopped), (second.id, break_off)])
+        assert (await store.gpu_healths(), await store.read("a")) == ({}, first)

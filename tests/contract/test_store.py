@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.core.job import Job, Kind, NewEvent, Outcome, Viewer
+from agent.core.job import Job, Kind, NewEvent, Outcome, Stop, StopCause, Viewer
 from agent.errors import Phase
 from agent.interfaces import (
     BodyConflictError,
@@ -574,3 +574,16 @@ async def test_the_health_of_gpus_is_kept_each_as_it_was_last(store: TestedStore
     await store.keep_gpu_healths({"GPU-2": "[3]"})
     await store.keep_gpu_healths({})
     assert await store.gpu_healths() == {"GPU-1": "{}", "GPU-2": "[3]"}
+
+
+async def test_a_gpus_health_and_what_it_does_to_jobs_are_kept_together(store: TestedStore) -> None:
+    job = await accepted(store)
+
+    def stop(job: Job) -> tuple[Job, list[NewEvent]]:
+        return replace(job, attempt_stop=Stop(StopCause.GPU_FAULT, 1.0)), [NewEvent("job.stop_requested", {})]
+
+    await store.keep_gpu_healths({"GPU-1": "{}"}, [(job.id, stop), ("gone", stop)])
+    stopped = await store.read(job.id)
+    assert stopped is not None
+    assert stopped.attempt_stop == Stop(StopCause.GPU_FAULT, 1.0)
+    assert await store.gpu_healths() == {"GPU-1": "{}"}

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from agent.core.job import ClosedAttempt, Event, Job, NewEvent, Viewer
+from agent.core.job import EVERYONE, ClosedAttempt, Event, Job, NewEvent, Viewer
 from agent.core.state import phase_event
 from agent.errors import Phase
 from agent.interfaces import (
@@ -164,8 +164,15 @@ class MemoryStore:
     async def gpu_healths(self) -> dict[str, str]:
         return await self._call("gpu_healths", lambda: dict(self._gpu_healths))
 
-    async def keep_gpu_healths(self, healths: Mapping[str, str]) -> None:
-        await self._call("keep_gpu_healths", lambda: self._gpu_healths.update(healths))
+    async def keep_gpu_healths(
+        self, healths: Mapping[str, str], changes: Sequence[tuple[str, Callable[[Job], Changed]]] = ()
+    ) -> None:
+        def act() -> None:
+            self._gpu_healths.update(healths)
+            for job_id, decide in changes:
+                self._change(job_id, EVERYONE, decide)
+
+        await self._call("keep_gpu_healths", act)
 
     async def _call(self, step: str, act: Callable[[], T]) -> T:
         await self.before(step)

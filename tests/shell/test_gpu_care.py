@@ -10,6 +10,7 @@ from agent.core.job import Job
 from agent.core.topology import Links
 from agent.jobs.gpu_care import IDLE_LOOK_SECONDS, GpuCare
 from tests.fakes.engine import Program
+from tests.shell.boundaries import DeathOfTheDaemon
 from tests.shell.world import Outcome, Phase, World
 
 pytestmark = pytest.mark.looptime
@@ -74,6 +75,27 @@ async def test_an_xid_of_the_gpu_ends_its_job_as_the_hosts_fault_and_no_restart_
     await world.quiesce(2 * PROBATION)
     assert state_of(world, "GPU-1") is GpuState.QUARANTINED
     assert (await world.job(waiting)).phase is Phase.QUEUED
+    await world.crash()
+
+
+async def test_a_death_just_after_an_xid_was_judged_leaves_no_job_on_the_gpu() -> None:
+    world = host(ONE, program=Program())
+    await world.start()
+    job_id = await running(world)
+
+    async def die(step: str) -> None:
+        if step == "keep_gpu_healths":
+            raise DeathOfTheDaemon
+
+    world.store.after = die
+    world.gpus.send_xid("GPU-1", 62)
+    async with asyncio.timeout(30):
+        while not world.is_dead:
+            await asyncio.sleep(0.1)
+    world.store.after = world._check_leases
+    await world.restart()
+    job = await world.finish(job_id, 60)
+    assert (job.outcome, code_of(job)) == (Outcome.FAILED, "gpu_fault")
     await world.crash()
 
 

@@ -10,7 +10,7 @@ from agent.adapters.sqlite import events, gpus, jobs, lists, tokens
 from agent.adapters.sqlite.database import BUSY_SECONDS, Database
 from agent.adapters.sqlite.rows import Rows
 from agent.aio import Threads
-from agent.core.job import ClosedAttempt, Event, Job, NewEvent, Viewer
+from agent.core.job import EVERYONE, ClosedAttempt, Event, Job, NewEvent, Viewer
 from agent.interfaces import Accepted, Finished, JobQuery, NewJob, Token
 
 T = TypeVar("T")
@@ -140,8 +140,15 @@ class SqliteStore:
     async def gpu_healths(self) -> dict[str, str]:
         return await self._read(gpus.read_all)
 
-    async def keep_gpu_healths(self, healths: Mapping[str, str]) -> None:
-        await self._write(lambda db: gpus.keep(db, healths))
+    async def keep_gpu_healths(
+        self, healths: Mapping[str, str], changes: Sequence[tuple[str, Callable[[Job], Changed]]] = ()
+    ) -> None:
+        def act(db: sqlite3.Connection) -> None:
+            gpus.keep(db, healths)
+            for job_id, decide in changes:
+                jobs.change(db, self._rows, (job_id, EVERYONE), decide, self._now())
+
+        await self._write(act)
 
     async def _read(self, ask: Callable[[sqlite3.Connection], T]) -> T:
         return await self._threads.run(self._database.read, ask)
