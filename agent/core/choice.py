@@ -56,6 +56,7 @@ def best_set(matrix: Matrix, fit: int, free: int, count: int, interconnect: Inte
     return ChosenSet(mask, Score(table.least[mask], table.sums[mask], left), len(sets))
 
 
+@lru_cache(maxsize=16)
 def largest_linked(matrix: Matrix, fit: int) -> int:
     """How many GPUs of `fit` have NVLink to each other."""
     return max(size for size in range(fit.bit_count() + 1) if linked_sets(matrix, fit, size))

@@ -9,15 +9,13 @@ from agent.core.stop_requests import request_attempt_stop
 
 
 def meet_fate(job: Job, fate: Fate, why: Reason, now: Now) -> tuple[Job, list[NewEvent]]:
-    """The row with what was asked of it, and what that tells. A job whose end is known already is left as it is."""
-    if job.phase not in ACTIVE or job.run.exit is not None:
+    """The row with what was asked of it, and what that tells. Who has ended already is not stopped, but may have failed by it."""
+    if job.phase not in ACTIVE or fate is Fate.NOTHING:
         return job, []
+    if job.run.exit is not None or fate is Fate.BLAME:
+        # The first is kept: what comes after it is often its doing.
+        return (job if job.run.gpu_fault else replace(job, run=replace(job.run, gpu_fault=why))), []
     match fate:
-        case Fate.NOTHING:
-            return job, []
-        case Fate.BLAME:
-            # The first is kept: what comes after it is often its doing.
-            return (job if job.run.gpu_fault else replace(job, run=replace(job.run, gpu_fault=why))), []
         case Fate.STOP:
             kill_at = now.after(job.spec.grace)
             return request_attempt_stop(job, StopCause.GPU_FAULT, now.wall, kill_at, why.message)

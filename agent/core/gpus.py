@@ -59,11 +59,14 @@ def fitting(inventory: Inventory, wanted: Wanted) -> list[Gpu]:
 def refuse_if_never(inventory: Inventory, wanted: Wanted) -> None:
     """Raises GpusNeverFitError where no waiting would help."""
     could = fitting(inventory, wanted)
-    most = len(could)
-    if wanted.interconnect is Interconnect.NVLINK:
-        host = _Whole.of(inventory)
+    if wanted.mig is not None:
         # Nothing links MIG instances.
-        most = largest_linked(host.matrix, host.mask(could)) if wanted.mig is None else min(most, 1)
+        most = min(len(could), 1) if wanted.interconnect is Interconnect.NVLINK else len(could)
+    else:
+        host = _Whole.of(inventory)
+        fit = host.mask(could)
+        is_linked = wanted.interconnect is Interconnect.NVLINK
+        most = largest_linked(host.matrix, fit) if is_linked else fit.bit_count()
     if most < wanted.count:
         raise GpusNeverFitError(wanted, most)
 

@@ -126,13 +126,14 @@ class GpuCare:
             await self._flag.wait(pause)
 
     async def unclean(self, uuids: Sequence[str]) -> tuple[str, ...]:
-        """Before a lease is used: those of it that are not clean. They are judged by it, so that no other job gets them."""
-        gates = await self._gpus.gates(uuids)
-        bad = tuple(uuid for uuid in uuids if gates[uuid].verdict is not GateVerdict.PASSED)
-        if bad:
-            facts = await self._gpus.facts(bad)
-            await self._judge({uuid: Sight(facts[uuid], gate=gates[uuid]) for uuid in bad})
-        return bad
+        """Before a lease is used: those of it that are not clean, or not well any more since it was granted."""
+        facts, gates = await self._gpus.facts(uuids), await self._gpus.gates(uuids)
+        judged = await self._judge({uuid: Sight(facts[uuid], gate=gates[uuid]) for uuid in uuids})
+        return tuple(
+            uuid
+            for uuid in uuids
+            if gates[uuid].verdict is not GateVerdict.PASSED or not is_leasable(judged[uuid].health)
+        )
 
     async def release(self, uuids: Sequence[str]) -> None:
         """Before a lease is given back: wait until all are clean, for a while; what is not is judged by it.
@@ -179,58 +180,58 @@ class GpuCare:
     async def look(self) -> None:
         """One look at all of them. Raises StoreUnavailableError: what was seen is then seen again."""
         before = await self._holders()
-        await self._gpus.look(before.keys())
+        await self._gpus.look(before.keys() | self.unleasable())
         inventory = await self._gpus.inventory()
-        if inventory != self.inventory:
-            self.inventory = inventory
-            self._ask_grant()
-        uuids = [gpu.uuid for gpu in self.inventory.gpus]
+        uuids = [gpu.uuid for gpu in inventory.gpus]
         facts = await self._gpus.facts(uuids)
         gates = await self._gpus.gates([uuid for uuid in uuids if uuid not in before])
         # Leased meanwhile: what the gate saw may be the job's own.
         after = await self._holders()
         self._is_busy = bool(after)
         free = {uuid: gate for uuid, gate in gates.items() if uuid not in after}
-        xids, self._xids = self._xids, {}
-        try:
-            await self._judge(
-                {
-                    uuid: Sight(
-                        facts[uuid],
-                        tuple(xids.get(uuid, ())),
-                        free.get(uuid, Gate()),
-                        is_leased=uuid in after,
-                    )
-                    for uuid in uuids
-                }
-            )
-        except StoreUnavailableError:
-            for uuid, missed in xids.items():
-                self._xids[uuid] = missed | self._xids.get(uuid, {})
-            raise
+        await self._judge(
+            {uuid: Sight(facts[uuid], gate=free.get(uuid, Gate()), is_leased=uuid in after) for uuid in uuids}
+        )
+        if inventory != self.inventory:
+            # Only now: what was not judged since we are here is nobody's.
+            self.inventory = inventory
+            self._ask_grant()
 
     async def _judge(self, sights: Mapping[str, Sight]) -> dict[str, Judged]:
         """One at a time: two looks at one GPU must not each go out from what it was before the other."""
         async with self._turn:
-            known = await self._known()
-            judged = {
-                uuid: self._judge_one(known.get(uuid, GpuHealth(uuid)), sight)
-                for uuid, sight in sights.items()
-            }
-            changed = {uuid: one.health for uuid, one in judged.items() if one.health != known.get(uuid)}
-            changes = await self._changes(judged)
-            if changed or changes:
-                dumped = {uuid: dump_health(health) for uuid, health in changed.items()}
-                await self._store.keep_gpu_healths(dumped, changes)
-            was_leasable = self.unleasable()
-            self.healths = {**known, **changed}
-            if self.unleasable() != was_leasable:
-                self._ask_grant()
-        for job_id, _ in changes:
+            xids = {uuid: self._xids.pop(uuid, {}) for uuid in sights}
+            try:
+                judged, jobs = await self._judge_and_keep(sights, xids)
+            except StoreUnavailableError:
+                for uuid, missed in xids.items():
+                    if missed:
+                        self._xids[uuid] = missed | self._xids.get(uuid, {})
+                raise
+        for job_id in jobs:
             self._poke(job_id)
         for uuid, one in judged.items():
             _tell(uuid, one.effects)
         return judged
+
+    async def _judge_and_keep(
+        self, sights: Mapping[str, Sight], xids: Mapping[str, Mapping[int, None]]
+    ) -> tuple[dict[str, Judged], list[str]]:
+        known = await self._known()
+        judged = {
+            uuid: self._judge_one(known.get(uuid, GpuHealth(uuid)), replace(sight, xids=tuple(xids[uuid])))
+            for uuid, sight in sights.items()
+        }
+        changed = {uuid: one.health for uuid, one in judged.items() if one.health != known.get(uuid)}
+        changes = await self._changes(judged)
+        if changed or changes:
+            dumped = {uuid: dump_health(health) for uuid, health in changed.items()}
+            await self._store.keep_gpu_healths(dumped, changes)
+        was_leasable = self.unleasable()
+        self.healths = {**known, **changed}
+        if self.unleasable() != was_leasable:
+            self._ask_grant()
+        return judged, [job_id for job_id, _ in changes]
 
     def _judge_one(self, health: GpuHealth, sight: Sight) -> Judged:
         return Judged(*judge(health, sight, now_of(self._clock), self.settings.policy))

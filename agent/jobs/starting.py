@@ -52,6 +52,7 @@ class _Memory:
     image_was_looked_for: bool = False
     start_unsettled_at: float | None = None
     name_taken_since: float | None = None
+    gpus_passed: bool = False  # the gate, since this process began and the engine last was away
 
 
 class Starting:
@@ -80,6 +81,7 @@ class Starting:
 
     def note_no_answer(self) -> None:
         """The engine did not answer: what was on its way may take effect once it does."""
+        self._memory.gpus_passed = False
         if self._memory.start_unsettled_at is not None:
             self._memory.start_unsettled_at = _loop_time()
 
@@ -146,12 +148,7 @@ class Starting:
             message = f"engine {facts.version} has no seccomp, and no job is started on one without"
             await self.fail(job, StartFailure(FailureKind.ENGINE, "no_seccomp", message))
             return None
-        unclean = await self._tools.gpu_care.unclean(job.lease.gpus) if job.lease and job.lease.gpus else ()
-        if unclean:
-            for uuid in unclean:
-                self._tools.bad_gpus.mark(uuid)
-            message = f"not clean: {', '.join(unclean)}"
-            await self.fail(job, StartFailure(FailureKind.GATE, "gpu_not_clean", message))
+        if not await self._gpus_pass(job):
             return None
         handover = await self._choose_handover(job.lease or Lease())
         if isinstance(handover, StartFailure):
@@ -166,6 +163,17 @@ class Starting:
         job = await write(self._tools, replace(job, run=replace(job.run, plan=planned.digest)))
         log.debug("container.planned", plan=planned.digest[:12])
         return await self._create(job, planned, secrets)
+
+    async def _gpus_pass(self, job: Job) -> bool:
+        """Whether the leased GPUs are clean and well. If not, the row says so."""
+        unclean = await self._tools.gpu_care.unclean(job.lease.gpus) if job.lease and job.lease.gpus else ()
+        self._memory.gpus_passed = not unclean
+        if unclean:
+            for uuid in unclean:
+                self._tools.bad_gpus.mark(uuid)
+            message = f"not clean, or not well: {', '.join(unclean)}"
+            await self.fail(job, StartFailure(FailureKind.GATE, "gpu_not_clean", message))
+        return not unclean
 
     async def _choose_handover(self, lease: Lease) -> Handover | StartFailure:
         if not lease.gpus:
@@ -213,6 +221,9 @@ class Starting:
 
     async def start(self, job: Job, container: Container) -> bool:
         """Whether the engine has started it. If not, the row says why."""
+        # It may have been created long ago, by an earlier daemon or before the engine went away.
+        if not self._memory.gpus_passed and not await self._gpus_pass(job):
+            return False
         before, self._memory.start_unsettled_at = self._memory.start_unsettled_at, _loop_time()
         try:
             await self._tools.engine.start(container.id)

@@ -96,3 +96,29 @@ async def test_an_xid_comes_with_the_name_that_is_leased(standin: Make, tmp_path
             while not heard:
                 await asyncio.sleep(0.01)
         assert heard == [(uuid_of(1), 62)]
+
+
+async def test_what_a_job_leaves_behind_never_becomes_what_is_idle(standin: Make, tmp_path: Path) -> None:
+    host = profiles.l40s_pcie()
+    machine = standin(host)
+    async with gpus_on(machine, tmp_path / "record") as gpus:
+        port = NvmlPort(gpus)
+        await port.look(frozenset())
+        machine.become(host.but(0, f"memory {45 * GIB} {500 << 20} {700 << 20}"))
+        for _ in range(3):
+            await port.look(frozenset())
+            assert (await port.gates([uuid_of(0)]))[uuid_of(0)].verdict is GateVerdict.LEFTOVER
+
+
+async def test_a_gpu_that_hangs_is_silent_and_not_gone_and_the_others_answer(
+    standin: Make, tmp_path: Path
+) -> None:
+    host = profiles.l40s_pcie()
+    machine = standin(host)
+    async with gpus_on(machine, tmp_path / "record") as gpus:
+        port = NvmlPort(gpus)
+        await port.look(frozenset())
+        machine.become(host.but(2, "hang *"))
+        facts = await port.facts(FOUR)
+        assert [type(facts[uuid]) for uuid in FOUR] == [Facts, Facts, Absence, Facts]
+        assert facts[uuid_of(2)] is Absence.DRIVER_SILENT

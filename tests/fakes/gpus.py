@@ -1,5 +1,6 @@
 """GPUs of a host in memory: a test says which are dirty, which are gone, what the driver says, and sends XIDs."""
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
@@ -16,6 +17,7 @@ class FakeGpus:
         self.absent: dict[str, Absence] = {}
         self.says: dict[str, Facts] = {}
         self.looks = 0
+        self.look_seconds = 0.0
         self._listeners: list[Callable[[str, int], None]] = []
 
     def send_xid(self, uuid: str, xid: int) -> None:
@@ -31,6 +33,7 @@ class FakeGpus:
     async def look(self, leased: AbstractSet[str]) -> None:
         assert leased is not None
         self.looks += 1
+        await asyncio.sleep(self.look_seconds)
 
     async def facts(self, uuids: Sequence[str]) -> Mapping[str, Facts | Absence]:
         return {uuid: self.absent.get(uuid, self.says.get(uuid, Facts())) for uuid in uuids}

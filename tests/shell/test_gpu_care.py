@@ -9,9 +9,9 @@ from agent.core.gpus import Gpu
 from agent.core.job import Job
 from agent.core.topology import Links
 from agent.jobs.gpu_care import IDLE_LOOK_SECONDS, GpuCare
-from tests.fakes.engine import Program
+from tests.fakes.engine import Fate, Program
 from tests.shell.boundaries import DeathOfTheDaemon
-from tests.shell.world import Outcome, Phase, World
+from tests.shell.world import ME, Outcome, Phase, World
 
 pytestmark = pytest.mark.looptime
 GIB = 2**30
@@ -110,6 +110,54 @@ async def test_a_programs_own_xid_is_its_reason_if_it_fails_and_nothing_if_it_do
     succeeds = await running(world)
     world.gpus.send_xid("GPU-1", 31)
     assert (await world.finish(succeeds)).outcome is Outcome.SUCCEEDED
+    await world.crash()
+
+
+@pytest.mark.parametrize(("xid", "code"), [(31, "gpu_fault_application"), (62, "gpu_fault")])
+async def test_a_job_that_dies_of_its_xid_before_anybody_looks_is_told_why_and_nobody_else_pays(
+    xid: int, code: str
+) -> None:
+    world = host(ONE, TWO, program=Program(seconds=10, code=1))
+    await world.start()
+    first = await running(world)
+    leased = (await world.job(first)).lease
+    assert leased is not None
+    world.engine.program = Program(seconds=30)
+    world.gpus.look_seconds = 20.0
+    await asyncio.sleep(6)  # a look is under way, and the next one is far
+    world.gpus.send_xid(leased.gpus[0], xid)
+    assert code_of(await world.finish(first, 15)) == code
+    others = [await world.submit(gpus=1) for _ in range(2)]
+    world.gpus.look_seconds = 0.0
+    done = await world.finish(others[0])
+    assert done.outcome is Outcome.SUCCEEDED
+    if xid == 62:
+        assert state_of(world, leased.gpus[0]) is GpuState.QUARANTINED
+    await world.crash()
+
+
+@pytest.mark.parametrize("step", ["create", "start"])
+async def test_a_gpu_that_was_taken_out_since_its_lease_is_not_started_on(step: str) -> None:
+    world = host(ONE, TWO, program=Program(seconds=3))
+    is_away = True
+
+    def choose(name: str, _target: str) -> Fate:
+        return Fate.NEVER if is_away and name == step else Fate.WORKS
+
+    world.engine.fates = choose
+    await world.start()
+    job_id = await world.submit(gpus=1)
+    held = (await world.until(job_id, lambda job: job.lease is not None, 30)).lease
+    assert held is not None
+    await asyncio.sleep(5)
+    assert await care_of(world).request(held.gpus[0], Request(Asked.QUARANTINE, "it smells")) is None
+    is_away = False
+    job = await world.finish(job_id)
+    assert job.outcome is Outcome.SUCCEEDED
+    events = await world.store.events(ME, 0, job_id, 1000)
+    chosen = [event.data["gpus"] for event in events if event.type == "job.gpus_chosen"]
+    assert chosen == [list(held.gpus), [({"GPU-1", "GPU-2"} - set(held.gpus)).pop()]]
+    assert world.engine.started_twice == []
     await world.crash()
 
 

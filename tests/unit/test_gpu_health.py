@@ -461,13 +461,14 @@ def test_a_gpu_gets_well_only_by_probation_clean_looks_or_an_operator(run: list[
         before = health
         health, effects = judge(before, sight, now, POLICY)
         assert is_leasable(health) is (health.state is OK) is (not health.needs)
-        clean_from = clean_since(before, sight, now, clean_from)
+        clean_from = clean_since(before, sight, now, clean_from) if health.state is not RESETTING else None
         if health.state is not OK or before.state is OK:
             continue
         assert clean_from is not None
         if sight.request is not None and sight.request.asked is Asked.RESTORE:
             assert effects.refusal is None
-            assert before.boot_id != now.boot.boot_id or not before.needs & {Need.RESET, Need.REBOOT}
+            was_reset = before.boot_id != now.boot.boot_id or before.state is RESETTING
+            assert was_reset or not before.needs & {Need.RESET, Need.REBOOT}
         else:
             assert lifting(sight, now.boot.seconds - clean_from) >= before.needs
 
@@ -476,9 +477,10 @@ def clean_since(before: GpuHealth, sight: Sight, now: Now, earlier: float | None
     """Since when nothing was found, in one boot and since the last reset: a look is clean if it leaves a well GPU well."""
     well = replace(before, state=OK, needs=frozenset())
     is_clean = judge(well, replace(sight, request=None, reset=None), now, POLICY)[0].state is OK
-    if not is_clean or before.state is RESETTING:
+    if not is_clean:
         return None
-    return now.boot.seconds if earlier is None or before.boot_id != now.boot.boot_id else earlier
+    begins = earlier is None or before.boot_id != now.boot.boot_id or before.state is RESETTING
+    return now.boot.seconds if begins else earlier
 
 
 def lifting(sight: Sight, clean_seconds: float) -> set[Need]:

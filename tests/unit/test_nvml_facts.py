@@ -91,3 +91,13 @@ def test_a_gate_says_who_is_there_what_is_left_and_what_can_not_be_told() -> Non
     full = gate_of(sheet(used_bytes=4096 * MIB), clean[1], 4 * MIB)
     assert (full.verdict, "4096 MiB" in full.holders) == (GateVerdict.LEFTOVER, True)
     assert gate_of({"faults": {"gpu": "gpu_lost"}}, clean[1], None).verdict is GateVerdict.NOT_LOOKED
+
+
+def test_a_gpu_that_tells_its_name_and_nothing_else_is_gone() -> None:
+    assert facts_of({"faults": {"ecc_uncorrected": "gpu_lost"}}, frozenset()) is Absence.GONE
+
+
+def test_a_gpu_that_answers_that_it_wants_a_reset_is_advised_one() -> None:
+    facts = facts_of({"faults": {"nvlinks": "reset_required"}}, frozenset())
+    assert isinstance(facts, Facts)
+    assert facts.recovery is Recovery.RESET

@@ -36,10 +36,12 @@ class NvmlClient:
         self._failures = 0
         self._not_before = 0.0
         self._listener: Callable[[Message], None] = _ignore
+        self._is_retired = False
+        self._first: str | None = None
 
-    def listen(self, tell: Callable[[Message], None]) -> None:
-        """Who is told of the child's events. It must not wait."""
-        self._listener = tell
+    def listen(self, tell: Callable[[Message], None], first: str | None = None) -> None:
+        """Who is told of the child's events; it must not wait. `first`: what each new child is asked before all else, to send them."""
+        self._listener, self._first = tell, first
 
     async def call(self, method: str, params: Message, seconds: float) -> object:
         """`seconds` are for each GPU that the child comes to; the wait for a child that may be started counts as one.
@@ -49,6 +51,9 @@ class NvmlClient:
         async with self._turn:
             wire = await self._ready(seconds)
             try:
+                if self._first is not None and not wire.was_greeted:
+                    wire.was_greeted = True
+                    await _ask(wire, self._first, {"skip": params.get("skip", [])}, seconds)
                 answer = await _ask(wire, method, params, seconds)
             except TimeoutError:
                 at = wire.at
@@ -67,9 +72,8 @@ class NvmlClient:
             return answer
 
     def retire(self) -> None:
-        """Have the next call ask a new child: NVML finds GPUs when it is loaded, not later."""
-        if self._wire is not None:
-            self._drop(self._wire, "it was retired")
+        """Have the next call ask a new child: NVML finds GPUs when it is loaded, not later. A call under way is not cut off."""
+        self._is_retired = True
 
     def stuck(self) -> int:
         """Killed, and still there. One that was killed just now may count for a moment."""
@@ -82,7 +86,8 @@ class NvmlClient:
 
     async def close(self) -> None:
         """Kill the child, and see it gone unless the driver holds it."""
-        self.retire()
+        if self._wire is not None:
+            self._drop(self._wire, "it was closed")
         for wire in self._left:
             try:
                 async with asyncio.timeout(_CLOSE_SECONDS):
@@ -91,6 +96,9 @@ class NvmlClient:
                 continue  # the kernel's by now
 
     async def _ready(self, seconds: float) -> Wire:
+        if self._is_retired and self._wire is not None:
+            self._drop(self._wire, "it was retired")
+        self._is_retired = False
         if self._wire is not None and not self._wire.is_over:
             return self._wire
         if self._wire is not None:

@@ -101,7 +101,13 @@ class Driver:
             unit = self._at(self._places.get(uuid), uuid)
             if unit is None:
                 unit = next(filter(None, (self._at(index, uuid) for index in range(self.count()))), None)
-            yield uuid, unit or Failure("not_found", "the driver lists no such GPU")
+            yield uuid, unit or self._why_not(uuid)
+
+    def _why_not(self, uuid: str) -> Failure:
+        """One that hangs is there; and while one is left alone, nobody can tell which it is unless it was seen before."""
+        if self._places.get(uuid) in self.skip or (self.skip and uuid not in self._places):
+            return Failure("skipped", "it did not answer before, and is left alone for a while")
+        return Failure("not_found", "the driver lists no such GPU")
 
     def _at(self, index: int | None, uuid: str) -> Unit | None:
         """The unit if it is that GPU, or one of its MIG instances."""

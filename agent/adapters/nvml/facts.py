@@ -23,13 +23,18 @@ _SLOWDOWNS = {
     0x80: Slowdown.POWER_BRAKE,
 }
 # A GPU that hangs is there, and nobody can ask it.
+_LOST, _WANTS_RESET = "gpu_lost", "reset_required"
 _SILENT = frozenset({"skipped", "timeout", "in_use"})
 
 
 def facts_of(sheet: Sheet, links_once_up: frozenset[int]) -> Facts | Absence:
     """`links_once_up`: the NVLinks that were seen up before. One that never was may well have nothing at its other end."""
-    if fault := sheet["faults"].get("gpu"):
-        return Absence.DRIVER_SILENT if fault in _SILENT else Absence.GONE
+    faults = sheet["faults"]
+    if "gpu" in faults:
+        return Absence.DRIVER_SILENT if faults["gpu"] in _SILENT else Absence.GONE
+    if _LOST in faults.values():
+        return Absence.GONE  # it still tells its name, and nothing else
+    action = 1 if _WANTS_RESET in faults.values() else sheet.get("recovery_action") or 0
     return Facts(
         ecc_uncorrected=sheet.get("ecc_uncorrected"),
         remap_pending=sheet.get("is_remap_pending"),
@@ -37,7 +42,7 @@ def facts_of(sheet: Sheet, links_once_up: frozenset[int]) -> Facts | Absence:
         retirement_pending=sheet.get("is_retirement_pending"),
         nvlink_down=links_once_up - links_up(sheet) if sheet.get("nvlinks") is not None else frozenset(),
         fabric=_fabric(sheet.get("fabric")),
-        recovery=_RECOVERIES.get(sheet.get("recovery_action") or 0, Recovery.RESET),
+        recovery=_RECOVERIES.get(action, Recovery.RESET),
         slowdowns=frozenset(
             slowdown for bit, slowdown in _SLOWDOWNS.items() if (sheet.get("slowdown_reasons") or 0) & bit
         ),

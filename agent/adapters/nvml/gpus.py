@@ -64,13 +64,14 @@ class NvmlGpus:
         self._condition: str | None = None
         self._hung = Hung()
         self._anew_at = 0.0
+        self._least_idle: dict[str, int] = {}
         self._linked: set[str] = set()
         self._tell_xid: Callable[[Xid], None] | None = None
 
     def listen(self, tell: Callable[[Xid], None]) -> None:
         """Be told of XIDs from the next look on. It must not wait. What comes while a child is started anew is lost here."""
         self._tell_xid = tell
-        self._client.listen(self._hear)
+        self._client.listen(self._hear, "events")
 
     async def inventory(self) -> Inventory:
         """At once, but for the first time."""
@@ -118,7 +119,7 @@ class NvmlGpus:
                 self._take(answer["gpus"], record)
                 links = await self._read_links(record.links)
                 if self._tell_xid is not None:
-                    await self._ask("events")
+                    await self._ask("events")  # again: of GPUs that could not be watched before
             except NvmlError as error:
                 self._take_refusal(error, record)
                 return
@@ -140,6 +141,9 @@ class NvmlGpus:
             levels = {
                 uuid: level for uuid, sheet in sheets.items() if (level := idle_level(sheet)) is not None
             }
+            # The least that was seen: what a job leaves behind must not become what is idle.
+            levels = {uuid: min(level, self._least_idle.get(uuid, level)) for uuid, level in levels.items()}
+            self._least_idle |= levels
             old = record.idle_bytes
             if any(
                 abs(level - old.get(uuid, -_IDLE_STEP_BYTES)) >= _IDLE_STEP_BYTES

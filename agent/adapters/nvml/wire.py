@@ -23,6 +23,7 @@ class Wire(asyncio.SubprocessProtocol):
         self._unread = bytearray()
         self._last_id = 0
         self._answer: asyncio.Future[Any] | None = None
+        self.was_greeted = False
         self._progress: Callable[[], None] = _ignore
         self.at: int | None = None
         self.is_over = False
