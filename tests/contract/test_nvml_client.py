@@ -126,6 +126,13 @@ async def test_a_line_without_end_is_not_collected(standin: Make) -> None:
         await client.close()
 
 
+async def test_a_child_that_closes_its_pipe_and_lives_on_is_broken() -> None:
+    client = NvmlClient(("/bin/sh", "-c", "exec 1>&-; exec sleep 600"))
+    with pytest.raises(NvmlBrokenError, match="pipe"):
+        await client.call("inventory", {}, 5)
+    await client.close()
+
+
 async def test_a_child_that_fails_again_and_again_is_started_more_and_more_rarely() -> None:
     client = NvmlClient(("/bin/false",))
     messages = []
