@@ -4,14 +4,17 @@ Pure and deterministic. A set's score is compared term by term, larger first: th
 then the best such sum that 2, 4 and 8 of the GPUs left could have. Equal scores: the lowest PCI addresses.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations
 from math import comb
+from typing import TypeVar
 
 from agent.core.topology import LinkClass, Matrix, bits, tables, twins
 from agent.spec import Interconnect
+
+T = TypeVar("T", int, tuple[int, int])
 
 # What a later job may want of the GPUs that are left.
 LEFT_SIZES = (2, 4, 8)
@@ -48,11 +51,11 @@ def best_set(matrix: Matrix, fit: int, free: int, count: int, interconnect: Inte
         return None
     best = sets
     if interconnect is not Interconnect.ANY:
-        best = _highest(best, lambda mask: (table.least[mask], table.sums[mask]))
+        best = _highest(best, [(table.least[mask], table.sums[mask]) for mask in best])
     for size in LEFT_SIZES:
-        best = _highest(best, lambda mask, size=size: best_sum(matrix, free & ~mask, size))  # type: ignore[misc] # a default that binds the loop's value
+        best = _highest(best, best_sums(matrix, [free & ~mask for mask in best], size))
     mask = min(best, key=lambda mask: tuple(bits(mask)))
-    left = tuple(best_sum(matrix, free & ~mask, size) for size in LEFT_SIZES)
+    left = tuple(best_sums(matrix, [free & ~mask], size)[0] for size in LEFT_SIZES)
     return ChosenSet(mask, Score(table.least[mask], table.sums[mask], left), len(sets))
 
 
@@ -69,11 +72,8 @@ def linked_sets(matrix: Matrix, fit: int, count: int) -> list[int]:
     return [mask for mask in sets if least[mask] == LinkClass.NVLINK]
 
 
-def _highest(sets: list[int], value: Callable[[int], object]) -> list[int]:
-    if len(sets) == 1:
-        return sets
-    values = [value(mask) for mask in sets]
-    most = max(values)  # type: ignore[type-var] # all are of one kind: numbers, or pairs of them
+def _highest(sets: list[int], values: Sequence[T]) -> list[int]:
+    most = max(values)
     return [mask for mask, its in zip(sets, values, strict=True) if its == most]
 
 
@@ -98,26 +98,32 @@ def _sets(groups: Sequence[Sequence[int]], count: int) -> list[int]:
     return by_size[count]
 
 
-@lru_cache(maxsize=4096)
-def best_sum(matrix: Matrix, left: int, size: int) -> int:
-    """The best sum of link classes that `size` of the GPUs in `left` have; 0 where they are fewer."""
-    available = left.bit_count()
+def best_sums(matrix: Matrix, lefts: Sequence[int], size: int) -> list[int]:
+    """For each of `lefts`, sets of one and the same size: the best sum that `size` of its GPUs have; 0 where they are fewer."""
+    available = lefts[0].bit_count()
     if available < size:
-        return 0
+        return [0] * len(lefts)
     ways = comb(available, size)
     # Either try all sets of what is left, or go down the list of all sets until one is left whole: a step of that is cheaper.
     if ways * ways * TRY_COST <= comb(len(matrix), size):
-        sums = tables(matrix).sums
-        return max(sums[sum(chosen)] for chosen in combinations([1 << gpu for gpu in bits(left)], size))
-    taken = ~left
-    for total, mask in _ranked(matrix, size):
-        if not mask & taken:
-            return total
-    raise AssertionError("a set of so many GPUs is left")
+        return [_best_of(matrix, left, size) for left in lefts]
+    best_first, found = ranked(matrix, size), []
+    for left in lefts:
+        taken = ~left
+        for total, mask in best_first:
+            if not mask & taken:
+                found.append(total)
+                break
+    return found
+
+
+def _best_of(matrix: Matrix, left: int, size: int) -> int:
+    sums = tables(matrix).sums
+    return max(sums[sum(chosen)] for chosen in combinations([1 << gpu for gpu in bits(left)], size))
 
 
 @lru_cache(maxsize=16)
-def _ranked(matrix: Matrix, size: int) -> list[tuple[int, int]]:
+def ranked(matrix: Matrix, size: int) -> list[tuple[int, int]]:
     """All sets of so many GPUs of the host with their sums, the best first."""
     sums = tables(matrix).sums
     return sorted(((sums[mask], mask) for mask in range(len(sums)) if mask.bit_count() == size), reverse=True)
