@@ -86,9 +86,10 @@ def probation_left(health: GpuHealth, now: Now, policy: HealthPolicy) -> float |
 
 def judge(health: GpuHealth, sight: Sight, now: Now, policy: HealthPolicy) -> tuple[GpuHealth, Effects]:
     """The GPU after a look at it, and what to do about it. The health is written before anything is done."""
-    found = _findings(health, sight, policy.xids)
+    booted = _after_boot(health, now)
+    after = _after_reset(booted, sight)
+    found = (*_findings(after, sight, policy.xids), *_failed_reset(booted, sight))
     ill = tuple(finding for finding in found if finding.state is not GpuState.OK)
-    after = _after_reset(_after_boot(health, now), sight)
     after = _worsen(after, ill)
     after = _improve(_count_clean(after, sight, ill, now), sight, now, policy)
     after, refusal = _obey(after, sight, ill)
@@ -119,9 +120,13 @@ def _findings(health: GpuHealth, sight: Sight, xids: XidTable) -> tuple[Finding,
     elif health.state is not GpuState.RESETTING:  # a reset takes the GPU away for a while
         found.append(of_absence(sight.facts))
     found.append(of_gate(sight.gate))
-    if health.state is GpuState.RESETTING and sight.reset is not None and sight.reset.failure is not None:
-        found.append(of_failed_reset(sight.reset.failure))
     return tuple(finding for finding in found if finding is not None)
+
+
+def _failed_reset(health: GpuHealth, sight: Sight) -> tuple[Finding, ...]:
+    if health.state is not GpuState.RESETTING or sight.reset is None or sight.reset.failure is None:
+        return ()
+    return (of_failed_reset(sight.reset.failure),)
 
 
 def _after_boot(health: GpuHealth, now: Now) -> GpuHealth:
@@ -137,8 +142,7 @@ def _after_boot(health: GpuHealth, now: Now) -> GpuHealth:
 def _after_reset(health: GpuHealth, sight: Sight) -> GpuHealth:
     if health.state is not GpuState.RESETTING or sight.reset is None:
         return health
-    done = {Need.RESET} if sight.reset.failure is None else set()
-    return replace(health, state=GpuState.QUARANTINED, needs=health.needs - done, clean_since=None)
+    return replace(health, state=GpuState.QUARANTINED, needs=health.needs - {Need.RESET}, clean_since=None)
 
 
 def _worsen(health: GpuHealth, ill: Iterable[Finding]) -> GpuHealth:

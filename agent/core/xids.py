@@ -95,7 +95,7 @@ def describe(xid: int) -> str:
 
 def read_xid(value: object) -> int:
     """Read the key of an operator's row. Raises ValueError. One spelling a number: "031" beside "31" would be two rows for one."""
-    if isinstance(value, bool) or re.fullmatch(r"[1-9][0-9]{0,3}", str(value), re.ASCII) is None:
+    if re.fullmatch(r"[1-9][0-9]{0,3}", str(value)) is None:
         raise ValueError("an XID is a number from 1 to 9999, such as 31")
     return int(str(value))
 

@@ -293,6 +293,20 @@ def test_a_quarantine_until_reset_waits_for_it_and_then_for_a_probation() -> Non
     assert after(done, (1e6 + 4 + PROBATION, CLEAN)).state is OK
 
 
+def test_a_gpu_that_waits_for_its_reset_is_not_well_however_long_that_takes() -> None:
+    asked = after(WELL, (0, ask(Asked.RESET)))
+    assert after(asked, (5, CLEAN), (1e6, CLEAN)).state is RESETTING
+
+
+@pytest.mark.parametrize(
+    ("end", "boot"), [(ResetEnd(), "boot-1"), (ResetEnd("no"), "boot-1"), (None, "boot-2")]
+)
+def test_a_gpu_that_does_not_come_back_from_its_reset_is_missing(end: ResetEnd | None, boot: str) -> None:
+    asked = after(WELL, (0, ask(Asked.RESET)))
+    sight = replace(GONE, reset=end, request=Request(Asked.RESTORE))
+    assert after(asked, (5, sight), boot=boot).state is MISSING
+
+
 def test_a_reset_that_failed_leaves_the_gpu_waiting_for_one() -> None:
     failed = after(WELL, (0, ask(Asked.RESET)), (5, RESET_FAILED))
     assert (failed.state, failed.reason) == (QUARANTINED, GpuReason.RESET_FAILED)
@@ -439,6 +453,20 @@ def test_a_change_is_told_once_with_its_cause() -> None:
     assert [(change.came_from, change.to) for change in health.history] == [(OK, QUARANTINED)]
 
 
+def test_what_is_no_worse_changes_no_reason_and_tells_nothing() -> None:
+    first = after(WELL, (0, xids(62)))
+    second, effects = judge(first, xids(119), at(5), POLICY)
+    assert (second, effects.events) == (first, ())
+
+
+def test_the_last_changes_are_kept() -> None:
+    health = WELL
+    for number in range(30):
+        health = after(health, (number, ask(Asked.QUARANTINE)), (number + 0.5, ask(Asked.RESTORE)))
+    assert len(health.history) == MOST_HISTORY
+    assert health.history[-1].at == WALL + 29.5
+
+
 @given(SIGHTS.filter(lambda sight: sight.xids), st.integers(1, 5))
 def test_a_storm_of_xids_is_one_xid(sight: Sight, times: int) -> None:
     sight = replace(sight, request=None, reset=None)
@@ -460,7 +488,8 @@ def test_a_gpu_gets_well_only_by_probation_clean_looks_or_an_operator(run: list[
     for sight, now in run:
         before = health
         health, effects = judge(before, sight, now, POLICY)
-        assert is_leasable(health) is (health.state is OK) is (not health.needs)
+        assert is_leasable(health) is (health.state is OK) is (not health.needs) is (health.reason is None)
+        assert health.words == "" or health.state is not OK
         clean_from = clean_since(before, sight, now, clean_from) if health.state is not RESETTING else None
         if health.state is not OK or before.state is OK:
             continue

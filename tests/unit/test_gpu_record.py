@@ -71,9 +71,17 @@ def test_what_a_later_version_wrote_is_kept_as_far_as_it_is_known_and_the_rest_i
     assert [fault.split(":")[0] for fault in loaded.faults] == ["needs", "history", "colour"]
 
 
-def test_an_unknown_state_is_quarantined() -> None:
+def test_an_unknown_state_is_quarantined_for_an_operator() -> None:
     fields = {**json.loads(dump_health(WELL)), "state": "melted"}
-    assert load_health(UUID, json.dumps(fields)).health.state is GpuState.QUARANTINED
+    health = load_health(UUID, json.dumps(fields)).health
+    assert health.state is GpuState.QUARANTINED
+    assert Need.OPERATOR in health.needs
+
+
+@pytest.mark.parametrize("since", [10**400, float("inf"), float("nan"), True])
+def test_a_number_that_is_no_time_is_told(since: float) -> None:
+    loaded = load_health(UUID, json.dumps({**json.loads(dump_health(ILL)), "since": since}))
+    assert (loaded.health.since, len(loaded.faults)) == (0.0, 1)
 
 
 def test_well_beside_needs_is_not_believed() -> None:
