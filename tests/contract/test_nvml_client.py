@@ -199,3 +199,16 @@ def peak_kib(pid: int) -> int:
         line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM")
     ]
     return int(peak.split()[1])
+
+
+async def test_a_child_that_is_retired_in_a_call_answers_it_and_no_other(standin: Make) -> None:
+    async with client_on(standin(profiles.l40s_pcie())) as client:
+        await rows(client)
+        first = child_of(client)
+        under_way = asyncio.ensure_future(rows(client))
+        await asyncio.sleep(0)
+        client.retire()
+        assert len(await under_way) == 4
+        assert child_of(client) == first
+        assert len(await rows(client)) == 4
+        assert child_of(client) != first

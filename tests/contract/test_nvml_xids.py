@@ -4,7 +4,7 @@ import asyncio
 from dataclasses import replace
 from pathlib import Path
 
-from agent.adapters.nvml.gpus import Xid
+from agent.adapters.nvml.gpus import Reading, Xid
 from tests.contract.nvml_world import Make, call, child_of, client_on, gpus_on, rows, until
 from tests.nvml_standin import profiles
 from tests.nvml_standin.profiles import uuid_of
@@ -83,3 +83,18 @@ async def test_a_storm_of_xids_is_counted_and_holds_up_nothing(standin: Make) ->
 def resident_kib(pid: int) -> int:
     status = Path(f"/proc/{pid}/status").read_text()
     return int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1])
+
+
+async def test_a_child_started_anew_by_any_request_watches_from_then_on(
+    standin: Make, tmp_path: Path
+) -> None:
+    machine = standin(profiles.l40s_pcie())
+    told: list[Xid] = []
+    async with gpus_on(machine, tmp_path / "record") as gpus:
+        gpus.listen(told.append)
+        await gpus.look()
+        gpus._client.retire()
+        await gpus.read(Reading.SAMPLE, [uuid_of(0)])
+        machine.tell_xid(uuid_of(3), 31)
+        await until(lambda: bool(told))
+    assert told == [Xid(uuid_of(3), 31, None, 1)]

@@ -1,12 +1,13 @@
 """The GPUs over the API: what each is and how, whose it is to whom that is any business, and an operator's word."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from agent.api.tokens import Scope
+from agent.core.gpu_findings import Gate
 from agent.core.gpus import Gpu
 from agent.core.job import Lease
 from agent.core.topology import LinkClass, Links
@@ -111,3 +112,17 @@ async def test_a_host_without_gpus_says_so(tmp_path: Path) -> None:
     async with api_world(tmp_path) as world:
         world.token = await world.new_token("alice")
         assert (await world.call("GET", "/v1/gpus")).json == {"items": [], "links": [], "condition": None}
+
+
+async def test_what_is_leased_while_its_gate_is_read_is_not_taken_for_a_strangers(world: ApiWorld) -> None:
+    await fill(world)
+    read = world.gpus.gates
+
+    async def lease_and_read(uuids: Sequence[str]) -> Mapping[str, Gate]:
+        await lease(world, "GPU-1")
+        world.gpus.dirty.add("GPU-1")  # the job's own process
+        return await read(uuids)
+
+    world.gpus.gates = lease_and_read  # type: ignore[method-assign] # this fake is slow at one step
+    await world.care.look()
+    assert (await world.call("GET", "/v1/gpus/GPU-1")).json["state"] == "ok"

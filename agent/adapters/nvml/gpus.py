@@ -1,4 +1,4 @@
-"""adapters/nvml/gpus — the port `Gpus` on NVML: the last inventory at once, kept on disk; who is clean. Leases nothing.
+"""adapters/nvml/gpus — what NVML tells of the host: the last inventory at once, kept on disk; sheets of single GPUs. Leases nothing.
 
 One loop of the daemon calls `look` and `learn_idle` from time to time; all else answers out of what they found, or asks the
 child within a deadline.
@@ -216,7 +216,7 @@ class NvmlGpus:
             await self._threads.run(write_record, self._path, record)
         except OSError as error:
             # We know it; only the next start would not. Its own look comes first.
-            _log.warning("gpus.record-not-written", path=str(self._path), cause=str(error))
+            _log.warning("gpus.record_not_written", path=str(self._path), cause=str(error))
 
     async def _ask(self, method: str, **params: object) -> object:
         """A GPU that hangs is left out from then on, so that the others are told of by the next child."""

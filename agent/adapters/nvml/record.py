@@ -43,7 +43,7 @@ def read_record(path: Path) -> Record:
     except FileNotFoundError:
         return NOTHING_KNOWN
     except (OSError, ValueError, KeyError, TypeError) as error:
-        _log.warning("gpus.record-unreadable", path=str(path), cause=str(error))
+        _log.warning("gpus.record_unreadable", path=str(path), cause=str(error))
         return NOTHING_KNOWN
 
 
