@@ -24,7 +24,8 @@ class Sight:
     """What was seen of one container on the event stream.
 
     `kills`: times of the kill events before its death. `whole`: its start event and all that followed came on one unbroken
-    stream; else its death may lie in a gap. `engine_broke`: the stream broke within 30 s of the death.
+    stream; else its death may lie in a gap. `engine_broke`: the stream broke within 30 s of the death, or
+    an engine that had not started the container killed it within its own start.
     """
 
     kills: tuple[float, ...]

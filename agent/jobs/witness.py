@@ -42,6 +42,7 @@ class _Life:
     created_in: int | None = None
     started_in: int | None = None
     died_in: int | None = None
+    killed_by_newcomer: bool = False
     died: Flag = field(default_factory=Flag)
 
 
@@ -65,6 +66,7 @@ class Witness:
         self._lives: dict[str, _Life] = {}
         self._session = 0
         self._opened_at = 0.0
+        self._opened_wall = 0.0
         self._breaks: list[float] = []
         self._broke = Flag()
         self.is_open = False
@@ -97,11 +99,13 @@ class Witness:
         if life.died_in is None:
             await life.died.wait(DEATH_SECONDS)
         died_at = self._clock.now() if container.finished_at is None else container.finished_at
-        if any(foreign_before is None or kill < foreign_before for kill in life.kills):
+        is_foreign = any(foreign_before is None or kill < foreign_before for kill in life.kills)
+        if is_foreign and not life.killed_by_newcomer:
             await self._wait_for_break(died_at)
         session = self._session if life.died_in is None else life.died_in
         is_whole = life.started_in is not None and life.started_in == session and self._saw_the_end(life)
-        return Sight(tuple(sorted(life.kills)), is_whole, self._broke_near(died_at))
+        engine_broke = life.killed_by_newcomer or self._broke_near(died_at)
+        return Sight(tuple(sorted(life.kills)), is_whole, engine_broke)
 
     def knows_birth(self, container: str) -> bool | None:
         """Whether the engine that answers now is the one that made the container: it tells of its creation. None: ask again.
@@ -131,6 +135,13 @@ class Witness:
         life = self._lives.get(container)
         return True if life is not None and life.started_in == self._session else None
 
+    def _is_newcomers(self, kill: ContainerEvent, life: _Life) -> bool:
+        """Whether an engine did it within its own start: one without live-restore ends what the one before it left running.
+
+        We were away too, or the break would tell; what it leaves is a kill in the replay of an engine that knows no start.
+        """
+        return kill.at <= self._opened_wall and life.started_in != self._session
+
     def _saw_the_end(self, life: _Life) -> bool:
         return life.died_in is not None or self.is_open
 
@@ -153,6 +164,7 @@ class Witness:
         if isinstance(event, StreamOpened):
             self._session += 1
             self._opened_at = asyncio.get_running_loop().time()
+            self._opened_wall = self._clock.now()
             self.is_open = True
             # What happened while we were not connected has no event that we can trust to come: all must look.
             self._look_at_all()
@@ -165,6 +177,7 @@ class Witness:
                 life.started_in = self._session
             case EventKind.KILL:
                 life.kills.add(event.at)
+                life.killed_by_newcomer |= self._is_newcomers(event, life)
             case EventKind.DIE:
                 life.died_in = self._session
                 life.died.set()

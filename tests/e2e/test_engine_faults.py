@@ -104,6 +104,21 @@ def test_without_live_restore_a_killed_engine_loses_its_jobs_but_not_an_exit_cod
     check_the_second_attempt(daemon, jobs["again"])
 
 
+def test_an_engine_that_ends_the_containers_of_a_killed_one_is_known_by_a_daemon_that_was_killed_too(
+    daemon: Daemon, engine: PrivateEngine
+) -> None:
+    """It sends its TERM within its start, so that only the replay of its stream tells of it, and no break came before."""
+    jobs = start_jobs(daemon)
+    daemon.kill()
+    engine.kill()
+    engine.launch(live_restore=False)
+    daemon.start()
+    assert end_of(daemon, jobs["traps"]) == ("lost", "engine_stopped", 0)
+    for name in ("ignores", "dies"):
+        assert end_of(daemon, jobs[name]) == ("lost", "engine_stopped", 137)
+    check_the_second_attempt(daemon, jobs["again"])
+
+
 def check_the_second_attempt(daemon: Daemon, job_id: str) -> None:
     """It runs beside nothing: the first was seen to end."""
     expect(lambda: daemon.local.job(job_id)["attempt"] == 2, "the second attempt", ENGINE_SECONDS)

@@ -88,6 +88,7 @@ class FakeEngine:
         self.starts: list[tuple[str, int]] = []  # job and attempt of every start that took effect
         self.removed_undrained: list[str] = []
         self.after: Callable[[str, str], None] = lambda _name, _target: None
+        self._codes_at_start: dict[str, int] = {}
         self._ring: deque[ContainerEvent] = deque(maxlen=RING)
         self._streams: list[asyncio.Queue[ContainerEvent | None]] = []
         self._count = 0
@@ -258,30 +259,30 @@ class FakeEngine:
     def stop(self, codes: Mapping[str, int] | None = None) -> None:
         """The engine stops; without live-restore it takes its containers with it, as TERM and KILL events tell."""
         if not self.live_restore:
-            for box in list(self.boxes.values()):
-                if box.seen.state is ContainerState.RUNNING:
-                    self._tell(EventKind.KILL, box.seen.id)
-                    self._die(box.seen.id, (codes or {}).get(box.seen.id, 137))
+            self._end_all(codes or {})
         self.is_up = False
         self._break_streams()
 
     def crash(self, codes: Mapping[str, int] | None = None) -> None:
-        """It is killed: nobody hears of anything. Without live-restore the containers end at its next start."""
+        """It is killed: nobody hears of anything. Without live-restore its next start ends the containers, with these codes."""
         self.is_up = False
+        self._codes_at_start = dict(codes or {})
         self._break_streams()
-        if not self.live_restore:
-            for box in list(self.boxes.values()):
-                if box.seen.state is ContainerState.RUNNING:
-                    self._die(box.seen.id, (codes or {}).get(box.seen.id, 137))
 
     def come_up(self) -> None:
+        """Before anybody can connect, one without live-restore ends what it finds running, and tells so in its replay."""
         self._ring.clear()
         self.is_up = True
+        if not self.live_restore:
+            self._end_all(self._codes_at_start)
+        self._codes_at_start = {}
 
     def reboot(self, codes: Mapping[str, int] | None = None) -> None:
-        self.live_restore, kept = False, self.live_restore
-        self.crash(codes)
-        self.live_restore = kept
+        """Nobody hears of anything."""
+        self.is_up = False
+        self._break_streams()
+        for container in self.running():
+            self._die(container.id, (codes or {}).get(container.id, 137))
         self.late.clear()
         self.come_up()
 
@@ -379,6 +380,11 @@ class FakeEngine:
 
     def _program(self, box: _Box) -> Program:
         return self.programs.get(box.seen.job or "", self.program)
+
+    def _end_all(self, codes: Mapping[str, int]) -> None:
+        for container in self.running():
+            self._tell(EventKind.KILL, container.id)
+            self._die(container.id, codes.get(container.id, 137))
 
     def _die(self, container: str, code: int) -> None:
         box = self.boxes.get(container)

@@ -300,8 +300,8 @@ async def test_what_ended_with_an_unseen_engine_is_lost_whatever_the_next_engine
     job_id = await run_one(world, live_restore=had_live_restore_at_first)
     if had_live_restore_at_first:
         world.engine.stop()
-        world.engine.live_restore = False
         world.engine.come_up()
+        world.engine.live_restore = False  # by a reload: its start would have ended the job
         await asyncio.sleep(5)
     await world.crash()
     world.engine.stop({(await the_container(world)).id: 143})
@@ -339,6 +339,34 @@ async def test_an_engine_that_takes_its_time_to_stop_is_known_to_be_the_one_that
     world.engine.come_up()
     job = await world.finish(job_id)
     assert (job.outcome, job.reason and job.reason.code) == (Outcome.LOST, "engine_stopped")
+    await world.crash()
+
+
+async def test_an_engine_that_ends_what_a_killed_one_left_is_known_by_a_daemon_that_was_away_too() -> None:
+    world = World()
+    job_id = await run_one(world, live_restore=False)
+    container = (await the_container(world)).id
+    await world.crash()
+    world.engine.crash({container: 0})
+    await asyncio.sleep(1)
+    world.engine.come_up()
+    await asyncio.sleep(1)
+    await world.start()
+    job = await world.finish(job_id)
+    assert (job.outcome, job.reason and job.reason.code) == (Outcome.LOST, "engine_stopped")
+    await world.crash()
+
+
+async def test_a_strangers_kill_in_the_absence_of_the_daemon_alone_is_told_from_the_engines() -> None:
+    world = World()
+    job_id = await run_one(world, live_restore=False)
+    container = (await the_container(world)).id
+    await world.crash()
+    world.engine.kill_from_outside(container)
+    await asyncio.sleep(1)
+    await world.start()
+    job = await world.finish(job_id)
+    assert (job.outcome, job.reason and job.reason.code) == (Outcome.LOST, "killed_outside")
     await world.crash()
 
 
