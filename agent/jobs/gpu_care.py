@@ -1,29 +1,22 @@
-"""jobs/gpu_care — the host's GPUs: looked at, judged, kept on disk; and what that means for jobs. Leases none.
-
-What is judged, and what it does to the job that holds the GPU, is one write, and before it nothing is done: no crash makes a bad
-GPU a good one, or leaves a job on it.
-"""
+"""jobs/gpu_care — the host's GPUs: when each is looked at, and what is handed out or taken back. Judges none, leases none."""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 
 import structlog
 
 from agent.aio import Flag
-from agent.core.gpu_fates import meet_fate
-from agent.core.gpu_findings import Facts, Fate, Gate, GateVerdict, Request, Sight
-from agent.core.gpu_health import Effects, HealthPolicy, Refusal, is_leasable, is_used, judge, unleasable
-from agent.core.gpu_record import GpuHealth, dump_health, load_health
+from agent.core.gpu_findings import Facts, Gate, GateVerdict, Request, Sight
+from agent.core.gpu_health import HealthPolicy, Refusal, is_leasable, is_used, unleasable
+from agent.core.gpu_record import GpuHealth
 from agent.core.gpus import NO_INVENTORY, Inventory
-from agent.core.job import Job, NewEvent, Now
+from agent.core.job import Job, Now
 from agent.interfaces import Clock, Gpus, Store, StoreUnavailableError
+from agent.jobs.gpu_verdicts import GpuVerdicts, Judged
 from agent.jobs.moment import now_of
 
 log = structlog.get_logger()
-
-Decide = Callable[[Job], tuple[Job, list[NewEvent]]]
 
 LOOK_SECONDS = 5.0
 # Where all are well and free: what fails tells so by an XID, and each is looked at before it is given out.
@@ -44,14 +37,6 @@ class CareSettings:
     policy: HealthPolicy
     use: tuple[str, ...]
     clean_seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """One GPU after a look, and what the look asks for."""
-
-    health: GpuHealth
-    effects: Effects
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,19 +63,18 @@ class GpuCare:
         poke: Callable[[str], None],
     ) -> None:
         self._gpus = gpus
-        self._store = store
         self._clock = clock
         self.settings = settings
         self._ask_grant = ask_grant
-        self._poke = poke
         self._flag = Flag()
-        self._turn = asyncio.Lock()
-        self._is_loaded = False
+        self._verdicts = GpuVerdicts(store, clock, lambda: self.settings.policy, poke)
         self._is_busy = False
-        self._xids: dict[str, dict[int, None]] = {}
-        self.healths: Mapping[str, GpuHealth] = {}
         self.inventory: Inventory = NO_INVENTORY
         gpus.listen(self._note_xid)
+
+    @property
+    def healths(self) -> Mapping[str, GpuHealth]:
+        return self._verdicts.healths
 
     def unleasable(self) -> frozenset[str]:
         """Those that no job may get now. One that was not judged yet is among them."""
@@ -102,8 +86,8 @@ class GpuCare:
         return GpuView(
             await self._gpus.inventory(),
             await self._gpus.condition(),
-            await self._known(),
-            await self._holders(),
+            await self._verdicts.known(),
+            await self._verdicts.holders(),
             now_of(self._clock),
         )
 
@@ -159,7 +143,7 @@ class GpuCare:
 
     async def request(self, uuid: str, request: Request) -> Refusal | None:
         """What an operator asks for, obeyed at once and on disk, or why not. KeyError: there is no such GPU."""
-        holder = (await self._holders()).get(uuid)
+        holder = (await self._verdicts.holders()).get(uuid)
         facts = (await self._gpus.facts([uuid]))[uuid]
         gate = Gate() if holder is not None else (await self._gpus.gates([uuid]))[uuid]
         sight = Sight(facts, gate=gate, request=request, is_leased=holder is not None)
@@ -174,19 +158,19 @@ class GpuCare:
         return IDLE_LOOK_SECONDS if all_well and not self._is_busy else LOOK_SECONDS
 
     def _note_xid(self, uuid: str, xid: int) -> None:
-        self._xids.setdefault(uuid, {})[xid] = None
+        self._verdicts.note_xid(uuid, xid)
         self._flag.set()
 
     async def look(self) -> None:
         """One look at all of them. Raises StoreUnavailableError: what was seen is then seen again."""
-        before = await self._holders()
+        before = await self._verdicts.holders()
         await self._gpus.look(before.keys() | self.unleasable())
         inventory = await self._gpus.inventory()
         uuids = [gpu.uuid for gpu in inventory.gpus]
         facts = await self._gpus.facts(uuids)
         gates = await self._gpus.gates([uuid for uuid in uuids if uuid not in before])
         # Leased meanwhile: what the gate saw may be the job's own.
-        after = await self._holders()
+        after = await self._verdicts.holders()
         self._is_busy = bool(after)
         free = {uuid: gate for uuid, gate in gates.items() if uuid not in after}
         await self._judge(
@@ -198,84 +182,8 @@ class GpuCare:
             self._ask_grant()
 
     async def _judge(self, sights: Mapping[str, Sight]) -> dict[str, Judged]:
-        """One at a time: two looks at one GPU must not each go out from what it was before the other."""
-        async with self._turn:
-            xids = {uuid: self._xids.pop(uuid, {}) for uuid in sights}
-            try:
-                judged, jobs = await self._judge_and_keep(sights, xids)
-            except StoreUnavailableError:
-                for uuid, missed in xids.items():
-                    if missed:
-                        self._xids[uuid] = missed | self._xids.get(uuid, {})
-                raise
-        for job_id in jobs:
-            self._poke(job_id)
-        for uuid, one in judged.items():
-            _tell(uuid, one.effects)
-        return judged
-
-    async def _judge_and_keep(
-        self, sights: Mapping[str, Sight], xids: Mapping[str, Mapping[int, None]]
-    ) -> tuple[dict[str, Judged], list[str]]:
-        known = await self._known()
-        judged = {
-            uuid: self._judge_one(known.get(uuid, GpuHealth(uuid)), replace(sight, xids=tuple(xids[uuid])))
-            for uuid, sight in sights.items()
-        }
-        changed = {uuid: one.health for uuid, one in judged.items() if one.health != known.get(uuid)}
-        changes = await self._changes(judged)
-        if changed or changes:
-            dumped = {uuid: dump_health(health) for uuid, health in changed.items()}
-            await self._store.keep_gpu_healths(dumped, changes)
-        was_leasable = self.unleasable()
-        self.healths = {**known, **changed}
-        if self.unleasable() != was_leasable:
+        before = self.unleasable()
+        judged = await self._verdicts.judge(sights)
+        if self.unleasable() != before:
             self._ask_grant()
-        return judged, [job_id for job_id, _ in changes]
-
-    def _judge_one(self, health: GpuHealth, sight: Sight) -> Judged:
-        return Judged(*judge(health, sight, now_of(self._clock), self.settings.policy))
-
-    async def _known(self) -> Mapping[str, GpuHealth]:
-        if not self._is_loaded:
-            loaded = [load_health(uuid, text) for uuid, text in (await self._store.gpu_healths()).items()]
-            for one in loaded:
-                for fault in one.faults:
-                    log.warning("gpu.record_damaged", gpu=one.health.uuid, fault=fault)
-            self.healths = {one.health.uuid: one.health for one in loaded}
-            self._is_loaded = True
-        return self.healths
-
-    async def _holders(self) -> dict[str, Job]:
-        """Which job holds which GPU."""
-        return {
-            uuid: job
-            for job in await self._store.unfinished()
-            if job.lease is not None
-            for uuid in job.lease.gpus
-        }
-
-    async def _changes(self, judged: Mapping[str, Judged]) -> list[tuple[str, Decide]]:
-        """What becomes of the jobs that hold what was judged."""
-        if all(one.effects.fate is Fate.NOTHING for one in judged.values()):
-            return []
-        holders = await self._holders()
-        return [
-            (holders[uuid].id, partial(self._meet, uuid, one.effects))
-            for uuid, one in judged.items()
-            if uuid in holders
-        ]
-
-    def _meet(self, uuid: str, effects: Effects, job: Job) -> tuple[Job, list[NewEvent]]:
-        """Called in the write: the job may have given the GPU back since it was looked for."""
-        is_its = job.lease is not None and uuid in job.lease.gpus
-        if effects.why is None or not is_its:
-            return job, []
-        return meet_fate(job, effects.fate, effects.why, now_of(self._clock))
-
-
-def _tell(uuid: str, effects: Effects) -> None:
-    for warning in effects.warnings:
-        log.warning("gpu.xid_unknown", gpu=uuid, warning=warning)
-    for event in effects.events:
-        log.warning(event.type, **event.data)
+        return judged
