@@ -1,6 +1,6 @@
 """core/timeout — how long an attempt may run: when its time ends, what is left of it, the stop that enforces it. Pure.
 
-All on the boot clock, from outside the container. After the request the one ladder of `core/steps` ends the container, and
+All on the boot clock, from outside the container. After the request the one ladder of `core/next_step` ends the container, and
 `core/outcome` says whether the end was the timeout's doing.
 """
 

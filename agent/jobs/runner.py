@@ -1,4 +1,4 @@
-"""jobs/runner — one job's task: read the row, look, take the one next step, again. What comes next is core/steps'.
+"""jobs/runner — one job's task: read the row, look, take the one next step, again. What comes next is core/next_step's.
 
 Cancelling this task means that the daemon leaves: the container goes on and is adopted. Only a stop request in the row ends one.
 """
@@ -12,9 +12,9 @@ from agent.aio import Flag
 from agent.core import steps
 from agent.core.container import Container
 from agent.core.job import Job, Run, StartIntent
+from agent.core.next_step import SOON_SECONDS, UNKILLABLE_SECONDS, Seen, next_step
 from agent.core.retry import close
 from agent.core.state import move
-from agent.core.steps import Seen, next_step
 from agent.core.timeout import request_timeout
 from agent.errors import Phase
 from agent.interfaces import (
@@ -107,7 +107,7 @@ class Runner:
         return Seen(
             agent_id=self._tools.policy.agent_id,
             container=container,
-            settle_seconds=max(settle_seconds, steps.SOON_SECONDS) if knows_birth is None else settle_seconds,
+            settle_seconds=max(settle_seconds, SOON_SECONDS) if knows_birth is None else settle_seconds,
             is_start_forgotten=knows_birth is False,
             image_was_looked_for=self._starting.image_was_looked_for,
             outlives_engine=None if container is None else self._tools.witness.outlives_engine(container.id),
@@ -228,7 +228,7 @@ class Runner:
             log.error(
                 "job.unkillable", remedy="reboot the host: the kernel does not end the container's processes"
             )
-        await self._flag.wait(steps.UNKILLABLE_SECONDS)
+        await self._flag.wait(UNKILLABLE_SECONDS)
 
     async def _free(self, job: Job, container: Container | None) -> None:
         if job.lease is not None and job.lease.gpus and job.run.intent is not None:

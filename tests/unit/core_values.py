@@ -24,7 +24,7 @@ from agent.core.job import (
     StopCause,
     Verdict,
 )
-from agent.core.steps import Seen
+from agent.core.next_step import Seen
 from agent.errors import Phase
 from agent.spec import JobSpec, Proto, parse_spec
 

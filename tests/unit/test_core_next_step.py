@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from agent.core import steps
 from agent.core.container import Container, ContainerState
 from agent.core.job import ExitFacts, Job, Now, Run, StartIntent, Stop, StopCause, Verdict
+from agent.core.next_step import Seen, next_step
 from agent.core.reconcile import is_of_open_attempt, is_wanted
 from agent.core.state import EDGES
-from agent.core.steps import Seen, next_step
 from agent.errors import Phase
 from tests.unit.core_values import AGENT, NOW, SIGHTS, WALL, jobs, make_container, make_job
 
