@@ -113,6 +113,7 @@ class Gpus(Section):
     probation: AnySeconds = 600
     clean_timeout: Seconds = 30
     pin_numa: bool = False
+    kernel_log: AbsolutePath = Path("/dev/kmsg")
     xid: XidActions = Field(default_factory=lambda: MappingProxyType({}))
 
 

@@ -1,7 +1,7 @@
 """core/gpu_findings — what one look at a GPU gives cause for. Pure: facts in, findings out; what follows is core/gpu_health's."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from agent.core.xids import XidAction, XidTable, describe
@@ -148,10 +148,15 @@ class ResetEnd:
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """One look at a GPU. `xids`: all since the last look that this boot has had, those before the daemon's start too."""
+    """One look at a GPU. `xids`: all since the last look that this boot has had, those before the daemon's start too.
+
+    `old_xids` came before the time of the job that holds it. `log_record`: the newest of the kernel's log that was read of it.
+    """
 
     facts: Facts | Absence
     xids: tuple[int, ...] = ()
+    old_xids: tuple[int, ...] = ()
+    log_record: int | None = None
     gate: Gate = NOT_LOOKED
     request: Request | None = None
     reset: ResetEnd | None = None
@@ -192,6 +197,12 @@ def of_xid(xid: int, table: XidTable) -> Finding | None:
             return Finding(GpuState.SUSPECT, GpuReason.XID_UNKNOWN, words, _WATCHED)
         case XidAction.IGNORE:
             return None
+
+
+def of_old_xid(xid: int, table: XidTable) -> Finding | None:
+    """One from before the time of the job that holds the GPU: it says something of the GPU, and nothing of that job."""
+    finding = of_xid(xid, table)
+    return None if finding is None else replace(finding, fate=Fate.NOTHING, code=None)
 
 
 def of_absence(absence: Absence) -> Finding:

@@ -21,9 +21,10 @@ from agent.core.gpu_findings import (
     of_facts,
     of_failed_reset,
     of_gate,
+    of_old_xid,
     of_xid,
 )
-from agent.core.gpu_record import MOST_HISTORY, MOST_TOLD, Change, GpuHealth
+from agent.core.gpu_record import MOST_HISTORY, MOST_TOLD, Change, GpuHealth, newest
 from agent.core.job import NewEvent, Now, Reason
 from agent.core.reasons import CATALOGUE, reason
 from agent.core.xids import XidAction, XidTable
@@ -93,7 +94,8 @@ def judge(health: GpuHealth, sight: Sight, now: Now, policy: HealthPolicy) -> tu
     after = _worsen(after, ill)
     after = _improve(_count_clean(after, sight, ill, now), sight, now, policy)
     after, refusal = _obey(after, sight, ill)
-    unknown = _untold(health, sight.xids, policy.xids)
+    after = _settle_xids(after, sight, refusal, now)
+    unknown = _untold(health, (*sight.xids, *sight.old_xids), policy.xids)
     after = replace(_remember(after, sight), told_xids=(*health.told_xids, *unknown)[-MOST_TOLD:])
     after, events = _tell(health, after, now)
     fate, why = _fate(health, found)
@@ -115,6 +117,7 @@ def _is_here(state: GpuState) -> bool:
 
 def _findings(health: GpuHealth, sight: Sight, xids: XidTable) -> tuple[Finding, ...]:
     found = [of_xid(xid, xids) for xid in dict.fromkeys(sight.xids)]
+    found += [of_old_xid(xid, xids) for xid in dict.fromkeys(sight.old_xids)]
     if isinstance(sight.facts, Facts):
         found += of_facts(sight.facts, health.ecc_uncorrected)
     elif health.state is not GpuState.RESETTING:  # a reset takes the GPU away for a while
@@ -135,7 +138,13 @@ def _after_boot(health: GpuHealth, now: Now) -> GpuHealth:
         return health
     state = GpuState.QUARANTINED if health.state is GpuState.RESETTING else health.state
     return replace(
-        health, state=state, needs=health.needs - _BY_BOOT, boot_id=now.boot.boot_id, clean_since=None
+        health,
+        state=state,
+        needs=health.needs - _BY_BOOT,
+        boot_id=now.boot.boot_id,
+        clean_since=None,
+        log_record=None,
+        cleared_at=None,
     )
 
 
@@ -239,6 +248,14 @@ def _refuse_reset(health: GpuHealth, sight: Sight) -> Refusal | None:
     if sight.gate.verdict is GateVerdict.FOREIGN:
         return Refusal("gpu_busy_foreign", f"in use: {sight.gate.holders}")
     return None
+
+
+def _settle_xids(health: GpuHealth, sight: Sight, refusal: Refusal | None, now: Now) -> GpuHealth:
+    """How far the kernel's log is judged, and since when it counts: it tells of what a restore or a reset has settled, too."""
+    is_restored = sight.request is not None and sight.request.asked is Asked.RESTORE and refusal is None
+    is_reset = sight.reset is not None and sight.reset.failure is None
+    cleared_at = now.boot.seconds if is_restored or is_reset else health.cleared_at
+    return replace(health, log_record=newest(health.log_record, sight.log_record), cleared_at=cleared_at)
 
 
 def _remember(health: GpuHealth, sight: Sight) -> GpuHealth:

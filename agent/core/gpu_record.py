@@ -27,7 +27,11 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class GpuHealth:
-    """What is on disk of one GPU. `since` is UTC seconds, `clean_since` is seconds on CLOCK_BOOTTIME of the boot `boot_id`."""
+    """What is on disk of one GPU. `since` is UTC seconds, `clean_since` and `cleared_at` are on CLOCK_BOOTTIME of the boot `boot_id`.
+
+    `log_record`: the newest record of that boot's kernel log that is judged. It is kept with the verdict, in one write: a death
+    can neither lose a record nor have it judged twice. `cleared_at`: what the log tells of the time before is settled.
+    """
 
     uuid: str
     state: GpuState = GpuState.OK
@@ -40,6 +44,8 @@ class GpuHealth:
     ecc_uncorrected: int | None = None
     told_xids: tuple[int, ...] = ()  # unknown ones that were warned of
     history: tuple[Change, ...] = ()
+    log_record: int | None = None
+    cleared_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +54,11 @@ class Loaded:
 
     health: GpuHealth
     faults: tuple[str, ...] = ()
+
+
+def newest(one: int | None, other: int | None) -> int | None:
+    """The higher number of two records of the log, of which there may be none."""
+    return max((number for number in (one, other) if number is not None), default=None)
 
 
 def dump_health(health: GpuHealth) -> str:
@@ -67,6 +78,8 @@ def dump_health(health: GpuHealth) -> str:
                 [change.at, change.came_from, change.to, change.reason, change.words]
                 for change in health.history
             ],
+            "log_record": health.log_record,
+            "cleared_at": health.cleared_at,
         }
     )
 
@@ -95,6 +108,8 @@ def load_health(uuid: str, text: str) -> Loaded:
         ecc_uncorrected=record.take("ecc_uncorrected", _optional(_count), None),
         told_xids=tuple(record.take_all("told_xids", _count)[-MOST_TOLD:]),
         history=tuple(record.take_all("history", _change)[-MOST_HISTORY:]),
+        log_record=record.take_later("log_record", _count),
+        cleared_at=record.take_later("cleared_at", _number),
     )
     faults = (*record.faults, *(f"{name}: not known" for name in sorted(raw.keys() - record.taken)))
     return Loaded(_hold(health) if record.faulty & {"state", "needs", "boot_id"} else _mend(health), faults)
@@ -134,6 +149,10 @@ class _Record:
             self._blame(name, "missing")
             return default
         return next(iter(self._readable(name, [self._raw[name]], read)), default)
+
+    def take_later(self, name: str, read: Callable[[Any], Value]) -> Value | None:
+        """A field that came after others: a record without it is older, and no worse."""
+        return self.take(name, _optional(read), None) if name in self._raw else None
 
     def take_all(self, name: str, read: Callable[[Any], Value]) -> list[Value]:
         entries: list[object] = self.take(name, _entries, [])

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from agent.adapters.docker.engine import DockerEngine
+from agent.adapters.kernel_log import why_unreadable
 from agent.adapters.linux import SystemClock, has_nvidia_gpus, read_dns_servers, read_ephemeral_ports
 from agent.adapters.sqlite import is_older
 from agent.aio import Threads
@@ -35,6 +36,9 @@ async def examine(config: Config) -> list[Check]:
         "clock": _clock_probe(),
         "gpu_injection": gpu_probes.gpu_injection_probe(
             engine, InjectionWish(config.gpus.injection), config.engine.runtime, has_nvidia_gpus
+        ),
+        "kernel_log": gpu_probes.kernel_log_probe(
+            lambda: why_unreadable(config.gpus.kernel_log), has_nvidia_gpus
         ),
     }
     try:

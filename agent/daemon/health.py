@@ -23,9 +23,14 @@ def build_health(
         "ports": probes.ports_probe(ports, read_ephemeral),
         "jobs": _jobs_probe(shell),
         "gpus": gpu_probes.gpus_probe(shell.tools.gpu_care),
+        "kernel_log": gpu_probes.kernel_log_probe(outside.kernel_log.condition, lambda: _has_gpus(shell)),
         "orphans": _orphans_probe(shell),
     }
     return Health(outside.clock, checks, NEEDED)
+
+
+def _has_gpus(shell: Shell) -> bool:
+    return bool(shell.tools.gpu_care.inventory.gpus)
 
 
 def _jobs_probe(shell: Shell) -> Probe:

@@ -16,6 +16,7 @@ from agent import log as logging
 from agent.adapters import systemd
 from agent.adapters.docker.engine import DockerEngine
 from agent.adapters.folders import DiskFolders, open_folders
+from agent.adapters.kernel_log import KernelLogFile
 from agent.adapters.linux import (
     SystemClock,
     most_open_files,
@@ -87,12 +88,16 @@ async def serve(config: Config, read_config: Callable[[], Config] | None, redact
         stack.push_async_callback(engine.close)
         gpus = NvmlPort(NvmlGpus(NvmlClient(), config.state_dir / GPU_RECORD))
         stack.push_async_callback(gpus.close)
-        outside = Outside(store, engine, folders, gpus, SystemClock(), random.random, redactor)
+        kernel_log = KernelLogFile(config.gpus.kernel_log)
+        stack.callback(kernel_log.close)
+        outside = Outside(store, engine, folders, gpus, kernel_log, SystemClock(), random.random, redactor)
         host = read_dns_servers(), most_open_files(), read_node_cpus()
         current = Current(policy_of(config, folders.agent_id, *host))
         settings = settings_of(config)
         shell = assemble(outside, current, settings)
         await hide_secrets(store, folders, shell.tools.hiding)
+        # Before any GPU is looked at or started on: what it did while nobody listened counts for the first look.
+        await kernel_log.open()
         parts = _api_parts(config, outside, settings, shell)
         sites = await open_sites(build_app(parts), listen_of(config))
         stack.push_async_callback(sites.close)

@@ -29,6 +29,7 @@ from agent.interfaces.folders import (
     StateReadOnlyError,
 )
 from agent.interfaces.gpus import Gpus
+from agent.interfaces.kernel_log import KernelLog
 from agent.interfaces.store import (
     Accepted,
     BodyConflictError,
@@ -58,6 +59,7 @@ __all__ = [
     "Gpus",
     "JobFolderMissingError",
     "JobQuery",
+    "KernelLog",
     "LogReader",
     "LogWriter",
     "NameTakenError",

@@ -8,7 +8,7 @@ from agent.aio import Flag, stand
 from agent.core.container import ContainerEvent, EventKind
 from agent.core.ports import PortRange
 from agent.core.queue import Host
-from agent.interfaces import Clock, Engine, Folders, Gpus, Store
+from agent.interfaces import Clock, Engine, Folders, Gpus, KernelLog, Store
 from agent.jobs.avoided import Avoided
 from agent.jobs.current import Current
 from agent.jobs.gpu_care import CareSettings, GpuCare
@@ -44,6 +44,7 @@ class Outside:
     engine: Engine
     folders: Folders
     gpus: Gpus
+    kernel_log: KernelLog
     clock: Clock
     random: Callable[[], float]
     redactor: Redactor
@@ -109,7 +110,9 @@ def assemble(outside: Outside, current: Current, settings: Settings) -> Shell:
 
     bad_ports: Avoided[int] = Avoided(outside.clock, BAD_PORT_SECONDS)
     bad_gpus: Avoided[str] = Avoided(outside.clock, BAD_GPU_SECONDS)
-    gpu_care = GpuCare(outside.gpus, outside.store, outside.clock, settings.gpu_care, ask.set, poke)
+    gpu_care = GpuCare(
+        outside.gpus, outside.kernel_log, outside.store, outside.clock, settings.gpu_care, ask.set, poke
+    )
     witness = Witness(outside.engine, outside.store, outside.clock, on_event, look_at_all)
     images = Images(outside.engine, settings.pull_times, poke)
     tools = Tools(

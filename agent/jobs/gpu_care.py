@@ -12,9 +12,10 @@ from agent.core.gpu_health import HealthPolicy, Refusal, is_leasable, is_used, u
 from agent.core.gpu_record import GpuHealth
 from agent.core.gpus import NO_INVENTORY, Inventory
 from agent.core.job import Job, Now
-from agent.interfaces import Clock, Gpus, Store, StoreUnavailableError
+from agent.interfaces import Clock, Gpus, KernelLog, Store, StoreUnavailableError
 from agent.jobs.gpu_verdicts import GpuVerdicts, Judged
 from agent.jobs.moment import now_of
+from agent.jobs.xid_inbox import XidInbox
 
 log = structlog.get_logger()
 
@@ -53,9 +54,10 @@ class GpuView:
 class GpuCare:
     """Standing task `watch`. `poke` is for a job whose row has changed."""
 
-    def __init__(  # noqa: PLR0913, PLR0917 - three adapters, its settings, and whom it wakes
+    def __init__(  # noqa: PLR0913, PLR0917 - four adapters, its settings, and whom it wakes
         self,
         gpus: Gpus,
+        kernel_log: KernelLog,
         store: Store,
         clock: Clock,
         settings: CareSettings,
@@ -67,10 +69,12 @@ class GpuCare:
         self.settings = settings
         self._ask_grant = ask_grant
         self._flag = Flag()
-        self._verdicts = GpuVerdicts(store, clock, lambda: self.settings.policy, poke)
+        self._inbox = XidInbox(clock, self._flag.set)
+        self._verdicts = GpuVerdicts(store, clock, lambda: self.settings.policy, poke, self._inbox)
         self._is_busy = False
         self.inventory: Inventory = NO_INVENTORY
-        gpus.listen(self._note_xid)
+        gpus.listen(self._inbox.tell)
+        kernel_log.listen(self._inbox.log)
 
     @property
     def healths(self) -> Mapping[str, GpuHealth]:
@@ -157,10 +161,6 @@ class GpuCare:
         all_well = all(map(is_leasable, self.healths.values()))
         return IDLE_LOOK_SECONDS if all_well and not self._is_busy else LOOK_SECONDS
 
-    def _note_xid(self, uuid: str, xid: int) -> None:
-        self._verdicts.note_xid(uuid, xid)
-        self._flag.set()
-
     async def look(self) -> None:
         """One look at all of them. Raises StoreUnavailableError: what was seen is then seen again."""
         before = await self._verdicts.holders()
@@ -183,6 +183,7 @@ class GpuCare:
 
     async def _judge(self, sights: Mapping[str, Sight]) -> dict[str, Judged]:
         before = self.unleasable()
+        self._inbox.assign(await self._gpus.inventory())
         judged = await self._verdicts.judge(sights)
         if self.unleasable() != before:
             self._ask_grant()

@@ -23,6 +23,12 @@ TURN_CDI_ON = (
 )
 
 
+READ_LOG = (
+    "Give the agent CAP_SYSLOG and the device (systemd/gpu-agent.service does; in a container: --cap-add SYSLOG "
+    "--device /dev/kmsg), or set kernel_log under [gpus]; then restart it."
+)
+
+
 def gpus_probe(care: GpuCare) -> Probe:
     """Whether every GPU is well; of each that is not: what is wrong, and what it waits for. A host without any is well."""
 
@@ -44,6 +50,24 @@ def gpus_probe(care: GpuCare) -> Probe:
 def _describe_unwell(health: GpuHealth) -> str:
     waits_for = f", waits for {', '.join(sorted(health.needs))}" if health.needs else ""
     return f"{health.uuid} is {health.state}: {health.words}{waits_for}"
+
+
+def kernel_log_probe(condition: Callable[[], str | None], has_gpus: Callable[[], bool]) -> Probe:
+    """Whether XIDs can be read out of the kernel's log. Without it those are missed that come while nobody listens to the driver."""
+
+    async def probe() -> Finding:
+        if not has_gpus():
+            return Finding(CheckState.OK, "no NVIDIA GPU on this host")
+        unreadable = condition()
+        if unreadable is None:
+            return Finding(CheckState.OK, "XIDs are read from it")
+        return Finding(
+            CheckState.WARN,
+            f"the kernel's log can't be read ({unreadable}): XIDs that come while the agent is away are not seen",
+            READ_LOG,
+        )
+
+    return probe
 
 
 def gpu_injection_probe(

@@ -16,8 +16,10 @@ from agent.core.gpu_findings import Fate, Sight
 from agent.core.gpu_health import Effects, HealthPolicy, judge
 from agent.core.gpu_record import GpuHealth, dump_health, load_health
 from agent.core.job import Job, NewEvent
+from agent.core.xid_reports import Reports, sort_xids
 from agent.interfaces import Clock, Store, StoreUnavailableError
 from agent.jobs.moment import now_of
+from agent.jobs.xid_inbox import XidInbox
 
 log = structlog.get_logger()
 
@@ -33,23 +35,24 @@ class Judged:
 
 
 class GpuVerdicts:
-    """`poke` is for a job whose row has changed."""
+    """`poke` is for a job whose row has changed. XIDs are judged with the next look at their GPU."""
 
     def __init__(
-        self, store: Store, clock: Clock, policy: Callable[[], HealthPolicy], poke: Callable[[str], None]
+        self,
+        store: Store,
+        clock: Clock,
+        policy: Callable[[], HealthPolicy],
+        poke: Callable[[str], None],
+        inbox: XidInbox,
     ) -> None:
         self._store = store
+        self._inbox = inbox
         self._clock = clock
         self._policy = policy
         self._poke = poke
         self._turn = asyncio.Lock()
         self._is_loaded = False
-        self._xids: dict[str, dict[int, None]] = {}
         self.healths: Mapping[str, GpuHealth] = {}
-
-    def note_xid(self, uuid: str, xid: int) -> None:
-        """It is judged with the next look at its GPU, however often it came by then."""
-        self._xids.setdefault(uuid, {})[xid] = None
 
     async def known(self) -> Mapping[str, GpuHealth]:
         """By UUID. Raises StoreUnavailableError."""
@@ -77,13 +80,11 @@ class GpuVerdicts:
         Raises StoreUnavailableError: then nothing was judged, and XIDs wait for the next look.
         """
         async with self._turn:
-            xids = {uuid: self._xids.pop(uuid, {}) for uuid in sights}
+            reports = self._inbox.take(sights)
             try:
-                judged, jobs = await self._judge_and_keep(sights, xids)
+                judged, jobs = await self._judge_and_keep(sights, reports)
             except StoreUnavailableError:
-                for uuid, missed in xids.items():
-                    if missed:
-                        self._xids[uuid] = missed | self._xids.get(uuid, {})
+                self._inbox.give_back(reports)
                 raise
         for job_id in jobs:
             self._poke(job_id)
@@ -92,29 +93,38 @@ class GpuVerdicts:
         return judged
 
     async def _judge_and_keep(
-        self, sights: Mapping[str, Sight], xids: Mapping[str, Mapping[int, None]]
+        self, sights: Mapping[str, Sight], reports: Mapping[str, Reports]
     ) -> tuple[dict[str, Judged], list[str]]:
         known = await self.known()
+        # Those who hold the GPUs as they are judged: whoever comes after them is of no concern to what came before.
+        holders = await self.holders() if any(one.xids for one in reports.values()) else None
         judged = {
-            uuid: self._judge_one(known.get(uuid, GpuHealth(uuid)), replace(sight, xids=tuple(xids[uuid])))
+            uuid: self._judge_one(
+                known.get(uuid, GpuHealth(uuid)), sight, reports[uuid], (holders or {}).get(uuid)
+            )
             for uuid, sight in sights.items()
         }
         changed = {uuid: one.health for uuid, one in judged.items() if one.health != known.get(uuid)}
-        changes = await self._changes(judged)
+        changes = await self._changes(judged, holders)
         if changed or changes:
             dumped = {uuid: dump_health(health) for uuid, health in changed.items()}
             await self._store.keep_gpu_healths(dumped, changes)
         self.healths = {**known, **changed}
         return judged, [job_id for job_id, _ in changes]
 
-    def _judge_one(self, health: GpuHealth, sight: Sight) -> Judged:
-        return Judged(*judge(health, sight, now_of(self._clock), self._policy()))
+    def _judge_one(self, health: GpuHealth, sight: Sight, reports: Reports, holder: Job | None) -> Judged:
+        now = now_of(self._clock)
+        xids = sort_xids(reports, health, holder, now)
+        sight = replace(sight, xids=xids.fresh, old_xids=xids.old, log_record=reports.record)
+        return Judged(*judge(health, sight, now, self._policy()))
 
-    async def _changes(self, judged: Mapping[str, Judged]) -> list[tuple[str, Decide]]:
+    async def _changes(
+        self, judged: Mapping[str, Judged], holders: Mapping[str, Job] | None
+    ) -> list[tuple[str, Decide]]:
         """What becomes of the jobs that hold what was judged."""
         if all(one.effects.fate is Fate.NOTHING for one in judged.values()):
             return []
-        holders = await self.holders()
+        holders = await self.holders() if holders is None else holders
         return [
             (holders[uuid].id, partial(self._meet, uuid, one.effects))
             for uuid, one in judged.items()

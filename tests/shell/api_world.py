@@ -43,6 +43,7 @@ from agent.log import Redactor
 from tests.fakes.clock import FakeClock
 from tests.fakes.engine import FakeEngine
 from tests.fakes.gpus import FakeGpus
+from tests.fakes.kernel_log import FakeKernelLog
 from tests.fakes.store import MemoryStore
 
 BODY = {"image": "busybox", "command": ["true"]}
@@ -161,7 +162,7 @@ async def api_world(
     current, hiding = Current(policy), Hiding(Redactor())
     intake = Intake(store, folders, gpus.inventory, clock, current, hiding, lambda: next(ids), woken.append)
     settings = CareSettings(HealthPolicy(600, XidTable()), ("*",), 30)
-    care = GpuCare(gpus, store, clock, settings, lambda: None, woken.append)
+    care = GpuCare(gpus, FakeKernelLog(clock), store, clock, settings, lambda: None, woken.append)
     probes: dict[str, Any] = {"engine": ok, "store": ok}
     pulls: list[Any] = []
 

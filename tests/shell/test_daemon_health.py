@@ -30,7 +30,14 @@ async def test_a_broken_job_is_counted_and_not_named() -> None:
     assert world.shell is not None
     job_id = await world.submit(secrets={"KEY": "s"})
     outside = Outside(
-        world.store, world.engine, world.folders, world.gpus, world.clock, lambda: 0.5, world.redactor
+        world.store,
+        world.engine,
+        world.folders,
+        world.gpus,
+        world.kernel_log,
+        world.clock,
+        lambda: 0.5,
+        world.redactor,
     )
     await world.until_phase(job_id, Phase.UPLOADING)
     await world.quiesce(5)

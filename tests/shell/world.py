@@ -24,6 +24,7 @@ from tests.fakes.clock import FakeClock
 from tests.fakes.engine import FakeEngine
 from tests.fakes.folders import FakeFolders
 from tests.fakes.gpus import FakeGpus
+from tests.fakes.kernel_log import FakeKernelLog
 from tests.fakes.store import MemoryStore
 
 OWNER = "alice"
@@ -40,6 +41,7 @@ class World:
         self.engine.add_image("busybox")
         self.folders = FakeFolders()
         self.gpus = FakeGpus()
+        self.kernel_log = FakeKernelLog(self.clock)
         self.node_cpus: dict[int, str] = {}
         self.jitter = 0.5
         self.redactor = Redactor()
@@ -76,6 +78,7 @@ class World:
             self.engine,
             self.folders,
             self.gpus,
+            self.kernel_log,
             self.clock,
             lambda: self.jitter,
             self.redactor,

@@ -1,0 +1,136 @@
+"""adapters/kernel_log — /dev/kmsg, from the oldest record on, in the event loop and never waiting. Tells of XIDs; judges none.
+
+Each read gives one record. A reader that is too slow is told so (EPIPE) and goes on at the oldest record that is left. What
+can't be opened or read is not tried again: that takes another permission, and a restart.
+"""
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import structlog
+
+from agent.core.kernel_log import KernelClocks, LoggedXid, XidLine, earliest_at, read_xid_line
+
+_log = structlog.get_logger()
+
+# Above the longest record, with all that belongs to it: the kernel does not give a part of one (EINVAL).
+_RECORD_BYTES = 16 << 10
+# A millisecond or so. The loop goes on to others before the next bite.
+_BITE_RECORDS = 256
+# A ring of 16 MiB is read within two seconds.
+_CATCH_UP_SECONDS = 10.0
+
+
+class KernelLogFile:
+    """What interfaces.KernelLog promises. `read` reads one record, as os.read does."""
+
+    def __init__(self, path: Path, read: Callable[[int, int], bytes] = os.read) -> None:
+        self._path, self._read = path, read
+        self._tell: Callable[[Sequence[LoggedXid]], None] = _ignore
+        self._descriptor: int | None = None
+        self._condition: str | None = None
+        self._end = asyncio.Event()
+        self._is_live = False
+        self._is_overrun = False
+
+    def listen(self, tell: Callable[[Sequence[LoggedXid]], None]) -> None:
+        self._tell = tell
+
+    def condition(self) -> str | None:
+        return self._condition
+
+    async def open(self) -> None:
+        """Tell of all that is there before this returns, unless that takes too long; then of what comes. For after `listen`."""
+        try:
+            self._descriptor = os.open(self._path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            asyncio.get_running_loop().add_reader(self._descriptor, self._take_bite)
+        except OSError as error:
+            self._give_up(str(error.strerror))
+            return
+        try:
+            async with asyncio.timeout(_CATCH_UP_SECONDS):
+                await self._end.wait()
+        except TimeoutError:
+            _log.warning("kernel_log.slow", path=str(self._path), seconds=_CATCH_UP_SECONDS)
+
+    def close(self) -> None:
+        if self._descriptor is not None:
+            asyncio.get_running_loop().remove_reader(self._descriptor)
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def _take_bite(self) -> None:
+        """Equal XIDs of one bite are one: the last, so that it is known how far was read."""
+        found: dict[tuple[object, int], XidLine] = {}
+        for _ in range(_BITE_RECORDS):
+            record = self._read_one()
+            if record is None:
+                break
+            if (line := read_xid_line(record)) is not None:
+                found[line.address, line.xid] = line
+        if found:
+            now = _clocks()
+            self._tell([self._logged(line, now) for line in found.values()])
+        if self._end.is_set():
+            self._is_live = True
+
+    def _read_one(self) -> bytes | None:
+        """None: there is no more now. An empty one: what was here is lost."""
+        if self._descriptor is None:
+            return None
+        try:
+            record = self._read(self._descriptor, _RECORD_BYTES)
+        except BlockingIOError:
+            self._is_overrun = False
+            self._end.set()
+            return None
+        except BrokenPipeError:
+            self._note_overrun()
+            return b""
+        except OSError as error:
+            self._give_up(str(error.strerror))
+            return None
+        if not record:
+            self._give_up("it ended")
+            return None
+        return record
+
+    def _logged(self, line: XidLine, now: KernelClocks) -> LoggedXid:
+        """One that is read as it comes has come now. Of the others only the stamp tells."""
+        at = now.boot if self._is_live else earliest_at(line.micros, now)
+        return LoggedXid(line.address, line.xid, line.record, at)
+
+    def _note_overrun(self) -> None:
+        if not self._is_overrun:
+            _log.warning("kernel_log.overrun", path=str(self._path))
+        self._is_overrun = True
+
+    def _give_up(self, cause: str) -> None:
+        self._condition = f"{self._path}: {cause}"
+        _log.warning("kernel_log.unreadable", path=str(self._path), cause=cause)
+        self.close()
+        self._end.set()
+
+
+def why_unreadable(path: Path) -> str | None:
+    """For the doctor: what keeps this process from reading the log, without reading it. None: nothing."""
+    try:
+        os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
+    except OSError as error:
+        return f"{path}: {error.strerror}"
+    return None
+
+
+def _clocks() -> KernelClocks:
+    return KernelClocks(
+        time.clock_gettime(time.CLOCK_BOOTTIME),
+        time.clock_gettime(time.CLOCK_MONOTONIC),
+        time.clock_gettime(time.CLOCK_MONOTONIC_RAW),
+    )
+
+
+def _ignore(_found: Sequence[LoggedXid]) -> None:
+    pass
