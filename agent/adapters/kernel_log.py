@@ -27,8 +27,13 @@ _CATCH_UP_SECONDS = 10.0
 class KernelLogFile:
     """What interfaces.KernelLog promises. `read` reads one record, as os.read does."""
 
-    def __init__(self, path: Path, read: Callable[[int, int], bytes] = os.read) -> None:
-        self._path, self._read = path, read
+    def __init__(
+        self,
+        path: Path,
+        read: Callable[[int, int], bytes] = os.read,
+        catch_up_seconds: float = _CATCH_UP_SECONDS,
+    ) -> None:
+        self._path, self._read, self._catch_up_seconds = path, read, catch_up_seconds
         self._tell: Callable[[Sequence[LoggedXid]], None] = _ignore
         self._descriptor: int | None = None
         self._condition: str | None = None
@@ -51,10 +56,10 @@ class KernelLogFile:
             self._give_up(str(error.strerror))
             return
         try:
-            async with asyncio.timeout(_CATCH_UP_SECONDS):
+            async with asyncio.timeout(self._catch_up_seconds):
                 await self._end.wait()
         except TimeoutError:
-            _log.warning("kernel_log.slow", path=str(self._path), seconds=_CATCH_UP_SECONDS)
+            _log.warning("kernel_log.slow", path=str(self._path), seconds=self._catch_up_seconds)
 
     def close(self) -> None:
         if self._descriptor is not None:

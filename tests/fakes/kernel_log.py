@@ -22,6 +22,10 @@ class FakeKernelLog:
         if self._tell is not None and self.unreadable is None:
             self._tell(self._ring[-1:])
 
+    def reboot(self) -> None:
+        """A new kernel counts from zero."""
+        self._ring.clear()
+
     def listen(self, tell: Callable[[Sequence[LoggedXid]], None]) -> None:
         self._tell = tell
         if self._ring and self.unreadable is None:

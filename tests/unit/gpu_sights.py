@@ -78,6 +78,8 @@ SIGHTS = (
         Sight,
         st.just(Facts()) | FACTS | st.sampled_from(Absence),
         xids=st.just(()) | st.lists(NUMBERS, max_size=3).map(tuple),
+        old_xids=st.just(()) | st.lists(NUMBERS, max_size=2).map(tuple),
+        log_record=st.none() | st.integers(0, 100),
         gate=GATES,
         request=st.none() | st.builds(Request, st.sampled_from(Asked)),
         reset=st.sampled_from([None, ResetEnd(), ResetEnd("no")]),

@@ -467,6 +467,38 @@ def test_the_last_changes_are_kept() -> None:
     assert health.history[-1].at == WALL + 29.5
 
 
+@pytest.mark.parametrize("xid", [13, 48, 62, 79, 999])
+def test_an_xid_from_before_the_jobs_time_is_the_gpus_alone(xid: int) -> None:
+    fresh, _ = judge(WELL, xids(xid), at(0), POLICY)
+    health, effects = judge(WELL, replace(CLEAN, old_xids=(xid,)), at(0), POLICY)
+    assert health == fresh
+    assert (effects.fate, effects.why) == (Fate.NOTHING, None)
+    assert bool(effects.warnings) is (xid == 999)
+
+
+def test_an_older_xid_hides_none_of_the_jobs_own() -> None:
+    health, effects = judge(WELL, replace(xids(31), old_xids=(79,)), at(0), POLICY)
+    assert health.state is GpuState.MISSING
+    assert effects.fate is Fate.BLAME
+
+
+def test_how_far_the_kernels_log_is_judged_goes_forward_only_and_ends_with_its_boot() -> None:
+    health = after(WELL, (0, replace(CLEAN, log_record=7)), (5, CLEAN), (6, replace(CLEAN, log_record=3)))
+    assert health.log_record == 7
+    assert after(health, (10, CLEAN), boot="boot-2").log_record is None
+
+
+def test_a_restore_and_a_reset_settle_what_the_log_tells_of_before_and_a_refused_one_does_not() -> None:
+    ill = after(WELL, (0, xids(48)))
+    assert after(ill, (10, ask(Asked.RESTORE))).cleared_at == at(10).boot.seconds
+    assert after(WELL, (0, xids(62)), (10, ask(Asked.RESTORE))).cleared_at is None
+    resetting = after(WELL, (0, xids(62)), (5, ask(Asked.RESET)))
+    assert resetting.cleared_at is None
+    assert after(resetting, (20, replace(CLEAN, reset=ResetEnd()))).cleared_at == at(20).boot.seconds
+    assert after(resetting, (20, replace(CLEAN, reset=ResetEnd("no")))).cleared_at is None
+    assert after(ill, (10, ask(Asked.RESTORE)), (20, CLEAN)).cleared_at == at(10).boot.seconds
+
+
 @given(SIGHTS.filter(lambda sight: sight.xids), st.integers(1, 5))
 def test_a_storm_of_xids_is_one_xid(sight: Sight, times: int) -> None:
     sight = replace(sight, request=None, reset=None)

@@ -1,6 +1,7 @@
 """What is on disk of a GPU's health: read back as it was, and never a way out of quarantine where it is damaged."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -51,7 +52,19 @@ def test_one_damaged_field_loses_no_other_and_lifts_nothing(name: str, value: ob
             assert getattr(loaded.health, other) == getattr(ILL, other)
 
 
-@pytest.mark.parametrize("name", json.loads(dump_health(WELL)))
+LATER = ("log_record", "cleared_at")
+
+
+@pytest.mark.parametrize("name", LATER)
+def test_a_record_from_before_the_kernels_log_was_read_is_no_worse(name: str) -> None:
+    fields = json.loads(dump_health(replace(ILL, log_record=7, cleared_at=8.5)))
+    assert load_health(UUID, json.dumps(fields)).health == replace(ILL, log_record=7, cleared_at=8.5)
+    del fields[name]
+    loaded = load_health(UUID, json.dumps(fields))
+    assert (getattr(loaded.health, name), loaded.faults) == (None, ())
+
+
+@pytest.mark.parametrize("name", json.loads(dump_health(WELL)).keys() - {*LATER})
 def test_a_field_that_is_missing_is_told(name: str) -> None:
     fields = json.loads(dump_health(WELL))
     del fields[name]

@@ -15,6 +15,7 @@ USED_CAPABILITIES = {
     "CAP_CHOWN",  # the API's socket to its group
     "CAP_DAC_OVERRIDE",  # outputs that images wrote as any user
     "CAP_FOWNER",  # removing those outputs out of sticky folders
+    "CAP_SYSLOG",  # /dev/kmsg, where kernel.dmesg_restrict is 1
 }
 
 
@@ -81,6 +82,7 @@ def test_the_kernel_log_gpus_and_loop_devices_can_be_reached() -> None:
     assert "PrivateDevices" not in SERVICE
     for device in ("char-nvidia*", "block-loop", "/dev/loop-control", "/dev/kmsg"):
         assert device in SERVICE["DeviceAllow"]
+    assert "/dev/kmsg r" in SECTIONS["Service"]["DeviceAllow"]  # and not written to
 
 
 def test_every_promise_of_the_sandbox_that_is_off_is_explained() -> None:
@@ -88,6 +90,7 @@ def test_every_promise_of_the_sandbox_that_is_off_is_explained() -> None:
     for name in (
         "CAP_DAC_OVERRIDE",
         "ProtectKernelLogs",
+        "CAP_SYSLOG",
         "ProtectProc",
         "IPAddressDeny",
         "PrivateNetwork",
