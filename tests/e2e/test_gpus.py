@@ -1,6 +1,7 @@
 """Jobs on GPUs, whole: the daemon's own child reads a stand-in of NVIDIA's library, and the engine hands harmless nodes over by CDI."""
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from tests.e2e.client import expect
 from tests.e2e.conftest import Make
 from tests.e2e.daemon import Daemon
+from tests.kmsg_standin import KmsgStandin
 from tests.nvml_standin import profiles
 from tests.nvml_standin.library import Standin, build
 from tests.nvml_standin.profiles import uuid_of
@@ -39,12 +41,24 @@ def host(engine: PrivateEngine, tmp_path: Path) -> Iterator[Standin]:
 
 
 @pytest.fixture
-def daemon(make_daemon: Make, host: Standin) -> Daemon:
-    made = make_daemon({"gpus": {"clean_timeout": 5}})
+def kmsg(tmp_path: Path) -> Iterator[KmsgStandin]:
+    made = KmsgStandin(tmp_path / "kmsg")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def stopped(make_daemon: Make, host: Standin, kmsg: KmsgStandin) -> Daemon:
+    made = make_daemon({"gpus": {"clean_timeout": 5, "kernel_log": str(kmsg.path)}})
     made.environment = host.environ
-    made.start()
-    expect(lambda: states(made) == ["ok"] * 4, "all four were looked at")
     return made
+
+
+@pytest.fixture
+def daemon(stopped: Daemon) -> Daemon:
+    stopped.start()
+    expect(lambda: states(stopped) == ["ok"] * 4, "all four were looked at")
+    return stopped
 
 
 def states(daemon: Daemon) -> list[str | None]:
@@ -97,6 +111,51 @@ def test_a_gpu_that_vanishes_loses_its_job_and_is_missing(daemon: Daemon, host: 
     assert (job["outcome"], job["reason"]["code"]) == ("lost", "gpu_lost")
     expect(lambda: states(daemon)[place] == "missing", "it is told to be missing")
     assert len(states(daemon)) == 4
+
+
+def test_an_xid_from_before_the_start_keeps_its_gpu_from_all_once_and_not_after_a_restore(
+    stopped: Daemon, kmsg: KmsgStandin
+) -> None:
+    first, second = uuid_of(0), uuid_of(1)
+    kmsg.write("NVRM: loading NVIDIA UNIX x86_64 Kernel Module  570.172.08")
+    kmsg.write_xid("00000000:21:00.0", 62)
+    kmsg.write_xid("00000000:41:00.0", 48)
+    kmsg.write_xid("00000000:61:00.0", 31)
+    stopped.start()
+    two_away = ["quarantined", "quarantined", "ok", "ok"]
+    expect(lambda: states(stopped) == two_away, "two are kept, and a program's own is nobody's")
+    shown = stopped.local.call("GET", f"/v1/gpus/{first}").json
+    assert "XID 62" in shown["words"]
+    checks = stopped.local.call("GET", "/health").json["checks"]
+    assert next(check["state"] for check in checks if check["name"] == "kernel_log") == "ok"
+    assert stopped.local.call("POST", f"/v1/gpus/{second}/restore").status == 200
+    for _ in range(2):
+        stopped.kill()
+        kmsg.write_again()
+        stopped.start()
+        job_id = run_on(stopped, 1, seconds=0)
+        stopped.local.wait_finished(job_id)
+        assert states(stopped) == ["quarantined", "ok", "ok", "ok"]
+    kmsg.write_xid("00000000:41:00.0", 48)
+    expect(lambda: states(stopped) == two_away, "the next one counts, and at once", 5)
+
+
+def test_an_xid_that_came_while_the_daemon_was_away_ends_the_job_that_was_there(
+    daemon: Daemon, kmsg: KmsgStandin
+) -> None:
+    before = time.clock_gettime(time.CLOCK_MONOTONIC)
+    there, other = run_on(daemon, 1), run_on(daemon, 1)
+    pci = {uuid_of(place): f"00000000:{0x21 + 0x20 * place:02X}:00.0" for place in range(4)}
+    leased = {job_id: pci[daemon.local.job(job_id)["gpus"][0]] for job_id in (there, other)}
+    daemon.kill()
+    kmsg.write_xid(leased[other], 62, seconds=before)
+    # Past what the two clocks may differ by, without the wait.
+    kmsg.write_xid(leased[there], 62, seconds=time.clock_gettime(time.CLOCK_MONOTONIC) + 11)
+    daemon.start()
+    job = daemon.local.wait_finished(there)
+    assert (job["outcome"], job["reason"]["code"], job["reason"]["blame"]) == ("failed", "gpu_fault", "host")
+    assert daemon.local.job(other)["phase"] == "running"
+    assert states(daemon).count("quarantined") == 2
 
 
 def test_more_than_the_host_has_is_refused_and_the_most_is_told(daemon: Daemon) -> None:
