@@ -37,7 +37,6 @@ class KernelLogFile:
         self._tell: Callable[[Sequence[LoggedXid]], None] = _ignore
         self._descriptor: int | None = None
         self._condition: str | None = None
-        self._end = asyncio.Event()
         self._is_live = False
         self._is_overrun = False
 
@@ -51,15 +50,11 @@ class KernelLogFile:
         """Tell of all that is there before this returns, unless that takes too long; then of what comes. For after `listen`."""
         try:
             self._descriptor = os.open(self._path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-            asyncio.get_running_loop().add_reader(self._descriptor, self._take_bite)
+            await self._catch_up()
+            if self._descriptor is not None:
+                asyncio.get_running_loop().add_reader(self._descriptor, self._take_bite)
         except OSError as error:
             self._give_up(str(error.strerror))
-            return
-        try:
-            async with asyncio.timeout(self._catch_up_seconds):
-                await self._end.wait()
-        except TimeoutError:
-            _log.warning("kernel_log.slow", path=str(self._path), seconds=self._catch_up_seconds)
 
     def close(self) -> None:
         if self._descriptor is not None:
@@ -67,20 +62,31 @@ class KernelLogFile:
             os.close(self._descriptor)
             self._descriptor = None
 
+    async def _catch_up(self) -> None:
+        """Bite by bite, and not as the loop says that there is more: where a bite ends with the log, it says nothing."""
+        try:
+            async with asyncio.timeout(self._catch_up_seconds):
+                while not self._is_live:
+                    self._take_bite()
+                    await asyncio.sleep(0)
+        except TimeoutError:
+            _log.warning("kernel_log.slow", path=str(self._path), seconds=self._catch_up_seconds)
+
     def _take_bite(self) -> None:
         """Equal XIDs of one bite are one: the last, so that it is known how far was read."""
         found: dict[tuple[object, int], XidLine] = {}
+        is_at_the_end = False
         for _ in range(_BITE_RECORDS):
             record = self._read_one()
             if record is None:
+                is_at_the_end = True
                 break
             if (line := read_xid_line(record)) is not None:
                 found[line.address, line.xid] = line
         if found:
             now = _clocks()
             self._tell([self._logged(line, now) for line in found.values()])
-        if self._end.is_set():
-            self._is_live = True
+        self._is_live |= is_at_the_end
 
     def _read_one(self) -> bytes | None:
         """None: there is no more now. An empty one: what was here is lost."""
@@ -90,7 +96,6 @@ class KernelLogFile:
             record = self._read(self._descriptor, _RECORD_BYTES)
         except BlockingIOError:
             self._is_overrun = False
-            self._end.set()
             return None
         except BrokenPipeError:
             self._note_overrun()
@@ -117,7 +122,6 @@ class KernelLogFile:
         self._condition = f"{self._path}: {cause}"
         _log.warning("kernel_log.unreadable", path=str(self._path), cause=cause)
         self.close()
-        self._end.set()
 
 
 def why_unreadable(path: Path) -> str | None:

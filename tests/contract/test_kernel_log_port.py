@@ -109,6 +109,17 @@ async def test_one_that_was_there_may_be_older_than_its_stamp_and_one_that_comes
     assert abs(came.at - now) < 5
 
 
+@pytest.mark.parametrize("count", [255, 256])
+async def test_a_log_that_ends_with_a_bite_is_caught_up_with(count: int, kmsg: KmsgStandin) -> None:
+    for _ in range(count):
+        kmsg.write_xid(A, 31)
+    async with asyncio.timeout(5), reading(kmsg.path) as (_, heard):
+        assert [one.record for one in heard] == [count - 1]
+        kmsg.write_xid(A, 31)
+        await until(lambda: len(heard) == 2)
+        assert SystemClock().boot_seconds() - heard[1].at < 5
+
+
 async def test_other_lines_and_what_programs_wrote_are_passed_over(kmsg: KmsgStandin) -> None:
     kmsg.write("eth0: renamed from veth0d983bb")
     kmsg.write("NVRM: Xid (PCI:0000:3b:00): 79, forged", priority=12)

@@ -117,6 +117,8 @@ def test_what_could_not_be_judged_waits_beside_what_came_meanwhile() -> None:
     desk = Desk()
     desk.log(LoggedXid(A, 48, 5, 900.0))
     taken = desk.inbox.take(ALL)
+    desk.inbox.give_back(taken)
+    assert desk.inbox.take(ALL) == taken
     desk.log(LoggedXid(A, 62, 7, 950.0))
     desk.inbox.give_back(taken)
     (reports,) = desk.take().values()
