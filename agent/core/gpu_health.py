@@ -24,9 +24,10 @@ from agent.core.gpu_findings import (
     of_old_xid,
     of_xid,
 )
-from agent.core.gpu_record import MOST_HISTORY, MOST_TOLD, Change, GpuHealth, newest
+from agent.core.gpu_record import MOST_HISTORY, MOST_TOLD, Change, GpuHealth
 from agent.core.job import NewEvent, Now, Reason
 from agent.core.reasons import CATALOGUE, reason
+from agent.core.xid_reports import settle
 from agent.core.xids import XidAction, XidTable
 
 # Slow-downs come and go with the load: without a while between, each would be an event every few seconds.
@@ -94,7 +95,7 @@ def judge(health: GpuHealth, sight: Sight, now: Now, policy: HealthPolicy) -> tu
     after = _worsen(after, ill)
     after = _improve(_count_clean(after, sight, ill, now), sight, now, policy)
     after, refusal = _obey(after, sight, ill)
-    after = _settle_xids(after, sight, refusal, now)
+    after = settle(after, sight if refusal is None else replace(sight, request=None), now)
     unknown = _untold(health, (*sight.xids, *sight.old_xids), policy.xids)
     after = replace(_remember(after, sight), told_xids=(*health.told_xids, *unknown)[-MOST_TOLD:])
     after, events = _tell(health, after, now)
@@ -248,14 +249,6 @@ def _refuse_reset(health: GpuHealth, sight: Sight) -> Refusal | None:
     if sight.gate.verdict is GateVerdict.FOREIGN:
         return Refusal("gpu_busy_foreign", f"in use: {sight.gate.holders}")
     return None
-
-
-def _settle_xids(health: GpuHealth, sight: Sight, refusal: Refusal | None, now: Now) -> GpuHealth:
-    """How far the kernel's log is judged, and since when it counts: it tells of what a restore or a reset has settled, too."""
-    is_restored = sight.request is not None and sight.request.asked is Asked.RESTORE and refusal is None
-    is_reset = sight.reset is not None and sight.reset.failure is None
-    cleared_at = now.boot.seconds if is_restored or is_reset else health.cleared_at
-    return replace(health, log_record=newest(health.log_record, sight.log_record), cleared_at=cleared_at)
 
 
 def _remember(health: GpuHealth, sight: Sight) -> GpuHealth:

@@ -5,8 +5,9 @@ is judged once: its number is kept with the verdict. What the log tells of the t
 before it was reset, is settled.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from agent.core.gpu_findings import Asked, Sight
 from agent.core.gpu_record import GpuHealth, newest
 from agent.core.job import Job, Now
 
@@ -54,6 +55,14 @@ def sort_xids(reports: Reports, health: GpuHealth, holder: Job | None, now: Now)
     news = [report for report in reports.xids if _is_news(report, health, now)]
     old = [report.xid for report in news if holder is not None and not _is_of(holder, report.at, now)]
     return SortedXids(tuple(report.xid for report in news if report.xid not in old), tuple(old))
+
+
+def settle(health: GpuHealth, sight: Sight, now: Now) -> GpuHealth:
+    """How far the log is judged after a look, and since when it counts. `sight.request`: what was granted."""
+    is_restored = sight.request is not None and sight.request.asked is Asked.RESTORE
+    is_reset = sight.reset is not None and sight.reset.failure is None
+    cleared_at = now.boot.seconds if is_restored or is_reset else health.cleared_at
+    return replace(health, log_record=newest(health.log_record, sight.log_record), cleared_at=cleared_at)
 
 
 def _is_news(report: XidReport, health: GpuHealth, now: Now) -> bool:
