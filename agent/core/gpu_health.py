@@ -137,10 +137,9 @@ def _after_boot(health: GpuHealth, now: Now) -> GpuHealth:
     """A boot resets all GPUs, and its clock starts anew, so probation does."""
     if health.boot_id == now.boot.boot_id:
         return health
-    state = GpuState.QUARANTINED if health.state is GpuState.RESETTING else health.state
     return replace(
         health,
-        state=state,
+        state=GpuState.QUARANTINED if health.state is GpuState.RESETTING else health.state,
         needs=health.needs - _BY_BOOT,
         boot_id=now.boot.boot_id,
         clean_since=None,
