@@ -18,6 +18,7 @@ class FakeGpus:
         self.says: dict[str, Facts] = {}
         self.looks = 0
         self.look_seconds = 0.0
+        self.gate_seconds = 0.0
         self.resets: list[str] = []
         self.under_reset: set[str] = set()
         self.reset_seconds = 0.0
@@ -43,6 +44,7 @@ class FakeGpus:
         return {uuid: self.absent.get(uuid, self.says.get(uuid, Facts())) for uuid in uuids}
 
     async def gates(self, uuids: Sequence[str]) -> Mapping[str, Gate]:
+        await asyncio.sleep(self.gate_seconds if uuids else 0.0)
         return {uuid: self._gate(uuid) for uuid in uuids}
 
     def _gate(self, uuid: str) -> Gate:
