@@ -19,7 +19,7 @@ log = structlog.get_logger()
 
 
 class GpuResets:
-    """Whoever looks at the GPUs calls all of it, in turn: a look that tells an end has seen the GPU after its reset."""
+    """Whoever looks at the GPUs calls all of it, in turn: after each reset a look, which tells its end, before the next."""
 
     def __init__(self, gpus: Gpus) -> None:
         self._gpus = gpus
@@ -38,7 +38,7 @@ class GpuResets:
         self, gpus: Iterable[Gpu], healths: Mapping[str, GpuHealth], held: AbstractSet[str]
     ) -> bool:
         """Whether there was one. `held` is read after `healths`, which whoever grants knows, too: no lease of these is newer."""
-        gpu = next_reset(gpus, healths, held | self._ends.keys())
+        gpu = next_reset(gpus, healths, held)
         if gpu is None:
             return False
         log.warning("gpu.reset_begun", gpu=gpu.uuid, pci=gpu.pci)

@@ -122,7 +122,9 @@ async def test_what_is_refused_is_told_in_the_tools_own_words_and_the_gpus_can_b
 @pytest.mark.parametrize(
     ("reset", "told", "advice"),
     [
-        ("echo 'Insufficient Permissions'; exit 4", "Insufficient Permissions", "CAP_SYS_ADMIN"),
+        ("echo 'Insufficient Permissions'; exit 255", "Insufficient Permissions", "CAP_SYS_ADMIN"),
+        ("exit 4", "ended with 4", "CAP_SYS_ADMIN"),
+        ("echo 'GPU is currently in use by another process.'; exit 255", "in use by", "fuser"),
         ("echo 'GPU Reset is not supported'; exit 3", "is not supported", "reboot the host"),
         ("echo 'GPUs with NVLink connections must be named, too' >&2; exit 255", "NVLink", "reset with it"),
         ("exit 1", "said: nothing", "reboot the host"),

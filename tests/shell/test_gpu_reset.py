@@ -69,7 +69,7 @@ async def test_a_gpu_that_is_reset_goes_to_nobody_until_its_probation_is_over() 
     job_id = await world.submit(gpus=1)
     await asyncio.sleep(1)
     assert world.gpus.under_reset == {"GPU-1"}
-    await until_ended(world)
+    await until_ended(world, seconds=20)  # at once
     health = care_of(world).healths["GPU-1"]
     assert (health.state, health.needs) == (QUARANTINED, {Need.PROBATION})
     await world.quiesce(PROBATION / 2)

@@ -29,8 +29,7 @@ _NO_PERMISSION = "the agent must be root with CAP_SYS_ADMIN, as its unit file ha
 # By nvidia-smi's exit code, then by what it says, the first that is said; its words differ from driver to driver.
 _ADVICE_BY_CODE = {4: _NO_PERMISSION}
 _ADVICE_BY_WORDS = (
-    ("in use by", "`fuser -v /dev/nvidia*` names what has it open; end that (DCGM, a display server) and ask again"),
-    ("being used by", "`fuser -v /dev/nvidia*` names what has it open; end that and ask again"),
+    ("in use by", "`fuser -v /dev/nvidia*` names what has it open (DCGM, a display server); end that and ask again"),
     ("permission", _NO_PERMISSION),
     ("nvlink", f"those that NVLink ties to it must be reset with it, which the agent does not: {_REBOOT}"),
     ("not supported", f"its driver can't reset it: {_REBOOT}"),
