@@ -21,10 +21,11 @@ def refuse_kind(gpu: Gpu) -> Refusal | None:
     )
 
 
+def is_ordered(health: GpuHealth | None) -> bool:
+    """Whether a reset of it was ordered whose end nobody has judged yet."""
+    return health is not None and health.state is GpuState.RESETTING
+
+
 def next_reset(gpus: Iterable[Gpu], healths: Mapping[str, GpuHealth], held: AbstractSet[str]) -> Gpu | None:
     """The first that waits for its reset. `held`: by a job that was granted it in the moment of the order, and gives it back."""
-    return next((gpu for gpu in gpus if _is_ordered(healths.get(gpu.uuid)) and gpu.uuid not in held), None)
-
-
-def _is_ordered(health: GpuHealth | None) -> bool:
-    return health is not None and health.state is GpuState.RESETTING
+    return next((gpu for gpu in gpus if is_ordered(healths.get(gpu.uuid)) and gpu.uuid not in held), None)

@@ -10,7 +10,7 @@ from agent.aio import Flag
 from agent.core.gpu_findings import Asked, Facts, Gate, GateVerdict, Request, Sight
 from agent.core.gpu_health import HealthPolicy, Refusal, is_leasable, is_used, unleasable
 from agent.core.gpu_record import GpuHealth
-from agent.core.gpu_reset import refuse_kind
+from agent.core.gpu_reset import is_ordered, refuse_kind
 from agent.core.gpus import NO_INVENTORY, Inventory
 from agent.core.job import Job, Now
 from agent.interfaces import Clock, Gpus, Store, StoreUnavailableError
@@ -153,6 +153,8 @@ class GpuCare:
             raise KeyError(uuid)
         if request.asked is Asked.RESET and (refusal := refuse_kind(gpu)) is not None:
             return refusal
+        if request.asked is Asked.RESET and is_ordered(self.healths.get(uuid)):
+            return None  # a look would wait for the end of the reset, and then order another
         before = await self._verdicts.holders()
         facts = (await self._gpus.facts([uuid]))[uuid]
         gate = (await self._gpus.gates([uuid]))[uuid]

@@ -27,7 +27,7 @@ from tests.nvml_standin.smi import IN_USE, StandinSmi
 PCI = "00000000:21:00.0"
 RESET = f"--gpu-reset -i {PCI}"
 FIRST = Gpu(uuid_of(0), "NVIDIA L40S", 45 << 30, pci=PCI)
-HANGS = "trap '' TERM INT HUP; echo $$ > pid; while :; do sleep 0.05; done"
+HANGS = "trap '' TERM INT HUP; echo $$ > new-pid; mv new-pid pid; while :; do sleep 0.05; done"
 
 
 @pytest.fixture
@@ -225,7 +225,7 @@ async def test_a_cancelled_reset_is_killed(tmp_path: Path, tool: StandinSmi) -> 
 async def test_a_reset_that_outlives_its_daemon_keeps_the_next_one_waiting(
     tmp_path: Path, tool: StandinSmi
 ) -> None:
-    tool.become("echo $$ > pid; while [ ! -e go ]; do sleep 0.02; done")
+    tool.become("echo $$ > new-pid; mv new-pid pid; while [ ! -e go ]; do sleep 0.02; done")
     code = (
         "import asyncio, sys, pathlib; from contextlib import AsyncExitStack; from agent.adapters.nvml.smi import Smi\n"
         "asyncio.run(Smi(AsyncExitStack, pathlib.Path(sys.argv[1])).reset(sys.argv[2]))"
