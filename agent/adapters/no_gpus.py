@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
-from agent.core.gpu_findings import Absence, Facts, Gate, GateVerdict
-from agent.core.gpus import NO_INVENTORY, Inventory
+from agent.core.gpu_findings import Absence, Facts, Gate, GateVerdict, ResetEnd
+from agent.core.gpus import NO_INVENTORY, Gpu, Inventory
 
 
 class NoGpus:
@@ -25,3 +25,6 @@ class NoGpus:
         )  # none is known here, so none can be vouched for
 
     def listen(self, tell: Callable[[str, int], None]) -> None: ...
+
+    async def reset(self, gpu: Gpu) -> ResetEnd:
+        return ResetEnd(f"nobody here can reset {gpu.uuid}")

@@ -29,6 +29,7 @@ STATUS: dict[str, int] = {
     "output_not_found": 404,
     "gpu_not_found": 404,
     "gpu_request_refused": 409,
+    "gpu_leased": 409,
     "body_too_slow": 408,
     "idempotency_conflict": 409,
     "job_finished": 409,

@@ -75,6 +75,7 @@ gpus_app.command("ls")(client_command(gpus.ls))
 gpus_app.command("show")(client_command(gpus.show))
 gpus_app.command("quarantine")(client_command(gpus.quarantine))
 gpus_app.command("restore")(client_command(gpus.restore))
+gpus_app.command("reset")(client_command(gpus.reset))
 app.add_typer(gpus_app, name="gpus", rich_help_panel=HOST)
 
 images_app = group("Images on the host.")

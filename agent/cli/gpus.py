@@ -1,4 +1,4 @@
-"""cli/gpus — the host's GPUs: listed, shown, taken out and given back. Judges none."""
+"""cli/gpus — the host's GPUs: listed, shown, taken out, given back and reset. Judges none."""
 
 from typing import TYPE_CHECKING, Annotated
 from urllib.parse import quote
@@ -6,7 +6,7 @@ from urllib.parse import quote
 import typer
 
 from agent.cli.request import Request, get
-from agent.cli.show.gpus import gpu_view, gpus_view, state_line
+from agent.cli.show.gpus import gpu_view, gpus_view, reset_line, state_line, was_reset
 
 if TYPE_CHECKING:
     from agent.cli.session import Call
@@ -39,10 +39,24 @@ async def restore(call: "Call", gpu: GpuArgument, *, why: WhyOption = "") -> int
     return await _ask(call, gpu, "restore", why)
 
 
+async def reset(call: "Call", gpu: GpuArgument, *, why: WhyOption = "") -> int:
+    """Reset a GPU that no job holds, and wait for the end of that. Then it is watched for a while before it is leased."""
+    from agent.cli.resetting import wait_for_reset  # noqa: PLC0415 - it takes long to import
+
+    call.screen.say(state_line(await call.api.ask(_request(gpu, "reset", why))))
+    seen = await wait_for_reset(call, gpu_path(gpu))
+    call.screen.answer_line(seen, reset_line(seen))
+    return 0 if was_reset(seen) else 1
+
+
 async def _ask(call: "Call", gpu: str, wanted: str, why: str) -> int:
-    seen = await call.api.ask(Request("POST", f"{gpu_path(gpu)}/{wanted}", body={"words": why}))
+    seen = await call.api.ask(_request(gpu, wanted, why))
     call.screen.answer_line(seen, state_line(seen))
     return 0
+
+
+def _request(gpu: str, wanted: str, why: str) -> Request:
+    return Request("POST", f"{gpu_path(gpu)}/{wanted}", body={"words": why})
 
 
 def gpu_path(uuid: str) -> str:

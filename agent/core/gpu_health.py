@@ -88,9 +88,8 @@ def probation_left(health: GpuHealth, now: Now, policy: HealthPolicy) -> float |
 
 def judge(health: GpuHealth, sight: Sight, now: Now, policy: HealthPolicy) -> tuple[GpuHealth, Effects]:
     """The GPU after a look at it, and what to do about it. The health is written before anything is done."""
-    booted = _after_boot(health, now)
-    after = _after_reset(booted, sight)
-    found = (*_findings(after, sight, policy.xids), *_failed_reset(booted, sight))
+    after = _after_reset(_after_boot(health, now), sight)
+    found = _findings(after, sight, policy.xids)
     ill = tuple(finding for finding in found if finding.state is not GpuState.OK)
     after = _worsen(after, ill)
     after = _improve(_count_clean(after, sight, ill, now), sight, now, policy)
@@ -127,12 +126,6 @@ def _findings(health: GpuHealth, sight: Sight, xids: XidTable) -> tuple[Finding,
     return tuple(finding for finding in found if finding is not None)
 
 
-def _failed_reset(health: GpuHealth, sight: Sight) -> tuple[Finding, ...]:
-    if health.state is not GpuState.RESETTING or sight.reset is None or sight.reset.failure is None:
-        return ()
-    return (of_failed_reset(sight.reset.failure),)
-
-
 def _after_boot(health: GpuHealth, now: Now) -> GpuHealth:
     """A boot resets all GPUs, and its clock starts anew, so probation does."""
     if health.boot_id == now.boot.boot_id:
@@ -149,9 +142,14 @@ def _after_boot(health: GpuHealth, now: Now) -> GpuHealth:
 
 
 def _after_reset(health: GpuHealth, sight: Sight) -> GpuHealth:
+    """Where it failed that is told, unless worse is found with it: somebody asked for it, and waits."""
     if health.state is not GpuState.RESETTING or sight.reset is None:
         return health
-    return replace(health, state=GpuState.QUARANTINED, needs=health.needs - {Need.RESET}, clean_since=None)
+    ended = replace(health, state=GpuState.QUARANTINED, needs=health.needs - {Need.RESET}, clean_since=None)
+    if sight.reset.failure is None:
+        return ended
+    failed = of_failed_reset(sight.reset.failure)
+    return replace(ended, reason=failed.reason, words=failed.words, needs=ended.needs | failed.needs)
 
 
 def _worsen(health: GpuHealth, ill: Iterable[Finding]) -> GpuHealth:

@@ -27,6 +27,7 @@ from agent.adapters.linux import (
 from agent.adapters.nvml.client import NvmlClient
 from agent.adapters.nvml.gpus import NvmlGpus
 from agent.adapters.nvml.port import NvmlPort
+from agent.adapters.nvml.smi import Smi
 from agent.adapters.sqlite import SqliteStore
 from agent.aio import Threads, spawn, stand
 from agent.api.app import ApiParts, build_app
@@ -38,6 +39,7 @@ from agent.daemon.health import build_health
 from agent.daemon.reload import Places, Reload
 from agent.daemon.values import (
     GPU_RECORD,
+    GPU_RESET_LOCK,
     addresses_of,
     listen_of,
     output_limits_of,
@@ -86,7 +88,7 @@ async def serve(config: Config, read_config: Callable[[], Config] | None, redact
         store = await _open_store(config, folders, stack)
         engine = await DockerEngine.open(config.engine.socket, folders.agent_id)
         stack.push_async_callback(engine.close)
-        gpus = NvmlPort(NvmlGpus(NvmlClient(), config.state_dir / GPU_RECORD))
+        gpus = _open_gpus(config)
         stack.push_async_callback(gpus.close)
         kernel_log = KernelLogFile(config.gpus.kernel_log)
         stack.callback(kernel_log.close)
@@ -112,6 +114,12 @@ async def _open_folders(config: Config, stack: AsyncExitStack) -> DiskFolders:
     stack.callback(folders.close)
     stack.callback(threads.close)
     return folders
+
+
+def _open_gpus(config: Config) -> NvmlPort:
+    client = NvmlClient()
+    gpus = NvmlGpus(client, config.state_dir / GPU_RECORD)
+    return NvmlPort(gpus, Smi(client.set_aside, config.runtime_dir / GPU_RESET_LOCK))
 
 
 async def _open_store(config: Config, folders: DiskFolders, stack: AsyncExitStack) -> SqliteStore:

@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Protocol
 
-from agent.core.gpu_findings import Absence, Facts, Gate
-from agent.core.gpus import Inventory
+from agent.core.gpu_findings import Absence, Facts, Gate, ResetEnd
+from agent.core.gpus import Gpu, Inventory
 
 
 class Gpus(Protocol):
@@ -36,4 +36,11 @@ class Gpus(Protocol):
 
     def listen(self, tell: Callable[[str, int], None]) -> None:
         """Have `tell(uuid, xid)` called in the event loop for each XID from now on. It must return at once."""
+        ...
+
+    async def reset(self, gpu: Gpu) -> ResetEnd:
+        """Reset a whole GPU that no job holds. Ends within minutes, whatever hangs; other calls may wait until then.
+
+        To reset one again that is being reset does no harm: the second waits for the first. A cancelled call is cut off.
+        """
         ...

@@ -7,12 +7,14 @@ from dataclasses import dataclass, replace
 import structlog
 
 from agent.aio import Flag
-from agent.core.gpu_findings import Facts, Gate, GateVerdict, Request, Sight
+from agent.core.gpu_findings import Asked, Facts, Gate, GateVerdict, Request, Sight
 from agent.core.gpu_health import HealthPolicy, Refusal, is_leasable, is_used, unleasable
 from agent.core.gpu_record import GpuHealth
+from agent.core.gpu_reset import is_ordered, refuse_kind
 from agent.core.gpus import NO_INVENTORY, Inventory
 from agent.core.job import Job, Now
 from agent.interfaces import Clock, Gpus, KernelLog, Store, StoreUnavailableError
+from agent.jobs.gpu_reset import GpuResets
 from agent.jobs.gpu_verdicts import GpuVerdicts, Judged
 from agent.jobs.moment import now_of
 from agent.jobs.xid_inbox import XidInbox
@@ -71,6 +73,7 @@ class GpuCare:
         self._flag = Flag()
         self._inbox = XidInbox(clock, self._flag.set)
         self._verdicts = GpuVerdicts(store, clock, lambda: self.settings.policy, poke, self._inbox)
+        self._resets = GpuResets(gpus)
         self._is_busy = False
         self.inventory: Inventory = NO_INVENTORY
         gpus.listen(self._inbox.tell)
@@ -107,6 +110,8 @@ class GpuCare:
             pause = RETRY_SECONDS
             try:
                 await self.look()
+                while await self._carry_out_reset():
+                    await self.look()
                 pause = self._pause()
             except StoreUnavailableError as error:
                 log.warning("state.unavailable", code=error.code, error=str(error))
@@ -147,13 +152,23 @@ class GpuCare:
 
     async def request(self, uuid: str, request: Request) -> Refusal | None:
         """What an operator asks for, obeyed at once and on disk, or why not. KeyError: there is no such GPU."""
-        holder = (await self._verdicts.holders()).get(uuid)
-        facts = (await self._gpus.facts([uuid]))[uuid]
-        gate = Gate() if holder is not None else (await self._gpus.gates([uuid]))[uuid]
-        sight = Sight(facts, gate=gate, request=request, is_leased=holder is not None)
-        if uuid not in {gpu.uuid for gpu in self.inventory.gpus}:
+        gpu = next((gpu for gpu in self.inventory.gpus if gpu.uuid == uuid), None)
+        if gpu is None:
             raise KeyError(uuid)
-        return (await self._judge({uuid: sight}))[uuid].effects.refusal
+        if request.asked is Asked.RESET and (refusal := refuse_kind(gpu)) is not None:
+            return refusal
+        if request.asked is Asked.RESET and is_ordered(self.healths.get(uuid)):
+            return None  # a look would wait for the end of the reset, and then order another
+        before = await self._verdicts.holders()
+        facts = (await self._gpus.facts([uuid]))[uuid]
+        gate = (await self._gpus.gates([uuid]))[uuid]
+        # Leased meanwhile, as in `look`. Who is granted it from here on finds it judged before he uses it, and gives it back.
+        after = await self._verdicts.holders()
+        seen = gate if uuid not in before.keys() | after.keys() else Gate()
+        sight = Sight(facts, gate=seen, request=request, is_leased=uuid in after)
+        refused = (await self._judge({uuid: sight}))[uuid].effects.refusal
+        self._flag.set()  # a reset is carried out at once
+        return refused
 
     def _pause(self) -> float:
         if not self.inventory.gpus:
@@ -174,12 +189,27 @@ class GpuCare:
         self._is_busy = bool(after)
         free = {uuid: gate for uuid, gate in gates.items() if uuid not in after}
         await self._judge(
-            {uuid: Sight(facts[uuid], gate=free.get(uuid, Gate()), is_leased=uuid in after) for uuid in uuids}
+            {
+                uuid: Sight(
+                    facts[uuid],
+                    gate=free.get(uuid, Gate()),
+                    reset=self._resets.end_of(uuid),
+                    is_leased=uuid in after,
+                )
+                for uuid in uuids
+            }
         )
+        self._resets.forget(uuids)
         if inventory != self.inventory:
             # Only now: what was not judged since we are here is nobody's.
             self.inventory = inventory
             self._ask_grant()
+
+    async def _carry_out_reset(self) -> bool:
+        """Whether there was one to carry out; its end is told by the next look."""
+        healths = self.healths  # first: no grant that came after it gives out what is ordered in it
+        held = (await self._verdicts.holders()).keys()
+        return await self._resets.carry_out_next(self.inventory.gpus, healths, held)
 
     async def _judge(self, sights: Mapping[str, Sight]) -> dict[str, Judged]:
         before = self.unleasable()

@@ -8,6 +8,8 @@ from typing import Any, cast
 
 from agent.adapters.nvml.client import NvmlClient
 from agent.adapters.nvml.gpus import NvmlGpus
+from agent.adapters.nvml.port import NvmlPort
+from agent.adapters.nvml.smi import Smi
 from tests.nvml_standin.library import Standin
 from tests.nvml_standin.profiles import Host
 
@@ -39,6 +41,20 @@ async def gpus_in(environ: Mapping[str, str], record: Path) -> AsyncIterator[Nvm
         yield gpus
     finally:
         await gpus.close()
+
+
+@asynccontextmanager
+async def port_on(
+    host: Standin, folder: Path, reset_seconds: float = WAIT_SECONDS
+) -> AsyncIterator[NvmlPort]:
+    """A reset runs the `nvidia-smi` that is first on the PATH of this process."""
+    client = NvmlClient(environ=host.environ)
+    smi = Smi(client.set_aside, folder / "reset.lock", reset_seconds)
+    port = NvmlPort(NvmlGpus(client, folder / "record", STEP_SECONDS), smi)
+    try:
+        yield port
+    finally:
+        await port.close()
 
 
 async def call(client: NvmlClient, method: str, **params: object) -> Any:  # noqa: ANN401 - JSON

@@ -8,11 +8,10 @@ from pathlib import Path
 import pytest
 
 from agent.adapters.no_gpus import NoGpus
-from agent.adapters.nvml.port import NvmlPort
 from agent.core.gpu_findings import Absence, Fabric, Facts, GateVerdict
 from agent.core.gpus import Gpu
 from agent.interfaces import Gpus
-from tests.contract.nvml_world import Make, gpus_on
+from tests.contract.nvml_world import Make, port_on
 from tests.fakes.gpus import FakeGpus
 from tests.nvml_standin import profiles
 from tests.nvml_standin.profiles import GIB, uuid_of
@@ -35,8 +34,7 @@ async def fake(standin: Make, folder: Path) -> AsyncIterator[Gpus]:
 async def real(standin: Make, folder: Path) -> AsyncIterator[Gpus]:
     host = profiles.l40s_pcie().but(1, "compute 4711 1024")
     machine = standin(host)
-    async with gpus_on(machine, folder / "record") as gpus:
-        port = NvmlPort(gpus)
+    async with port_on(machine, folder) as port:
         await port.look(frozenset())
         machine.become(host.without(2))
         await port.look(frozenset())
@@ -74,8 +72,7 @@ async def test_an_nvlink_that_was_up_and_is_not_is_down_and_one_that_never_was_i
     links = ["nvlink 1 00000000:C1:00.0"] * 17
     host = profiles.hgx_h100().but(0, *links, "nvlink 0 00000000:C1:00.0")
     machine = standin(host)
-    async with gpus_on(machine, tmp_path / "record") as gpus:
-        port = NvmlPort(gpus)
+    async with port_on(machine, tmp_path) as port:
         for down in (frozenset[int](), frozenset({16})):
             facts = (await port.facts([uuid_of(0)]))[uuid_of(0)]
             assert isinstance(facts, Facts)
@@ -86,8 +83,7 @@ async def test_an_nvlink_that_was_up_and_is_not_is_down_and_one_that_never_was_i
 async def test_an_xid_comes_with_the_name_that_is_leased(standin: Make, tmp_path: Path) -> None:
     host = profiles.l40s_pcie()
     machine = standin(host)
-    async with gpus_on(machine, tmp_path / "record") as gpus:
-        port = NvmlPort(gpus)
+    async with port_on(machine, tmp_path) as port:
         heard: list[tuple[str, int]] = []
         port.listen(lambda uuid, xid: heard.append((uuid, xid)))
         await port.look(frozenset())
@@ -101,8 +97,7 @@ async def test_an_xid_comes_with_the_name_that_is_leased(standin: Make, tmp_path
 async def test_what_a_job_leaves_behind_never_becomes_what_is_idle(standin: Make, tmp_path: Path) -> None:
     host = profiles.l40s_pcie()
     machine = standin(host)
-    async with gpus_on(machine, tmp_path / "record") as gpus:
-        port = NvmlPort(gpus)
+    async with port_on(machine, tmp_path) as port:
         await port.look(frozenset())
         machine.become(host.but(0, f"memory {45 * GIB} {500 << 20} {700 << 20}"))
         for _ in range(3):
@@ -115,8 +110,7 @@ async def test_a_gpu_that_hangs_is_silent_and_not_gone_and_the_others_answer(
 ) -> None:
     host = profiles.l40s_pcie()
     machine = standin(host)
-    async with gpus_on(machine, tmp_path / "record") as gpus:
-        port = NvmlPort(gpus)
+    async with port_on(machine, tmp_path) as port:
         await port.look(frozenset())
         machine.become(host.but(2, "hang *"))
         facts = await port.facts(FOUR)

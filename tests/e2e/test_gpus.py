@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,7 @@ from tests.kmsg_standin import KmsgStandin
 from tests.nvml_standin import profiles
 from tests.nvml_standin.library import Standin, build
 from tests.nvml_standin.profiles import uuid_of
+from tests.nvml_standin.smi import IN_USE, StandinSmi
 from tests.private_engine import PrivateEngine
 
 NODES = ("/dev/full", "/dev/null", "/dev/zero", "/dev/random")
@@ -67,7 +69,7 @@ def states(daemon: Daemon) -> list[str | None]:
 
 def run_on(daemon: Daemon, count: int, seconds: int = 600) -> str:
     job_id = daemon.local.submit(SEE.format(seconds=seconds), gpus=count)
-    daemon.local.wait_phase(job_id, "running")
+    daemon.local.wait_phase(job_id, "running", "finished")
     return job_id
 
 
@@ -162,3 +164,76 @@ def test_more_than_the_host_has_is_refused_and_the_most_is_told(daemon: Daemon) 
     reply = daemon.local.call("POST", "/v1/jobs", daemon.local.spec("true", gpus=5))
     assert (reply.status, reply.json["code"]) == (422, "gpus_never_fit")
     assert "the most that this host could give the job are 4" in reply.json["detail"]
+
+
+@pytest.fixture
+def tool(tmp_path: Path) -> StandinSmi:
+    made = StandinSmi(tmp_path)
+    made.set_persistence("Enabled")
+    return made
+
+
+@pytest.fixture
+def resetting_daemon(make_daemon: Make, host: Standin, tool: StandinSmi) -> Daemon:
+    """The first of its GPUs has failed, and the driver wants a reset."""
+    made = make_daemon({"gpus": {"clean_timeout": 5, "probation": 3}})
+    made.environment = {**host.environ, **tool.environ}
+    made.start()
+    expect(lambda: states(made) == ["ok"] * 4, "all four were looked at")
+    host.become(profiles.l40s_pcie().but(0, "rows 0 0 1 0"))
+    host.tell_xid(uuid_of(0), 62)
+    expect(lambda: "reset" in first_gpu(made)["needs"], "it waits for its reset")
+    return made
+
+
+def first_gpu(daemon: Daemon) -> dict[str, Any]:
+    shown: dict[str, Any] = daemon.local.call("GET", f"/v1/gpus/{uuid_of(0)}").json
+    return shown
+
+
+def order_reset(daemon: Daemon) -> None:
+    reply = daemon.local.call("POST", f"/v1/gpus/{uuid_of(0)}/reset", {"words": "it failed"})
+    assert (reply.status, reply.json["state"]) == (202, "resetting")
+
+
+def test_a_gpu_is_reset_across_a_kill_of_the_daemon_and_given_out_after_its_probation(
+    resetting_daemon: Daemon, host: Standin, tool: StandinSmi
+) -> None:
+    daemon = resetting_daemon
+    mended = tool.folder / "mended"
+    mended.write_text(profiles.l40s_pcie().text())
+    tool.become(
+        f"echo begun >> begun; while [ ! -e go ]; do sleep 0.05; done; cp mended new-host; mv new-host {host.state_file}"
+    )
+    order_reset(daemon)
+    expect((tool.folder / "begun").exists, "the reset has begun")
+    daemon.kill()
+    daemon.start()
+    waiting = daemon.local.submit("true", gpus=4)
+    expect(lambda: first_gpu(daemon)["state"] == "resetting", "the order stands")
+    assert len(tool.resets()) == 1  # the first outlived its daemon, and is waited for
+    (tool.folder / "go").touch()
+    expect(lambda: first_gpu(daemon)["state"] == "ok", "it is well again", seconds=60)
+    assert daemon.local.wait_finished(waiting)["outcome"] == "succeeded"
+    assert tool.resets() == ["--gpu-reset -i 00000000:21:00.0"] * 2
+    assert (tool.persistence("persistence-at-reset"), tool.persistence()) == ("Disabled", "Enabled")
+    assert [change["to"] for change in first_gpu(daemon)["history"]][-3:] == [
+        "resetting",
+        "quarantined",
+        "ok",
+    ]
+
+
+def test_a_refused_reset_is_told_by_the_gpu_and_by_health(resetting_daemon: Daemon, tool: StandinSmi) -> None:
+    tool.become(f"echo '{IN_USE}'; exit 255")
+    order_reset(resetting_daemon)
+    expect(lambda: first_gpu(resetting_daemon)["reason"] == "reset_failed", "its end is told")
+    shown = first_gpu(resetting_daemon)
+    assert (shown["state"], shown["needs"]) == ("quarantined", ["probation", "reset"])
+    assert "In use by another client" in shown["words"]
+    expect(lambda: "the reset failed" in gpus_check(resetting_daemon), "health says it")
+
+
+def gpus_check(daemon: Daemon) -> str:
+    checks = daemon.local.call("GET", "/health").json["checks"]
+    return next(str(check["evidence"]) for check in checks if check["name"] == "gpus")

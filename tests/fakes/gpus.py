@@ -1,10 +1,10 @@
-"""GPUs of a host in memory: a test says which are dirty, which are gone, what the driver says, and sends XIDs."""
+"""GPUs of a host in memory: a test says which are dirty, which are gone, what the driver says, how resets end, and sends XIDs."""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
-from agent.core.gpu_findings import Absence, Facts, Gate, GateVerdict
+from agent.core.gpu_findings import Absence, Facts, Gate, GateVerdict, ResetEnd
 from agent.core.gpus import Gpu, Inventory
 from agent.core.topology import Links
 
@@ -18,6 +18,11 @@ class FakeGpus:
         self.says: dict[str, Facts] = {}
         self.looks = 0
         self.look_seconds = 0.0
+        self.gate_seconds = 0.0
+        self.resets: list[str] = []
+        self.under_reset: set[str] = set()
+        self.reset_seconds = 0.0
+        self.reset_failures: dict[str, str] = {}
         self._listeners: list[Callable[[str, int], None]] = []
 
     def send_xid(self, uuid: str, xid: int) -> None:
@@ -39,6 +44,7 @@ class FakeGpus:
         return {uuid: self.absent.get(uuid, self.says.get(uuid, Facts())) for uuid in uuids}
 
     async def gates(self, uuids: Sequence[str]) -> Mapping[str, Gate]:
+        await asyncio.sleep(self.gate_seconds if uuids else 0.0)
         return {uuid: self._gate(uuid) for uuid in uuids}
 
     def _gate(self, uuid: str) -> Gate:
@@ -48,3 +54,12 @@ class FakeGpus:
 
     def listen(self, tell: Callable[[str, int], None]) -> None:
         self._listeners.append(tell)
+
+    async def reset(self, gpu: Gpu) -> ResetEnd:
+        self.resets.append(gpu.uuid)
+        self.under_reset.add(gpu.uuid)
+        try:
+            await asyncio.sleep(self.reset_seconds)
+        finally:
+            self.under_reset.discard(gpu.uuid)
+        return ResetEnd(self.reset_failures.get(gpu.uuid))

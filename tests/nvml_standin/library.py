@@ -44,6 +44,11 @@ class Standin:
             "NVML_STANDIN_XIDS": str(self._xids),
         }
 
+    @property
+    def state_file(self) -> Path:
+        """For a program that changes the host itself, by renaming a file to it."""
+        return self._state
+
     def become(self, host: Host) -> None:
         # Renamed into place: it is never seen half written.
         new = self._state.with_suffix(".new")

@@ -1,5 +1,6 @@
 """The GPUs over the API: what each is and how, whose it is to whom that is any business, and an operator's word."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from agent.core.gpus import Gpu
 from agent.core.job import Lease
 from agent.core.topology import LinkClass, Links
 from agent.errors import Phase
-from tests.shell.api_world import ApiWorld, api_world
+from tests.shell.api_world import ApiWorld, api_world, until
 
 GIB = 2**30
 ONE, TWO = (Gpu(f"GPU-{n}", "NVIDIA H100", 80 * GIB, pci=f"0{n}", numa_node=0) for n in (1, 2))
@@ -78,7 +79,7 @@ async def test_an_operator_takes_a_gpu_out_and_gives_it_back(world: ApiWorld) ->
 
 async def test_who_is_no_operator_moves_nothing(world: ApiWorld) -> None:
     await fill(world)
-    for path in ("/v1/gpus/GPU-2/quarantine", "/v1/gpus/GPU-2/restore"):
+    for path in ("/v1/gpus/GPU-2/quarantine", "/v1/gpus/GPU-2/restore", "/v1/gpus/GPU-2/reset"):
         assert (await world.call("POST", path)).json["code"] == "scope_missing"
         assert (await world.call("POST", path, token="")).status == 401
     assert (await world.call("GET", "/v1/gpus/GPU-2")).json["state"] == "ok"
@@ -96,10 +97,55 @@ async def test_what_would_not_help_is_refused_with_the_reason(world: ApiWorld) -
     assert (await world.call("GET", "/v1/gpus/GPU-1")).json["needs"] == ["probation", "reset"]
 
 
+async def test_a_reset_is_accepted_at_once_and_shown_until_it_has_ended(world: ApiWorld) -> None:
+    await fill(world)
+    world.gpus.reset_seconds = 0.2
+    operator = await world.new_token("op", (Scope.GPUS_ADMIN,))
+    reply = await world.call("POST", "/v1/gpus/GPU-2/reset", {"words": "it is stuck"}, token=operator)
+    assert (reply.status, reply.json["state"], reply.json["words"]) == (202, "resetting", "it is stuck")
+    assert world.gpus.resets == []
+    watching = asyncio.ensure_future(world.care.watch())
+    await until(lambda: world.gpus.under_reset == {"GPU-2"})
+    assert (await world.call("GET", "/v1/gpus/GPU-2")).json["state"] == "resetting"
+    await until(lambda: world.care.healths["GPU-2"].state == "quarantined")
+    shown = (await world.call("GET", "/v1/gpus/GPU-2")).json
+    assert (shown["needs"], shown["probation_left"]) == (["probation"], pytest.approx(600, abs=10))
+    assert [change["to"] for change in shown["history"]] == ["resetting", "quarantined"]
+    watching.cancel()
+    await asyncio.wait({watching})
+
+
+async def test_a_leased_gpu_is_not_reset_and_whose_it_is_only_who_may_see_is_told(world: ApiWorld) -> None:
+    await fill(world)
+    job_id = await lease(world, "GPU-1")
+    operator = await world.new_token("op", (Scope.GPUS_ADMIN,))
+    for token, told in (
+        (operator, "GPU-1 is held by a job"),
+        (await world.new_token("root", (Scope.GPUS_ADMIN, Scope.JOBS_ALL)), f"GPU-1 is held by job {job_id}"),
+    ):
+        reply = await world.call("POST", "/v1/gpus/GPU-1/reset", token=token)
+        assert (reply.status, reply.json["code"], reply.json["blame"]) == (409, "gpu_leased", "user")
+        assert reply.json["detail"] == told
+    assert (await world.call("GET", "/v1/gpus/GPU-1")).json["state"] == "ok"
+
+
+async def test_an_instance_is_not_reset_and_its_gpu_is_named(world: ApiWorld) -> None:
+    await fill(world)
+    operator = await world.new_token("op", (Scope.GPUS_ADMIN,))
+    reply = await world.call("POST", "/v1/gpus/MIG-1/reset", token=operator)
+    assert (reply.status, reply.json["code"]) == (409, "gpu_request_refused")
+    assert "gpu_is_instance" in reply.json["detail"]
+    assert "PCI 03" in reply.json["detail"]
+
+
 async def test_a_gpu_that_is_not_there_and_words_that_are_none_are_told(world: ApiWorld) -> None:
     await fill(world)
     operator = await world.new_token("op", (Scope.GPUS_ADMIN,))
-    for method, path in (("GET", "/v1/gpus/GPU-9"), ("POST", "/v1/gpus/GPU-9/quarantine")):
+    for method, path in (
+        ("GET", "/v1/gpus/GPU-9"),
+        ("POST", "/v1/gpus/GPU-9/quarantine"),
+        ("POST", "/v1/gpus/GPU-9/reset"),
+    ):
         reply = await world.call(method, path, token=operator)
         assert (reply.status, reply.json["code"]) == (404, "gpu_not_found")
     for body in ([], {"words": 1}, {"words": "x" * 301}, {"words": "two\nlines"}, {"why": "x"}):

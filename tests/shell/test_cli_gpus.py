@@ -1,6 +1,8 @@
 """`gpu-agent gpus`: a table that fits, a picture of the links, and an operator's word from the command line."""
 
+import asyncio
 import json
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -8,8 +10,10 @@ import pytest
 
 from agent.cli import gpus
 from agent.cli.screen import Form
+from agent.core.gpu_findings import Absence
 from agent.core.gpus import Gpu
 from agent.core.topology import LinkClass, Links
+from tests.shell.api_world import until
 from tests.shell.cli_world import CliWorld, cli_world
 
 GIB = 2**30
@@ -52,6 +56,55 @@ async def test_an_operator_takes_a_gpu_out_says_why_and_gives_it_back(world: Cli
     assert (code, seen.out.getvalue()) == (0, f"{NAMES[1]} is free\n")
     _, seen = await world.run(gpus.show, NAMES[1], form=Form.JSON)
     assert [change["to"] for change in json.loads(seen.out.getvalue())["history"]] == ["quarantined", "ok"]
+
+
+@pytest.fixture
+async def watched(world: CliWorld) -> AsyncIterator[CliWorld]:
+    world.api.gpus.reset_seconds = 0.2
+    watching = asyncio.ensure_future(world.api.care.watch())
+    yield world
+    watching.cancel()
+    await asyncio.wait({watching})
+
+
+async def test_a_reset_is_waited_for_and_its_end_is_shown(watched: CliWorld) -> None:
+    code, seen = await watched.run(gpus.reset, NAMES[1], why="it is stuck")
+    assert seen.err.getvalue() == f"{NAMES[1]} is resetting\n"
+    assert code == 0
+    told = rf"{NAMES[1]} was reset, and is quarantined; well again in (59\d|600) s, if nothing more is seen\n"
+    assert re.fullmatch(told, seen.out.getvalue())
+    code, seen = await watched.run(gpus.reset, NAMES[0], form=Form.JSON)
+    assert (code, seen.err.getvalue()) == (0, "")
+    assert json.loads(seen.out.getvalue())["needs"] == ["probation"]
+
+
+async def test_a_reset_that_failed_is_an_error_with_what_to_do(watched: CliWorld) -> None:
+    watched.api.gpus.reset_failures[NAMES[1]] = "in use; end that and ask again"
+    code, seen = await watched.run(gpus.reset, NAMES[1])
+    line = f"{NAMES[1]} is quarantined: the reset failed: in use; end that and ask again\n"
+    assert (code, seen.out.getvalue()) == (1, line)
+    _, seen = await watched.run(gpus.show, NAMES[1])
+    assert "the reset failed: in use" in " ".join(seen.out.getvalue().split())
+
+
+async def test_a_gpu_that_does_not_come_back_is_an_error(watched: CliWorld) -> None:
+    running = asyncio.ensure_future(watched.run(gpus.reset, NAMES[1]))
+    await until(lambda: watched.api.gpus.under_reset == {NAMES[1]})
+    watched.api.gpus.absent[NAMES[1]] = Absence.GONE
+    code, seen = await running
+    assert (code, seen.out.getvalue()) == (1, f"{NAMES[1]} is missing: the driver no longer has this GPU\n")
+
+
+async def test_an_agent_that_is_away_during_the_reset_is_waited_for(watched: CliWorld) -> None:
+    watched.api.gpus.reset_seconds = 1.0
+    running = asyncio.ensure_future(watched.run(gpus.reset, NAMES[1]))
+    await until(lambda: watched.api.gpus.under_reset == {NAMES[1]})
+    await watched.proxy.close()
+    await asyncio.sleep(1.0)
+    await watched.proxy.reopen()
+    code, seen = await running
+    assert code == 0
+    assert "the agent is away; it goes on with the reset when it is back" in seen.err.getvalue()
 
 
 async def test_a_gpu_that_is_not_there_is_refused_with_where_to_look(world: CliWorld) -> None:

@@ -314,6 +314,23 @@ def test_a_reset_that_failed_leaves_the_gpu_waiting_for_one() -> None:
     assert "busy" in failed.words
 
 
+def test_a_reset_that_failed_is_told_also_of_a_gpu_that_waits_for_a_reboot() -> None:
+    advised = facts(recovery=Recovery.REBOOT)
+    asked = after(WELL, (0, advised), (1, ask(Asked.RESET, advised)))
+    assert asked.state is RESETTING
+    failed = after(asked, (5, replace(advised, reset=ResetEnd("busy"))))
+    assert (failed.state, failed.reason) == (QUARANTINED, GpuReason.RESET_FAILED)
+    assert "busy" in failed.words
+    assert failed.needs >= {Need.RESET, Need.REBOOT}
+
+
+def test_a_failed_reset_hides_nothing_worse_that_is_found_with_it() -> None:
+    asked = after(WELL, (0, ask(Asked.RESET)))
+    failed = after(asked, (5, replace(GONE, reset=ResetEnd("busy"))))
+    assert (failed.state, failed.reason) == (MISSING, GpuReason.GONE)
+    assert Need.RESET in failed.needs
+
+
 def test_the_end_of_a_reset_that_nobody_asked_for_changes_nothing() -> None:
     health = after(WELL, (0, xids(62)))
     assert after(health, (5, RESET_DONE)).needs == health.needs

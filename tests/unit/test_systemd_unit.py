@@ -16,6 +16,7 @@ USED_CAPABILITIES = {
     "CAP_DAC_OVERRIDE",  # outputs that images wrote as any user
     "CAP_FOWNER",  # removing those outputs out of sticky folders
     "CAP_SYSLOG",  # /dev/kmsg, where kernel.dmesg_restrict is 1
+    "CAP_SYS_ADMIN",  # nvidia-smi --gpu-reset
 }
 
 
@@ -85,10 +86,19 @@ def test_the_kernel_log_gpus_and_loop_devices_can_be_reached() -> None:
     assert "/dev/kmsg r" in SECTIONS["Service"]["DeviceAllow"]  # and not written to
 
 
+def test_what_the_largest_capability_allows_beside_a_reset_is_shut() -> None:
+    allowed, denied, *_ = SECTIONS["Service"]["SystemCallFilter"]
+    assert allowed == "@system-service"  # no mounts, modules, raw I/O, swap or reboot
+    assert "@privileged" in denied
+    for key in ("RestrictNamespaces", "ProtectHostname", "ProtectKernelModules", "ProtectKernelTunables"):
+        assert SERVICE[key] == "yes"
+
+
 def test_every_promise_of_the_sandbox_that_is_off_is_explained() -> None:
     text = UNIT.read_text().partition("# What stays open")[2]
     for name in (
         "CAP_DAC_OVERRIDE",
+        "CAP_SYS_ADMIN",
         "ProtectKernelLogs",
         "CAP_SYSLOG",
         "ProtectProc",

@@ -5,7 +5,8 @@ What may hang is never waited for: a child past its deadline is killed and left 
 
 import asyncio
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 
 from agent.adapters.nvml.errors import NvmlBrokenError, NvmlRefusedError, NvmlSilentError, NvmlStuckError
 from agent.adapters.nvml.wire import Message, Wire, kill
@@ -75,6 +76,20 @@ class NvmlClient:
         """Have the next call ask a new child: NVML finds GPUs when it is loaded, not later. A call under way is not cut off."""
         self._is_retired = True
 
+    @asynccontextmanager
+    async def set_aside(self) -> AsyncIterator[None]:
+        """While the block runs no child of ours has a GPU open; calls wait for its end, and are then answered by a new child.
+
+        Raises NvmlStuckError where one can't be ended.
+        """
+        async with self._turn:
+            if self._wire is not None:
+                self._drop(self._wire, "it was set aside")
+            await self._see_gone()
+            if stuck := self.stuck():
+                raise NvmlStuckError(stuck)
+            yield
+
     def stuck(self) -> int:
         """Killed, and still there. One that was killed just now may count for a moment."""
         self._left = [wire for wire in self._left if not wire.is_gone]
@@ -88,6 +103,10 @@ class NvmlClient:
         """Kill the child, and see it gone unless the driver holds it."""
         if self._wire is not None:
             self._drop(self._wire, "it was closed")
+        await self._see_gone()
+
+    async def _see_gone(self) -> None:
+        """Wait for those that were killed, unless the driver holds them."""
         for wire in self._left:
             try:
                 async with asyncio.timeout(_CLOSE_SECONDS):

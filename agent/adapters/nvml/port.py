@@ -3,18 +3,20 @@
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
-from agent.adapters.nvml.errors import NvmlError
+from agent.adapters.nvml.errors import NvmlError, NvmlStuckError
 from agent.adapters.nvml.facts import Sheet, facts_of, gate_of, links_up
 from agent.adapters.nvml.gpus import NvmlGpus, Reading, Xid
-from agent.core.gpu_findings import Absence, Facts, Gate, GateVerdict
-from agent.core.gpus import Inventory
+from agent.adapters.nvml.smi import ResetFailedError, Smi
+from agent.core.gpu_findings import Absence, Facts, Gate, GateVerdict, ResetEnd
+from agent.core.gpus import Gpu, Inventory
 
 
 class NvmlPort:
     """What interfaces.Gpus promises."""
 
-    def __init__(self, gpus: NvmlGpus) -> None:
+    def __init__(self, gpus: NvmlGpus, smi: Smi) -> None:
         self._gpus = gpus
+        self._smi = smi
         self._links_once_up: dict[str, frozenset[int]] = {}
 
     async def inventory(self) -> Inventory:
@@ -64,6 +66,13 @@ class NvmlPort:
                 tell(uuid, xid.xid)
 
         self._gpus.listen(hear)
+
+    async def reset(self, gpu: Gpu) -> ResetEnd:
+        try:
+            await self._smi.reset(gpu.pci or gpu.uuid)
+        except (ResetFailedError, NvmlStuckError) as error:
+            return ResetEnd(str(error))
+        return ResetEnd()
 
     async def close(self) -> None:
         await self._gpus.close()

@@ -1,6 +1,7 @@
 """api/handlers/gpus — the host's GPUs: what each is, how it is, who may have it; and an operator's word on one. Judges none."""
 
 from collections.abc import Mapping
+from http import HTTPStatus
 from itertools import combinations
 
 from aiohttp import web
@@ -12,9 +13,10 @@ from agent.api.problems import BadRequestError
 from agent.api.tokens import Scope
 from agent.api.views import Json, show_time
 from agent.core.gpu_findings import Asked, Request
-from agent.core.gpu_health import is_used, probation_left
+from agent.core.gpu_health import Refusal, is_used, probation_left
 from agent.core.gpu_record import GpuHealth
 from agent.core.gpus import Gpu, Inventory
+from agent.core.job import Job
 from agent.core.topology import LinkClass
 from agent.errors import AgentError, Blame
 from agent.jobs.gpu_care import GpuCare, GpuView
@@ -35,6 +37,13 @@ class GpuRequestRefusedError(AgentError):
     remedy = "GET /v1/gpus/{uuid} says what the GPU waits for."
 
 
+class GpuLeasedError(AgentError):
+    """A job holds the GPU, and a reset would end it."""
+
+    code, blame = "gpu_leased", Blame.USER
+    remedy = "Cancel the job or wait for its end; `gpu-agent gpus quarantine GPU` keeps the next one away."
+
+
 class GpuHandlers:
     def __init__(self, care: GpuCare) -> None:
         self._care = care
@@ -46,6 +55,7 @@ class GpuHandlers:
             Endpoint("GET", "/gpus/{uuid}", Access.ANY_TOKEN, self.show, "One GPU, with its history", one, (GPU_UUID,)),
             Endpoint("POST", "/gpus/{uuid}/quarantine", Scope.GPUS_ADMIN, self.quarantine, "Keep a GPU from all jobs to come", one, (GPU_UUID,), body=reason),
             Endpoint("POST", "/gpus/{uuid}/restore", Scope.GPUS_ADMIN, self.restore, "Take that back, or cut a probation short", one, (GPU_UUID,), body=reason),
+            Endpoint("POST", "/gpus/{uuid}/reset", Scope.GPUS_ADMIN, self.reset, "Reset a GPU that no job holds; it is `resetting` until that has ended", {202: Answer("the GPU", "Gpu")}, (GPU_UUID,), body=reason),
         )  # fmt: skip
 
     async def list(self, _request: web.Request, caller: Caller) -> web.Response:
@@ -64,7 +74,12 @@ class GpuHandlers:
     async def restore(self, request: web.Request, caller: Caller) -> web.Response:
         return await self._ask(request, caller, Asked.RESTORE)
 
-    async def _ask(self, request: web.Request, caller: Caller, asked: Asked) -> web.Response:
+    async def reset(self, request: web.Request, caller: Caller) -> web.Response:
+        return await self._ask(request, caller, Asked.RESET, HTTPStatus.ACCEPTED)
+
+    async def _ask(
+        self, request: web.Request, caller: Caller, asked: Asked, status: HTTPStatus = HTTPStatus.OK
+    ) -> web.Response:
         uuid = request.match_info["uuid"]
         words = read_words(await read_json(request) if request.body_exists else {})
         try:
@@ -72,31 +87,43 @@ class GpuHandlers:
         except KeyError as error:
             raise unknown_gpu(uuid) from error
         if refusal is not None:
-            raise GpuRequestRefusedError(f"{refusal.code}: {refusal.words}")
-        return await self._answer(uuid, caller)
+            raise await self._refused(uuid, refusal, caller)
+        return await self._answer(uuid, caller, status)
 
-    async def _answer(self, uuid: str, caller: Caller) -> web.Response:
+    async def _refused(self, uuid: str, refusal: Refusal, caller: Caller) -> AgentError:
+        if refusal.code != GpuLeasedError.code:
+            return GpuRequestRefusedError(f"{refusal.code}: {refusal.words}")
+        job_id = job_seen((await self._care.view()).holders.get(uuid), caller)
+        return GpuLeasedError(f"{uuid} is held by job {job_id}" if job_id else f"{uuid} is held by a job")
+
+    async def _answer(self, uuid: str, caller: Caller, status: HTTPStatus = HTTPStatus.OK) -> web.Response:
         view = await self._care.view()
         for gpu in view.inventory.gpus:
             if gpu.uuid == uuid:
                 shown = self._show(view, gpu, caller)
-                return web.json_response({**shown, "history": show_history(view.healths.get(uuid))})
+                document = {**shown, "history": show_history(view.healths.get(uuid))}
+                return web.json_response(document, status=status)
         raise unknown_gpu(uuid)
 
     def _show(self, view: GpuView, gpu: Gpu, caller: Caller) -> Json:
         holder = view.holders.get(gpu.uuid)
-        is_seen = holder is not None and (caller.viewer.sees_all or holder.owner == caller.viewer.principal)
         settings = self._care.settings
         health = view.healths.get(gpu.uuid)
         return {
             **show_gpu(gpu),
             "used": is_used(gpu.uuid, settings.use),
             "leased": holder is not None,
-            # Whose it is, is nobody else's business.
-            "job": holder.id if holder is not None and is_seen else None,
+            "job": job_seen(holder, caller),
             **show_health(health),
             "probation_left": None if health is None else probation_left(health, view.now, settings.policy),
         }
+
+
+def job_seen(holder: Job | None, caller: Caller) -> str | None:
+    """Whose it is, is nobody else's business."""
+    if holder is None or not (caller.viewer.sees_all or holder.owner == caller.viewer.principal):
+        return None
+    return holder.id
 
 
 def unknown_gpu(uuid: str) -> GpuNotFoundError:

@@ -78,6 +78,20 @@ def state_line(gpu: Json) -> str:
     return f"{gpu['uuid']} is {state_of(gpu)}"
 
 
+def was_reset(gpu: Json) -> bool:
+    """Of a GPU whose reset has ended: whether it is here, and wants no other."""
+    return gpu["state"] != "missing" and "reset" not in gpu["needs"]
+
+
+def reset_line(gpu: Json) -> str:
+    """How its reset ended."""
+    if not was_reset(gpu):
+        return f"{gpu['uuid']} is {state_of(gpu)}: {gpu['words']}"
+    left = gpu["probation_left"]
+    wait = "" if left is None else f"; well again in {left:.0f} s, if nothing more is seen"
+    return f"{gpu['uuid']} was reset, and is {state_of(gpu)}{wait}"
+
+
 def links_table(gpus: Sequence[Json], links: Sequence[Json]) -> Table:
     """Each GPU against each, by its number in the list."""
     between = {frozenset(pair["gpus"]): LINKS.get(pair["link"], "?") for pair in links}
