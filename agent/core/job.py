@@ -235,7 +235,7 @@ class ClosedAttempt:
 
 @dataclass(frozen=True, slots=True)
 class NewEvent:
-    """Something to tell of a job, written in the transaction that makes it true. `data` is JSON-ready."""
+    """Something to tell of a job or of the host, written in the transaction that makes it true. `data` is JSON-ready."""
 
     type: str
     data: dict[str, object]
@@ -243,12 +243,12 @@ class NewEvent:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """`seq` orders all events of the host, `n` those of one job, gap-free from 1."""
+    """`seq` orders all events, `n` those of one job, gap-free from 1. One of the host itself has no job, number or owner."""
 
     seq: int
-    n: int
-    job: str
-    owner: str
+    n: int | None
+    job: str | None
+    owner: str | None
     at: float
     type: str
     data: dict[str, object]
@@ -256,10 +256,13 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Viewer:
-    """For whom a question is asked. What is another principal's does not exist for him."""
+    """For whom a question is asked. What is another principal's does not exist for him, and events of the host only if he
+    `sees_host`: they are no principal's, so that `sees_all`, which is of jobs, does not show them.
+    """
 
     principal: str
     sees_all: bool = False
+    sees_host: bool = False
 
 
-EVERYONE = Viewer("", sees_all=True)
+EVERYONE = Viewer("", sees_all=True, sees_host=True)

@@ -30,6 +30,7 @@ from agent.interfaces.folders import (
 )
 from agent.interfaces.gpus import Gpus
 from agent.interfaces.store import (
+    MOST_HOST_EVENTS,
     Accepted,
     BodyConflictError,
     Finished,
@@ -44,6 +45,7 @@ from agent.interfaces.store import (
 )
 
 __all__ = [
+    "MOST_HOST_EVENTS",
     "Accepted",
     "BodyConflictError",
     "Claimed",
