@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.client import expect
+from tests.e2e.client import Json, expect
 from tests.e2e.conftest import Make
 from tests.e2e.daemon import Daemon
 from tests.nvml_standin import profiles
@@ -103,3 +104,39 @@ def test_more_than_the_host_has_is_refused_and_the_most_is_told(daemon: Daemon) 
     reply = daemon.local.call("POST", "/v1/jobs", daemon.local.spec("true", gpus=5))
     assert (reply.status, reply.json["code"]) == (422, "gpus_never_fit")
     assert "the most that this host could give the job are 4" in reply.json["detail"]
+
+
+def test_what_becomes_of_a_gpu_is_in_the_stream_also_after_a_kill_and_goes_on_behind_the_last(
+    daemon: Daemon, host: Standin
+) -> None:
+    job_id = run_on(daemon, 1)
+    leased = daemon.local.job(job_id)["gpus"][0]
+    host.tell_xid(leased, 62)
+    (failed,) = gpu_events(daemon, 1)
+    assert {name: failed["data"][name] for name in ("gpu", "from", "to", "reason", "needs")} == {
+        "gpu": leased, "from": "ok", "to": "quarantined", "reason": "xid", "needs": ["probation", "reset"],
+    }  # fmt: skip
+    daemon.local.wait_finished(job_id)
+    daemon.kill()
+    daemon.start()
+    assert gpu_events(daemon, 1) == [failed]
+    other = next(uuid_of(place) for place in range(4) if uuid_of(place) != leased)
+    hold = f"/v1/gpus/{other}/quarantine"
+    # Until its first look the new daemon knows of no GPU.
+    expect(lambda: daemon.local.call("POST", hold, {"words": "a fan rattles"}).status == 200, "it is held")
+    (held,) = gpu_events(daemon, 1, after=failed["seq"])
+    assert (held["data"]["gpu"], held["data"]["words"]) == (other, "a fan rattles")
+    (stopped,) = events(daemon, f"after={failed['seq']}&job={job_id}", 1)
+    assert stopped["type"] == "job.stop_requested"  # the verdict was told first, in the same write
+    assert stopped["seq"] == failed["seq"] + 1
+
+
+def gpu_events(daemon: Daemon, count: int, after: int = 0) -> list[Json]:
+    return events(daemon, f"after={after}&type=gpu.state", count)
+
+
+def events(daemon: Daemon, query: str, count: int) -> list[Json]:
+    """The first so many, as soon as they have come."""
+    lines = daemon.local.lines(f"/v1/events?{query}")
+    data = (json.loads(line.removeprefix(b"data: ")) for line in lines if line.startswith(b"data: "))
+    return list(islice(data, count))

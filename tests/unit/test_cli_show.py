@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console, RenderableType
 
+from agent.cli.show.events import event_line
 from agent.cli.show.host import TokenLine, checks_view, host_view, tokens_table
-from agent.cli.show.jobs import event_line, job_view, jobs_table, port_text, short_id_width, why_of
+from agent.cli.show.jobs import job_view, jobs_table, port_text, short_id_width, why_of
 from agent.cli.show.outputs import outputs_view
 from agent.cli.show.problems import show_problem
 from agent.cli.show.words import clean, fit, one_line, size_text, span_text
