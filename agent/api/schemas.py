@@ -86,6 +86,7 @@ def job_schema() -> Json:
         attempts=array_of(attempt_schema()),
         exit=or_null(exit_schema()),
         waiting_for=TEXT_OR_NULL,
+        waiting_words=TEXT_OR_NULL,
         gpus=TEXTS,
         ports=array_of(port_schema()),
         ssh=ANY_OBJECT_OR_NULL,

@@ -192,6 +192,9 @@ class Job:
     queued_at: float = 0.0  # its place in the queue: kept by another lease, new for another attempt
     not_before: float | None = None
     waiting_for: str | None = None
+    waiting_words: str | None = (
+        None  # says it where a word is not enough; of no meaning without `waiting_for`
+    )
     lease: Lease | None = None
     run: Run = field(default_factory=Run)
     port_moves: int = 0

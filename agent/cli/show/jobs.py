@@ -84,7 +84,7 @@ def job_view(job: Json, now: float) -> RenderableType:
 def job_facts(job: Json, now: float) -> list[tuple[str, str | Text]]:
     spec, facts = job["spec"], job.get("exit") or {}
     state = state_text(state_of(job))
-    if waiting := job.get("waiting_for"):
+    if waiting := job.get("waiting_words") or job.get("waiting_for"):
         state.append(f" (waiting for {one_line(waiting)})", style="dim")
     rows: list[tuple[str, str | Text | None]] = [
         ("id", str(job["id"])),
