@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from agent.core.choice import Score, best_set, largest_linked, linked_sets
-from agent.core.job import Job
 from agent.core.topology import MOST_GPUS, NO_LINKS, Links, Matrix, bits
 from agent.errors import AgentError, Blame, Phase
 from agent.spec import Gpus as Wanted
@@ -17,7 +16,9 @@ MOST_NAMED = 3
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """A GPU that can be leased whole, or a MIG instance of one (`mig` is then its profile). `pci` orders them."""
+    """A GPU that can be leased whole, or a MIG instance: `mig` is then its profile, `whole` the UUID of the GPU that it is part
+    of. `pci` orders them.
+    """
 
     uuid: str
     model: str
@@ -25,6 +26,7 @@ class Gpu:
     pci: str = ""
     numa_node: int | None = None
     mig: str | None = None
+    whole: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +49,6 @@ class GpusNeverFitError(AgentError):
         super().__init__(
             f"{wanted.count} GPU(s){linked} wanted; the most that this host could give the job are {fitting}"
         )
-
-
-def held_gpus(jobs: Iterable[Job]) -> set[str]:
-    return {uuid for job in jobs if job.lease is not None for uuid in job.lease.gpus}
 
 
 def fitting(inventory: Inventory, wanted: Wanted) -> list[Gpu]:

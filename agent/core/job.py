@@ -68,11 +68,20 @@ class PortLease:
 
 
 @dataclass(frozen=True, slots=True)
+class GpuPart:
+    """A MIG instance, and the GPU that it is part of."""
+
+    uuid: str
+    whole: str
+
+
+@dataclass(frozen=True, slots=True)
 class Lease:
-    """What of the host the job holds. GPUs by UUID."""
+    """What of the host the job holds. GPUs by UUID; `parts`: those of them that are MIG instances."""
 
     gpus: tuple[str, ...] = ()
     ports: tuple[PortLease, ...] = ()
+    parts: tuple[GpuPart, ...] = ()
 
     @property
     def is_empty(self) -> bool:

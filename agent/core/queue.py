@@ -4,13 +4,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from agent.core.gpu_parts import held_gpus, parts_of, sharing
 from agent.core.gpus import (
     NO_INVENTORY,
     GpuChoice,
     Inventory,
     choose_gpus,
     gpus_to_keep,
-    held_gpus,
     why_stuck,
 )
 from agent.core.job import Job, Lease, NewEvent
@@ -56,7 +56,7 @@ def grant(jobs: Sequence[Job], host: Host, now: float) -> list[Granted]:
         host,
         running=Counter(job.spec.queue for job in jobs if job.phase in ACTIVE),
         ports=held_ports(jobs) | host.bad_ports,
-        gpus=held_gpus(jobs) | host.bad_gpus,
+        gpus=held_gpus((job.lease for job in jobs if job.lease is not None), host.inventory) | host.bad_gpus,
     )
     changed: list[Granted] = []
     for job in order(
@@ -104,7 +104,9 @@ def _lend(job: Job, pool: _Pool) -> tuple[Lease, list[NewEvent]] | None:
         return None
     ports = choose_ports(job.spec.ports, pool.host.ports, pool.ports)
     gpus = _gpus(job, pool)
-    return None if ports is None or gpus is None else (Lease(gpus.uuids, ports), _why_these(gpus))
+    if ports is None or gpus is None:
+        return None
+    return Lease(gpus.uuids, ports, parts_of(pool.host.inventory, gpus.uuids)), _why_these(gpus)
 
 
 def _why_these(gpus: GpuChoice) -> list[NewEvent]:
@@ -127,7 +129,7 @@ def _gpus(job: Job, pool: _Pool) -> GpuChoice | None:
 def _take(lease: Lease, job: Job, pool: _Pool) -> None:
     pool.running[job.spec.queue] += 1
     pool.ports.update(port.host_port for port in lease.ports)
-    pool.gpus.update(lease.gpus)
+    pool.gpus |= sharing(pool.host.inventory, set(lease.gpus))
 
 
 def _wait_for_resources(job: Job, pool: _Pool) -> tuple[str, str | None]:
@@ -170,4 +172,6 @@ def _name_resource(job: Job, pool: _Pool) -> str:
 
 
 def _to_keep(job: Job, pool: _Pool) -> set[str]:
-    return gpus_to_keep(pool.host.inventory, job.spec.gpus, pool.gpus, pool.host.stuck_gpus.keys())
+    inventory = pool.host.inventory
+    kept = gpus_to_keep(inventory, job.spec.gpus, pool.gpus, pool.host.stuck_gpus.keys())
+    return sharing(inventory, kept)
