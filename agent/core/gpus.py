@@ -82,9 +82,10 @@ def _most(inventory: Inventory, wanted: Wanted, could: Sequence[Gpu]) -> int:
     if wanted.mig is not None:
         # Nothing links MIG instances.
         return min(len(could), 1) if is_linked else len(could)
+    if not is_linked:  # asked of each job that waits: without the matrix
+        return len({gpu.uuid for gpu in could}.intersection(_whole_uuids(inventory)))
     host = _Whole.of(inventory)
-    fit = host.mask(could)
-    return largest_linked(host.matrix, fit) if is_linked else fit.bit_count()
+    return largest_linked(host.matrix, host.mask(could))
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,8 +147,7 @@ class _Whole:
 
     @classmethod
     def of(cls, inventory: Inventory) -> "_Whole":
-        whole = sorted((gpu for gpu in inventory.gpus if gpu.mig is None), key=_place)
-        uuids = tuple(gpu.uuid for gpu in whole[:MOST_GPUS])
+        uuids = _whole_uuids(inventory)
         return cls(uuids, inventory.links.matrix(uuids))
 
     def mask(self, gpus: Iterable[Gpu]) -> int:
@@ -156,6 +156,11 @@ class _Whole:
 
     def members(self, mask: int) -> tuple[str, ...]:
         return tuple(self.uuids[place] for place in bits(mask))
+
+
+def _whole_uuids(inventory: Inventory) -> tuple[str, ...]:
+    whole = sorted((gpu for gpu in inventory.gpus if gpu.mig is None), key=_place)
+    return tuple(gpu.uuid for gpu in whole[:MOST_GPUS])
 
 
 def _place(gpu: Gpu) -> tuple[str, str]:
