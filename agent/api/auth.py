@@ -21,6 +21,8 @@ USED_EVERY_SECONDS = 60.0
 # Answers that are being held back. Past this, failures are refused at once, so that waiting costs us nothing either.
 MAX_HELD_ANSWERS = 128
 LOGGED_FAILURES = 5
+# Who may act on the host sees what happens to it.
+OF_THE_HOST = frozenset({Scope.GPUS_ADMIN, Scope.HOST_ADMIN})
 
 
 class Access(StrEnum):
@@ -63,7 +65,11 @@ class Caller:
 
     @property
     def viewer(self) -> Viewer:
-        return Viewer(self.principal, sees_all=Scope.JOBS_ALL in self.scopes)
+        return Viewer(
+            self.principal,
+            sees_all=Scope.JOBS_ALL in self.scopes,
+            sees_host=not OF_THE_HOST.isdisjoint(self.scopes),
+        )
 
     @property
     def stream_key(self) -> str:

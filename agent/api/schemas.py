@@ -27,7 +27,9 @@ def component_schemas() -> dict[str, Json]:
         "JobSpec": spec_schema(),
         "Job": job_schema(),
         "JobPage": page_of("Job"),
-        "Event": everything(seq=WHOLE, n=WHOLE, job=TEXT, at=TIME, type=TEXT, data={"type": "object"}),
+        "Event": everything(
+            seq=WHOLE, n=WHOLE_OR_NULL, job=TEXT_OR_NULL, at=TIME, type=TEXT, data={"type": "object"}
+        ),
         "LogLine": log_line_schema(),
         "OutputPage": output_page_schema(),
         "Host": {"type": "object"},
@@ -84,6 +86,7 @@ def job_schema() -> Json:
         attempts=array_of(attempt_schema()),
         exit=or_null(exit_schema()),
         waiting_for=TEXT_OR_NULL,
+        waiting_words=TEXT_OR_NULL,
         gpus=TEXTS,
         ports=array_of(port_schema()),
         ssh=ANY_OBJECT_OR_NULL,

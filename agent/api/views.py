@@ -42,6 +42,7 @@ def show_job(job: Job, attempts: Sequence[ClosedAttempt], addresses: Addresses) 
         "attempts": [show_attempt(attempt, addresses) for attempt in attempts],
         "exit": show_exit(shown_exit, exit_lease),
         "waiting_for": job.waiting_for,
+        "waiting_words": None if job.waiting_for is None else job.waiting_words,
         "gpus": [] if job.lease is None else list(job.lease.gpus),
         "ports": show_ports(job, addresses),
         "ssh": None,

@@ -129,7 +129,8 @@ async def _wait_until_begun(call: Call, feed: Feed, job_id: str, number: int) ->
                     job = await read_job(call, job_id)
                     if _has_begun(job["phase"], job["attempt"], number):
                         return
-                    bar.tell(f"waiting for {job['waiting_for']}" if job["waiting_for"] else str(job["phase"]))
+                    waits_for = job.get("waiting_words") or job["waiting_for"]
+                    bar.tell(f"waiting for {waits_for}" if waits_for else str(job["phase"]))
                 elif event["type"] == "image.progress":
                     data = event["data"]
                     bar.tell(f"pulling {data['image']}", data["bytes_done"], data["bytes_total"])

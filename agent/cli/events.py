@@ -7,7 +7,7 @@ import typer
 
 from agent.cli.ids import find_job
 from agent.cli.screen import Form
-from agent.cli.show.jobs import event_line
+from agent.cli.show.events import event_line
 
 if TYPE_CHECKING:
     from agent.cli.session import Call
@@ -25,13 +25,19 @@ async def events(
         int | None,
         typer.Option(min=0, help="Those after this seq; default: all, or with -f those that come."),
     ] = None,
+    type_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--type", metavar="TYPE", help="Of this type only, such as gpu.state; may be given again."
+        ),
+    ] = None,
 ) -> int:
-    """Show events: accepted, started, ended, pulled. With --json, one a line, with its seq."""
+    """Show events: of jobs (accepted, started, ended, pulled), and of the host's GPUs. With --json, one a line, with its seq."""
     from agent.cli.feed import Feed  # noqa: PLC0415 - takes the event loop with it
 
     job_id = None if job is None else await find_job(call.api, job)
     begin = after if after is not None or (follow and job is None) else 0
-    feed = Feed(call, job_id, begin)
+    feed = Feed(call, job_id, begin, type_ or ())
     async with aclosing(feed.events(QUIET_SECONDS)) as told:
         async for event in told:
             if event is None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
 from agent.cli.patience import Patience
@@ -39,14 +39,16 @@ def _data_of(block: bytes) -> bytes:
 
 
 class Feed:
-    """Events of one job (None: of all). `after`: the last `seq` that was seen; None: only what is still to come.
+    """Events of one job (None: of all), of these types (none: of any). `after`: the last `seq` that was seen; None: only what is
+    still to come.
 
     `is_caught_up`: all that had happened when the stream began was given.
     """
 
-    def __init__(self, call: Call, job_id: str | None, after: int | None) -> None:
+    def __init__(self, call: Call, job_id: str | None, after: int | None, types: Sequence[str] = ()) -> None:
         self._call = call
         self._job_id = job_id
+        self._types = types
         self.after = after
         self.is_caught_up = False
 
@@ -90,4 +92,6 @@ class Feed:
 
     def _query(self) -> dict[str, QueryValue]:
         query: dict[str, QueryValue] = {} if self.after is None else {"after": self.after}
+        if self._types:
+            query["type"] = ",".join(self._types)
         return query if self._job_id is None else {**query, "job": self._job_id}

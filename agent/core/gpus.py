@@ -1,21 +1,24 @@
 """core/gpus — which GPUs a job gets. Pure: an inventory in; a choice, "not now", or a refusal out."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from agent.core.choice import Score, best_set, largest_linked, linked_sets
-from agent.core.job import Job
 from agent.core.topology import MOST_GPUS, NO_LINKS, Links, Matrix, bits
 from agent.errors import AgentError, Blame, Phase
 from agent.spec import Gpus as Wanted
 from agent.spec import Interconnect
 
+MOST_NAMED = 3
+
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """A GPU that can be leased whole, or a MIG instance of one (`mig` is then its profile). `pci` orders them."""
+    """A GPU that can be leased whole, or a MIG instance: `mig` is then its profile, `whole` the UUID of the GPU that it is part
+    of. `pci` orders them.
+    """
 
     uuid: str
     model: str
@@ -23,6 +26,7 @@ class Gpu:
     pci: str = ""
     numa_node: int | None = None
     mig: str | None = None
+    whole: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +51,6 @@ class GpusNeverFitError(AgentError):
         )
 
 
-def held_gpus(jobs: Iterable[Job]) -> set[str]:
-    return {uuid for job in jobs if job.lease is not None for uuid in job.lease.gpus}
-
-
 def fitting(inventory: Inventory, wanted: Wanted) -> list[Gpu]:
     """All that could ever serve, in the order of the inventory."""
     return [gpu for gpu in inventory.gpus if _matches(gpu, wanted)]
@@ -58,17 +58,34 @@ def fitting(inventory: Inventory, wanted: Wanted) -> list[Gpu]:
 
 def refuse_if_never(inventory: Inventory, wanted: Wanted) -> None:
     """Raises GpusNeverFitError where no waiting would help."""
-    could = fitting(inventory, wanted)
-    if wanted.mig is not None:
-        # Nothing links MIG instances.
-        most = min(len(could), 1) if wanted.interconnect is Interconnect.NVLINK else len(could)
-    else:
-        host = _Whole.of(inventory)
-        fit = host.mask(could)
-        is_linked = wanted.interconnect is Interconnect.NVLINK
-        most = largest_linked(host.matrix, fit) if is_linked else fit.bit_count()
+    most = _most(inventory, wanted, fitting(inventory, wanted))
     if most < wanted.count:
         raise GpusNeverFitError(wanted, most)
+
+
+def why_stuck(inventory: Inventory, wanted: Wanted, stuck: Mapping[str, str]) -> str | None:
+    """What a job waits for that no time brings. None where all GPUs but those in `stuck` would do, sooner or later."""
+    could = fitting(inventory, wanted)
+    if _most(inventory, wanted, [gpu for gpu in could if gpu.uuid not in stuck]) >= wanted.count:
+        return None
+    most = _most(inventory, wanted, could)
+    if most < wanted.count:  # it was not so when the job was accepted
+        return f"more GPUs than the {most} that this host has left for it"
+    named = [f"{gpu.uuid}, which {stuck[gpu.uuid]}" for gpu in could if gpu.uuid in stuck]
+    more = [f"{len(named) - MOST_NAMED} more"] if len(named) > MOST_NAMED else []
+    return "; ".join([*named[:MOST_NAMED], *more])
+
+
+def _most(inventory: Inventory, wanted: Wanted, could: Sequence[Gpu]) -> int:
+    """How many of these, which all fit, one job can have at once."""
+    is_linked = wanted.interconnect is Interconnect.NVLINK
+    if wanted.mig is not None:
+        # Nothing links MIG instances.
+        return min(len(could), 1) if is_linked else len(could)
+    if not is_linked:  # asked of each job that waits: without the matrix
+        return len({gpu.uuid for gpu in could}.intersection(_whole_uuids(inventory)))
+    host = _Whole.of(inventory)
+    return largest_linked(host.matrix, host.mask(could))
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,10 +123,13 @@ def _choose_instances(fit: Sequence[Gpu], wanted: Wanted) -> GpuChoice | None:
 
 
 def gpus_to_keep(
-    inventory: Inventory, wanted: Wanted, taken: AbstractSet[str], unwell: AbstractSet[str]
+    inventory: Inventory, wanted: Wanted, taken: AbstractSet[str], stuck: AbstractSet[str]
 ) -> set[str]:
-    """What a job that waits will take as soon as enough is free: as much of it free now as can be."""
-    could = [gpu for gpu in fitting(inventory, wanted) if gpu.uuid not in unwell]
+    """What a job that waits will take as soon as enough is free: as much of it free now as can be.
+
+    `taken`: also those that are not well. Those that are `stuck` will not be free in any time.
+    """
+    could = [gpu for gpu in fitting(inventory, wanted) if gpu.uuid not in stuck]
     if wanted.interconnect is not Interconnect.NVLINK or wanted.mig is not None:
         return {gpu.uuid for gpu in sorted(could, key=lambda gpu: gpu.uuid in taken)[: wanted.count]}
     host = _Whole.of(inventory)
@@ -127,8 +147,7 @@ class _Whole:
 
     @classmethod
     def of(cls, inventory: Inventory) -> "_Whole":
-        whole = sorted((gpu for gpu in inventory.gpus if gpu.mig is None), key=_place)
-        uuids = tuple(gpu.uuid for gpu in whole[:MOST_GPUS])
+        uuids = _whole_uuids(inventory)
         return cls(uuids, inventory.links.matrix(uuids))
 
     def mask(self, gpus: Iterable[Gpu]) -> int:
@@ -137,6 +156,11 @@ class _Whole:
 
     def members(self, mask: int) -> tuple[str, ...]:
         return tuple(self.uuids[place] for place in bits(mask))
+
+
+def _whole_uuids(inventory: Inventory) -> tuple[str, ...]:
+    whole = sorted((gpu for gpu in inventory.gpus if gpu.mig is None), key=_place)
+    return tuple(gpu.uuid for gpu in whole[:MOST_GPUS])
 
 
 def _place(gpu: Gpu) -> tuple[str, str]:

@@ -68,11 +68,20 @@ class PortLease:
 
 
 @dataclass(frozen=True, slots=True)
+class GpuPart:
+    """A MIG instance, and the GPU that it is part of."""
+
+    uuid: str
+    whole: str
+
+
+@dataclass(frozen=True, slots=True)
 class Lease:
-    """What of the host the job holds. GPUs by UUID."""
+    """What of the host the job holds. GPUs by UUID; `parts`: those of them that are MIG instances."""
 
     gpus: tuple[str, ...] = ()
     ports: tuple[PortLease, ...] = ()
+    parts: tuple[GpuPart, ...] = ()
 
     @property
     def is_empty(self) -> bool:
@@ -192,6 +201,9 @@ class Job:
     queued_at: float = 0.0  # its place in the queue: kept by another lease, new for another attempt
     not_before: float | None = None
     waiting_for: str | None = None
+    waiting_words: str | None = (
+        None  # says it where a word is not enough; of no meaning without `waiting_for`
+    )
     lease: Lease | None = None
     run: Run = field(default_factory=Run)
     port_moves: int = 0
@@ -235,7 +247,7 @@ class ClosedAttempt:
 
 @dataclass(frozen=True, slots=True)
 class NewEvent:
-    """Something to tell of a job, written in the transaction that makes it true. `data` is JSON-ready."""
+    """Something to tell of a job or of the host, written in the transaction that makes it true. `data` is JSON-ready."""
 
     type: str
     data: dict[str, object]
@@ -243,12 +255,12 @@ class NewEvent:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """`seq` orders all events of the host, `n` those of one job, gap-free from 1."""
+    """`seq` orders all events, `n` those of one job, gap-free from 1. One of the host itself has no job, number or owner."""
 
     seq: int
-    n: int
-    job: str
-    owner: str
+    n: int | None
+    job: str | None
+    owner: str | None
     at: float
     type: str
     data: dict[str, object]
@@ -256,10 +268,13 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Viewer:
-    """For whom a question is asked. What is another principal's does not exist for him."""
+    """For whom a question is asked. What is another principal's does not exist for him, and events of the host only if he
+    `sees_host`: they are no principal's, so that `sees_all`, which is of jobs, does not show them.
+    """
 
     principal: str
     sees_all: bool = False
+    sees_host: bool = False
 
 
-EVERYONE = Viewer("", sees_all=True)
+EVERYONE = Viewer("", sees_all=True, sees_host=True)

@@ -4,7 +4,15 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from agent.core.gpus import NO_INVENTORY, GpuChoice, Inventory, choose_gpus, gpus_to_keep, held_gpus
+from agent.core.gpu_parts import held_gpus, parts_of, sharing
+from agent.core.gpus import (
+    NO_INVENTORY,
+    GpuChoice,
+    Inventory,
+    choose_gpus,
+    gpus_to_keep,
+    why_stuck,
+)
 from agent.core.job import Job, Lease, NewEvent
 from agent.core.ports import PortRange, choose_ports, held_ports
 from agent.core.state import ACTIVE, move
@@ -15,7 +23,10 @@ Granted = tuple[Job, list[NewEvent]]
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """What the grant needs to know of the host. `queue_limits` always has "default"; `ageing` is points per minute."""
+    """What the grant needs to know of the host. `queue_limits` always has "default"; `ageing` is points per minute.
+
+    `stuck_gpus`: those of `bad_gpus` that stay so until somebody acts, each with what it waits for.
+    """
 
     ports: PortRange
     bad_ports: frozenset[int]
@@ -23,6 +34,7 @@ class Host:
     ageing: float
     inventory: Inventory = NO_INVENTORY
     bad_gpus: frozenset[str] = frozenset()
+    stuck_gpus: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -44,7 +56,7 @@ def grant(jobs: Sequence[Job], host: Host, now: float) -> list[Granted]:
         host,
         running=Counter(job.spec.queue for job in jobs if job.phase in ACTIVE),
         ports=held_ports(jobs) | host.bad_ports,
-        gpus=held_gpus(jobs) | host.bad_gpus,
+        gpus=held_gpus((job.lease for job in jobs if job.lease is not None), host.inventory) | host.bad_gpus,
     )
     changed: list[Granted] = []
     for job in order(
@@ -58,9 +70,9 @@ def grant(jobs: Sequence[Job], host: Host, now: float) -> list[Granted]:
             moved, events = move(job, Phase.STARTING, lease=lease, waiting_for=None)
             changed.append((moved, [*events, *told]))
         else:
-            waiting_for = blocked_by or _wait_for_resources(job, pool)
-            if waiting_for != job.waiting_for:
-                changed.append((replace(job, waiting_for=waiting_for), []))
+            code, words = (blocked_by, None) if blocked_by else _wait_for_resources(job, pool)
+            if (code, words) != (job.waiting_for, job.waiting_words):
+                changed.append((replace(job, waiting_for=code, waiting_words=words), []))
     return changed
 
 
@@ -92,7 +104,9 @@ def _lend(job: Job, pool: _Pool) -> tuple[Lease, list[NewEvent]] | None:
         return None
     ports = choose_ports(job.spec.ports, pool.host.ports, pool.ports)
     gpus = _gpus(job, pool)
-    return None if ports is None or gpus is None else (Lease(gpus.uuids, ports), _why_these(gpus))
+    if ports is None or gpus is None:
+        return None
+    return Lease(gpus.uuids, ports, parts_of(pool.host.inventory, gpus.uuids)), _why_these(gpus)
 
 
 def _why_these(gpus: GpuChoice) -> list[NewEvent]:
@@ -115,16 +129,22 @@ def _gpus(job: Job, pool: _Pool) -> GpuChoice | None:
 def _take(lease: Lease, job: Job, pool: _Pool) -> None:
     pool.running[job.spec.queue] += 1
     pool.ports.update(port.host_port for port in lease.ports)
-    pool.gpus.update(lease.gpus)
+    pool.gpus |= sharing(pool.host.inventory, set(lease.gpus))
 
 
-def _wait_for_resources(job: Job, pool: _Pool) -> str:
-    """Fair backfill: who comes later gets no GPU and no port that an earlier one waits for."""
+def _wait_for_resources(job: Job, pool: _Pool) -> tuple[str, str | None]:
+    """Fair backfill: who comes later gets no GPU and no port that an earlier one waits for. What is waited for, and in words.
+
+    For one that waits for somebody to mend a GPU nothing is kept: that may be a week, and the others would wait with it.
+    """
+    words = why_stuck(pool.host.inventory, job.spec.gpus, pool.host.stuck_gpus)
+    if words is not None:
+        return "gpu_repair", words
     waits_for = _name_resource(job, pool)
     if not pool.has_first:
         pool.has_first = True
         _keep_all(job, pool)
-    return waits_for
+    return waits_for, None
 
 
 def _keep_all(job: Job, pool: _Pool) -> None:
@@ -152,4 +172,6 @@ def _name_resource(job: Job, pool: _Pool) -> str:
 
 
 def _to_keep(job: Job, pool: _Pool) -> set[str]:
-    return gpus_to_keep(pool.host.inventory, job.spec.gpus, pool.gpus, pool.host.bad_gpus)
+    inventory = pool.host.inventory
+    kept = gpus_to_keep(inventory, job.spec.gpus, pool.gpus, pool.host.stuck_gpus.keys())
+    return sharing(inventory, kept)

@@ -31,6 +31,7 @@ from agent.interfaces.folders import (
 from agent.interfaces.gpus import Gpus
 from agent.interfaces.kernel_log import KernelLog
 from agent.interfaces.store import (
+    MOST_HOST_EVENTS,
     Accepted,
     BodyConflictError,
     Finished,
@@ -45,6 +46,7 @@ from agent.interfaces.store import (
 )
 
 __all__ = [
+    "MOST_HOST_EVENTS",
     "Accepted",
     "BodyConflictError",
     "Claimed",

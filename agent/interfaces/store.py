@@ -9,6 +9,10 @@ from agent.core.job import ClosedAttempt, Event, Job, Kind, NewEvent, Viewer
 from agent.errors import AgentError, Blame, Phase
 from agent.spec import JobSpec
 
+# Of GPUs that come and go with the load a host may tell a few a minute for ever, and no job's end takes them away. So many are
+# some 3 MB, and days of the worst host; what each GPU went through last is kept with its health besides.
+MOST_HOST_EVENTS = 10_000
+
 
 class StaleError(Exception):
     """The row's version has moved on: read again, decide again. Never seen by a user."""
@@ -153,7 +157,7 @@ class Store(Protocol):
         ...
 
     async def events(self, viewer: Viewer, after_seq: int, job_id: str | None, limit: int) -> list[Event]:
-        """Events with seq > after_seq, in order; of one job or of all that the viewer may see."""
+        """Events with seq > after_seq, in order; of one job or of all that the viewer may see, the host's among them."""
         ...
 
     async def append_event(self, job_id: str, event: NewEvent) -> None:
@@ -196,9 +200,10 @@ class Store(Protocol):
         self,
         healths: Mapping[str, str],
         changes: Sequence[tuple[str, Callable[[Job], tuple[Job, Sequence[NewEvent]]]]] = (),
+        events: Sequence[NewEvent] = (),
     ) -> None:
-        """Keep these, and change jobs by their ids as `change` does: all of it or nothing. A job that is gone is fine.
+        """Keep these, tell `events` of the host, then change jobs by their ids as `change` does: all of it or nothing.
 
-        What is kept of other GPUs stays.
+        A job that is gone is fine. What is kept of other GPUs stays. Of the host's events the newest MOST_HOST_EVENTS stay.
         """
         ...

@@ -106,6 +106,7 @@ def assemble(outside: Outside, current: Current, settings: Settings) -> Shell:
             ageing=settings.ageing,
             inventory=gpu_care.inventory,
             bad_gpus=bad_gpus.now() | gpu_care.unleasable(),
+            stuck_gpus=gpu_care.stuck(),
         )
 
     bad_ports: Avoided[int] = Avoided(outside.clock, BAD_PORT_SECONDS)

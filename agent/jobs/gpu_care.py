@@ -9,6 +9,7 @@ import structlog
 from agent.aio import Flag
 from agent.core.gpu_findings import Asked, Facts, Gate, GateVerdict, Request, Sight
 from agent.core.gpu_health import HealthPolicy, Refusal, is_leasable, is_used, unleasable
+from agent.core.gpu_outlook import stuck_gpus
 from agent.core.gpu_record import GpuHealth
 from agent.core.gpu_reset import is_ordered, refuse_kind
 from agent.core.gpus import NO_INVENTORY, Inventory
@@ -87,6 +88,11 @@ class GpuCare:
         """Those that no job may get now. One that was not judged yet is among them."""
         uuids = (gpu.uuid for gpu in self.inventory.gpus)
         return frozenset(unleasable(uuids, self.healths, self.settings.use))
+
+    def stuck(self) -> Mapping[str, str]:
+        """Those of them that no time mends, each with what it waits for."""
+        uuids = (gpu.uuid for gpu in self.inventory.gpus)
+        return stuck_gpus(uuids, self.healths, self.settings.use)
 
     async def view(self) -> GpuView:
         """Raises StoreUnavailableError."""
@@ -212,9 +218,9 @@ class GpuCare:
         return await self._resets.carry_out_next(self.inventory.gpus, healths, held)
 
     async def _judge(self, sights: Mapping[str, Sight]) -> dict[str, Judged]:
-        before = self.unleasable()
+        before = self.unleasable(), self.stuck()
         self._inbox.assign(await self._gpus.inventory())
         judged = await self._verdicts.judge(sights)
-        if self.unleasable() != before:
+        if (self.unleasable(), self.stuck()) != before:
             self._ask_grant()
         return judged

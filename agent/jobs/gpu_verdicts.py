@@ -108,7 +108,8 @@ class GpuVerdicts:
         changes = await self._changes(judged, holders)
         if changed or changes:
             dumped = {uuid: dump_health(health) for uuid, health in changed.items()}
-            await self._store.keep_gpu_healths(dumped, changes)
+            told = [event for one in judged.values() for event in one.effects.events]
+            await self._store.keep_gpu_healths(dumped, changes, told)
         self.healths = {**known, **changed}
         return judged, [job_id for job_id, _ in changes]
 

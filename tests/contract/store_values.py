@@ -110,6 +110,7 @@ def with_everything(job: Job) -> Job:
         queued_at=11.5,
         not_before=12.5,
         waiting_for="gpus",
+        waiting_words="GPU-1, which needs a reset",
         lease=LEASE,
         run=Run(
             plan="plan",

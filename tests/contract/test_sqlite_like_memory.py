@@ -23,7 +23,7 @@ IDS = st.sampled_from(["a1", "a2", "b1", "b2", "c"])
 KEYS = st.sampled_from([None, "k1", "k2"])
 BODIES = st.sampled_from(["x", "x", "y"])
 LABELS = st.dictionaries(st.sampled_from(["team", "tier"]), st.sampled_from(["1", "2"]))
-VIEWERS = st.builds(Viewer, OWNERS, st.booleans())
+VIEWERS = st.builds(Viewer, OWNERS, st.booleans(), st.booleans())
 PHASES = st.sampled_from(Phase)
 EVENTS = st.lists(st.builds(told, st.sampled_from(["p", "q"])), max_size=3)
 QUERIES = st.builds(
@@ -124,6 +124,14 @@ class Twins(RuleBasedStateMachine):
     def forget(self, job: str, viewer: Viewer) -> None:
         self.both(lambda store: store.forget(job, viewer))
 
+    @rule(job=IDS, events=EVENTS, of_host=EVENTS, health=st.sampled_from(["{}", "[]"]))
+    def keep_a_gpu(self, job: str, events: list[NewEvent], of_host: list[NewEvent], health: str) -> None:
+        def decide(row: Job) -> tuple[Job, Sequence[NewEvent]]:
+            return replace(row, gpu_moves=row.gpu_moves + 1), events
+
+        self.both(lambda store: store.keep_gpu_healths({"GPU-1": health}, [(job, decide)], of_host))
+        self.both(lambda store: store.gpu_healths())
+
     @rule(query=QUERIES, viewer=VIEWERS)
     def page(self, query: JobQuery, viewer: Viewer) -> None:
         self.both(lambda store: store.page(query, viewer))
@@ -147,15 +155,18 @@ class Twins(RuleBasedStateMachine):
 
     @invariant()
     def all_is_the_same(self) -> None:
-        root = Viewer("root", sees_all=True)
+        root = Viewer("root", sees_all=True, sees_host=True)
         self.both(lambda store: store.unfinished())
         self.both(lambda store: store.job_ids())
         self.both(lambda store: store.last_event_seq())
         assert self.woken["memory"] == self.woken["disk"]
         events = self.loop.run_until_complete(self.disk.events(root, 0, None, PLENTY))
+        assert [event.seq for event in events] == sorted({event.seq for event in events})
         numbers: dict[str, list[int]] = {}
         for event in events:
-            numbers.setdefault(event.job, []).append(event.n)
+            assert (event.job is None) == (event.n is None) == (event.owner is None)
+            if event.job is not None and event.n is not None:
+                numbers.setdefault(event.job, []).append(event.n)
         assert all(found == list(range(1, len(found) + 1)) for found in numbers.values())
 
 

@@ -1,9 +1,8 @@
 """The promises of interfaces.Store, for the one on disk and for its twin in memory."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import fields, replace
-from pathlib import Path
 
 import pytest
 
@@ -30,29 +29,11 @@ from tests.contract.store_values import (
     accepted,
     closed,
     finished,
-    opened,
     request,
     stopped,
     told,
     with_everything,
 )
-from tests.fakes.store import MemoryStore
-
-
-@pytest.fixture
-def clock() -> WallClock:
-    return WallClock()
-
-
-@pytest.fixture(params=["memory", "sqlite"])
-async def store(
-    request: pytest.FixtureRequest, tmp_path: Path, clock: WallClock
-) -> AsyncIterator[TestedStore]:
-    if request.param == "memory":
-        yield MemoryStore(clock.now)
-        return
-    async with opened(tmp_path, clock.now) as store:
-        yield store
 
 
 async def ids(store: TestedStore, viewer: Viewer = ROOT, **query: object) -> list[str]:

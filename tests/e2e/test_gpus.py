@@ -3,12 +3,13 @@
 import json
 import time
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.e2e.client import expect
+from tests.e2e.client import Json, expect
 from tests.e2e.conftest import Make
 from tests.e2e.daemon import Daemon
 from tests.kmsg_standin import KmsgStandin
@@ -74,12 +75,12 @@ def run_on(daemon: Daemon, count: int, seconds: int = 600) -> str:
 
 
 def test_a_job_sees_the_gpus_of_its_lease_and_no_other(daemon: Daemon) -> None:
-    job_id = run_on(daemon, 2, seconds=0)
+    job_id = daemon.local.submit(SEE.format(seconds=0), gpus=2)
     job = daemon.local.wait_finished(job_id)
     assert job["outcome"] == "succeeded", job["reason"]
     # The two behind one PCIe switch.
     expect(lambda: daemon.local.log(job_id).split() == ["2", "nvidia0", "nvidia1"], "its log")
-    alone = run_on(daemon, 0, seconds=0)
+    alone = daemon.local.submit(SEE.format(seconds=0))
     daemon.local.wait_finished(alone)
     assert daemon.local.log(alone).split() == ["0"]
 
@@ -237,3 +238,39 @@ def test_a_refused_reset_is_told_by_the_gpu_and_by_health(resetting_daemon: Daem
 def gpus_check(daemon: Daemon) -> str:
     checks = daemon.local.call("GET", "/health").json["checks"]
     return next(str(check["evidence"]) for check in checks if check["name"] == "gpus")
+
+
+def test_what_becomes_of_a_gpu_is_in_the_stream_also_after_a_kill_and_goes_on_behind_the_last(
+    daemon: Daemon, host: Standin
+) -> None:
+    job_id = run_on(daemon, 1)
+    leased = daemon.local.job(job_id)["gpus"][0]
+    host.tell_xid(leased, 62)
+    (failed,) = gpu_events(daemon, 1)
+    assert {name: failed["data"][name] for name in ("gpu", "from", "to", "reason", "needs")} == {
+        "gpu": leased, "from": "ok", "to": "quarantined", "reason": "xid", "needs": ["probation", "reset"],
+    }  # fmt: skip
+    daemon.local.wait_finished(job_id)
+    daemon.kill()
+    daemon.start()
+    assert gpu_events(daemon, 1) == [failed]
+    other = next(uuid_of(place) for place in range(4) if uuid_of(place) != leased)
+    hold = f"/v1/gpus/{other}/quarantine"
+    # Until its first look the new daemon knows of no GPU.
+    expect(lambda: daemon.local.call("POST", hold, {"words": "a fan rattles"}).status == 200, "it is held")
+    (held,) = gpu_events(daemon, 1, after=failed["seq"])
+    assert (held["data"]["gpu"], held["data"]["words"]) == (other, "a fan rattles")
+    (stopped,) = events(daemon, f"after={failed['seq']}&job={job_id}", 1)
+    assert stopped["type"] == "job.stop_requested"  # the verdict was told first, in the same write
+    assert stopped["seq"] == failed["seq"] + 1
+
+
+def gpu_events(daemon: Daemon, count: int, after: int = 0) -> list[Json]:
+    return events(daemon, f"after={after}&type=gpu.state", count)
+
+
+def events(daemon: Daemon, query: str, count: int) -> list[Json]:
+    """The first so many, as soon as they have come."""
+    lines = daemon.local.lines(f"/v1/events?{query}")
+    data = (json.loads(line.removeprefix(b"data: ")) for line in lines if line.startswith(b"data: "))
+    return list(islice(data, count))

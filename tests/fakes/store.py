@@ -9,6 +9,7 @@ from agent.core.job import EVERYONE, ClosedAttempt, Event, Job, NewEvent, Viewer
 from agent.core.state import phase_event
 from agent.errors import Phase
 from agent.interfaces import (
+    MOST_HOST_EVENTS,
     Accepted,
     BodyConflictError,
     Finished,
@@ -120,7 +121,7 @@ class MemoryStore:
                 event
                 for event in self._events
                 if event.seq > after_seq
-                and may_see(viewer, event.owner)
+                and (viewer.sees_host if event.owner is None else may_see(viewer, event.owner))
                 and (job_id is None or event.job == job_id)
             ][:limit],
         )
@@ -165,10 +166,14 @@ class MemoryStore:
         return await self._call("gpu_healths", lambda: dict(self._gpu_healths))
 
     async def keep_gpu_healths(
-        self, healths: Mapping[str, str], changes: Sequence[tuple[str, Callable[[Job], Changed]]] = ()
+        self,
+        healths: Mapping[str, str],
+        changes: Sequence[tuple[str, Callable[[Job], Changed]]] = (),
+        events: Sequence[NewEvent] = (),
     ) -> None:
         def act() -> None:
             self._gpu_healths.update(healths)
+            self._tell_of_host(events)
             for job_id, decide in changes:
                 self._change(job_id, EVERYONE, decide)
 
@@ -281,6 +286,15 @@ class MemoryStore:
             self._events.append(
                 Event(self._last_event_seq, n, job_id, row.job.owner, at, event.type, dict(event.data))
             )
+
+    def _tell_of_host(self, told: Sequence[NewEvent]) -> None:
+        for event in told:
+            self._last_event_seq += 1
+            self._events.append(
+                Event(self._last_event_seq, None, None, None, self._now(), event.type, dict(event.data))
+            )
+        kept = [event.seq for event in self._events if event.job is None][-MOST_HOST_EVENTS:]
+        self._events = [event for event in self._events if event.job is not None or event.seq >= kept[0]]
 
     def _job(self, job_id: str) -> Job | None:
         row = self._rows.get(job_id)

@@ -6,7 +6,6 @@ from contextlib import suppress
 
 from agent.core.container import ContainerState, LogBounds
 from agent.core.gpu_health import HealthPolicy
-from agent.core.gpus import held_gpus
 from agent.core.job import BootTime, Job, Kind, Outcome, StopCause, Verdict, Viewer
 from agent.core.policy import ImageRules, Limits, Policy
 from agent.core.ports import PortRange
@@ -113,7 +112,8 @@ class World:
         rows = {job.id: job for job in self.store.jobs()}
         seen: set[int] = set()
         gpus: set[str] = set()
-        if self.gpus.under_reset & held_gpus(rows.values()):
+        leased = {uuid for job in rows.values() if job.lease is not None for uuid in job.lease.gpus}
+        if self.gpus.under_reset & leased:
             self.violations.append("a GPU is leased while it is reset")
         for box in self.engine.boxes.values():
             job = rows.get(box.seen.job or "")

@@ -26,6 +26,13 @@ def test_gpu_seconds_are_counted_also_once_the_lease_is_freed() -> None:
         assert shown["gpu_seconds"] == 20.0
 
 
+def test_the_words_of_what_a_job_waits_for_are_shown_while_it_waits() -> None:
+    words = "GPU-1, which needs a reset"
+    waits = make_job({"gpus": 2}, waiting_for="gpu_repair", waiting_words=words)
+    assert show_job(waits, (), ADDRESSES)["waiting_words"] == words
+    assert show_job(replace(waits, waiting_for=None), (), ADDRESSES)["waiting_words"] is None
+
+
 WEB = make_job(
     {"ports": [{"name": "web", "port": 8080, "proto": "http"}]},
     phase=Phase.RUNNING,

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console, RenderableType
 
+from agent.cli.show.events import event_line
 from agent.cli.show.host import TokenLine, checks_view, host_view, tokens_table
-from agent.cli.show.jobs import event_line, job_view, jobs_table, port_text, short_id_width, why_of
+from agent.cli.show.jobs import job_view, jobs_table, port_text, short_id_width, why_of
 from agent.cli.show.outputs import outputs_view
 from agent.cli.show.problems import show_problem
 from agent.cli.show.words import clean, fit, one_line, size_text, span_text
@@ -29,6 +30,7 @@ JOB: dict[str, Any] = {
     "attempts": [],
     "exit": None,
     "waiting_for": "ports",
+    "waiting_words": None,
     "gpus": [],
     "ports": [],
     "queue": "default",
@@ -121,6 +123,13 @@ def test_why_names_the_reason_where_there_is_one() -> None:
     assert why_of(job(phase="finished", outcome="timed_out", reason=timeout, exit=EXIT)) == "timeout"
 
 
+def test_what_a_job_waits_for_is_told_in_words_where_there_are_some() -> None:
+    waits = job(waiting_for="gpu_repair", waiting_words="GPU-1, which needs a reset")
+    assert "state    queued (waiting for GPU-1, which needs a reset)" in drawn(job_view(waits, NOW))
+    assert why_of(waits) == "for gpu_repair"
+    assert "state    queued (waiting for ports)" in drawn(job_view(job(), NOW))
+
+
 def test_a_job_is_shown_with_what_is_known_and_nothing_else() -> None:
     port = {"name": "web", "port": 8080, "proto": "http", "host": "127.0.0.1", "host_port": 20000, "external_host": None, "external_port": None, "url": "http://127.0.0.1:20000"}  # fmt: skip
     attempts = [
@@ -188,6 +197,25 @@ def test_an_event_is_one_line() -> None:
         event_line({**moved, "type": "job.stop_requested", "data": {"cause": "cancelled", "x": None}})
     )
     assert line.endswith("job.stop_requested cause=cancelled")
+
+
+def test_an_event_of_a_gpu_is_the_hosts_and_says_what_it_needs() -> None:
+    data = {
+        "gpu": "GPU-8a2c3b7e-5d1f-4e6a-9c0b-1f2e3d4c5b6a",
+        "from": "ok",
+        "to": "quarantined",
+        "reason": "xid",
+        "words": "XID 62\x1b[31m",
+        "needs": ["probation", "reset"],
+    }
+    told = {"seq": 6, "n": None, "job": None, "at": TIME, "type": "gpu.state", "data": data}
+    (line,) = drawn(event_line(told), 200)
+    assert line.split("  ", 1)[1] == (
+        f"host           {data['gpu']}  ok → quarantined  XID 62\\x1b[31m (needs probation, reset)"
+    )
+    well = {**data, "from": "suspect", "to": "ok", "reason": None, "words": "", "needs": []}
+    (line,) = drawn(event_line({**told, "data": well}), 200)
+    assert line.endswith("suspect → ok")
 
 
 def test_every_fault_is_shown_with_its_rule_and_its_way_out() -> None:

@@ -197,12 +197,13 @@ def test_a_job_for_many_gpus_is_not_starved_by_jobs_for_one() -> None:
 
 def test_a_small_job_may_pass_where_it_takes_nothing_from_the_one_ahead() -> None:
     big = make_job(
-        {"gpus": {"count": 3, "models": ["*H100"]}}, id="job-1", seq=1, image_digest="busybox@sha256:1"
+        {"gpus": {"count": 2, "models": ["*H100"]}}, id="job-1", seq=1, image_digest="busybox@sha256:1"
     )
     l4 = make_job(
         {"gpus": {"count": 1, "models": ["*L4"]}}, id="job-2", seq=2, image_digest="busybox@sha256:1"
     )
-    changed = granted([big, l4, waiting(3)])
+    holder = replace(waiting(0, gpus=1), phase=Phase.RUNNING, lease=Lease(("A",)))
+    changed = granted([holder, big, l4, waiting(3)])
     assert changed["job-1"].waiting_for == "gpus"
     assert changed["job-2"].lease == Lease(("C",))
     assert changed["job-3"].phase is Phase.STARTING

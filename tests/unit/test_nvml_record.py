@@ -1,5 +1,6 @@
 """The record of GPUs on disk, and how long one that hung is left alone."""
 
+import json
 from pathlib import Path
 
 from hypothesis import given
@@ -13,7 +14,7 @@ from agent.core.topology import LinkClass, Links
 FULL = Record(
     (
         Known(Gpu("GPU-1", "NVIDIA H100", 80, "00000000:1b:00.0", 0), "GPU-1", 3),
-        Known(Gpu("MIG-1", "NVIDIA H100", 10, "00000000:2b:00.0", None, "1g.10gb"), "GPU-2", None),
+        Known(Gpu("MIG-1", "NVIDIA H100", 10, "00000000:2b:00.0", None, "1g.10gb", "GPU-2"), "GPU-2", None),
     ),
     Links({frozenset(("GPU-1", "GPU-2")): LinkClass.NVLINK}),
     {"GPU-1": 4096},
@@ -29,6 +30,15 @@ def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
 
 def test_no_record_is_nothing_known(tmp_path: Path) -> None:
     assert read_record(tmp_path / "record") == NOTHING_KNOWN
+
+
+def test_a_record_from_before_instances_named_their_gpu_is_read_with_it(tmp_path: Path) -> None:
+    write_record(tmp_path / "record", FULL)
+    values = json.loads((tmp_path / "record").read_text())
+    for known in values["known"]:
+        del known["gpu"]["whole"]
+    (tmp_path / "record").write_text(json.dumps(values))
+    assert read_record(tmp_path / "record") == FULL
 
 
 def test_a_record_of_another_form_is_nothing_known(tmp_path: Path) -> None:

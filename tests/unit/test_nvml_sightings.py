@@ -12,7 +12,8 @@ from agent.core.gpus import Gpu
 
 def known(uuid: str, whole: str | None = None) -> Known:
     mig = None if whole is None else "1g.10gb"
-    return Known(Gpu(uuid, "NVIDIA L40S", 45, pci=whole or uuid, numa_node=1, mig=mig), whole or uuid, 7)
+    gpu = Gpu(uuid, "NVIDIA L40S", 45, pci=whole or uuid, numa_node=1, mig=mig, whole=whole)
+    return Known(gpu, whole or uuid, 7)
 
 
 def row(uuid: str | None, **more: object) -> dict[str, Any]:
@@ -63,6 +64,17 @@ def test_an_instance_goes_with_its_gpu_and_without_it_by_the_operators_hand_only
     before = [known("MIG-1", whole="GPU-1")]
     assert set(see([], before).unwell) == {"MIG-1"}
     assert see([row("GPU-1", is_mig=True, instances=[])], before).known == ()
+
+
+def test_a_gpu_that_does_not_say_whether_it_is_in_mig_mode_is_as_it_was() -> None:
+    """A whole GPU beside instances that are leased, or instances of one that is, would be the same hardware twice."""
+    silent = row("GPU-1", is_mig=None, instances=[], faults={"is_mig": "nvml_999"})
+    for before in ([known("MIG-1", whole="GPU-1"), known("MIG-2", whole="GPU-1")], [known("GPU-1")]):
+        seen = see([silent], before)
+        assert list(seen.known) == before
+        assert set(seen.unwell) == {one.gpu.uuid for one in before}
+    without = row("GPU-1", is_mig=None, instances=[], faults={"is_mig": "not_supported"})
+    assert [one.gpu.uuid for one in see([without], []).known] == ["GPU-1"]
 
 
 def test_a_gpu_that_hangs_is_said_to() -> None:

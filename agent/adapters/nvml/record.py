@@ -3,8 +3,9 @@
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import structlog
 
@@ -73,7 +74,13 @@ def _record(values: Mapping[str, object]) -> Record:
     if not isinstance(known, list) or not isinstance(links, list) or not isinstance(idle, dict):
         raise TypeError("neither lists nor tables")
     return Record(
-        tuple(Known(Gpu(**one["gpu"]), one["whole"], one["minor"]) for one in known),
+        tuple(_known(one) for one in known),
         Links({frozenset((one, other)): LinkClass(link) for one, other, link in links}),
         {str(uuid): int(used) for uuid, used in idle.items()},
     )
+
+
+def _known(values: Mapping[str, Any]) -> Known:
+    gpu, whole = Gpu(**values["gpu"]), values["whole"]
+    # A record from before GPUs said so themselves.
+    return Known(gpu if gpu.mig is None else replace(gpu, whole=whole), whole, values["minor"])

@@ -59,7 +59,11 @@ def is_harmless(code: str | None) -> bool:
 
 
 def _units(row: Row, old: Mapping[str, Known]) -> Iterator[Known]:
-    """A GPU in MIG mode is its instances: it can't be used whole."""
+    """A GPU in MIG mode is its instances: it can't be used whole. One that does not say which mode it is in is as it was."""
+    was = [known for known in old.values() if known.whole == row["uuid"]]
+    if was and not is_harmless(row["faults"].get("is_mig")):
+        yield from was
+        return
     before = old.get(row["uuid"])
     whole = Known(
         _gpu(row, before), row["uuid"], _or(row.get("minor"), None if before is None else before.minor)
@@ -92,6 +96,7 @@ def _instance(row: Row, whole: Known, before: Known | None) -> Gpu:
         pci=whole.gpu.pci,
         numa_node=whole.gpu.numa_node,
         mig=row.get("profile") or (was.mig if was else None) or "unknown",
+        whole=whole.whole,
     )
 
 

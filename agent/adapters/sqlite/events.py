@@ -1,8 +1,10 @@
-"""adapters/sqlite/events — the events of jobs: appended, numbered, read in order. Invents none."""
+"""adapters/sqlite/events — the events of jobs: appended, numbered, read in order with the host's own. Invents none."""
 
 import sqlite3
 from collections.abc import Sequence
+from operator import attrgetter
 
+from agent.adapters.sqlite import host_events
 from agent.adapters.sqlite.rows import dump_data, load_data
 from agent.core.job import Event, NewEvent, Viewer
 
@@ -51,10 +53,14 @@ def read(
         if found is None or not (viewer.sees_all or found[1] == viewer.principal):
             return []
         query, values["job"] = OF_JOB, found[0]
-    return [
+    told = [
         Event(seq=seq, n=n, job=job, owner=owner, at=at, type=kind, data=load_data(data))
         for seq, n, job, owner, at, kind, data in connection.execute(query, values)
     ]
+    if job_id is not None or not viewer.sees_host:
+        return told
+    # Each kind has an index of its own; of both together the first are among the first of each.
+    return sorted([*told, *host_events.read(connection, after_seq, limit)], key=attrgetter("seq"))[:limit]
 
 
 def last_seq(connection: sqlite3.Connection) -> int:

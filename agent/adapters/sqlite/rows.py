@@ -37,6 +37,7 @@ class Rest:
     queued_at: float = 0.0
     not_before: float | None = None
     waiting_for: str | None = None
+    waiting_words: str | None = None
     lease: Lease | None = None
     run: Run = field(default_factory=Run)
     port_moves: int = 0

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Self, TypeVar
 
-from agent.adapters.sqlite import events, gpus, jobs, lists, tokens
+from agent.adapters.sqlite import events, gpus, host_events, jobs, lists, tokens
 from agent.adapters.sqlite.database import BUSY_SECONDS, Database
 from agent.adapters.sqlite.rows import Rows
 from agent.aio import Threads
@@ -141,10 +141,14 @@ class SqliteStore:
         return await self._read(gpus.read_all)
 
     async def keep_gpu_healths(
-        self, healths: Mapping[str, str], changes: Sequence[tuple[str, Callable[[Job], Changed]]] = ()
+        self,
+        healths: Mapping[str, str],
+        changes: Sequence[tuple[str, Callable[[Job], Changed]]] = (),
+        events: Sequence[NewEvent] = (),
     ) -> None:
         def act(db: sqlite3.Connection) -> None:
             gpus.keep(db, healths)
+            host_events.append(db, self._now(), events)
             for job_id, decide in changes:
                 jobs.change(db, self._rows, (job_id, EVERYONE), decide, self._now())
 

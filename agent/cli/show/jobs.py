@@ -1,4 +1,4 @@
-"""cli/show/jobs — jobs, their attempts and their events, for people. Pure."""
+"""cli/show/jobs — jobs and their attempts, for people. Pure."""
 
 import shlex
 from collections.abc import Mapping, Sequence
@@ -84,7 +84,7 @@ def job_view(job: Json, now: float) -> RenderableType:
 def job_facts(job: Json, now: float) -> list[tuple[str, str | Text]]:
     spec, facts = job["spec"], job.get("exit") or {}
     state = state_text(state_of(job))
-    if waiting := job.get("waiting_for"):
+    if waiting := job.get("waiting_words") or job.get("waiting_for"):
         state.append(f" (waiting for {one_line(waiting)})", style="dim")
     rows: list[tuple[str, str | Text | None]] = [
         ("id", str(job["id"])),
@@ -164,25 +164,3 @@ def attempts_table(attempts: Sequence[Json]) -> Table:
             time_text(attempt["closed_at"]),
         )
     return table
-
-
-def event_line(event: Json) -> Text:
-    """Time, job, and what happened, on one line."""
-    line = Text(f"{time_text(event['at'])[11:]}  {str(event['job'])[:SHORT_ID]}  ", style="dim")
-    return line.append_text(event_text(str(event["type"]), event.get("data") or {}))
-
-
-def event_text(kind: str, data: Json) -> Text:
-    if kind in {"job.phase", "job.accepted"} and "to" in data:
-        came_from = f"{one_line(data['from'])} → " if data.get("from") else ""
-        moved = Text.assemble(came_from, state_text(one_line(data["to"])))
-        notes = [f"attempt {data['attempt']}"] if data.get("attempt", 1) > 1 else []
-        notes += [str(data[name]) for name in ("outcome", "reason") if data.get(name)]
-        return moved.append(f"  {one_line(', '.join(notes))}" if notes else "", style="dim")
-    if kind == "image.progress":
-        done, total = size_text(data.get("bytes_done")), size_text(data.get("bytes_total"))
-        return Text(f"pulling {one_line(data.get('image', ''))}: {done} of {total}")
-    facts = " ".join(
-        f"{one_line(name)}={one_line(value)}" for name, value in data.items() if value is not None
-    )
-    return Text(f"{one_line(kind)} {facts}".rstrip())

@@ -20,6 +20,10 @@ STYLES = {
     "ok": "green",
     "warn": "yellow",
     "fail": "red",
+    "suspect": "yellow",
+    "quarantined": "red",
+    "resetting": "magenta",
+    "missing": "red",
 }
 
 
