@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import structlog
 
-from agent.adapters.nvml.clean import idle_level, why_unclean
+from agent.adapters.nvml.clean import idle_level
 from agent.adapters.nvml.client import NvmlClient
 from agent.adapters.nvml.errors import NvmlError, NvmlRefusedError, NvmlSilentError
 from agent.adapters.nvml.hung import Hung
@@ -80,28 +80,9 @@ class NvmlGpus:
         record = self._record or NOTHING_KNOWN
         return Inventory(tuple(known.gpu for known in record.known), record.links)
 
-    async def unwell(self) -> Mapping[str, str]:
-        await self.inventory()
-        return self._seen.unwell
-
     async def condition(self) -> str | None:
         await self.inventory()
         return self._condition
-
-    async def unclean(self, uuids: Sequence[str]) -> tuple[str, ...]:
-        reasons = await self.why_unclean(uuids)
-        return tuple(uuid for uuid in uuids if uuid in reasons)
-
-    async def why_unclean(self, uuids: Sequence[str]) -> Mapping[str, str]:
-        """Those that are not clean, with why. Where nothing can be told none is vouched for."""
-        idle = (await self._known()).idle_bytes
-        try:
-            health = await self.read(Reading.HEALTH, uuids)
-            processes = await self.read(Reading.PROCESSES, uuids)
-        except NvmlError as error:
-            return dict.fromkeys(uuids, str(error))
-        reasons = {uuid: why_unclean(health[uuid], processes[uuid], idle.get(uuid)) for uuid in uuids}
-        return {uuid: reason for uuid, reason in reasons.items() if reason is not None}
 
     async def read(self, what: Reading, uuids: Collection[str]) -> Mapping[str, Mapping[str, Any]]:
         """Raises NvmlError. A GPU that does not answer has the fault `gpu`, and hides no other."""
@@ -110,7 +91,7 @@ class NvmlGpus:
         return cast("dict[str, dict[str, Any]]", await self._ask(what.value, uuids=list(uuids)))
 
     async def look(self) -> None:
-        """Read the host anew. Raises nothing for what driver or disk do: `unwell` and `condition` say it."""
+        """Read the host anew. Raises nothing for what driver or disk do: `condition` says it."""
         async with self._turn:
             record = await self._known()
             self._look_anew_for_the_missing()
