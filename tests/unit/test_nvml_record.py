@@ -1,5 +1,7 @@
 """The record of GPUs on disk, and how long one that hung is left alone."""
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 from hypothesis import given
@@ -17,6 +19,7 @@ FULL = Record(
     ),
     Links({frozenset(("GPU-1", "GPU-2")): LinkClass.NVLINK}),
     {"GPU-1": 4096},
+    {"GPU-1": frozenset({0, 3})},
 )
 
 
@@ -29,6 +32,15 @@ def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
 
 def test_no_record_is_nothing_known(tmp_path: Path) -> None:
     assert read_record(tmp_path / "record") == NOTHING_KNOWN
+
+
+def test_a_record_of_an_agent_that_kept_no_nvlinks_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "record"
+    write_record(path, FULL)
+    values = json.loads(path.read_text())
+    del values["nvlinks_up"]
+    path.write_text(json.dumps(values))
+    assert read_record(path) == replace(FULL, nvlinks_up={})
 
 
 def test_a_record_of_another_form_is_nothing_known(tmp_path: Path) -> None:
