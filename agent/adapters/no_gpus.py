@@ -11,6 +11,9 @@ class NoGpus:
     async def inventory(self) -> Inventory:
         return NO_INVENTORY
 
+    async def wholes(self) -> Mapping[str, str]:
+        return {}
+
     async def condition(self) -> str | None:
         return "no adapter looks for GPUs"
 

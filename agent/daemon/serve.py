@@ -16,6 +16,7 @@ from agent import log as logging
 from agent.adapters import systemd
 from agent.adapters.docker.engine import DockerEngine
 from agent.adapters.folders import DiskFolders, open_folders
+from agent.adapters.gpu_locks import GpuLockFiles
 from agent.adapters.linux import (
     SystemClock,
     most_open_files,
@@ -32,6 +33,8 @@ from agent.api.app import ApiParts, build_app
 from agent.api.limits import ApiLimits
 from agent.api.sites import Sites, open_sites
 from agent.config import Config
+from agent.core.gpu_locks import LockHolder
+from agent.core.gpus import held_gpus
 from agent.daemon.database import note_served, open_database
 from agent.daemon.health import build_health
 from agent.daemon.reload import Places, Reload
@@ -49,6 +52,7 @@ from agent.jobs.attempt_log import Sources
 from agent.jobs.bell import Bell
 from agent.jobs.capacity import HostCapacity, HostNames
 from agent.jobs.current import Current
+from agent.jobs.gpu_locking import LockedGpus
 from agent.jobs.hiding import Hiding
 from agent.jobs.intake import Intake
 from agent.jobs.logs import Logs
@@ -83,10 +87,9 @@ async def serve(config: Config, read_config: Callable[[], Config] | None, redact
     async with AsyncExitStack() as stack:
         folders = await _open_folders(config, stack)
         store = await _open_store(config, folders, stack)
+        gpus = await _open_gpus(config, folders.agent_id, store, stack)
         engine = await DockerEngine.open(config.engine.socket, folders.agent_id)
         stack.push_async_callback(engine.close)
-        gpus = NvmlPort(NvmlGpus(NvmlClient(), config.state_dir / GPU_RECORD))
-        stack.push_async_callback(gpus.close)
         outside = Outside(store, engine, folders, gpus, SystemClock(), random.random, redactor)
         host = read_dns_servers(), most_open_files(), read_node_cpus()
         current = Current(policy_of(config, folders.agent_id, *host))
@@ -117,6 +120,18 @@ async def _open_store(config: Config, folders: DiskFolders, stack: AsyncExitStac
     for name in await folders.sweep(await store.job_ids()):
         log.info("folder.swept", folder=name)
     return store
+
+
+async def _open_gpus(config: Config, agent_id: str, store: Store, stack: AsyncExitStack) -> LockedGpus:
+    """Before anything is leased, those that we manage are locked: an agent that has one of them is named, and we leave."""
+    me = LockHolder(agent_id, os.getpid(), str(config.state_dir))
+    locks = GpuLockFiles(config.gpus.lock_dir, me)
+    stack.callback(locks.close)
+    nvml = NvmlPort(NvmlGpus(NvmlClient(), config.state_dir / GPU_RECORD))
+    stack.push_async_callback(nvml.close)
+    gpus = LockedGpus(nvml, locks, config.gpus.use)
+    await gpus.hold(held_gpus(await store.unfinished()))
+    return gpus
 
 
 async def hide_secrets(store: Store, folders: Folders, hiding: Hiding) -> None:

@@ -15,6 +15,10 @@ class Gpus(Protocol):
         """What the host has, those GPUs included that do not answer now. Known at once, as last seen."""
         ...
 
+    async def wholes(self) -> Mapping[str, str]:
+        """Of each in the inventory the UUID of the GPU that it is or, for a MIG instance, is part of."""
+        ...
+
     async def condition(self) -> str | None:
         """Why there are no GPUs, or why they can't be asked, in plain words. None: they can."""
         ...

@@ -173,11 +173,24 @@ async def test_what_was_known_survives_a_restart_without_a_driver(standin: Make,
     async with gpus_on(machine, tmp_path / "record") as gpus:
         assert await gpus.inventory() == before
         assert await absences(gpus) == dict.fromkeys(uuids(before), Absence.DRIVER_SILENT)
+        await gpus.look()
         assert "different versions" in str(await gpus.condition())
         machine.become(profiles.l40s_pcie())
         await gpus.look()
         assert await absences(gpus) == {}
         assert await gpus.condition() is None
+
+
+async def test_what_is_known_from_disk_is_told_at_once_while_the_driver_hangs(
+    standin: Make, tmp_path: Path
+) -> None:
+    machine = standin(profiles.a100_mig())
+    async with gpus_on(machine, tmp_path / "record") as gpus:
+        before = await gpus.wholes()
+    machine.become(Host(init="hang"))
+    async with gpus_on(machine, tmp_path / "record") as gpus, asyncio.timeout(STEP_SECONDS / 2):
+        assert await gpus.wholes() == before
+    assert (before["MIG-2-3"], before[uuid_of(0)]) == (uuid_of(2), uuid_of(0))
 
 
 async def test_an_instance_that_the_operator_took_away_is_forgotten(standin: Make, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ class FakeGpus:
     def __init__(self) -> None:
         self.gpus: tuple[Gpu, ...] = ()
         self.links = Links()
+        self.parents: dict[str, str] = {}  # of MIG instances
         self.dirty: set[str] = set()
         self.absent: dict[str, Absence] = {}
         self.says: dict[str, Facts] = {}
@@ -26,6 +27,9 @@ class FakeGpus:
 
     async def inventory(self) -> Inventory:
         return Inventory(self.gpus, self.links)
+
+    async def wholes(self) -> Mapping[str, str]:
+        return {gpu.uuid: self.parents.get(gpu.uuid, gpu.uuid) for gpu in self.gpus}
 
     async def condition(self) -> str | None:
         return None

@@ -60,6 +60,7 @@ class NvmlGpus:
         self._threads = Threads("gpu-record", 1)
         self._turn = asyncio.Lock()
         self._record: Record | None = None
+        self._was_looked_at = False
         self._seen = Sighting((), {})
         self._condition: str | None = None
         self._hung = Hung()
@@ -74,10 +75,14 @@ class NvmlGpus:
         self._client.listen(self._hear, "events")
 
     async def inventory(self) -> Inventory:
-        """At once, but for the first time."""
-        if self._record is None:
+        """At once, but for the first time on a host of which nothing is known."""
+        if not (await self._known()).known and not self._was_looked_at:
             await self.look()
         return Inventory(tuple(known.gpu for known in self._now.known), self._now.links)
+
+    async def wholes(self) -> Mapping[str, str]:
+        await self.inventory()
+        return {known.gpu.uuid: known.whole for known in self._now.known}
 
     async def condition(self) -> str | None:
         await self.inventory()
@@ -92,6 +97,7 @@ class NvmlGpus:
     async def look(self) -> None:
         """Read the host anew. Raises nothing for what driver or disk do: `condition` says it."""
         async with self._turn:
+            self._was_looked_at = True
             record = await self._known()
             self._look_anew_for_the_missing()
             try:

@@ -19,6 +19,9 @@ class NvmlPort:
     async def inventory(self) -> Inventory:
         return await self._gpus.inventory()
 
+    async def wholes(self) -> Mapping[str, str]:
+        return await self._gpus.wholes()
+
     async def condition(self) -> str | None:
         return await self._gpus.condition()
 
