@@ -8,9 +8,12 @@ from tests.e2e.conftest import Make
 from tests.e2e.daemon import Daemon
 from tests.nvml_standin.library import Standin
 from tests.nvml_standin.profiles import uuid_of
+from tests.private_engine import PrivateEngine
 
 host = test_gpus.host
 FIRST_TWO, LAST_TWO = [uuid_of(0), uuid_of(1)], [uuid_of(2), uuid_of(3)]
+
+OTHERS_ALONE = ("ok", "containers of others that have GPUs, but none that the agent leases: 1")
 
 
 @pytest.fixture
@@ -25,6 +28,11 @@ def agent_with(make_daemon: Make, host: Standin) -> Make:
 
 def states(daemon: Daemon) -> dict[str, str | None]:
     return {gpu["uuid"]: gpu["state"] for gpu in daemon.local.call("GET", "/v1/gpus").json["items"]}
+
+
+def check(daemon: Daemon, name: str) -> tuple[str, str]:
+    checks = daemon.local.call("GET", "/health").json["checks"]
+    return next((one["state"], one["evidence"]) for one in checks if one["name"] == name)
 
 
 def expect_all_well(daemon: Daemon) -> None:
@@ -65,8 +73,25 @@ def test_agents_of_disjoint_gpus_live_side_by_side_and_each_gives_its_own(agent_
         assert refused.json["code"] == "gpus_never_fit"
     for daemon in (first, second):
         expect_all_well(daemon)
+        expect(lambda daemon=daemon: check(daemon, "gpu_strangers") == OTHERS_ALONE, "the other's container")
         daemon.kill()
         daemon.start()
+
+
+def test_a_container_of_nobodys_that_was_given_a_gpu_of_ours_is_named(
+    agent_with: Make, engine: PrivateEngine, image: str
+) -> None:
+    daemon = agent_with("*").start()
+    assert check(daemon, "gpu_strangers")[0] == "ok"
+    given = {"Driver": "cdi", "DeviceIDs": [f"nvidia.com/gpu={uuid_of(1)}"]}
+    body = {"Image": image, "Cmd": ["sleep", "600"], "HostConfig": {"DeviceRequests": [given]}}
+    assert engine.request("POST", "/containers/create?name=miner", body)[0] == 201
+    try:
+        assert engine.request("POST", "/containers/miner/start")[0] == 204
+        told = ("warn", f"not the agent's, and may use GPUs that it leases: container miner has {uuid_of(1)}")
+        expect(lambda: check(daemon, "gpu_strangers") == told, "it is named")
+    finally:
+        engine.request("DELETE", "/containers/miner?force=1")
 
 
 def test_a_host_without_gpus_makes_no_folder_of_locks(make_daemon: Make) -> None:
