@@ -109,6 +109,7 @@ class Engine(Section):
 
 class Gpus(Section):
     use: GpuUuids = ("*",)
+    lock_dir: AbsolutePath = Path("/run/lock/gpu-agent")
     injection: Literal["auto", "cdi", "nvidia"] = "auto"
     probation: AnySeconds = 600
     clean_timeout: Seconds = 30

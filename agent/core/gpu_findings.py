@@ -43,6 +43,7 @@ class GpuReason(StrEnum):
     SLOWDOWN = "slowdown"
     NOT_CLEAN = "gpu_not_clean"
     BUSY_FOREIGN = "gpu_busy_foreign"
+    HELD = "gpu_held"
     GONE = "gone"
     DRIVER_SILENT = "driver_silent"
     RESET_FAILED = "reset_failed"
@@ -112,6 +113,7 @@ class GateVerdict(StrEnum):
     PASSED = "passed"
     LEFTOVER = "leftover"  # a process of ours, or memory that nobody owns, after `clean_timeout`
     FOREIGN = "foreign"  # a process that is not ours
+    HELD = "held"  # it is not ours to look at: another agent has it, as far as can be told
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,6 +258,8 @@ def of_gate(gate: Gate) -> Finding | None:
         case GateVerdict.FOREIGN:
             words = f"in use by a process that is not the agent's: {gate.holders}"
             return Finding(GpuState.SUSPECT, GpuReason.BUSY_FOREIGN, words, frozenset({Need.CLEAN}))
+        case GateVerdict.HELD:
+            return Finding(GpuState.SUSPECT, GpuReason.HELD, gate.holders, frozenset({Need.CLEAN}))
         case _:
             return None
 

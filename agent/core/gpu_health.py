@@ -243,7 +243,7 @@ def _refuse_reset(health: GpuHealth, sight: Sight) -> Refusal | None:
         return Refusal("gpu_leased", "a job holds the GPU; cancel it or wait for its end")
     if health.state is GpuState.MISSING:
         return Refusal("gpu_not_here", f"{health.words}; what is missing can't be reset: reboot the host")
-    if sight.gate.verdict is GateVerdict.FOREIGN:
+    if sight.gate.verdict in (GateVerdict.FOREIGN, GateVerdict.HELD):
         return Refusal("gpu_busy_foreign", f"in use: {sight.gate.holders}")
     return None
 

@@ -36,6 +36,11 @@ class Inventory:
     gpus: tuple[Gpu, ...] = ()
     links: Links = NO_LINKS
 
+    @property
+    def wholes(self) -> Mapping[str, str]:
+        """Of each the UUID of the GPU that it is or, for a MIG instance, is part of."""
+        return {gpu.uuid: gpu.whole or gpu.uuid for gpu in self.gpus}
+
 
 NO_INVENTORY = Inventory()
 

@@ -7,7 +7,7 @@ before it was reset, is settled.
 
 from dataclasses import dataclass, replace
 
-from agent.core.gpu_findings import Asked, Sight
+from agent.core.gpu_findings import Asked, ResetEnd, Sight
 from agent.core.gpu_record import GpuHealth, newest
 from agent.core.job import Job, Now
 
@@ -50,8 +50,12 @@ def merge(one: XidReport | None, other: XidReport) -> XidReport:
     return XidReport(other.xid, max(one.at, other.at), newest(one.record, other.record))
 
 
-def sort_xids(reports: Reports, health: GpuHealth, holder: Job | None, now: Now) -> SortedXids:
-    """Those that are news. Without a holder none is old."""
+def sort_xids(
+    reports: Reports, health: GpuHealth, reset: ResetEnd | None, holder: Job | None, now: Now
+) -> SortedXids:
+    """Those that are news: none where the look is the one that follows a `reset` that was done. Without a holder none is old."""
+    if reset is not None and reset.failure is None:
+        return SortedXids((), ())  # the driver reports its own reset
     news = [report for report in reports.xids if _is_news(report, health, now)]
     old = [report.xid for report in news if holder is not None and not _is_of(holder, report.at, now)]
     return SortedXids(tuple(report.xid for report in news if report.xid not in old), tuple(old))

@@ -6,6 +6,7 @@ from agent.core.ports import PortRange
 from agent.jobs import gpu_probes, probes
 from agent.jobs.assembly import Outside, Shell
 from agent.jobs.health import CheckState, Finding, Health, Probe
+from agent.jobs.stranger_probe import gpu_strangers_probe
 
 # Without these the host can take no job.
 NEEDED = frozenset({"engine", "store", "state_disk"})
@@ -24,6 +25,9 @@ def build_health(
         "jobs": _jobs_probe(shell),
         "gpus": gpu_probes.gpus_probe(shell.tools.gpu_care),
         "kernel_log": gpu_probes.kernel_log_probe(outside.kernel_log.condition, lambda: _has_gpus(shell)),
+        "gpu_strangers": gpu_strangers_probe(
+            outside.engine, outside.gpus, lambda: shell.tools.gpu_care.settings.use
+        ),
         "orphans": _orphans_probe(shell),
     }
     return Health(outside.clock, checks, NEEDED)

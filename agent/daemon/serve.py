@@ -16,7 +16,6 @@ from agent import log as logging
 from agent.adapters import systemd
 from agent.adapters.docker.engine import DockerEngine
 from agent.adapters.folders import DiskFolders, open_folders
-from agent.adapters.kernel_log import KernelLogFile
 from agent.adapters.linux import (
     SystemClock,
     most_open_files,
@@ -24,10 +23,6 @@ from agent.adapters.linux import (
     read_ephemeral_ports,
     read_node_cpus,
 )
-from agent.adapters.nvml.client import NvmlClient
-from agent.adapters.nvml.gpus import NvmlGpus
-from agent.adapters.nvml.port import NvmlPort
-from agent.adapters.nvml.smi import Smi
 from agent.adapters.sqlite import SqliteStore
 from agent.aio import Threads, spawn, stand
 from agent.api.app import ApiParts, build_app
@@ -35,11 +30,10 @@ from agent.api.limits import ApiLimits
 from agent.api.sites import Sites, open_sites
 from agent.config import Config
 from agent.daemon.database import note_served, open_database
+from agent.daemon.gpus import open_gpus, open_kernel_log
 from agent.daemon.health import build_health
 from agent.daemon.reload import Places, Reload
 from agent.daemon.values import (
-    GPU_RECORD,
-    GPU_RESET_LOCK,
     addresses_of,
     listen_of,
     output_limits_of,
@@ -86,12 +80,10 @@ async def serve(config: Config, read_config: Callable[[], Config] | None, redact
     async with AsyncExitStack() as stack:
         folders = await _open_folders(config, stack)
         store = await _open_store(config, folders, stack)
+        gpus = await open_gpus(config, folders.agent_id, store, stack)
         engine = await DockerEngine.open(config.engine.socket, folders.agent_id)
         stack.push_async_callback(engine.close)
-        gpus = _open_gpus(config)
-        stack.push_async_callback(gpus.close)
-        kernel_log = KernelLogFile(config.gpus.kernel_log)
-        stack.callback(kernel_log.close)
+        kernel_log = open_kernel_log(config, stack)
         outside = Outside(store, engine, folders, gpus, kernel_log, SystemClock(), random.random, redactor)
         host = read_dns_servers(), most_open_files(), read_node_cpus()
         current = Current(policy_of(config, folders.agent_id, *host))
@@ -114,12 +106,6 @@ async def _open_folders(config: Config, stack: AsyncExitStack) -> DiskFolders:
     stack.callback(folders.close)
     stack.callback(threads.close)
     return folders
-
-
-def _open_gpus(config: Config) -> NvmlPort:
-    client = NvmlClient()
-    gpus = NvmlGpus(client, config.state_dir / GPU_RECORD)
-    return NvmlPort(gpus, Smi(client.set_aside, config.runtime_dir / GPU_RESET_LOCK))
 
 
 async def _open_store(config: Config, folders: DiskFolders, stack: AsyncExitStack) -> SqliteStore:

@@ -16,8 +16,6 @@ from agent.jobs.gpu_care import CareSettings
 from agent.jobs.images import PullTimes
 
 DATABASE = "agent.db"
-GPU_RECORD = "gpus.json"
-GPU_RESET_LOCK = "gpu-reset.lock"
 # Caps of a listing where the operator set none: a hostile job may write a million files.
 MOST_OUTPUT_FILES, MOST_OUTPUT_BYTES, LISTING_SECONDS = 50_000, 1 << 50, 60.0
 

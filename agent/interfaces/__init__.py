@@ -28,6 +28,7 @@ from agent.interfaces.folders import (
     StateFullError,
     StateReadOnlyError,
 )
+from agent.interfaces.gpu_locks import GpuLocks, GpuLocksUnusableError
 from agent.interfaces.gpus import Gpus
 from agent.interfaces.kernel_log import KernelLog
 from agent.interfaces.store import (
@@ -58,6 +59,8 @@ __all__ = [
     "Finished",
     "Folders",
     "ForeignIdError",
+    "GpuLocks",
+    "GpuLocksUnusableError",
     "Gpus",
     "JobFolderMissingError",
     "JobQuery",

@@ -14,6 +14,7 @@ from agent.core.container import (
     PullProgress,
     StreamOpened,
 )
+from agent.core.gpu_strangers import GpuStrangers
 from agent.core.job import StartFailure
 from agent.errors import AgentError, Blame, Phase
 
@@ -99,6 +100,10 @@ class Engine(Protocol):
 
     async def ours(self) -> list[Container]:
         """All containers with our agent label, in any state. exit_code, pid and times may be absent in a list."""
+        ...
+
+    async def gpu_strangers(self) -> GpuStrangers:
+        """The containers that run, are not ours, and were given GPUs. Of very many some are left for the next call."""
         ...
 
     async def create(self, plan: ContainerPlan, secrets: Mapping[str, str]) -> str:

@@ -115,7 +115,7 @@ class GpuVerdicts:
 
     def _judge_one(self, health: GpuHealth, sight: Sight, reports: Reports, holder: Job | None) -> Judged:
         now = now_of(self._clock)
-        xids = sort_xids(reports, health, holder, now)
+        xids = sort_xids(reports, health, sight.reset, holder, now)
         sight = replace(sight, xids=xids.fresh, old_xids=xids.old, log_record=reports.record)
         return Judged(*judge(health, sight, now, self._policy()))
 

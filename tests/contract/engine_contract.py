@@ -17,6 +17,7 @@ from agent.core.container import (
     LogBounds,
     StreamOpened,
 )
+from agent.core.gpu_strangers import GpuStranger, GpuStrangers
 from agent.core.job import FailureKind
 from agent.interfaces import (
     ContainerGoneError,
@@ -63,6 +64,10 @@ class Stage(Protocol):
 
     async def make_stranger(self, name: str) -> None:
         """Somebody else's container of that name."""
+        ...
+
+    async def run_gpu_stranger(self, name: str, gpu: str) -> None:
+        """Somebody else's container of that name runs, and was given the GPU."""
         ...
 
     async def go_down(self) -> None: ...
@@ -127,6 +132,14 @@ class EngineContract:
         assert image is not None
         assert image.id.startswith("sha256:")
         assert image.size_bytes > 0
+
+    async def test_a_strangers_container_that_has_a_gpu_is_told_of_with_it(self, stage: Stage) -> None:
+        await stage.make_stranger("gpu-agent-without-1")
+        assert await stage.engine.gpu_strangers() == GpuStrangers()
+        await stage.run_gpu_stranger("gpu-agent-having-1", "GPU-77777777-abcd")
+        having = GpuStranger("gpu-agent-having-1", ("GPU-77777777-abcd",))
+        for _ in range(2):
+            assert await stage.engine.gpu_strangers() == GpuStrangers((having,))
 
     async def test_a_second_container_of_a_name_is_refused(self, stage: Stage) -> None:
         plan = stage.plan("twice", FOREVER)

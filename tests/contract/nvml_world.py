@@ -57,6 +57,11 @@ async def port_on(
         await port.close()
 
 
+def reading_port(gpus: NvmlGpus) -> NvmlPort:
+    """For what only reads: it has no place for the lock of a reset."""
+    return NvmlPort(gpus, Smi(NvmlClient().set_aside, Path("/nonexistent/reset.lock")))
+
+
 async def call(client: NvmlClient, method: str, **params: object) -> Any:  # noqa: ANN401 - JSON
     return await client.call(method, params, STEP_SECONDS)
 

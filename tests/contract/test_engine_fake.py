@@ -3,6 +3,7 @@
 import pytest
 
 from agent.core.container import ContainerPlan
+from agent.core.gpu_strangers import GpuStranger
 from tests.contract.engine_contract import EngineContract, Program, bare_plan
 from tests.fakes.clock import FakeClock
 from tests.fakes.engine import FakeEngine
@@ -25,6 +26,9 @@ class FakeStage:
 
     async def make_stranger(self, name: str) -> None:
         self.engine.take_name(name)
+
+    async def run_gpu_stranger(self, name: str, gpu: str) -> None:
+        self.engine.strangers.append(GpuStranger(name, (gpu,)))
 
     async def go_down(self) -> None:
         self.engine.stop()

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from agent.adapters.no_gpus import NoGpus
+from agent.adapters.nvml.record import read_record
 from agent.core.gpu_findings import Absence, Fabric, Facts, GateVerdict
 from agent.core.gpus import Gpu
 from agent.interfaces import Gpus
-from tests.contract.nvml_world import Make, port_on
+from tests.contract.nvml_world import Make, gpus_on, port_on, reading_port
 from tests.fakes.gpus import FakeGpus
 from tests.nvml_standin import profiles
 from tests.nvml_standin.profiles import GIB, uuid_of
@@ -78,6 +79,33 @@ async def test_an_nvlink_that_was_up_and_is_not_is_down_and_one_that_never_was_i
             assert isinstance(facts, Facts)
             assert (facts.nvlink_down, facts.fabric) == (down, Fabric.READY)
             machine.become(host.but(0, *links[:16], *["nvlink 0 00000000:C1:00.0"] * 2))
+
+
+async def test_an_nvlink_that_went_down_while_the_daemon_was_away_is_down(
+    standin: Make, tmp_path: Path
+) -> None:
+    up = ["nvlink 1 00000000:C1:00.0"] * 18
+    machine = standin(profiles.hgx_h100().but(0, *up))
+    async with gpus_on(machine, tmp_path / "record") as gpus:
+        await reading_port(gpus).look(frozenset())
+        await reading_port(gpus).facts([uuid_of(0)])
+    machine.become(profiles.hgx_h100().but(0, *up[1:], "nvlink 0 00000000:C1:00.0").but(7, "numa 0"))
+    async with gpus_on(machine, tmp_path / "record") as gpus:
+        await reading_port(gpus).look(frozenset())  # which writes the record anew: one GPU has another node
+        facts = (await reading_port(gpus).facts([uuid_of(0)]))[uuid_of(0)]
+        assert isinstance(facts, Facts)
+        assert facts.nvlink_down == frozenset({17})
+
+
+async def test_what_two_calls_learn_of_gpus_at_once_is_both_kept(standin: Make, tmp_path: Path) -> None:
+    machine = standin(profiles.hgx_h100())
+    uuids = [uuid_of(place) for place in range(8)]
+    async with gpus_on(machine, tmp_path / "record") as gpus:
+        port = reading_port(gpus)
+        await asyncio.gather(port.facts(uuids[:4]), gpus.look())
+        await asyncio.gather(port.facts(uuids), gpus.learn_idle(frozenset()))
+    kept = read_record(tmp_path / "record")
+    assert {known.gpu.uuid for known in kept.known} == kept.nvlinks_up.keys() == kept.idle_bytes.keys()
 
 
 async def test_an_xid_comes_with_the_name_that_is_leased(standin: Make, tmp_path: Path) -> None:

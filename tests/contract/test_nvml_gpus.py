@@ -11,9 +11,10 @@ from agent.adapters.nvml.errors import NvmlError
 from agent.adapters.nvml.gpus import NvmlGpus, Reading
 from agent.adapters.nvml.hung import Hung
 from agent.adapters.nvml.wire import Wire, kill
+from agent.core.gpu_findings import Absence, Fabric, Facts, Gate, GateVerdict
 from agent.core.gpus import Inventory
 from agent.core.topology import LinkClass
-from tests.contract.nvml_world import STEP_SECONDS, Make, gpus_in, gpus_on, until
+from tests.contract.nvml_world import STEP_SECONDS, Make, gpus_in, gpus_on, reading_port, until
 from tests.nvml_standin import profiles
 from tests.nvml_standin.library import environ_without
 from tests.nvml_standin.profiles import Host, uuid_of
@@ -25,6 +26,17 @@ def uuids(inventory: Inventory) -> list[str]:
     return [gpu.uuid for gpu in inventory.gpus]
 
 
+async def absences(gpus: NvmlGpus) -> dict[str, Absence]:
+    """Of all that is known, what the driver says nothing of."""
+    facts = await reading_port(gpus).facts(uuids(await gpus.inventory()))
+    return {uuid: told for uuid, told in facts.items() if isinstance(told, Absence)}
+
+
+async def unclean(gpus: NvmlGpus, *asked: str) -> dict[str, Gate]:
+    gates = await reading_port(gpus).gates(asked)
+    return {uuid: gate for uuid, gate in gates.items() if gate.verdict is not GateVerdict.PASSED}
+
+
 async def looked_anew(gpus: NvmlGpus) -> None:
     """As if the time had come to have a new child look for what is missing."""
     gpus._anew_at = 0.0
@@ -34,7 +46,7 @@ async def looked_anew(gpus: NvmlGpus) -> None:
 async def test_the_inventory_has_all_gpus_and_what_links_them(standin: Make, tmp_path: Path) -> None:
     async with gpus_on(standin(profiles.l40s_pcie()), tmp_path / "record") as gpus:
         found = await gpus.inventory()
-        assert await gpus.unwell() == {}
+        assert await absences(gpus) == {}
         assert await gpus.condition() is None
     assert uuids(found) == [uuid_of(place) for place in range(4)]
     assert [gpu.numa_node for gpu in found.gpus] == [0, 0, 1, 1]
@@ -68,11 +80,9 @@ async def test_on_a_sick_host_the_well_are_told_of_and_the_others_are_missing(
         machine.become(profiles.sick())
         await gpus.look()
         assert await gpus.inventory() == before
-        unwell = await gpus.unwell()
-        assert sorted(unwell) == [uuid_of(1), uuid_of(2)]
-        assert "fallen off the bus" in unwell[uuid_of(1)]
-        assert await gpus.unclean([uuid_of(0), uuid_of(3)]) == ()
-        assert await gpus.unclean([uuid_of(1)]) == (uuid_of(1),)
+        # The lost one does not tell its name: it may be the one that hangs, which is left alone.
+        assert await absences(gpus) == dict.fromkeys([uuid_of(1), uuid_of(2)], Absence.DRIVER_SILENT)
+        assert list(await unclean(gpus, *(uuid_of(place) for place in range(4)))) == [uuid_of(1), uuid_of(2)]
 
 
 async def test_a_gpu_that_hung_is_not_touched_at_the_next_look(standin: Make, tmp_path: Path) -> None:
@@ -84,8 +94,8 @@ async def test_a_gpu_that_hung_is_not_touched_at_the_next_look(standin: Make, tm
         await gpus.look()
         began = now()
         await gpus.look()
+        assert await absences(gpus) == {uuid_of(2): Absence.DRIVER_SILENT}
         assert now() - began < STEP_SECONDS
-        assert list(await gpus.unwell()) == [uuid_of(2)]
 
 
 async def test_the_inventory_is_told_at_once_while_a_look_hangs(standin: Make, tmp_path: Path) -> None:
@@ -114,7 +124,7 @@ async def test_a_gpu_that_holds_a_process_for_ever_is_not_touched_again(
     await gpus.look()
     gpus._hung = Hung()  # as if its time to be left alone were over
     await gpus.look()
-    assert list(await gpus.unwell()) == [uuid_of(2)]
+    assert await absences(gpus) == {uuid_of(2): Absence.DRIVER_SILENT}
     assert len([wire for wire in held if wire.at is not None]) == 1
     kill(held[0])
     await gpus.close()
@@ -126,8 +136,12 @@ async def test_a_gpu_that_holds_a_process_for_ever_is_not_touched_again(
 async def test_a_gpu_whose_fabric_is_not_ready_is_unwell(standin: Make, tmp_path: Path) -> None:
     host = profiles.hgx_h100().but(1, "fabric 2 0 0").but(6, "fabric 3 999 0")
     async with gpus_on(standin(host), tmp_path / "record") as gpus:
-        assert sorted(await gpus.unwell()) == [uuid_of(1), uuid_of(6)]
-        assert "Fabric Manager" in (await gpus.unwell())[uuid_of(1)]
+        facts = await reading_port(gpus).facts(uuids(await gpus.inventory()))
+    fabrics = {uuid: told.fabric for uuid, told in facts.items() if isinstance(told, Facts)}
+    assert {uuid: fabric for uuid, fabric in fabrics.items() if fabric is not Fabric.READY} == {
+        uuid_of(1): Fabric.STARTING,
+        uuid_of(6): Fabric.FAILED,
+    }
 
 
 async def test_a_gpu_that_vanished_is_missing_and_comes_back_under_another_index(
@@ -140,12 +154,12 @@ async def test_a_gpu_that_vanished_is_missing_and_comes_back_under_another_index
         machine.become(host.without(0))
         await gpus.look()
         assert await gpus.inventory() == before
-        assert await gpus.unwell() == {uuid_of(0): "missing: the driver no longer lists it"}
-        assert await gpus.unclean([uuid_of(0), uuid_of(1)]) == (uuid_of(0),)
+        assert await absences(gpus) == {uuid_of(0): Absence.GONE}
+        assert list(await unclean(gpus, uuid_of(0), uuid_of(1))) == [uuid_of(0)]
         machine.become(Host((host.cards[3], *host.cards[:3]), host.links))
         await looked_anew(gpus)
         assert await gpus.inventory() == before
-        assert await gpus.unwell() == {}
+        assert await absences(gpus) == {}
         sheets = await gpus.read(Reading.SAMPLE, [uuid_of(place) for place in range(4)])
     assert [sheets[uuid_of(place)]["energy_millijoules"] for place in range(4)] == [1000, 2000, 3000, 4000]
 
@@ -157,12 +171,25 @@ async def test_what_was_known_survives_a_restart_without_a_driver(standin: Make,
     machine.become(profiles.mismatch())
     async with gpus_on(machine, tmp_path / "record") as gpus:
         assert await gpus.inventory() == before
-        assert sorted(await gpus.unwell()) == [uuid_of(place) for place in range(4)]
+        assert await absences(gpus) == dict.fromkeys(uuids(before), Absence.DRIVER_SILENT)
+        await gpus.look()
         assert "different versions" in str(await gpus.condition())
         machine.become(profiles.l40s_pcie())
         await gpus.look()
-        assert await gpus.unwell() == {}
+        assert await absences(gpus) == {}
         assert await gpus.condition() is None
+
+
+async def test_what_is_known_from_disk_is_told_at_once_while_the_driver_hangs(
+    standin: Make, tmp_path: Path
+) -> None:
+    machine = standin(profiles.a100_mig())
+    async with gpus_on(machine, tmp_path / "record") as gpus:
+        before = (await gpus.inventory()).wholes
+    machine.become(Host(init="hang"))
+    async with gpus_on(machine, tmp_path / "record") as gpus, asyncio.timeout(STEP_SECONDS / 2):
+        assert (await gpus.inventory()).wholes == before
+    assert (before["MIG-2-3"], before[uuid_of(0)]) == (uuid_of(2), uuid_of(0))
 
 
 async def test_an_instance_that_the_operator_took_away_is_forgotten(standin: Make, tmp_path: Path) -> None:
@@ -173,7 +200,7 @@ async def test_an_instance_that_the_operator_took_away_is_forgotten(standin: Mak
         machine.become(host.but(2, "mig_mode 0"))
         await gpus.look()
         found = uuids(await gpus.inventory())
-        assert await gpus.unwell() == {}
+        assert await absences(gpus) == {}
     assert uuid_of(2) in found
     assert not [uuid for uuid in found if uuid.startswith("MIG-2")]
 
@@ -185,7 +212,7 @@ async def test_an_instance_is_missing_with_its_gpu(standin: Make, tmp_path: Path
         await gpus.inventory()
         machine.become(host.without(5))
         await gpus.look()
-        assert sorted(await gpus.unwell()) == ["MIG-5-1", "MIG-5-4"]
+        assert await absences(gpus) == {"MIG-5-1": Absence.GONE, "MIG-5-4": Absence.GONE}
 
 
 @pytest.mark.parametrize("damage", ["", "{", "[]", '{"form": 1, "known": 3, "links": [], "idle_bytes": {}}'])
@@ -225,9 +252,9 @@ async def test_what_makes_a_gpu_unclean(
         await gpus.inventory()
         await gpus.learn_idle(frozenset())
         machine.become(host.but(1, *facts))
-        reasons = await gpus.why_unclean([uuid_of(0), uuid_of(1)])
-    assert list(reasons) == [uuid_of(1)]
-    assert why in reasons[uuid_of(1)]
+        found = await unclean(gpus, uuid_of(0), uuid_of(1))
+    assert list(found) == [uuid_of(1)]
+    assert why in found[uuid_of(1)].holders
 
 
 async def test_idle_is_learnt_where_there_is_neither_lease_nor_process_and_kept(
@@ -244,7 +271,7 @@ async def test_idle_is_learnt_where_there_is_neither_lease_nor_process_and_kept(
     machine.become(full.but(0, f"memory {45 * GIB} 0 {800 << 20}"))
     async with gpus_on(machine, tmp_path / "record") as gpus:
         # The first has its level, 600 MiB; the last was at 4 MiB; the others have none yet, and so the widest.
-        assert await gpus.unclean([uuid_of(place) for place in range(4)]) == (uuid_of(3),)
+        assert list(await unclean(gpus, *(uuid_of(place) for place in range(4)))) == [uuid_of(3)]
 
 
 async def test_memory_that_somebody_left_behind_is_not_learnt_as_idle(standin: Make, tmp_path: Path) -> None:
@@ -252,19 +279,19 @@ async def test_memory_that_somebody_left_behind_is_not_learnt_as_idle(standin: M
     async with gpus_on(standin(host), tmp_path / "record") as gpus:
         await gpus.inventory()
         await gpus.learn_idle(frozenset())
-        assert await gpus.unclean([uuid_of(0)]) == (uuid_of(0),)
+        assert list(await unclean(gpus, uuid_of(0))) == [uuid_of(0)]
 
 
 async def test_what_the_driver_keeps_for_itself_is_not_in_use(standin: Make, tmp_path: Path) -> None:
     host = profiles.l40s_pcie().but(0, f"memory {45 * GIB} {2 * GIB} 0")
     async with gpus_on(standin(host), tmp_path / "record") as gpus:
-        assert await gpus.unclean([uuid_of(0)]) == ()
+        assert await unclean(gpus, uuid_of(0)) == {}
 
 
 async def test_a_host_without_the_library_has_no_gpus_and_says_why(tmp_path: Path) -> None:
     async with gpus_in(environ_without(tmp_path), tmp_path / "record") as gpus:
         assert await gpus.inventory() == Inventory()
-        assert await gpus.unwell() == {}
+        assert await absences(gpus) == {}
         assert "is not on this host" in str(await gpus.condition())
         assert gpus._client._wire is None
 
@@ -286,7 +313,7 @@ async def test_where_nothing_can_be_asked_nothing_is_clean(standin: Make, tmp_pa
     async with gpus_on(machine, tmp_path / "record") as gpus:
         await gpus.inventory()
         machine.become(Host(init=str(profiles.DRIVER_NOT_LOADED)))
-        assert await gpus.unclean([uuid_of(0)]) == (uuid_of(0),)
+        assert list(await unclean(gpus, uuid_of(0))) == [uuid_of(0)]
         machine.become(Host(init="hang"))
         with pytest.raises(NvmlError):
             await gpus.read(Reading.HEALTH, [uuid_of(0)])

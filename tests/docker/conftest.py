@@ -70,6 +70,25 @@ class DockerStage:
     async def make_stranger(self, name: str) -> None:
         await self.request("POST", f"/containers/create?name={name}", {"Image": self.image})
 
+    async def run_gpu_stranger(self, name: str, gpu: str) -> None:
+        await self.run_as_stranger(name, {"HostConfig": {"DeviceRequests": [self.write_gpu(gpu)]}})
+
+    async def run_as_stranger(self, name: str, settings: dict[str, object]) -> None:
+        body = {"Image": self.image, "Cmd": ["sleep", "600"], **settings}
+        await self.request("POST", f"/containers/create?name={name}", body)
+        await self.request("POST", f"/containers/{name}/start")
+
+    def write_gpu(self, gpu: str) -> dict[str, object]:
+        """Have the engine know a GPU of that name, which is a harmless node. Returns how a container is given it."""
+        edits = {"deviceNodes": [{"path": "/dev/nvidia9", "hostPath": "/dev/full"}]}
+        spec = {
+            "cdiVersion": "0.5.0",
+            "kind": "nvidia.com/gpu",
+            "devices": [{"name": gpu, "containerEdits": edits}],
+        }
+        (self.private.root / "cdi" / "stranger.json").write_text(json.dumps(spec))
+        return {"Driver": "cdi", "DeviceIDs": [f"nvidia.com/gpu={gpu}"]}
+
     async def request(self, method: str, path: str, body: object = None) -> bytes:
         status, reply = await asyncio.to_thread(self.private.request, method, path, body)
         assert status < 400, reply
@@ -95,4 +114,5 @@ async def stage(private_engine: PrivateEngine, image: str) -> AsyncIterator[Dock
         await asyncio.to_thread(
             private_engine.request, "DELETE", f"/containers/{container['Id']}?force=1&v=1"
         )
+    (private_engine.root / "cdi" / "stranger.json").unlink(missing_ok=True)
     await engine.close()

@@ -95,6 +95,8 @@ class Daemon:
                 "range": f"{self.first_port}-{self.first_port + PORTS_A_DAEMON - 1}",
                 "bind": "127.0.0.1",
             },
+            # One for all daemons of a test, and no other: the stand-in's GPUs have the same names in every test.
+            "gpus": {"lock_dir": str(self.folder.parent / "gpu-locks")},
             "log": {"level": "debug", "format": "json"},
         }
         for name, values in self.settings.items():

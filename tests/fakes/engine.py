@@ -23,6 +23,7 @@ from agent.core.container import (
     StreamOpened,
     just_created,
 )
+from agent.core.gpu_strangers import GpuStranger, GpuStrangers
 from agent.core.job import FailureKind, StartFailure
 from agent.interfaces import (
     Clock,
@@ -72,6 +73,7 @@ class FakeEngine:
         self.program = Program()
         self.programs: dict[str, Program] = {}  # by job id
         self.strangers_ports: set[int] = set()
+        self.strangers: list[GpuStranger] = []
         self.start_failures: deque[StartFailure] = deque()
         self.live_restore = True
         self.seccomp = True
@@ -126,6 +128,10 @@ class FakeEngine:
     async def ours(self) -> list[Container]:
         await self._answer("ours", "")
         return [box.seen for box in self.boxes.values() if box.seen.agent == self.agent_id]
+
+    async def gpu_strangers(self) -> GpuStrangers:
+        await self._answer("gpu_strangers", "")
+        return GpuStrangers(tuple(self.strangers))
 
     async def create(self, plan: ContainerPlan, secrets: Mapping[str, str]) -> str:
         fate = await self._answer("create", plan.name)

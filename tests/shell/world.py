@@ -13,7 +13,7 @@ from agent.core.state import EDGES
 from agent.core.stop_requests import request_job_stop
 from agent.core.xids import XidTable
 from agent.errors import Phase
-from agent.interfaces import NewJob, SecretFiles
+from agent.interfaces import Gpus, NewJob, SecretFiles
 from agent.jobs.assembly import Outside, Settings, Shell, assemble
 from agent.jobs.current import Current
 from agent.jobs.gpu_care import CareSettings
@@ -42,6 +42,7 @@ class World:
         self.folders = FakeFolders()
         self.gpus = FakeGpus()
         self.kernel_log = FakeKernelLog(self.clock)
+        self.seen_gpus: Gpus = self.gpus  # or what a test puts between the two
         self.node_cpus: dict[int, str] = {}
         self.jitter = 0.5
         self.redactor = Redactor()
@@ -77,7 +78,7 @@ class World:
             self.store,
             self.engine,
             self.folders,
-            self.gpus,
+            self.seen_gpus,
             self.kernel_log,
             self.clock,
             lambda: self.jitter,

@@ -512,6 +512,11 @@ external_ports = {"20000-20001" = "1-2"}
     assert changed_keys(new, DEFAULTS) == changes
 
 
+def test_which_gpus_are_managed_is_read_at_the_start_only() -> None:
+    new = Config.model_validate({"gpus": {"use": ["GPU-1"], "lock_dir": "/run/locks"}})
+    assert changed_keys(DEFAULTS, new).needs_restart == ("gpus.lock_dir", "gpus.use")
+
+
 @given(configs())
 def test_a_config_never_differs_from_itself(config: Config) -> None:
     changes = changed_keys(config, Config.model_validate(tomllib.loads(show_config(config))))

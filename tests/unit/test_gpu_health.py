@@ -62,6 +62,7 @@ OK, SUSPECT, QUARANTINED, MISSING, RESETTING = (
     GpuState.RESETTING,
 )
 HELD_BY_OTHERS = replace(CLEAN, gate=Gate(GateVerdict.FOREIGN, "42 (python)"))
+ANOTHER_AGENTS = replace(CLEAN, gate=Gate(GateVerdict.HELD, "another agent has it: agent-2"))
 LEFT_OVER = replace(CLEAN, gate=Gate(GateVerdict.LEFTOVER, "43 (gpu-agent-x)"))
 GONE = Sight(Absence.GONE)
 RESET_DONE, RESET_FAILED = replace(CLEAN, reset=ResetEnd()), replace(CLEAN, reset=ResetEnd("busy"))
@@ -237,6 +238,13 @@ def test_a_gpu_used_by_a_foreign_process_is_not_leased_until_that_is_gone() -> N
     assert (health.state, health.reason, effects.fate) == (SUSPECT, GpuReason.BUSY_FOREIGN, Fate.NOTHING)
     assert "42 (python)" in health.words
     assert after(health, (5, LEASED), (1e6, LEASED)).state is SUSPECT  # nobody looked
+    assert after(health, (5, CLEAN)).state is OK
+
+
+def test_a_gpu_of_another_agent_is_not_leased_until_that_is_gone_and_the_words_name_it() -> None:
+    health, effects = judge(WELL, ANOTHER_AGENTS, at(0), POLICY)
+    assert (health.state, health.reason, effects.fate) == (SUSPECT, GpuReason.HELD, Fate.NOTHING)
+    assert "agent-2" in health.words
     assert after(health, (5, CLEAN)).state is OK
 
 
@@ -429,7 +437,13 @@ def test_a_restore_is_refused_while_something_is_wrong(before: Sight, sight: Sig
 
 
 @pytest.mark.parametrize(
-    ("sight", "code"), [(LEASED, "gpu_leased"), (GONE, "gpu_not_here"), (HELD_BY_OTHERS, "gpu_busy_foreign")]
+    ("sight", "code"),
+    [
+        (LEASED, "gpu_leased"),
+        (GONE, "gpu_not_here"),
+        (HELD_BY_OTHERS, "gpu_busy_foreign"),
+        (ANOTHER_AGENTS, "gpu_busy_foreign"),
+    ],
 )
 def test_a_reset_is_refused_where_it_would_hurt_or_not_work(sight: Sight, code: str) -> None:
     health, effects = judge(WELL, ask(Asked.RESET, sight), at(0), POLICY)

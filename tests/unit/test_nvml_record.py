@@ -1,6 +1,7 @@
 """The record of GPUs on disk, and how long one that hung is left alone."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from hypothesis import given
@@ -18,6 +19,7 @@ FULL = Record(
     ),
     Links({frozenset(("GPU-1", "GPU-2")): LinkClass.NVLINK}),
     {"GPU-1": 4096},
+    {"GPU-1": frozenset({0, 3})},
 )
 
 
@@ -39,6 +41,15 @@ def test_a_record_from_before_instances_named_their_gpu_is_read_with_it(tmp_path
         del known["gpu"]["whole"]
     (tmp_path / "record").write_text(json.dumps(values))
     assert read_record(tmp_path / "record") == FULL
+
+
+def test_a_record_of_an_agent_that_kept_no_nvlinks_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "record"
+    write_record(path, FULL)
+    values = json.loads(path.read_text())
+    del values["nvlinks_up"]
+    path.write_text(json.dumps(values))
+    assert read_record(path) == replace(FULL, nvlinks_up={})
 
 
 def test_a_record_of_another_form_is_nothing_known(tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ SERVICE = {key: " ".join(values) for key, values in SECTIONS["Service"].items()}
         ("ProtectSystem", "strict"),
         ("ProtectHome", "yes"),
         ("PrivateTmp", "yes"),
-        ("ReadWritePaths", "/var/lib/gpu-agent /run/gpu-agent"),
+        ("ReadWritePaths", "/var/lib/gpu-agent /run/gpu-agent -/run/lock"),
         ("SystemCallArchitectures", "native"),
         ("RestrictAddressFamilies", "AF_UNIX AF_INET AF_INET6"),
         ("DevicePolicy", "closed"),

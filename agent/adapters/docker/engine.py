@@ -13,6 +13,7 @@ from agent.adapters.docker.client import Calls, Deadlines
 from agent.adapters.docker.failures import Refusal
 from agent.adapters.docker.memory import peak_bytes
 from agent.adapters.docker.pulls import PullTally, auth_header, pull_query
+from agent.adapters.docker.strangers import Strangers
 from agent.adapters.docker.streams import Proof, Streams, lines
 from agent.core.container import (
     Container,
@@ -26,6 +27,7 @@ from agent.core.container import (
     StreamOpened,
 )
 from agent.core.frames import BrokenFramesError, FrameParser
+from agent.core.gpu_strangers import GpuStrangers
 from agent.interfaces import (
     ContainerGoneError,
     EngineUnavailableError,
@@ -64,6 +66,7 @@ class DockerEngine:
         self._deadlines = deadlines
         self._calls = Calls(socket, deadlines)
         self._streams = Streams(socket, deadlines.quick_seconds)
+        self._strangers = Strangers(self._calls, agent)
 
     @classmethod
     async def open(cls, socket: str, agent_id: str, deadlines: Deadlines | None = None) -> "DockerEngine":
@@ -106,6 +109,9 @@ class DockerEngine:
         except Refusal as refusal:
             raise failures.refused(refusal) from refusal
         return [views.listed(item) for item in answer]
+
+    async def gpu_strangers(self) -> GpuStrangers:
+        return await self._strangers.look()
 
     async def create(self, plan: ContainerPlan, secrets: Mapping[str, str]) -> str:
         body = create_body(plan, secrets)

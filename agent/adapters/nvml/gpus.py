@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import structlog
 
-from agent.adapters.nvml.clean import idle_level, why_unclean
+from agent.adapters.nvml.clean import idle_level
 from agent.adapters.nvml.client import NvmlClient
 from agent.adapters.nvml.errors import NvmlError, NvmlRefusedError, NvmlSilentError
 from agent.adapters.nvml.hung import Hung
@@ -60,6 +60,7 @@ class NvmlGpus:
         self._threads = Threads("gpu-record", 1)
         self._turn = asyncio.Lock()
         self._record: Record | None = None
+        self._was_looked_at = False
         self._seen = Sighting((), {})
         self._condition: str | None = None
         self._hung = Hung()
@@ -74,34 +75,14 @@ class NvmlGpus:
         self._client.listen(self._hear, "events")
 
     async def inventory(self) -> Inventory:
-        """At once, but for the first time."""
-        if self._record is None:
+        """At once, but for the first time on a host of which nothing is known."""
+        if not (await self._known()).known and not self._was_looked_at:
             await self.look()
-        record = self._record or NOTHING_KNOWN
-        return Inventory(tuple(known.gpu for known in record.known), record.links)
-
-    async def unwell(self) -> Mapping[str, str]:
-        await self.inventory()
-        return self._seen.unwell
+        return Inventory(tuple(known.gpu for known in self._now.known), self._now.links)
 
     async def condition(self) -> str | None:
         await self.inventory()
         return self._condition
-
-    async def unclean(self, uuids: Sequence[str]) -> tuple[str, ...]:
-        reasons = await self.why_unclean(uuids)
-        return tuple(uuid for uuid in uuids if uuid in reasons)
-
-    async def why_unclean(self, uuids: Sequence[str]) -> Mapping[str, str]:
-        """Those that are not clean, with why. Where nothing can be told none is vouched for."""
-        idle = (await self._known()).idle_bytes
-        try:
-            health = await self.read(Reading.HEALTH, uuids)
-            processes = await self.read(Reading.PROCESSES, uuids)
-        except NvmlError as error:
-            return dict.fromkeys(uuids, str(error))
-        reasons = {uuid: why_unclean(health[uuid], processes[uuid], idle.get(uuid)) for uuid in uuids}
-        return {uuid: reason for uuid, reason in reasons.items() if reason is not None}
 
     async def read(self, what: Reading, uuids: Collection[str]) -> Mapping[str, Mapping[str, Any]]:
         """Raises NvmlError. A GPU that does not answer has the fault `gpu`, and hides no other."""
@@ -110,8 +91,9 @@ class NvmlGpus:
         return cast("dict[str, dict[str, Any]]", await self._ask(what.value, uuids=list(uuids)))
 
     async def look(self) -> None:
-        """Read the host anew. Raises nothing for what driver or disk do: `unwell` and `condition` say it."""
+        """Read the host anew. Raises nothing for what driver or disk do: `condition` says it."""
         async with self._turn:
+            self._was_looked_at = True
             record = await self._known()
             self._look_anew_for_the_missing()
             try:
@@ -123,7 +105,7 @@ class NvmlGpus:
             except NvmlError as error:
                 self._take_refusal(error, record)
                 return
-            await self._keep_seen(record, links)
+            await self._keep_seen(links)
 
     async def learn_idle(self, leased: AbstractSet[str]) -> None:
         """How much memory is in use on GPUs that nobody uses: neither a lease nor a process."""
@@ -144,20 +126,30 @@ class NvmlGpus:
             # The least that was seen: what a job leaves behind must not become what is idle.
             levels = {uuid: min(level, self._least_idle.get(uuid, level)) for uuid, level in levels.items()}
             self._least_idle |= levels
-            old = record.idle_bytes
+            old = self._now.idle_bytes
             if any(
                 abs(level - old.get(uuid, -_IDLE_STEP_BYTES)) >= _IDLE_STEP_BYTES
                 for uuid, level in levels.items()
             ):
-                await self._keep(replace(record, idle_bytes={**old, **levels}))
+                await self._keep(replace(self._now, idle_bytes={**old, **levels}))
 
     def units_of(self, whole: str) -> list[str]:
         """What is leased of a GPU: itself, or in MIG mode its instances."""
-        return [known.gpu.uuid for known in (self._record or NOTHING_KNOWN).known if known.whole == whole]
+        return [known.gpu.uuid for known in self._now.known if known.whole == whole]
 
     async def idle_bytes(self) -> Mapping[str, int]:
         """The memory in use where nobody uses the GPU, as far as it was learnt."""
         return (await self._known()).idle_bytes
+
+    async def nvlinks_once_up(self) -> Mapping[str, frozenset[int]]:
+        """The NVLinks that were ever seen up, by UUID: by this daemon or one before it."""
+        return (await self._known()).nvlinks_up
+
+    async def note_nvlinks_up(self, up: Mapping[str, frozenset[int]]) -> None:
+        once_up = await self.nvlinks_once_up()
+        more = {uuid: once_up.get(uuid, frozenset()) | numbers for uuid, numbers in up.items() if numbers}
+        if any(numbers != once_up.get(uuid) for uuid, numbers in more.items()):
+            await self._keep(replace(self._now, nvlinks_up={**once_up, **more}))
 
     async def close(self) -> None:
         await self._client.close()
@@ -165,8 +157,14 @@ class NvmlGpus:
 
     async def _known(self) -> Record:
         if self._record is None:
-            self._record = await self._threads.run(read_record, self._path)
+            read = await self._threads.run(read_record, self._path)
+            self._record = self._record or read  # another call may have read it meanwhile, and changed it
         return self._record
+
+    @property
+    def _now(self) -> Record:
+        """What a change goes out from, without a wait between: other calls change other parts of it."""
+        return self._record or NOTHING_KNOWN
 
     def _look_anew_for_the_missing(self) -> None:
         now = asyncio.get_running_loop().time()
@@ -193,12 +191,13 @@ class NvmlGpus:
         kept = {pair: link for pair, link in links.pairs.items() if not pair <= present}
         return Links({**kept, **{frozenset((one, other)): LinkClass(link) for one, other, link in pairs}})
 
-    async def _keep_seen(self, record: Record, links: Links) -> None:
-        known = self._seen.known
+    async def _keep_seen(self, links: Links) -> None:
+        known, record = self._seen.known, self._now
         if known != record.known or links != record.links:
             uuids = _uuids(known)
             idle = {uuid: used for uuid, used in record.idle_bytes.items() if uuid in uuids}
-            await self._keep(Record(known, links, idle))
+            up = {uuid: numbers for uuid, numbers in record.nvlinks_up.items() if uuid in uuids}
+            await self._keep(Record(known, links, idle, up))
 
     def _take_refusal(self, error: NvmlError, record: Record) -> None:
         """What is known stays, as missing."""

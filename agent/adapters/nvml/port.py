@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
 from agent.adapters.nvml.errors import NvmlError, NvmlStuckError
-from agent.adapters.nvml.facts import Sheet, facts_of, gate_of, links_up
+from agent.adapters.nvml.facts import facts_of, gate_of, links_up
 from agent.adapters.nvml.gpus import NvmlGpus, Reading, Xid
 from agent.adapters.nvml.smi import ResetFailedError, Smi
 from agent.core.gpu_findings import Absence, Facts, Gate, GateVerdict, ResetEnd
@@ -17,7 +17,6 @@ class NvmlPort:
     def __init__(self, gpus: NvmlGpus, smi: Smi) -> None:
         self._gpus = gpus
         self._smi = smi
-        self._links_once_up: dict[str, frozenset[int]] = {}
 
     async def inventory(self) -> Inventory:
         return await self._gpus.inventory()
@@ -34,15 +33,12 @@ class NvmlPort:
             sheets = await self._gpus.read(Reading.HEALTH, uuids)
         except NvmlError:
             return dict.fromkeys(uuids, Absence.DRIVER_SILENT)
-        return {uuid: self._facts(uuid, sheets.get(uuid)) for uuid in uuids}
-
-    def _facts(self, uuid: str, sheet: Sheet | None) -> Facts | Absence:
-        if sheet is None:
-            return Absence.GONE
-        once_up = self._links_once_up.get(uuid, frozenset())
-        facts = facts_of(sheet, once_up)
-        self._links_once_up[uuid] = once_up | links_up(sheet)
-        return facts
+        await self._gpus.note_nvlinks_up({uuid: links_up(sheet) for uuid, sheet in sheets.items()})
+        once_up = await self._gpus.nvlinks_once_up()
+        return {
+            uuid: facts_of(sheets[uuid], once_up.get(uuid, frozenset())) if uuid in sheets else Absence.GONE
+            for uuid in uuids
+        }
 
     async def gates(self, uuids: Sequence[str]) -> Mapping[str, Gate]:
         idle = await self._gpus.idle_bytes()

@@ -27,11 +27,12 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """`idle_bytes`: the memory in use on a GPU that nobody uses, by UUID."""
+    """By UUID: `idle_bytes` is the memory in use on a GPU that nobody uses, `nvlinks_up` are the NVLinks that ever were up."""
 
     known: tuple[Known, ...] = ()
     links: Links = NO_LINKS
     idle_bytes: Mapping[str, int] = field(default_factory=dict)
+    nvlinks_up: Mapping[str, frozenset[int]] = field(default_factory=dict)
 
 
 NOTHING_KNOWN = Record()
@@ -64,6 +65,7 @@ def _values(record: Record) -> dict[str, object]:
         "known": [asdict(known) for known in record.known],
         "links": [[*sorted(pair), int(link)] for pair, link in record.links.pairs.items()],
         "idle_bytes": dict(record.idle_bytes),
+        "nvlinks_up": {uuid: sorted(numbers) for uuid, numbers in record.nvlinks_up.items()},
     }
 
 
@@ -71,12 +73,16 @@ def _record(values: Mapping[str, object]) -> Record:
     if values["form"] != _FORM:
         raise ValueError(f"form {values['form']!r}")
     known, links, idle = values["known"], values["links"], values["idle_bytes"]
-    if not isinstance(known, list) or not isinstance(links, list) or not isinstance(idle, dict):
-        raise TypeError("neither lists nor tables")
+    nvlinks_up = values.get("nvlinks_up", {})  # older agents kept none
+    if not isinstance(known, list) or not isinstance(links, list):
+        raise TypeError("no lists")
+    if not isinstance(idle, dict) or not isinstance(nvlinks_up, dict):
+        raise TypeError("no tables")
     return Record(
         tuple(_known(one) for one in known),
         Links({frozenset((one, other)): LinkClass(link) for one, other, link in links}),
         {str(uuid): int(used) for uuid, used in idle.items()},
+        {str(uuid): frozenset(map(int, numbers)) for uuid, numbers in nvlinks_up.items()},
     )
 
 
