@@ -1,6 +1,5 @@
 """Jobs on GPUs, whole: the daemon's own child reads a stand-in of NVIDIA's library, and the engine hands harmless nodes over by CDI."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,33 +8,19 @@ import pytest
 from tests.e2e.client import expect
 from tests.e2e.conftest import Make
 from tests.e2e.daemon import Daemon
+from tests.e2e.gpu_host import gpu_host
 from tests.nvml_standin import profiles
-from tests.nvml_standin.library import Standin, build
+from tests.nvml_standin.library import Standin
 from tests.nvml_standin.profiles import uuid_of
 from tests.private_engine import PrivateEngine
 
-NODES = ("/dev/full", "/dev/null", "/dev/zero", "/dev/random")
 SEE = "ls /dev | grep -c '^nvidia[0-9]'; ls /dev | grep '^nvidia[0-9]'; sleep {seconds}"
 
 
 @pytest.fixture
 def host(engine: PrivateEngine, tmp_path: Path) -> Iterator[Standin]:
-    """Four L40S, by name."""
-    devices = [
-        {
-            "name": uuid_of(place),
-            "containerEdits": {"deviceNodes": [{"path": f"/dev/nvidia{place}", "hostPath": node}]},
-        }
-        for place, node in enumerate(NODES)
-    ]
-    file = engine.root / "cdi" / "four.json"
-    file.write_text(json.dumps({"cdiVersion": "0.5.0", "kind": "nvidia.com/gpu", "devices": devices}))
-    library, state = tmp_path / "library", tmp_path / "standin"
-    library.mkdir()
-    state.mkdir()
-    build(library)
-    yield Standin(library, state, profiles.l40s_pcie())
-    file.unlink()
+    with gpu_host(engine, tmp_path, profiles.l40s_pcie()) as standin:
+        yield standin
 
 
 @pytest.fixture
