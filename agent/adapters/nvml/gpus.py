@@ -60,6 +60,7 @@ class NvmlGpus:
         self._threads = Threads("gpu-record", 1)
         self._turn = asyncio.Lock()
         self._record: Record | None = None
+        self._was_looked_at = False
         self._seen = Sighting((), {})
         self._condition: str | None = None
         self._hung = Hung()
@@ -74,10 +75,13 @@ class NvmlGpus:
         self._client.listen(self._hear, "events")
 
     async def inventory(self) -> Inventory:
-        """At once, but for the first time."""
-        if self._record is None:
-            await self.look()
-        record = self._record or NOTHING_KNOWN
+        """At once; where nothing is known of old, as soon as the first look has ended: "none" is said of what was looked at."""
+        record = await self._known()
+        if not record.known and not self._was_looked_at:
+            async with self._turn:
+                if not self._was_looked_at:
+                    await self._look()
+            record = await self._known()
         return Inventory(tuple(known.gpu for known in record.known), record.links)
 
     async def unwell(self) -> Mapping[str, str]:
@@ -112,18 +116,22 @@ class NvmlGpus:
     async def look(self) -> None:
         """Read the host anew. Raises nothing for what driver or disk do: `unwell` and `condition` say it."""
         async with self._turn:
-            record = await self._known()
-            self._look_anew_for_the_missing()
-            try:
-                answer = cast("dict[str, Any]", await self._ask("inventory"))
-                self._take(answer["gpus"], record)
-                links = await self._read_links(record.links)
-                if self._tell_xid is not None:
-                    await self._ask("events")  # again: of GPUs that could not be watched before
-            except NvmlError as error:
-                self._take_refusal(error, record)
-                return
+            await self._look()
+
+    async def _look(self) -> None:
+        record = await self._known()
+        self._look_anew_for_the_missing()
+        try:
+            answer = cast("dict[str, Any]", await self._ask("inventory"))
+            self._take(answer["gpus"], record)
+            links = await self._read_links(record.links)
+            if self._tell_xid is not None:
+                await self._ask("events")  # again: of GPUs that could not be watched before
+        except NvmlError as error:
+            self._take_refusal(error, record)
+        else:
             await self._keep_seen(record, links)
+        self._was_looked_at = True
 
     async def learn_idle(self, leased: AbstractSet[str]) -> None:
         """How much memory is in use on GPUs that nobody uses: neither a lease nor a process."""
