@@ -167,6 +167,7 @@ async def test_what_was_known_survives_a_restart_without_a_driver(standin: Make,
     machine.become(profiles.mismatch())
     async with gpus_on(machine, tmp_path / "record") as gpus:
         assert await gpus.inventory() == before
+        await gpus.look()
         assert sorted(await gpus.unwell()) == [uuid_of(place) for place in range(4)]
         assert "different versions" in str(await gpus.condition())
         machine.become(profiles.l40s_pcie())
