@@ -13,7 +13,7 @@ from tests.nvml_standin.library import Standin
 from tests.nvml_standin.profiles import Host
 from tests.private_engine_host import wait
 
-CLEAN_SECONDS = 2.0
+CLEAN_SECONDS = 1.0
 SETTINGS: Settings = {
     "gpus": {"clean_timeout": CLEAN_SECONDS, "probation": CLEAN_SECONDS},
     "queues.default": {"concurrency": 16},
