@@ -27,6 +27,11 @@ check: lint compiler ## what a commit must pass: lint, types, import contracts, 
 test: lint engine-works compiler ## everything, on a real engine (up to 15 min); fails where no engine can be had
 	$(PYTEST) -q -m "not soak" --durations=20
 
+# Its checks are found by their path alone, so that `make test` needs no GPU; and they fail where there is none.
+.PHONY: test-gpu
+test-gpu: $(READY) ## what the agent asks of NVIDIA's driver, asked of this machine's and printed; fails where there is no GPU
+	$(PYTEST) -q -s tests/gpu/real_driver.py
+
 .PHONY: soak
 soak: engine-packages ## the tests that take longer than a minute each
 	$(PYTEST) -m soak --durations=0

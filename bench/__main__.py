@@ -10,6 +10,8 @@ from bench import (
     cancel_race,
     exit_seen,
     gpu_choice,
+    gpu_idle,
+    gpu_lease,
     gpu_packing,
     idle,
     listing,
@@ -32,6 +34,8 @@ BENCHES: dict[str, Measure] = {
     "cancel_race": cancel_race.measure,
     "gpu_choice": gpu_choice.measure,
     "gpu_packing": gpu_packing.measure,
+    "gpu_lease": gpu_lease.measure,
+    "gpu_idle": gpu_idle.measure,
 }
 
 

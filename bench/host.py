@@ -43,10 +43,16 @@ class Bench:
         return max(least, round(full * self.share))
 
     @asynccontextmanager
-    async def agent(self, settings: Settings | None = None) -> AsyncIterator["Agent"]:
-        """A daemon with a state folder of its own, started; its containers are gone afterwards."""
+    async def agent(
+        self,
+        settings: Settings | None = None,
+        environment: dict[str, str] | None = None,
+        program: str = "agent",
+    ) -> AsyncIterator["Agent"]:
+        """A daemon with a state folder of its own, started; its containers are gone afterwards. `program`: the module to run."""
         folder = Path(tempfile.mkdtemp(dir=self.folder))
         daemon = LoggedDaemon(folder, self.engine, self.image, {"log": {"level": "info"}, **(settings or {})})
+        daemon.environment, daemon.program = environment or {}, program
         try:
             await asyncio.to_thread(daemon.start)
             async with session(str(daemon.socket)) as api:
@@ -59,6 +65,8 @@ class Bench:
 class LoggedDaemon(Daemon):
     """Its log is a file and not a pipe: nobody who reads it holds it up."""
 
+    program = "agent"
+
     def launch(self, kill_at: object = None) -> None:
         assert kill_at is None, "its lines are not read"
         with (self.folder / "agent.log").open("ab") as log:
@@ -67,7 +75,7 @@ class LoggedDaemon(Daemon):
                     *self.engine.prefix,
                     sys.executable,
                     "-m",
-                    "agent",
+                    self.program,
                     "serve",
                     "--config",
                     str(self.config_file),
@@ -76,7 +84,7 @@ class LoggedDaemon(Daemon):
                 stdout=subprocess.DEVNULL,
                 stderr=log,
                 cwd=REPOSITORY,
-                env={"PATH": os.environ["PATH"], "HOME": "/root"},
+                env={"PATH": os.environ["PATH"], "HOME": "/root", **self.environment},
             )
 
     def tail(self, count: int = 40) -> str:

@@ -122,10 +122,17 @@ class GpuCare:
             except StoreUnavailableError as error:
                 log.warning("state.unavailable", code=error.code, error=str(error))
             await asyncio.sleep(PAUSE_SECONDS)
-            await self._flag.wait(pause)
+            await self._rest(pause)
+
+    async def _rest(self, seconds: float) -> None:
+        """Until the next look is due: that is soon where a GPU was leased or fell ill since the last one."""
+        rested, nap = 0.0, min(LOOK_SECONDS, seconds)
+        while rested < min(seconds, self._pause()) and not await self._flag.wait(nap):
+            rested += nap
 
     async def unclean(self, uuids: Sequence[str]) -> tuple[str, ...]:
         """Before a lease is used: those of it that are not clean, or not well any more since it was granted."""
+        self._is_busy = True
         facts, gates = await self._gpus.facts(uuids), await self._gpus.gates(uuids)
         judged = await self._judge({uuid: Sight(facts[uuid], gate=gates[uuid]) for uuid in uuids})
         return tuple(

@@ -111,6 +111,16 @@ async def test_the_inventory_is_told_at_once_while_a_look_hangs(standin: Make, t
         await looking
 
 
+async def test_what_nobody_has_looked_at_yet_is_not_said_to_be_none(standin: Make, tmp_path: Path) -> None:
+    """Else the first job after the first start is refused, since it could never fit."""
+    async with gpus_on(standin(profiles.l40s_pcie()), tmp_path / "record") as gpus:
+        looking = asyncio.ensure_future(gpus.look())
+        await until(lambda: gpus._record is not None)
+        assert not looking.done()
+        assert len((await gpus.inventory()).gpus) == 4
+        await looking
+
+
 async def test_a_gpu_that_holds_a_process_for_ever_is_not_touched_again(
     standin: Make, tmp_path: Path
 ) -> None:

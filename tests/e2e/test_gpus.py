@@ -12,35 +12,21 @@ import pytest
 from tests.e2e.client import Json, expect
 from tests.e2e.conftest import Make
 from tests.e2e.daemon import Daemon
+from tests.e2e.gpu_host import gpu_host
 from tests.kmsg_standin import KmsgStandin
 from tests.nvml_standin import profiles
-from tests.nvml_standin.library import Standin, build
+from tests.nvml_standin.library import Standin
 from tests.nvml_standin.profiles import uuid_of
 from tests.nvml_standin.smi import IN_USE, StandinSmi
 from tests.private_engine import PrivateEngine
 
-NODES = ("/dev/full", "/dev/null", "/dev/zero", "/dev/random")
-SEE = "ls /dev | grep -c '^nvidia[0-9]'; ls /dev | grep '^nvidia[0-9]'; sleep {seconds}"
+SEE = "ls /dev | grep -c '^nvidia[0-9]'; ls /dev | grep '^nvidia[0-9]'"
 
 
 @pytest.fixture
 def host(engine: PrivateEngine, tmp_path: Path) -> Iterator[Standin]:
-    """Four L40S, by name."""
-    devices = [
-        {
-            "name": uuid_of(place),
-            "containerEdits": {"deviceNodes": [{"path": f"/dev/nvidia{place}", "hostPath": node}]},
-        }
-        for place, node in enumerate(NODES)
-    ]
-    file = engine.root / "cdi" / "four.json"
-    file.write_text(json.dumps({"cdiVersion": "0.5.0", "kind": "nvidia.com/gpu", "devices": devices}))
-    library, state = tmp_path / "library", tmp_path / "standin"
-    library.mkdir()
-    state.mkdir()
-    build(library)
-    yield Standin(library, state, profiles.l40s_pcie())
-    file.unlink()
+    with gpu_host(engine, tmp_path, profiles.l40s_pcie()) as standin:
+        yield standin
 
 
 @pytest.fixture
@@ -68,19 +54,19 @@ def states(daemon: Daemon) -> list[str | None]:
     return [gpu["state"] for gpu in daemon.local.call("GET", "/v1/gpus").json["items"]]
 
 
-def run_on(daemon: Daemon, count: int, seconds: int = 600) -> str:
-    job_id = daemon.local.submit(SEE.format(seconds=seconds), gpus=count)
-    daemon.local.wait_phase(job_id, "running", "finished")
+def run_on(daemon: Daemon, count: int) -> str:
+    job_id = daemon.local.submit("sleep 600", gpus=count)
+    daemon.local.wait_phase(job_id, "running")
     return job_id
 
 
 def test_a_job_sees_the_gpus_of_its_lease_and_no_other(daemon: Daemon) -> None:
-    job_id = daemon.local.submit(SEE.format(seconds=0), gpus=2)
+    job_id = daemon.local.submit(SEE, gpus=2)
     job = daemon.local.wait_finished(job_id)
     assert job["outcome"] == "succeeded", job["reason"]
     # The two behind one PCIe switch.
     expect(lambda: daemon.local.log(job_id).split() == ["2", "nvidia0", "nvidia1"], "its log")
-    alone = daemon.local.submit(SEE.format(seconds=0))
+    alone = daemon.local.submit(SEE)
     daemon.local.wait_finished(alone)
     assert daemon.local.log(alone).split() == ["0"]
 
@@ -136,8 +122,7 @@ def test_an_xid_from_before_the_start_keeps_its_gpu_from_all_once_and_not_after_
         stopped.kill()
         kmsg.write_again()
         stopped.start()
-        job_id = run_on(stopped, 1, seconds=0)
-        stopped.local.wait_finished(job_id)
+        stopped.local.wait_finished(stopped.local.submit("true", gpus=1))
         assert states(stopped) == ["quarantined", "ok", "ok", "ok"]
     kmsg.write_xid("00000000:41:00.0", 48)
     expect(lambda: states(stopped) == two_away, "the next one counts, and at once", 5)

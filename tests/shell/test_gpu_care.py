@@ -8,7 +8,7 @@ from agent.core.gpu_findings import Absence, Asked, Facts, GpuState, Request
 from agent.core.gpus import Gpu
 from agent.core.job import Job
 from agent.core.topology import Links
-from agent.jobs.gpu_care import IDLE_LOOK_SECONDS, GpuCare
+from agent.jobs.gpu_care import IDLE_LOOK_SECONDS, LOOK_SECONDS, GpuCare
 from tests.fakes.engine import Fate, Program
 from tests.shell.boundaries import DeathOfTheDaemon
 from tests.shell.world import ME, Outcome, Phase, World
@@ -269,6 +269,31 @@ async def test_memory_errors_while_idle_keep_a_gpu_from_all_until_they_stay_away
     await world.quiesce(PROBATION / 2)
     assert (await world.job(job_id)).phase is Phase.QUEUED
     assert (await world.finish(job_id, PROBATION)).outcome is Outcome.SUCCEEDED
+    await world.crash()
+
+
+async def test_a_gpu_that_is_leased_between_two_looks_is_looked_at_soon() -> None:
+    world = host(ONE, program=Program(seconds=60))
+    world.gpus.says["GPU-1"] = Facts(ecc_uncorrected=0)
+    await world.start()
+    await asyncio.sleep(5)
+    await running(world)
+    world.gpus.says["GPU-1"] = Facts(ecc_uncorrected=1)
+    await asyncio.sleep(LOOK_SECONDS + 1)
+    assert state_of(world, "GPU-1") is GpuState.QUARANTINED
+    await world.crash()
+
+
+async def test_a_gpu_that_its_job_left_unclean_is_back_a_probation_later_and_not_a_minute_more() -> None:
+    world = host(ONE, program=Program(seconds=3))
+    await world.start()
+    first = await running(world)
+    world.gpus.dirty.add("GPU-1")
+    await world.until_phase(first, Phase.FINISHED, 60)
+    world.gpus.dirty.clear()
+    assert state_of(world, "GPU-1") is GpuState.SUSPECT
+    await asyncio.sleep(PROBATION + 3 * LOOK_SECONDS)
+    assert state_of(world, "GPU-1") is GpuState.OK
     await world.crash()
 
 

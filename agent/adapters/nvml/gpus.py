@@ -75,9 +75,11 @@ class NvmlGpus:
         self._client.listen(self._hear, "events")
 
     async def inventory(self) -> Inventory:
-        """At once, but for the first time on a host of which nothing is known."""
+        """At once; where nothing is known of old, as soon as the first look has ended: "none" is said of what was looked at."""
         if not (await self._known()).known and not self._was_looked_at:
-            await self.look()
+            async with self._turn:
+                if not self._was_looked_at:
+                    await self._look()
         return Inventory(tuple(known.gpu for known in self._now.known), self._now.links)
 
     async def condition(self) -> str | None:
@@ -93,19 +95,22 @@ class NvmlGpus:
     async def look(self) -> None:
         """Read the host anew. Raises nothing for what driver or disk do: `condition` says it."""
         async with self._turn:
-            self._was_looked_at = True
-            record = await self._known()
-            self._look_anew_for_the_missing()
-            try:
-                answer = cast("dict[str, Any]", await self._ask("inventory"))
-                self._take(answer["gpus"], record)
-                links = await self._read_links(record.links)
-                if self._tell_xid is not None:
-                    await self._ask("events")  # again: of GPUs that could not be watched before
-            except NvmlError as error:
-                self._take_refusal(error, record)
-                return
+            await self._look()
+
+    async def _look(self) -> None:
+        record = await self._known()
+        self._look_anew_for_the_missing()
+        try:
+            answer = cast("dict[str, Any]", await self._ask("inventory"))
+            self._take(answer["gpus"], record)
+            links = await self._read_links(record.links)
+            if self._tell_xid is not None:
+                await self._ask("events")  # again: of GPUs that could not be watched before
+        except NvmlError as error:
+            self._take_refusal(error, record)
+        else:
             await self._keep_seen(links)
+        self._was_looked_at = True
 
     async def learn_idle(self, leased: AbstractSet[str]) -> None:
         """How much memory is in use on GPUs that nobody uses: neither a lease nor a process."""
