@@ -83,6 +83,7 @@ def job_schema() -> Json:
         attempt=WHOLE,
         attempts=array_of(attempt_schema()),
         exit=or_null(exit_schema()),
+        gpu_usage=or_null(gpu_usage_schema()),
         waiting_for=TEXT_OR_NULL,
         gpus=TEXTS,
         ports=array_of(port_schema()),
@@ -149,6 +150,18 @@ def exit_schema() -> Json:
     )
 
 
+def gpu_usage_schema() -> Json:
+    figures: dict[str, Json] = {
+        "peak_memory": WHOLE_OR_NULL,
+        "utilisation": NUMBER_OR_NULL,
+        "utilisation_seconds": {"type": "number"},
+        "energy": NUMBER_OR_NULL,
+        "energy_seconds": {"type": "number"},
+        "slowdown_seconds": NUMBER_OR_NULL,
+    }
+    return everything(gpu_seconds=NUMBER_OR_NULL, **figures, gpus=array_of(everything(uuid=TEXT, **figures)))
+
+
 def port_schema() -> Json:
     return everything(
         name=TEXT,
@@ -168,6 +181,7 @@ def attempt_schema() -> Json:
         outcome=one_of(Outcome),
         reason=or_null(reason_schema()),
         exit=or_null(exit_schema()),
+        gpu_usage=or_null(gpu_usage_schema()),
         gpus=TEXTS,
         ports=array_of(port_schema()),
         container=TEXT_OR_NULL,

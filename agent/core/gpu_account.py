@@ -133,10 +133,7 @@ def dump_accounts(accounts: Mapping[str, GpuAccount]) -> str:
 def load_accounts(text: str) -> dict[str, GpuAccount]:
     """By container. Raises ValueError for what `dump_accounts` did not write."""
     try:
-        rows = json.loads(text)
-        if not isinstance(rows, list):
-            raise TypeError("no list")
-        found = [_account(row) for row in rows]
+        found = [_account(row) for row in _rows(json.loads(text))]
     except (TypeError, KeyError, IndexError, AttributeError) as unread:
         raise ValueError(f"these are no accounts of GPUs: {unread!r}") from unread
     return {account.container: account for account in found}
@@ -166,6 +163,12 @@ def _last_row(account: GpuAccount, use: GpuUse) -> list[float | None] | None:
     return (
         None if last is None else [last.at, last.busy, last.watts, last.slowed, last.counter_at, last.joules]
     )
+
+
+def _rows(told: object) -> list[Any]:
+    if not isinstance(told, list):
+        raise TypeError(f"{type(told).__name__} is no list")
+    return told
 
 
 def _account(row: Any) -> GpuAccount:  # noqa: ANN401 - JSON

@@ -11,7 +11,9 @@ from agent.core.queue import Host
 from agent.interfaces import Clock, Engine, Folders, Gpus, Store
 from agent.jobs.avoided import Avoided
 from agent.jobs.current import Current
+from agent.jobs.gpu_accounts import GpuAccounts
 from agent.jobs.gpu_care import CareSettings, GpuCare
+from agent.jobs.gpu_samples import GpuSamples
 from agent.jobs.hiding import Hiding
 from agent.jobs.images import Images, PullTimes
 from agent.jobs.janitor import Janitor
@@ -69,6 +71,7 @@ class Shell:
         stand(group, self.supervisor.supervise(), "supervisor")
         stand(group, self.janitor.clean(), "janitor")
         stand(group, self.tools.gpu_care.watch(), "gpu care")
+        stand(group, self.tools.gpu_accounts.watch(), "gpu accounts")
 
 
 def assemble(outside: Outside, current: Current, settings: Settings) -> Shell:
@@ -110,6 +113,7 @@ def assemble(outside: Outside, current: Current, settings: Settings) -> Shell:
     bad_ports: Avoided[int] = Avoided(outside.clock, BAD_PORT_SECONDS)
     bad_gpus: Avoided[str] = Avoided(outside.clock, BAD_GPU_SECONDS)
     gpu_care = GpuCare(outside.gpus, outside.store, outside.clock, settings.gpu_care, ask.set, poke)
+    gpu_samples = GpuSamples(outside.gpus, outside.clock)
     witness = Witness(outside.engine, outside.store, outside.clock, on_event, look_at_all)
     images = Images(outside.engine, settings.pull_times, poke)
     tools = Tools(
@@ -117,6 +121,7 @@ def assemble(outside: Outside, current: Current, settings: Settings) -> Shell:
         engine=outside.engine,
         folders=outside.folders,
         gpu_care=gpu_care,
+        gpu_accounts=GpuAccounts(gpu_samples, outside.store, outside.clock),
         clock=outside.clock,
         images=images,
         witness=witness,
