@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from agent.core.gpu_usage import GpuSample, GpuUsage, GpuUse, Sum, sum_of, total
+from agent.core.gpu_usage import NOTHING_TOLD, GpuSample, GpuUsage, GpuUse, Sum, sum_of, total
 from agent.core.job import ClosedAttempt, ExitFacts, Job, Lease
 
 Json = dict[str, object]
@@ -61,16 +61,15 @@ def show_usage(usage: GpuUsage, gpu_seconds: float | None) -> Json:
     }
 
 
-def show_sample(sample: GpuSample | None) -> Json | None:
-    """None: it can't be asked just now."""
-    if sample is None:
-        return None
+def show_sample(sample: GpuSample | None) -> Json:
+    """None: it can't be asked just now, and tells as little as a card that supports nothing."""
+    told = sample or NOTHING_TOLD
     return {
-        "utilisation": sample.utilisation_percent,
-        "memory_used": sample.used_bytes,
-        "power": sample.power_watts,
-        "temperature": sample.celsius,
-        "slowdowns": None if sample.slowdowns is None else sorted(sample.slowdowns),
+        "utilisation": told.utilisation_percent,
+        "memory_used": told.used_bytes,
+        "power": told.power_watts,
+        "temperature": told.celsius,
+        "slowdowns": None if told.slowdowns is None else sorted(told.slowdowns),
     }
 
 

@@ -61,6 +61,7 @@ class Shell:
     janitor: Janitor
     witness: Witness
     tools: Tools
+    gpu_samples: GpuSamples
 
     def wake(self, job_id: str) -> None:
         self.supervisor.poke(job_id)
@@ -134,4 +135,4 @@ def assemble(outside: Outside, current: Current, settings: Settings) -> Shell:
         judge=judge,
     )
     supervisor = Supervisor(tools, host, ask)
-    return Shell(supervisor, janitor, witness, tools)
+    return Shell(supervisor, janitor, witness, tools, gpu_samples)
