@@ -224,7 +224,7 @@ async def kinds_until_cut(stream: AsyncIterator[tuple[str, dict[str, Any]]]) -> 
     kinds = []
     with suppress(aiohttp.ClientError):
         async for kind, _ in stream:
-            kinds.append(kind)  # noqa: PERF401 - what came before the cut
+            kinds.append(kind)
     return kinds
 
 
