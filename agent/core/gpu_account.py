@@ -108,8 +108,7 @@ def _with_energy(total: Sum, before: Last, now: Last) -> Sum:
     if now.joules >= before.joules:
         return total.plus(now.joules - before.joules, now.at - before.counter_at)
     # It went backwards: the driver was loaded anew, and nobody knows what the counter had reached.
-    is_whole = before.counter_at == before.at
-    return _between(total, before.watts, now.watts, now.at - before.at) if is_whole else total
+    return _between(total, before.watts, now.watts, now.at - before.at)
 
 
 def _next(before: Last | None, at: float, sample: GpuSample) -> Last:

@@ -139,6 +139,10 @@ async def test_a_job_that_does_not_run_says_which_phase_it_is_in(world: ApiWorld
     await world.finish(job_id)
     reply = await world.call("GET", f"/v1/jobs/{job_id}/stats?once=1")
     assert (reply.status, reply.json["detail"]) == (409, "the job is finished")
+    ran = await run(world, "GPU-1")
+    await end(world, ran.id)
+    reply = await world.call("GET", f"/v1/jobs/{ran.id}/stats?once=1")
+    assert (reply.status, reply.json["detail"]) == (409, "the job is stopping")
     assert world.engine.calls == []
 
 
