@@ -80,10 +80,10 @@ class GpuAccounts:
             account = accounts[job.container] = await self._with_last(account, job.lease.gpus)
         return account.usage
 
-    def forget(self, job: Job) -> None:
-        """Its usage is in its row."""
+    def forget(self, container: str) -> None:
+        """What it used is in the row of its job."""
         if self._accounts is not None:
-            self._accounts.pop(job.container or "", None)
+            self._accounts.pop(container, None)
 
     async def _with_last(self, account: GpuAccount, uuids: tuple[str, ...]) -> GpuAccount:
         try:

@@ -240,7 +240,6 @@ class Runner:
             await self._tools.gpu_care.release(job.lease.gpus)
         freed = replace(job, lease=None, run=replace(job.run, held=job.lease, gpu_usage=usage))
         self._known = Known(await write(self._tools, freed), container)
-        self._tools.gpu_accounts.forget(job)
         self._tools.ask_grant()
 
     async def _close(self, job: Job) -> None:
@@ -251,6 +250,7 @@ class Runner:
         self._first_line.leave()
         if job.container is not None:
             self._tools.witness.forget(job.container)
+            self._tools.gpu_accounts.forget(job.container)
         try:
             await write(self._tools, closing.job, closing.events, closing.attempt)
         finally:

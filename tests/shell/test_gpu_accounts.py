@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from agent.core.gpu_account import load_accounts
 from agent.core.gpu_usage import GpuSample, GpuUsage
 from agent.core.gpus import Gpu
 from agent.core.job import Job
@@ -173,6 +174,30 @@ async def test_each_attempt_has_an_account_of_its_own() -> None:
     for usage in found:
         assert usage is not None
         assert usage.gpus[0].energy.amount == pytest.approx(WATTS * 20, abs=WATTS * NEAR)
+    await world.crash()
+
+
+async def test_an_answer_to_the_write_that_frees_a_gpu_may_be_lost_and_no_account_stays() -> None:
+    world = host(ONE, seconds=20)
+    is_lost = False
+
+    async def lose(step: str) -> None:
+        nonlocal is_lost
+        freed = [job for job in world.store.jobs() if job.run.gpu_usage is not None]
+        if step == "save" and freed and not is_lost:
+            is_lost = True
+            raise StoreUnavailableError("the answer was lost")
+
+    world.store.after = lose
+    await world.start()
+    usage = await usage_of(world, await world.finish(await running(world)))
+    assert is_lost
+    assert usage.gpus[0].energy.amount == pytest.approx(WATTS * 20, abs=WATTS * NEAR)
+    other = await running(world)
+    await asyncio.sleep(1)
+    kept = await world.store.meta(META_KEY)
+    assert kept is not None
+    assert list(load_accounts(kept)) == [(await world.job(other)).container]
     await world.crash()
 
 
