@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
 from agent.core.gpu_findings import Absence, Facts, Gate, GateVerdict, ResetEnd
+from agent.core.gpu_usage import GpuSample
 from agent.core.gpus import NO_INVENTORY, Gpu, Inventory
 
 
@@ -23,6 +24,9 @@ class NoGpus:
         return dict.fromkeys(
             uuids, Gate(GateVerdict.LEFTOVER)
         )  # none is known here, so none can be vouched for
+
+    async def samples(self, uuids: Sequence[str]) -> Mapping[str, GpuSample | None]:
+        return dict.fromkeys(uuids)
 
     def listen(self, tell: Callable[[str, int], None]) -> None: ...
 

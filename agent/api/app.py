@@ -17,6 +17,7 @@ from agent.api.handlers.host import HostHandlers
 from agent.api.handlers.jobs import JobHandlers
 from agent.api.handlers.logs import LogHandlers
 from agent.api.handlers.outputs import OutputHandlers
+from agent.api.handlers.stats import StatsHandlers
 from agent.api.limits import LIMITS, ApiLimits
 from agent.api.openapi import with_description
 from agent.api.problems import answer_problems, describe_crash, describe_malformed
@@ -27,10 +28,12 @@ from agent.interfaces import Clock, Store
 from agent.jobs.bell import Bell
 from agent.jobs.capacity import HostCapacity
 from agent.jobs.gpu_care import GpuCare
+from agent.jobs.gpu_samples import GpuSamples
 from agent.jobs.health import Health
 from agent.jobs.intake import Intake
 from agent.jobs.logs import Logs
 from agent.jobs.outputs import Outputs
+from agent.jobs.stats import Stats
 
 # Where the daemon finds how many requests failed to authenticate.
 AUTH = web.AppKey("auth", Auth)
@@ -46,6 +49,8 @@ class ApiParts:
     outputs: Outputs
     host: HostCapacity
     gpu_care: GpuCare
+    gpu_samples: GpuSamples
+    stats: Stats
     health: Health
     clock: Clock
     bell: Bell
@@ -82,7 +87,8 @@ def list_endpoints(parts: ApiParts, streams: Streams) -> tuple[Endpoint, ...]:
         *EventHandlers(store, bell, streams).endpoints(),
         *OutputHandlers(store, parts.outputs, streams).endpoints(),
         *HostHandlers(parts.host, lambda: intake.current.policy, parts.pull, streams).endpoints(),
-        *GpuHandlers(parts.gpu_care).endpoints(),
+        *GpuHandlers(parts.gpu_care, parts.gpu_samples).endpoints(),
+        *StatsHandlers(store, parts.stats, streams).endpoints(),
         *HealthHandlers(parts.health).endpoints(),
     )
 

@@ -34,6 +34,7 @@ STATUS: dict[str, int] = {
     "idempotency_conflict": 409,
     "job_finished": 409,
     "job_not_finished": 409,
+    "job_not_running": 409,
     "no_such_attempt": 404,
     "output_changed": 409,
     "log_unreadable": 500,

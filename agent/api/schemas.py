@@ -33,6 +33,7 @@ def component_schemas() -> dict[str, Json]:
         "LogLine": log_line_schema(),
         "OutputPage": output_page_schema(),
         "Host": {"type": "object"},
+        "Stats": stats_schema(),
         "Gpu": gpu_schema(),
         "GpuList": everything(
             items=array_of(ref("Gpu")),
@@ -85,6 +86,7 @@ def job_schema() -> Json:
         attempt=WHOLE,
         attempts=array_of(attempt_schema()),
         exit=or_null(exit_schema()),
+        gpu_usage=or_null(gpu_usage_schema()),
         waiting_for=TEXT_OR_NULL,
         waiting_words=TEXT_OR_NULL,
         gpus=TEXTS,
@@ -126,6 +128,7 @@ def gpu_schema() -> Json:
         since=TIME_OR_NULL,
         needs=array_of(one_of(Need)),
         probation_left=NUMBER_OR_NULL,
+        sample=or_null(everything(**sample_properties())),
     )
 
 
@@ -152,6 +155,51 @@ def exit_schema() -> Json:
     )
 
 
+def gpu_usage_schema() -> Json:
+    figures: dict[str, Json] = {
+        "peak_memory": WHOLE_OR_NULL,
+        "utilisation": NUMBER_OR_NULL,
+        "utilisation_seconds": {"type": "number"},
+        "energy": NUMBER_OR_NULL,
+        "energy_seconds": {"type": "number"},
+        "slowdown_seconds": NUMBER_OR_NULL,
+    }
+    return everything(gpu_seconds=NUMBER_OR_NULL, **figures, gpus=array_of(everything(uuid=TEXT, **figures)))
+
+
+def stats_schema() -> Json:
+    container = everything(
+        cpu_percent=NUMBER_OR_NULL,
+        cpu_seconds=NUMBER_OR_NULL,
+        memory=WHOLE_OR_NULL,
+        memory_limit=WHOLE_OR_NULL,
+        pids=WHOLE_OR_NULL,
+        network_received=WHOLE_OR_NULL,
+        network_sent=WHOLE_OR_NULL,
+        disk_read=WHOLE_OR_NULL,
+        disk_written=WHOLE_OR_NULL,
+    )
+    return everything(
+        job=TEXT,
+        attempt=WHOLE,
+        at=TIME,
+        started_at=TIME_OR_NULL,
+        container=or_null(container),
+        gpus=array_of(everything(uuid=TEXT, **sample_properties())),
+        gpu_usage=or_null(gpu_usage_schema()),
+    )
+
+
+def sample_properties() -> dict[str, Json]:
+    return {
+        "utilisation": NUMBER_OR_NULL,
+        "memory_used": WHOLE_OR_NULL,
+        "power": NUMBER_OR_NULL,
+        "temperature": NUMBER_OR_NULL,
+        "slowdowns": {"type": ["array", "null"], "items": TEXT},
+    }
+
+
 def port_schema() -> Json:
     return everything(
         name=TEXT,
@@ -171,6 +219,7 @@ def attempt_schema() -> Json:
         outcome=one_of(Outcome),
         reason=or_null(reason_schema()),
         exit=or_null(exit_schema()),
+        gpu_usage=or_null(gpu_usage_schema()),
         gpus=TEXTS,
         ports=array_of(port_schema()),
         container=TEXT_OR_NULL,

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from ipaddress import ip_address
 
+from agent.api.gpu_figures import count_gpu_seconds, held_by_attempt, held_by_job, show_held
 from agent.core.job import ClosedAttempt, Event, ExitFacts, Job, Lease, PortLease, Reason
 from agent.core.ports import NatMap
 from agent.spec import Port, Proto, masked
@@ -41,6 +42,7 @@ def show_job(job: Job, attempts: Sequence[ClosedAttempt], addresses: Addresses) 
         "attempt": job.attempt,
         "attempts": [show_attempt(attempt, addresses) for attempt in attempts],
         "exit": show_exit(shown_exit, exit_lease),
+        "gpu_usage": show_held(held_by_job(job, attempts)),
         "waiting_for": job.waiting_for,
         "waiting_words": None if job.waiting_for is None else job.waiting_words,
         "gpus": [] if job.lease is None else list(job.lease.gpus),
@@ -81,6 +83,7 @@ def show_attempt(attempt: ClosedAttempt, addresses: Addresses) -> Json:
         "outcome": attempt.outcome.value,
         "reason": show_reason(attempt.reason),
         "exit": show_exit(attempt.exit, attempt.lease),
+        "gpu_usage": show_held(held_by_attempt(attempt)),
         "gpus": list(lease.gpus),
         "ports": [show_leased(port, addresses) for port in lease.ports],
         "container": attempt.container,
@@ -113,12 +116,6 @@ def show_exit(facts: ExitFacts | None, lease: Lease | None) -> Json | None:
         "peak_memory": facts.peak_memory_bytes,
         "gpu_seconds": count_gpu_seconds(facts, lease),
     }
-
-
-def count_gpu_seconds(facts: ExitFacts, lease: Lease | None) -> float | None:
-    if facts.started_at is None or facts.finished_at is None or lease is None:
-        return None
-    return len(lease.gpus) * max(0.0, facts.finished_at - facts.started_at)
 
 
 def show_ports(job: Job, addresses: Addresses) -> list[Json]:

@@ -6,6 +6,7 @@ Times named `_at` are UTC seconds since the epoch (wall clock). What must outlas
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from agent.core.gpu_usage import GpuUsage
 from agent.errors import Blame, Phase
 from agent.spec import JobSpec, Proto
 
@@ -182,6 +183,7 @@ class Run:
     held: Lease | None = None  # the lease that was freed, for the attempt's record
     live_restore: bool = False  # each engine seen meanwhile leaves its containers alone when it stops
     gpu_fault: Reason | None = None  # what a GPU of the job did: the reason, should the job fail by itself
+    gpu_usage: GpuUsage | None = None  # written as the lease is freed
     first_log_ns: int | None = None  # the stamp of the first line ever; what is rotated away is known by it
 
 
@@ -243,6 +245,7 @@ class ClosedAttempt:
     lease: Lease | None
     container: str | None
     closed_at: float
+    gpu_usage: GpuUsage | None = None
 
 
 @dataclass(frozen=True, slots=True)

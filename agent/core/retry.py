@@ -37,7 +37,9 @@ def close(job: Job, now: float, jitter: float) -> Closing:
         return _another_lease(job)
     outcome, why = decide_outcome(job)
     held = job.run.held or job.lease
-    attempt = ClosedAttempt(job.attempt, outcome, why, job.run.exit, held, job.container, now)
+    attempt = ClosedAttempt(
+        job.attempt, outcome, why, job.run.exit, held, job.container, now, job.run.gpu_usage
+    )
     if _may_retry(job, outcome, why):
         return _next_attempt(job, attempt, now, jitter)
     moved, events = move(

@@ -50,6 +50,7 @@ from agent.jobs.hiding import Hiding
 from agent.jobs.intake import Intake
 from agent.jobs.logs import Logs
 from agent.jobs.outputs import Outputs
+from agent.jobs.stats import Stats
 
 log = structlog.get_logger()
 
@@ -172,6 +173,8 @@ def _api_parts(config: Config, outside: Outside, settings: Settings, shell: Shel
         logs=Logs(Sources(outside.engine, outside.folders, outside.store, outside.clock, bell)),
         outputs=Outputs(outside.folders, output_limits_of(config)),
         gpu_care=tools.gpu_care,
+        gpu_samples=shell.gpu_samples,
+        stats=Stats(outside.engine, shell.gpu_samples, tools.gpu_accounts, outside.clock),
         host=HostCapacity(
             names, outside.store, outside.engine, outside.gpus, outside.folders, tools.bad_ports
         ),

@@ -14,6 +14,7 @@ from agent.core.container import (
     PullProgress,
     StreamOpened,
 )
+from agent.core.container_stats import ContainerStats
 from agent.core.gpu_strangers import GpuStrangers
 from agent.core.job import StartFailure
 from agent.errors import AgentError, Blame, Phase
@@ -130,6 +131,10 @@ class Engine(Protocol):
 
     async def peak_memory(self, container: Container) -> int | None:
         """The most bytes that it held so far, from its cgroup; None once that is gone."""
+        ...
+
+    async def stats(self, container: str) -> ContainerStats | None:
+        """What it uses just now; None where it does not run. May be cancelled at once."""
         ...
 
     def events(self, since: float) -> AsyncGenerator[ContainerEvent | StreamOpened]:

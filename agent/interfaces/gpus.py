@@ -5,6 +5,7 @@ from collections.abc import Set as AbstractSet
 from typing import Protocol
 
 from agent.core.gpu_findings import Absence, Facts, Gate, ResetEnd
+from agent.core.gpu_usage import GpuSample
 from agent.core.gpus import Gpu, Inventory
 
 
@@ -32,6 +33,10 @@ class Gpus(Protocol):
 
         For GPUs that no job holds: a process there is nobody's that we know. One that can't be asked is not clean.
         """
+        ...
+
+    async def samples(self, uuids: Sequence[str]) -> Mapping[str, GpuSample | None]:
+        """What each does just now; every UUID is a key. None: it can't be asked, or tells nothing."""
         ...
 
     def listen(self, tell: Callable[[str, int], None]) -> None:

@@ -11,7 +11,9 @@ from agent.core.queue import Host
 from agent.interfaces import Clock, Engine, Folders, Gpus, KernelLog, Store
 from agent.jobs.avoided import Avoided
 from agent.jobs.current import Current
+from agent.jobs.gpu_accounts import GpuAccounts
 from agent.jobs.gpu_care import CareSettings, GpuCare
+from agent.jobs.gpu_samples import GpuSamples
 from agent.jobs.hiding import Hiding
 from agent.jobs.images import Images, PullTimes
 from agent.jobs.janitor import Janitor
@@ -60,6 +62,7 @@ class Shell:
     janitor: Janitor
     witness: Witness
     tools: Tools
+    gpu_samples: GpuSamples
 
     def wake(self, job_id: str) -> None:
         self.supervisor.poke(job_id)
@@ -70,6 +73,7 @@ class Shell:
         stand(group, self.supervisor.supervise(), "supervisor")
         stand(group, self.janitor.clean(), "janitor")
         stand(group, self.tools.gpu_care.watch(), "gpu care")
+        stand(group, self.tools.gpu_accounts.watch(), "gpu accounts")
 
 
 def assemble(outside: Outside, current: Current, settings: Settings) -> Shell:
@@ -114,6 +118,7 @@ def assemble(outside: Outside, current: Current, settings: Settings) -> Shell:
     gpu_care = GpuCare(
         outside.gpus, outside.kernel_log, outside.store, outside.clock, settings.gpu_care, ask.set, poke
     )
+    gpu_samples = GpuSamples(outside.gpus, outside.clock)
     witness = Witness(outside.engine, outside.store, outside.clock, on_event, look_at_all)
     images = Images(outside.engine, settings.pull_times, poke)
     tools = Tools(
@@ -121,6 +126,7 @@ def assemble(outside: Outside, current: Current, settings: Settings) -> Shell:
         engine=outside.engine,
         folders=outside.folders,
         gpu_care=gpu_care,
+        gpu_accounts=GpuAccounts(gpu_samples, outside.store, outside.clock),
         clock=outside.clock,
         images=images,
         witness=witness,
@@ -133,4 +139,4 @@ def assemble(outside: Outside, current: Current, settings: Settings) -> Shell:
         judge=judge,
     )
     supervisor = Supervisor(tools, host, ask)
-    return Shell(supervisor, janitor, witness, tools)
+    return Shell(supervisor, janitor, witness, tools, gpu_samples)

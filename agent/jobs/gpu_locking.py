@@ -11,6 +11,7 @@ import structlog
 
 from agent.core.gpu_findings import Absence, Facts, Gate, GateVerdict, ResetEnd
 from agent.core.gpu_locks import LockHolder, managed_gpus
+from agent.core.gpu_usage import GpuSample
 from agent.core.gpus import Gpu, Inventory
 from agent.errors import AgentError, Blame
 from agent.interfaces import GpuLocks, GpuLocksUnusableError, Gpus
@@ -102,6 +103,9 @@ class LockedGpus:
 
     async def facts(self, uuids: Sequence[str]) -> Mapping[str, Facts | Absence]:
         return await self._gpus.facts(uuids)
+
+    async def samples(self, uuids: Sequence[str]) -> Mapping[str, GpuSample | None]:
+        return await self._gpus.samples(uuids)
 
     async def reset(self, gpu: Gpu) -> ResetEnd:
         if self._wholes.get(gpu.uuid, gpu.uuid) not in self._locked:

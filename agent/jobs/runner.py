@@ -10,7 +10,7 @@ import structlog
 
 from agent.aio import Flag
 from agent.core import steps
-from agent.core.container import Container
+from agent.core.container import Container, ContainerState
 from agent.core.job import Job, Run, StartIntent
 from agent.core.next_step import SOON_SECONDS, UNKILLABLE_SECONDS, Seen, next_step
 from agent.core.retry import close
@@ -185,6 +185,8 @@ class Runner:
                 return
 
     async def _wait(self, job: Job, container: Container | None, seconds: float | None) -> None:
+        if container is not None and container.state is ContainerState.RUNNING:
+            self._tools.gpu_accounts.hold(job)
         if job.phase is Phase.QUEUED:
             if not await self._flag.wait(seconds):
                 self._tools.ask_grant()  # what it waited for has come due
@@ -231,10 +233,12 @@ class Runner:
         await self._flag.wait(UNKILLABLE_SECONDS)
 
     async def _free(self, job: Job, container: Container | None) -> None:
+        usage = None
         if job.lease is not None and job.lease.gpus and job.run.intent is not None:
+            usage = await self._tools.gpu_accounts.finish(job)
             # What is not clean is quarantined before it is free: no crash between the two hands it to another job.
             await self._tools.gpu_care.release(job.lease.gpus)
-        freed = replace(job, lease=None, run=replace(job.run, held=job.lease))
+        freed = replace(job, lease=None, run=replace(job.run, held=job.lease, gpu_usage=usage))
         self._known = Known(await write(self._tools, freed), container)
         self._tools.ask_grant()
 
@@ -246,6 +250,7 @@ class Runner:
         self._first_line.leave()
         if job.container is not None:
             self._tools.witness.forget(job.container)
+            self._tools.gpu_accounts.forget(job.container)
         try:
             await write(self._tools, closing.job, closing.events, closing.attempt)
         finally:

@@ -7,6 +7,7 @@ from agent.core.policy import Policy
 from agent.interfaces import Clock, Engine, Folders, Store
 from agent.jobs.avoided import Avoided
 from agent.jobs.current import Current
+from agent.jobs.gpu_accounts import GpuAccounts
 from agent.jobs.gpu_care import GpuCare
 from agent.jobs.hiding import Hiding
 from agent.jobs.images import Images
@@ -21,6 +22,7 @@ class Tools:
     engine: Engine
     folders: Folders
     gpu_care: GpuCare
+    gpu_accounts: GpuAccounts
     clock: Clock
     images: Images
     witness: Witness

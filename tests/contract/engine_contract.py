@@ -297,6 +297,27 @@ class EngineContract:
         exited = await until_exited(stage.engine, container)
         assert await stage.engine.peak_memory(exited) is None
 
+    async def test_what_a_container_uses_is_told_while_it_runs_and_its_counters_go_on(
+        self, stage: Stage
+    ) -> None:
+        engine = stage.engine
+        container = await engine.create(stage.plan("stats", FOREVER), {})
+        assert await engine.stats(container) is None
+        await engine.start(container)
+        await stage.until_ready(container)
+        first = await engine.stats(container)
+        await asyncio.sleep(0.5)
+        second = await engine.stats(container)
+        assert first is not None
+        assert second is not None
+        assert 0 < (first.cpu_seconds or 0) < (second.cpu_seconds or 0)
+        assert 0 < (second.memory_bytes or 0) < (second.memory_limit_bytes or 0)
+        assert (second.pids or 0) >= 1
+        await engine.kill(container, "SIGKILL")
+        await until_exited(engine, container)
+        assert await engine.stats(container) is None
+        assert await engine.stats(NOBODY) is None
+
     async def test_the_bridge_is_made_once(self, stage: Stage) -> None:
         await asyncio.gather(*(stage.engine.ensure_bridge("gatest0") for _ in range(3)))
         await stage.engine.ensure_bridge("gatest0")
@@ -317,6 +338,7 @@ class EngineContract:
             lambda: engine.kill(container, "SIGKILL"),
             lambda: engine.remove(container),
             lambda: engine.image(stage.image),
+            lambda: engine.stats(container),
             lambda: engine.ensure_bridge("gatest0"),
             lambda: collect(engine.events(0.0)),
             lambda: collect(engine.read_logs(container, 0)),

@@ -9,6 +9,7 @@ from pathlib import Path
 from subprocess import run
 
 from agent.adapters.sqlite import SqliteStore
+from agent.core.gpu_usage import GpuUsage, GpuUse, Sum
 from agent.core.job import (
     BootTime,
     ClosedAttempt,
@@ -90,10 +91,14 @@ def closed(number: int, outcome: Outcome = Outcome.SUCCEEDED) -> ClosedAttempt:
         LEASE,
         "c0ffee",
         30.25,
+        USAGE,
     )
 
 
 LEASE = Lease(("GPU-1", "GPU-2"), (PortLease("http", 8080, Proto.HTTP, 31_000),))
+USAGE = GpuUsage(
+    (GpuUse("GPU-1", 1 << 36, Sum(1.5, 3.25), Sum(1e6, 3.5), Sum(0, 3.25)), GpuUse("GPU-2")), 1 << 37
+)
 REASON = Reason("oom", Phase.RUNNING, Blame.USER, True, "zu wenig „Speicher“\x00\n", "Ask for more.")  # noqa: FBT003 - a value
 BOOT = BootTime("boot-1", 12_345.678_9)
 
@@ -122,6 +127,7 @@ def with_everything(job: Job) -> Job:
             exit=facts,
             first_log_ns=7,
             held=LEASE,
+            gpu_usage=USAGE,
         ),
         port_moves=2,
         gpu_moves=1,

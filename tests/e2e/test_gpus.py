@@ -259,3 +259,46 @@ def events(daemon: Daemon, query: str, count: int) -> list[Json]:
     lines = daemon.local.lines(f"/v1/events?{query}")
     data = (json.loads(line.removeprefix(b"data: ")) for line in lines if line.startswith(b"data: "))
     return list(islice(data, count))
+
+
+def test_what_a_gpu_did_is_in_the_job_at_its_end_whole_also_after_a_kill(
+    daemon: Daemon, host: Standin
+) -> None:
+    job_id = run_on(daemon, 1)
+    (leased,) = daemon.local.job(job_id)["gpus"]
+    place = int(leased[4:12], 16)
+    works = ("utilisation 90 10", "memory 48318382080 0 10737418240")
+
+    def stats() -> dict[str, Any]:
+        shown: dict[str, Any] = daemon.local.call("GET", f"/v1/jobs/{job_id}/stats?once=1").json
+        return shown
+
+    def has_taken(joules: float) -> bool:
+        usage = stats()["gpu_usage"]
+        return usage is not None and usage["energy"] == joules
+
+    expect(lambda: has_taken(0), "the account has begun")
+    begun = 1000 * (place + 1)
+    host.become(profiles.l40s_pcie().but(place, *works, f"energy {begun + 40_000}"))
+    expect(lambda: has_taken(40), "40 J were taken")
+    shown = stats()
+    assert shown["gpus"] == [
+        {"uuid": leased, "utilisation": 90, "memory_used": 10 << 30, "power": 70.5, "temperature": 31, "slowdowns": []}
+    ]  # fmt: skip
+    assert shown["container"]["memory"] > 0
+    assert shown["container"]["cpu_percent"] is not None
+    daemon.kill()
+    host.become(profiles.l40s_pcie().but(place, f"energy {begun + 90_000}"))
+    daemon.start()
+    expect(lambda: has_taken(90), "what was taken while the daemon was away is counted")
+    host.become(profiles.l40s_pcie().but(place, f"energy {begun + 120_000}"))
+    daemon.local.call("POST", f"/v1/jobs/{job_id}/cancel?grace=0")
+    job = daemon.local.wait_finished(job_id)
+    (attempt,) = job["attempts"]
+    for usage in (job["gpu_usage"], attempt["gpu_usage"]):
+        assert usage["energy"] == 120
+        assert usage["gpu_seconds"] == pytest.approx(usage["energy_seconds"], abs=2)
+        assert 0 < usage["utilisation_seconds"] <= usage["energy_seconds"]
+        assert [one["uuid"] for one in usage["gpus"]] == [leased]
+    reply = daemon.local.call("GET", f"/v1/jobs/{job_id}/stats")
+    assert (reply.status, reply.json["code"]) == (409, "job_not_running")

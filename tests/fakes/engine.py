@@ -23,6 +23,7 @@ from agent.core.container import (
     StreamOpened,
     just_created,
 )
+from agent.core.container_stats import ContainerStats
 from agent.core.gpu_strangers import GpuStranger, GpuStrangers
 from agent.core.job import FailureKind, StartFailure
 from agent.interfaces import (
@@ -180,6 +181,15 @@ class FakeEngine:
     async def peak_memory(self, container: Container) -> int | None:
         box = self.boxes.get(container.id)
         return 10_000_000 if box is not None and box.seen.state is ContainerState.RUNNING else None
+
+    async def stats(self, container: str) -> ContainerStats | None:
+        await self._answer("stats", container)
+        box = self.boxes.get(container)
+        if box is None or box.seen.state is not ContainerState.RUNNING or box.seen.started_at is None:
+            return None
+        # One core and a half, always.
+        seconds = 1.5 * (self.clock.now() - box.seen.started_at)
+        return ContainerStats(seconds, 10_000_000, 2**30, 3, 1000, 2000, 4096, 8192)
 
     async def events(self, since: float) -> AsyncGenerator[ContainerEvent | StreamOpened]:
         await self._answer("events", "")

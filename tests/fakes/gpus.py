@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
 from agent.core.gpu_findings import Absence, Facts, Gate, GateVerdict, ResetEnd
+from agent.core.gpu_usage import GpuSample
 from agent.core.gpus import Gpu, Inventory
 from agent.core.topology import Links
 
@@ -16,6 +17,9 @@ class FakeGpus:
         self.dirty: set[str] = set()
         self.absent: dict[str, Absence] = {}
         self.says: dict[str, Facts] = {}
+        self.does: Callable[[str], GpuSample | None] = lambda _uuid: GpuSample()
+        self.sampled: list[tuple[str, ...]] = []  # what each request for samples asked for
+        self.sample_seconds = 0.0
         self.looks = 0
         self.look_seconds = 0.0
         self.gate_seconds = 0.0
@@ -46,6 +50,12 @@ class FakeGpus:
     async def gates(self, uuids: Sequence[str]) -> Mapping[str, Gate]:
         await asyncio.sleep(self.gate_seconds if uuids else 0.0)
         return {uuid: self._gate(uuid) for uuid in uuids}
+
+    async def samples(self, uuids: Sequence[str]) -> Mapping[str, GpuSample | None]:
+        if uuids:
+            self.sampled.append(tuple(uuids))
+        await asyncio.sleep(self.sample_seconds)
+        return {uuid: None if uuid in self.absent else self.does(uuid) for uuid in uuids}
 
     def _gate(self, uuid: str) -> Gate:
         if uuid in self.dirty:

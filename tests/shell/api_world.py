@@ -33,12 +33,15 @@ from agent.jobs.avoided import Avoided
 from agent.jobs.bell import Bell
 from agent.jobs.capacity import HostCapacity, HostNames
 from agent.jobs.current import Current
+from agent.jobs.gpu_accounts import GpuAccounts
 from agent.jobs.gpu_care import CareSettings, GpuCare
+from agent.jobs.gpu_samples import GpuSamples
 from agent.jobs.health import CheckState, Finding, Health
 from agent.jobs.hiding import Hiding
 from agent.jobs.intake import Intake
 from agent.jobs.logs import Logs, Sources
 from agent.jobs.outputs import Outputs
+from agent.jobs.stats import Stats
 from agent.log import Redactor
 from tests.fakes.clock import FakeClock
 from tests.fakes.engine import FakeEngine
@@ -77,6 +80,7 @@ class ApiWorld:
     engine: FakeEngine
     gpus: FakeGpus
     care: GpuCare
+    accounts: GpuAccounts
     clock: FakeClock
     folders: DiskFolders
     intake: Intake
@@ -163,6 +167,8 @@ async def api_world(
     intake = Intake(store, folders, gpus.inventory, clock, current, hiding, lambda: next(ids), woken.append)
     settings = CareSettings(HealthPolicy(600, XidTable()), ("*",), 30)
     care = GpuCare(gpus, FakeKernelLog(clock), store, clock, settings, lambda: None, woken.append)
+    samples = GpuSamples(gpus, clock)
+    accounts = GpuAccounts(samples, store, clock)
     probes: dict[str, Any] = {"engine": ok, "store": ok}
     pulls: list[Any] = []
 
@@ -181,6 +187,8 @@ async def api_world(
         bell=bell,
         outputs=Outputs(folders, OutputLimits(1000, 10**12, 60)),
         gpu_care=care,
+        gpu_samples=samples,
+        stats=Stats(engine, samples, accounts, clock),
         host=HostCapacity(
             lambda: HostNames("agent-1", "1.2.3", PortRange(20000, 20009), policy.limits, {"default": 8}),
             store,
@@ -202,6 +210,7 @@ async def api_world(
         engine,
         gpus,
         care,
+        accounts,
         clock,
         folders,
         intake,

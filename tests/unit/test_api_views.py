@@ -2,8 +2,9 @@
 
 from dataclasses import replace
 
-from agent.api.views import Addresses, show_job, show_ports
-from agent.core.job import ExitFacts, Lease, PortLease, Run, Verdict
+from agent.api.views import Addresses, show_attempt, show_job, show_ports
+from agent.core.gpu_usage import GpuUsage, GpuUse, Sum
+from agent.core.job import ClosedAttempt, ExitFacts, Lease, Outcome, PortLease, Run, Verdict
 from agent.core.ports import NatMap
 from agent.errors import Phase
 from agent.spec import Proto
@@ -31,6 +32,49 @@ def test_the_words_of_what_a_job_waits_for_are_shown_while_it_waits() -> None:
     waits = make_job({"gpus": 2}, waiting_for="gpu_repair", waiting_words=words)
     assert show_job(waits, (), ADDRESSES)["waiting_words"] == words
     assert show_job(replace(waits, waiting_for=None), (), ADDRESSES)["waiting_words"] is None
+
+
+USAGE = GpuUsage((GpuUse("GPU-1", 10, Sum(5.0, 10.0), Sum(3000.0, 10.0), Sum(0, 10)), GpuUse("GPU-2")), None)
+LEASED = Lease(("GPU-1", "GPU-2"))
+ENDED = ExitFacts(Verdict.OWN, code=1, started_at=100.0, finished_at=110.0)
+
+
+def test_figures_of_gpus_say_over_how_much_time_they_are_known_and_what_is_not_known_is_null() -> None:
+    attempt = ClosedAttempt(1, Outcome.FAILED, None, ENDED, LEASED, "c1", 111.0, USAGE)
+    shown = show_attempt(attempt, ADDRESSES)["gpu_usage"]
+    one = {"peak_memory": 10, "utilisation": 50.0, "utilisation_seconds": 10.0, "energy": 3000.0, "energy_seconds": 10.0, "slowdown_seconds": 0}  # fmt: skip
+    two = {"peak_memory": None, "utilisation": None, "utilisation_seconds": 0.0, "energy": None, "energy_seconds": 0.0, "slowdown_seconds": None}  # fmt: skip
+    assert shown == {
+        "gpu_seconds": 20.0,
+        **one,
+        "peak_memory": None,
+        "gpus": [{"uuid": "GPU-1", **one}, {"uuid": "GPU-2", **two}],
+    }
+
+
+def test_the_figures_of_a_job_are_those_of_all_its_attempts_each_once() -> None:
+    first = ClosedAttempt(1, Outcome.FAILED, None, ENDED, LEASED, "c1", 111.0, USAGE)
+    closing = replace(
+        make_job({"gpus": 2}),
+        phase=Phase.STOPPING,
+        attempt=2,
+        run=Run(exit=ENDED, held=LEASED, gpu_usage=USAGE),
+    )
+    closed = replace(first, number=2)
+    for attempts in ([first], [first, closed]):
+        shown = show_job(closing, attempts, ADDRESSES)["gpu_usage"]
+        assert isinstance(shown, dict)
+        assert (shown["gpu_seconds"], shown["energy"], shown["energy_seconds"]) == (40.0, 6000.0, 20.0)
+        assert len(shown["gpus"]) == 2
+
+
+def test_a_job_without_gpus_has_no_figures_of_them_and_one_of_which_nothing_is_known_has_its_time() -> None:
+    closed = ClosedAttempt(1, Outcome.SUCCEEDED, None, ENDED, Lease(), "c1", 111.0)
+    assert show_job(make_job(), [closed], ADDRESSES)["gpu_usage"] is None
+    assert show_job(make_job(), [], ADDRESSES)["gpu_usage"] is None
+    unknown = show_job(make_job(), [replace(closed, lease=LEASED)], ADDRESSES)["gpu_usage"]
+    assert isinstance(unknown, dict)
+    assert (unknown["gpu_seconds"], unknown["energy"], unknown["gpus"]) == (20.0, None, [])
 
 
 WEB = make_job(

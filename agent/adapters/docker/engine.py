@@ -13,6 +13,7 @@ from agent.adapters.docker.client import Calls, Deadlines
 from agent.adapters.docker.failures import Refusal
 from agent.adapters.docker.memory import peak_bytes
 from agent.adapters.docker.pulls import PullTally, auth_header, pull_query
+from agent.adapters.docker.stats import stats_of
 from agent.adapters.docker.strangers import Strangers
 from agent.adapters.docker.streams import Proof, Streams, lines
 from agent.core.container import (
@@ -26,6 +27,7 @@ from agent.core.container import (
     PullProgress,
     StreamOpened,
 )
+from agent.core.container_stats import ContainerStats
 from agent.core.frames import BrokenFramesError, FrameParser
 from agent.core.gpu_strangers import GpuStrangers
 from agent.interfaces import (
@@ -157,6 +159,17 @@ class DockerEngine:
         return await self._calls.outside_engine(
             partial(peak_bytes, container.id, container.pid, PROC, CGROUPS)
         )
+
+    async def stats(self, container: str) -> ContainerStats | None:
+        # One reading: the engine would else read for a second to tell a rate, for each who asks.
+        query = {"stream": "false", "one-shot": "true"}
+        try:
+            answer = await self._streams.read(f"/containers/{container}/stats", query)
+        except Refusal as refusal:
+            if failures.is_container_gone(refusal):
+                return None
+            raise failures.refused(refusal) from refusal
+        return stats_of(json.loads(answer))
 
     async def events(self, since: float) -> AsyncGenerator[ContainerEvent | StreamOpened]:
         filters = {

@@ -1,10 +1,11 @@
-"""adapters/nvml/facts — what the child read of a GPU, in the words of the core: its health, and whether it is clean. Pure."""
+"""adapters/nvml/facts — what the child read of a GPU, in the words of the core: its health, whether it is clean, and what it does. Pure."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from agent.adapters.nvml.clean import why_unclean
 from agent.core.gpu_findings import Absence, Fabric, Facts, Gate, GateVerdict, Recovery, Slowdown
+from agent.core.gpu_usage import NOTHING_TOLD, GpuSample
 
 Sheet = Mapping[str, Any]
 
@@ -43,10 +44,28 @@ def facts_of(sheet: Sheet, links_once_up: frozenset[int]) -> Facts | Absence:
         nvlink_down=links_once_up - links_up(sheet) if sheet.get("nvlinks") is not None else frozenset(),
         fabric=_fabric(sheet.get("fabric")),
         recovery=_RECOVERIES.get(action, Recovery.RESET),
-        slowdowns=frozenset(
-            slowdown for bit, slowdown in _SLOWDOWNS.items() if (sheet.get("slowdown_reasons") or 0) & bit
-        ),
+        slowdowns=_slowdowns(sheet.get("slowdown_reasons") or 0),
     )
+
+
+def sample_of(sheet: Sheet) -> GpuSample | None:
+    """None where nothing is told: the GPU is gone, or hangs."""
+    power, energy, reasons = (
+        sheet.get(name) for name in ("power_milliwatts", "energy_millijoules", "slowdown_reasons")
+    )
+    sample = GpuSample(
+        utilisation_percent=sheet.get("utilisation"),
+        used_bytes=sheet.get("used_bytes"),
+        power_watts=None if power is None else power / 1000,
+        celsius=sheet.get("celsius"),
+        slowdowns=None if reasons is None else _slowdowns(reasons),
+        energy_joules=None if energy is None else energy / 1000,
+    )
+    return None if sample == NOTHING_TOLD else sample
+
+
+def _slowdowns(reasons: int) -> frozenset[Slowdown]:
+    return frozenset(slowdown for bit, slowdown in _SLOWDOWNS.items() if reasons & bit)
 
 
 def links_up(sheet: Sheet) -> frozenset[int]:

@@ -4,10 +4,11 @@ from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
 from agent.adapters.nvml.errors import NvmlError, NvmlStuckError
-from agent.adapters.nvml.facts import facts_of, gate_of, links_up
+from agent.adapters.nvml.facts import facts_of, gate_of, links_up, sample_of
 from agent.adapters.nvml.gpus import NvmlGpus, Reading, Xid
 from agent.adapters.nvml.smi import ResetFailedError, Smi
 from agent.core.gpu_findings import Absence, Facts, Gate, GateVerdict, ResetEnd
+from agent.core.gpu_usage import GpuSample
 from agent.core.gpus import Gpu, Inventory
 
 
@@ -53,6 +54,13 @@ class NvmlPort:
             else Gate(GateVerdict.NOT_LOOKED)
             for uuid in uuids
         }
+
+    async def samples(self, uuids: Sequence[str]) -> Mapping[str, GpuSample | None]:
+        try:
+            sheets = await self._gpus.read(Reading.SAMPLE, uuids)
+        except NvmlError:
+            return dict.fromkeys(uuids)
+        return {uuid: sample_of(sheets[uuid]) if uuid in sheets else None for uuid in uuids}
 
     def listen(self, tell: Callable[[str, int], None]) -> None:
         """An XID of a GPU in MIG mode is told of all its instances: which of them it meant is not always said."""

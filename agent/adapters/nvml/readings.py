@@ -182,10 +182,12 @@ def _add_sample(sheet: Sheet, unit: Unit) -> None:
     rates = sheet.fill("utilisation", pynvml.nvmlDeviceGetUtilizationRates, unit.handle)
     sheet.values["utilisation"] = None if rates is None else rates.gpu
     sheet.fill("used_bytes", _used_bytes, unit.handle)
-    sheet.fill("power_milliwatts", pynvml.nvmlDeviceGetPowerUsage, unit.whole)
     sheet.fill("celsius", pynvml.nvmlDeviceGetTemperature, unit.whole, pynvml.NVML_TEMPERATURE_GPU)
     sheet.fill("slowdown_reasons", _slowdown_reasons, unit.whole)
-    sheet.fill("energy_millijoules", pynvml.nvmlDeviceGetTotalEnergyConsumption, unit.whole)
+    if unit.handle is unit.whole:
+        # The whole GPU's power is not what one of its MIG instances took.
+        sheet.fill("power_milliwatts", pynvml.nvmlDeviceGetPowerUsage, unit.whole)
+        sheet.fill("energy_millijoules", pynvml.nvmlDeviceGetTotalEnergyConsumption, unit.whole)
 
 
 def _each(driver: Driver, uuids: Iterable[str], add: Callable[[Sheet, Unit], None]) -> dict[str, object]:

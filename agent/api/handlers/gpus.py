@@ -9,7 +9,9 @@ from aiohttp import web
 from agent.api.auth import Access, Caller
 from agent.api.body import read_json
 from agent.api.endpoints import Answer, Endpoint, Parameter
+from agent.api.gpu_figures import show_sample
 from agent.api.problems import BadRequestError
+from agent.api.query import Query
 from agent.api.tokens import Scope
 from agent.api.views import Json, show_time
 from agent.core.gpu_findings import Asked, Request
@@ -20,6 +22,7 @@ from agent.core.job import Job
 from agent.core.topology import LinkClass
 from agent.errors import AgentError, Blame
 from agent.jobs.gpu_care import GpuCare, GpuView
+from agent.jobs.gpu_samples import GpuSamples
 from agent.spec import Fault
 
 MAX_WORDS_CHARACTERS = 300
@@ -45,25 +48,42 @@ class GpuLeasedError(AgentError):
 
 
 class GpuHandlers:
-    def __init__(self, care: GpuCare) -> None:
+    def __init__(self, care: GpuCare, samples: GpuSamples) -> None:
         self._care = care
+        self._samples = samples
 
     def endpoints(self) -> tuple[Endpoint, ...]:
         one, reason = {200: Answer("the GPU", "Gpu")}, "GpuRequest"
         return (
-            Endpoint("GET", "/gpus", Access.ANY_TOKEN, self.list, "The host's GPUs and what links them", {200: Answer("all of them", "GpuList")}),
+            Endpoint("GET", "/gpus", Access.ANY_TOKEN, self.list, "The host's GPUs and what links them", {200: Answer("all of them", "GpuList")}, (SAMPLE,)),
             Endpoint("GET", "/gpus/{uuid}", Access.ANY_TOKEN, self.show, "One GPU, with its history", one, (GPU_UUID,)),
             Endpoint("POST", "/gpus/{uuid}/quarantine", Scope.GPUS_ADMIN, self.quarantine, "Keep a GPU from all jobs to come", one, (GPU_UUID,), body=reason),
             Endpoint("POST", "/gpus/{uuid}/restore", Scope.GPUS_ADMIN, self.restore, "Take that back, or cut a probation short", one, (GPU_UUID,), body=reason),
             Endpoint("POST", "/gpus/{uuid}/reset", Scope.GPUS_ADMIN, self.reset, "Reset a GPU that no job holds; it is `resetting` until that has ended", {202: Answer("the GPU", "Gpu")}, (GPU_UUID,), body=reason),
         )  # fmt: skip
 
-    async def list(self, _request: web.Request, caller: Caller) -> web.Response:
+    async def list(self, request: web.Request, caller: Caller) -> web.Response:
+        query = Query(request)
+        is_sampled = query.is_set("sample")
+        query.refuse_faults()
         view = await self._care.view()
-        items = [self._show(view, gpu, caller) for gpu in view.inventory.gpus]
+        samples = await self._sample(view, caller) if is_sampled else {}
+        items = [
+            self._show(view, gpu, caller) | {"sample": samples.get(gpu.uuid)} for gpu in view.inventory.gpus
+        ]
         return web.json_response(
             {"items": items, "links": show_links(view.inventory), "condition": view.condition}
         )
+
+    async def _sample(self, view: GpuView, caller: Caller) -> dict[str, Json]:
+        """What another's job does with its GPUs is nobody's business but an operator's."""
+        reading = await self._samples.take([gpu.uuid for gpu in view.inventory.gpus])
+        is_operator = Scope.GPUS_ADMIN in caller.scopes
+        return {
+            gpu.uuid: show_sample(reading.samples.get(gpu.uuid))
+            for gpu in view.inventory.gpus
+            if is_operator or not is_anothers(view.holders.get(gpu.uuid), caller)
+        }
 
     async def show(self, request: web.Request, caller: Caller) -> web.Response:
         return await self._answer(request.match_info["uuid"], caller)
@@ -115,15 +135,19 @@ class GpuHandlers:
             "leased": holder is not None,
             "job": job_seen(holder, caller),
             **show_health(health),
+            "sample": None,  # of the list alone, where it is asked for
             "probation_left": None if health is None else probation_left(health, view.now, settings.policy),
         }
 
 
+def is_anothers(holder: Job | None, caller: Caller) -> bool:
+    viewer = caller.viewer
+    return holder is not None and not viewer.sees_all and holder.owner != viewer.principal
+
+
 def job_seen(holder: Job | None, caller: Caller) -> str | None:
     """Whose it is, is nobody else's business."""
-    if holder is None or not (caller.viewer.sees_all or holder.owner == caller.viewer.principal):
-        return None
-    return holder.id
+    return None if holder is None or is_anothers(holder, caller) else holder.id
 
 
 def unknown_gpu(uuid: str) -> GpuNotFoundError:
@@ -203,4 +227,5 @@ def show_links(inventory: Inventory) -> list[Mapping[str, object]]:
     ]
 
 
+SAMPLE = Parameter("sample", "true: with what each does just now; null for those of another's job")
 GPU_UUID = Parameter("uuid", "the GPU's UUID as NVML names it, or that of a MIG instance", "path")

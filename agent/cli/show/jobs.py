@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from agent.cli.show.tables import GAP, facts_table, plain_table, state_text
+from agent.cli.show.usage import usage_facts
 from agent.cli.show.words import age_text, clean, fit, one_line, seconds_of, size_text, span_text, time_text
 
 Json = Mapping[str, Any]
@@ -106,6 +107,7 @@ def job_facts(job: Json, now: float) -> list[tuple[str, str | Text]]:
         ("exit code", None if facts.get("code") is None else exit_text(facts)),
         ("peak memory", facts.get("peak_memory") and size_text(facts["peak_memory"])),
         ("gpus", "\n".join(map(one_line, job["gpus"])) or None),
+        *usage_facts(job.get("gpu_usage")),
         ("ports", "\n".join(map(port_text, job["ports"])) or None),
         (
             "labels",
