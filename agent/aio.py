@@ -1,9 +1,10 @@
 """aio — tasks, pokes and bounded threads. The only place that creates tasks or thread pools; knows nothing of jobs."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
@@ -67,6 +68,34 @@ class Flag:
         except TimeoutError:
             return False
         return True
+
+
+async def run_apart(function: Callable[[], T], name: str) -> T:
+    """Run `function` in a thread of its own, which nobody waits for: neither who cancels this, nor Python at its exit.
+
+    For a call that may block for minutes and can't be told to stop. Not bounded: the caller sees to that.
+    """
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[T] = loop.create_future()
+
+    def settle(result: T | None, error: BaseException | None) -> None:
+        if future.done():
+            return  # nobody waits any more
+        if error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(result)  # type: ignore[arg-type] # where there is no error there is a result
+
+    def call() -> None:
+        try:
+            settled: tuple[T | None, BaseException | None] = (function(), None)
+        except Exception as error:  # noqa: BLE001 - it is handed to who waits
+            settled = (None, error)
+        with suppress(RuntimeError):  # the loop is closed: the daemon has left
+            loop.call_soon_threadsafe(settle, *settled)
+
+    threading.Thread(target=call, name=name, daemon=True).start()
+    return await future
 
 
 class Threads:

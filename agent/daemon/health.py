@@ -6,9 +6,12 @@ from agent.core.ports import PortRange
 from agent.jobs import gpu_probes, probes
 from agent.jobs.assembly import Outside, Shell
 from agent.jobs.health import CheckState, Finding, Health, Probe
+from agent.jobs.notifier import Notifier
 
 # Without these the host can take no job.
 NEEDED = frozenset({"engine", "store", "state_disk"})
+# One endpoint that is down is its owner's affair; so many at once may be this host's network.
+MANY_ENDPOINTS = 5
 
 
 def build_health(
@@ -24,6 +27,7 @@ def build_health(
         "jobs": _jobs_probe(shell),
         "gpus": gpu_probes.gpus_probe(shell.tools.gpu_care),
         "orphans": _orphans_probe(shell),
+        "notifications": _notifications_probe(shell.notifier),
     }
     return Health(outside.clock, checks, NEEDED)
 
@@ -54,5 +58,17 @@ def _orphans_probe(shell: Shell) -> Probe:
         return Finding(
             CheckState.OK, f"{shell.janitor.orphans_removed} orphaned containers removed since the start"
         )
+
+    return probe
+
+
+def _notifications_probe(notifier: Notifier) -> Probe:
+    async def probe() -> Finding:
+        jobs, endpoints = notifier.failing
+        told = f"the notifications of {jobs} jobs fail, at {endpoints} endpoints"
+        if endpoints < MANY_ENDPOINTS:
+            return Finding(CheckState.OK, told)
+        remedy = "See whether this host reaches the internet and resolves names; the log names each endpoint."
+        return Finding(CheckState.WARN, told, remedy)
 
     return probe

@@ -26,6 +26,7 @@ from agent.adapters.linux import (
 from agent.adapters.nvml.client import NvmlClient
 from agent.adapters.nvml.gpus import NvmlGpus
 from agent.adapters.nvml.port import NvmlPort
+from agent.adapters.outgoing import OutgoingClient
 from agent.adapters.sqlite import SqliteStore
 from agent.aio import Threads, spawn, stand
 from agent.api.app import ApiParts, build_app
@@ -87,9 +88,11 @@ async def serve(config: Config, read_config: Callable[[], Config] | None, redact
         stack.push_async_callback(engine.close)
         gpus = NvmlPort(NvmlGpus(NvmlClient(), config.state_dir / GPU_RECORD))
         stack.push_async_callback(gpus.close)
-        outside = Outside(store, engine, folders, gpus, SystemClock(), random.random, redactor)
         host = read_dns_servers(), most_open_files(), read_node_cpus()
         current = Current(policy_of(config, folders.agent_id, *host))
+        outgoing = OutgoingClient(lambda: current.policy.outgoing, f"gpu-agent/{program_version()}")
+        stack.push_async_callback(outgoing.close)
+        outside = Outside(store, engine, folders, gpus, SystemClock(), random.random, redactor, outgoing)
         settings = settings_of(config)
         shell = assemble(outside, current, settings)
         await hide_secrets(store, folders, shell.tools.hiding)

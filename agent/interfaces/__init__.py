@@ -29,6 +29,8 @@ from agent.interfaces.folders import (
     StateReadOnlyError,
 )
 from agent.interfaces.gpus import Gpus
+from agent.interfaces.notify import NotifyStore
+from agent.interfaces.outgoing import Outgoing, OutgoingRequest
 from agent.interfaces.store import (
     Accepted,
     BodyConflictError,
@@ -62,6 +64,9 @@ __all__ = [
     "LogWriter",
     "NameTakenError",
     "NewJob",
+    "NotifyStore",
+    "Outgoing",
+    "OutgoingRequest",
     "OutputChangedError",
     "OutputFile",
     "OutputLimits",

@@ -8,13 +8,14 @@ from agent.aio import Flag, stand
 from agent.core.container import ContainerEvent, EventKind
 from agent.core.ports import PortRange
 from agent.core.queue import Host
-from agent.interfaces import Clock, Engine, Folders, Gpus, Store
+from agent.interfaces import Clock, Engine, Folders, Gpus, Outgoing, Store
 from agent.jobs.avoided import Avoided
 from agent.jobs.current import Current
 from agent.jobs.gpu_care import CareSettings, GpuCare
 from agent.jobs.hiding import Hiding
 from agent.jobs.images import Images, PullTimes
 from agent.jobs.janitor import Janitor
+from agent.jobs.notifier import Notifier
 from agent.jobs.supervisor import Supervisor
 from agent.jobs.tools import Tools
 from agent.jobs.witness import Witness
@@ -47,6 +48,7 @@ class Outside:
     clock: Clock
     random: Callable[[], float]
     redactor: Redactor
+    outgoing: Outgoing
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,7 @@ class Shell:
     supervisor: Supervisor
     janitor: Janitor
     witness: Witness
+    notifier: Notifier
     tools: Tools
 
     def wake(self, job_id: str) -> None:
@@ -69,6 +72,7 @@ class Shell:
         stand(group, self.supervisor.supervise(), "supervisor")
         stand(group, self.janitor.clean(), "janitor")
         stand(group, self.tools.gpu_care.watch(), "gpu care")
+        stand(group, self.notifier.notify(), "notifier")
 
 
 def assemble(outside: Outside, current: Current, settings: Settings) -> Shell:
@@ -129,4 +133,5 @@ def assemble(outside: Outside, current: Current, settings: Settings) -> Shell:
         judge=judge,
     )
     supervisor = Supervisor(tools, host, ask)
-    return Shell(supervisor, janitor, witness, tools)
+    notifier = Notifier(outside.outgoing, outside.store, outside.folders, outside.clock, outside.random)
+    return Shell(supervisor, janitor, witness, notifier, tools)

@@ -22,6 +22,7 @@ from agent.jobs.images import PullTimes
 from agent.log import Redactor
 from tests.fakes.cutting_proxy import CuttingProxy
 from tests.fakes.engine import FakeEngine
+from tests.fakes.outgoing import FakeOutgoing
 from tests.shell.api_world import ApiWorld, api_world
 
 BUSYBOX = "docker.io/library/busybox:latest"
@@ -94,7 +95,14 @@ async def cli_world(tmp: Path) -> AsyncIterator[CliWorld]:
             PortRange(20000, 20009), {"default": 8}, 1.0, PullTimes(60, 60), 10**6, world.care.settings
         )
         outside = Outside(
-            world.store, world.engine, world.folders, world.gpus, world.clock, lambda: 0.0, Redactor()
+            world.store,
+            world.engine,
+            world.folders,
+            world.gpus,
+            world.clock,
+            lambda: 0.0,
+            Redactor(),
+            FakeOutgoing(),
         )
         shell = assemble(outside, world.intake.current, settings)
         world.intake.wake = shell.wake

@@ -410,8 +410,6 @@ LATER = [
     'limits.disk = "1GiB"',
     'volumes.allow = ["data"]',
     "uploads.parallel = 1",
-    "uploads.allow_http = true",
-    'uploads.allow_hosts = ["a"]',
     "chutes.cord_idle = 1",
     'proxy.domain = "jobs.example"',
 ]

@@ -10,7 +10,8 @@ from agent.api.body import read_json
 from agent.api.endpoints import Answer, Endpoint, Parameter
 from agent.api.problems import BadRequestError
 from agent.api.tokens import Scope
-from agent.api.views import Json, show_time
+from agent.api.views import Json
+from agent.core.event_form import show_time
 from agent.core.gpu_findings import Asked, Request
 from agent.core.gpu_health import is_used, probation_left
 from agent.core.gpu_record import GpuHealth
