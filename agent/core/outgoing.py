@@ -121,10 +121,12 @@ def read_rules(allow_http: bool, allow_hosts: Iterable[str]) -> OutgoingRules:  
 
 def read_allowed(entry: str) -> str | Network:
     """A host name, or an address or network. Raises ValueError."""
+    if "%" in entry:
+        raise ValueError("a zone has no meaning here")
     try:
         return ip_network(entry)
     except ValueError:
-        if "/" in entry or ":" in entry:
+        if "/" in entry:
             raise
         return read_host(entry)
 

@@ -1,7 +1,6 @@
 """spec/notify — where a job's events are sent, as a user writes it. Whether this host may reach it is not decided here."""
 
 import base64
-import binascii
 from collections.abc import Iterator
 
 from agent.spec.faults import Fault
@@ -18,7 +17,7 @@ def read_key(secret: str) -> bytes:
         return secret.encode()
     try:
         key = base64.b64decode(secret.removeprefix(SECRET_PREFIX), validate=True)
-    except binascii.Error as error:
+    except ValueError as error:
         raise ValueError(f"is not base64 behind {SECRET_PREFIX}") from error
     if not LEAST_KEY_BYTES <= len(key) <= MOST_KEY_BYTES:
         raise ValueError(f"must have {LEAST_KEY_BYTES} to {MOST_KEY_BYTES} bytes behind {SECRET_PREFIX}")
