@@ -1,13 +1,15 @@
 """Threads: a deadline that begins with the call, and a pool that is left without waiting for it."""
 
 import asyncio
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
 
 import pytest
 
-from agent.aio import Threads
+from agent.aio import Threads, run_apart
 
 
 @pytest.fixture
@@ -70,3 +72,37 @@ async def test_a_call_that_waited_for_its_thread_has_its_whole_time_and_no_more(
     gate.set()
     await busy
     threads.close()
+
+
+async def test_a_call_apart_gives_its_result_or_its_error() -> None:
+    assert await run_apart(lambda: threading.current_thread().name, "apart") == "apart"
+    with pytest.raises(OSError, match="no such name"):
+        await run_apart(fail, "apart")
+
+
+def fail() -> None:
+    raise OSError("no such name")
+
+
+async def test_a_call_apart_that_nobody_waits_for_ends_by_itself() -> None:
+    done = threading.Event()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await run_apart(done.wait, "apart")
+    done.set()
+    await asyncio.sleep(0.05)  # its result finds nobody, and is no error
+
+
+def test_a_call_apart_does_not_keep_the_program_from_leaving() -> None:
+    program = """
+import asyncio, time
+from agent.aio import run_apart
+async def main():
+    async with asyncio.timeout(0.2):
+        await run_apart(lambda: time.sleep(60), "stuck")
+try:
+    asyncio.run(main())
+except TimeoutError:
+    pass
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=30)

@@ -129,40 +129,47 @@ def drop_used(jobs: int, runtime_jobs: int, job_id: str) -> None:
     """As `drop`, and where to notify stays."""
     remove_tree(runtime_jobs, job_folder(job_id))
     try:
-        with durable.open_folder(jobs, job_id) as job, durable.open_folder(job, SECRETS) as folder:
-            if durable.is_there(folder, NOTIFY):
-                _drop_beside_target(job, folder)
+        with durable.open_folder(jobs, job_id) as job:
+            if _is_in_secrets(job, NOTIFY):
+                _drop_beside_target(job)
             else:
                 _drop_at_rest(job)
     except FileNotFoundError:
         return
 
 
-def _drop_beside_target(job: int, folder: int) -> None:
-    remove_tree(job, DROPPED)
-    # First, and in one step: from here on none of them counts.
-    with suppress(FileNotFoundError):  # dropped before
-        os.rename(VALUES, DROPPED, src_dir_fd=folder, dst_dir_fd=job)
-    durable.unlink_if_there(folder, REGISTRY)
-    os.fsync(folder)
-    remove_tree(job, DROPPED)
-    os.fsync(job)
-
-
 def drop_target(jobs: int, job_id: str) -> None:
     """Remove where to notify; with it the folder, where the job's own secrets were dropped before. Gone is fine."""
     try:
-        with (
-            durable.open_folder(jobs, job_folder(job_id)) as job,
-            durable.open_folder(job, SECRETS) as folder,
-        ):
-            if not durable.is_there(folder, VALUES):
+        with durable.open_folder(jobs, job_folder(job_id)) as job:
+            if not _is_in_secrets(job, VALUES):
                 _drop_at_rest(job)
                 return
-            durable.unlink_if_there(folder, NOTIFY)
-            os.fsync(folder)
+            with durable.open_folder(job, SECRETS) as folder:
+                durable.unlink_if_there(folder, NOTIFY)
+                os.fsync(folder)
     except FileNotFoundError:
         return
+
+
+def _is_in_secrets(job: int, name: str) -> bool:
+    try:
+        with durable.open_folder(job, SECRETS) as folder:
+            return durable.is_there(folder, name)
+    except FileNotFoundError:
+        return False
+
+
+def _drop_beside_target(job: int) -> None:
+    remove_tree(job, DROPPED)
+    with durable.open_folder(job, SECRETS) as folder:
+        # First, and in one step: from here on none of them counts.
+        with suppress(FileNotFoundError):  # dropped before
+            os.rename(VALUES, DROPPED, src_dir_fd=folder, dst_dir_fd=job)
+        durable.unlink_if_there(folder, REGISTRY)
+        os.fsync(folder)
+    remove_tree(job, DROPPED)
+    os.fsync(job)
 
 
 def _drop_at_rest(job: int) -> None:
