@@ -133,7 +133,7 @@ def show_notify(notified: Progress | None) -> Json | None:
         "state": "open" if state.end is None else state.end.value,
         "delivered": state.delivered,
         "dropped": state.dropped,
-        "pending": notified.pending,
+        "pending": notified.pending if state.end is None else 0,
         "last_error": show_notify_trouble(state.trouble),
     }
 
