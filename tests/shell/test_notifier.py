@@ -296,15 +296,24 @@ async def test_a_store_that_is_down_for_a_while_costs_a_repetition_and_nothing_e
         if is_down[0] and step in {"keep_notify", "notify_since", "notice"}:
             raise StoreUnavailableError("the disk is full")
 
+    async def think(request: OutgoingRequest) -> Reply | Unsent:
+        await asyncio.sleep(1)  # so that the store goes down between the request and its note
+        return await take(request)
+
     world.store.before = fail
+    world.outgoing.default = think
     await world.start()
     job_id = await world.submit(notify=notify())
-    await asyncio.sleep(0.3)
+    await asyncio.sleep(0.5)
     is_down[0] = True
     await world.finish(job_id)
     await asyncio.sleep(60)
     is_down[0] = False
-    found = await until_over(world, job_id)
+    with structlog.testing.capture_logs() as lines:
+        found = await until_over(world, job_id, seconds=20)
+    assert "notify.broke" not in {
+        line["event"] for line in lines
+    }  # a disk that is full is no mistake of ours
     assert found.state.delivered == len(PATH)
     assert_at_least_once_and_in_order(told(world))
     assert not world.is_dead

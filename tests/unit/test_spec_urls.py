@@ -59,6 +59,22 @@ def test_what_another_reader_could_take_for_another_place_is_refused(text: str) 
     assert len(text) <= len("https://") or text.removeprefix("https://")[:40] not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("https://u:p@a/", "user name"),
+        ("https://a/#f", "fragment"),
+        ("https://127.1/", "four decimal numbers"),
+        ("https://[fe80::1%25eth0]/", "zone"),
+        ("https://b\u00fccher.example/", "xn--"),
+        ("https://a:0/", "port"),
+    ],
+)
+def test_a_refusal_says_what_is_in_the_way(text: str, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        read_url(text)
+
+
 @given(st.integers(0, 2**32 - 1), st.data())
 def test_no_way_to_write_an_address_but_the_plain_one_is_read(number: int, data: st.DataObject) -> None:
     parts = IPv4Address(number).packed
