@@ -1,6 +1,7 @@
 """aio — tasks, pokes and bounded threads. The only place that creates tasks or thread pools; knows nothing of jobs."""
 
 import asyncio
+import errno
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
@@ -70,32 +71,46 @@ class Flag:
         return True
 
 
-async def run_apart(function: Callable[[], T], name: str) -> T:
-    """Run `function` in a thread of its own, which nobody waits for: neither who cancels this, nor Python at its exit.
+class Apart:
+    """Calls that may block for minutes and can't be told to stop: each in a thread that nobody waits for, not even Python at its exit.
 
-    For a call that may block for minutes and can't be told to stop. Not bounded: the caller sees to that.
+    At most `most` at once: a call keeps its place until it has ended, also when nobody waits for it any more.
     """
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[T] = loop.create_future()
 
-    def settle(result: T | None, error: BaseException | None) -> None:
-        if future.done():
-            return  # nobody waits any more
-        if error is not None:
-            future.set_exception(error)
-        else:
-            future.set_result(result)  # type: ignore[arg-type] # where there is no error there is a result
+    def __init__(self, name: str, most: int) -> None:
+        self._name = name
+        self._places = asyncio.Semaphore(most)
 
-    def call() -> None:
+    async def run(self, function: Callable[[], T]) -> T:
+        """What `function` returns or raises. Raises OSError where there is no thread to be had."""
+        await self._places.acquire()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+
+        def settle(result: T | None, error: Exception | None) -> None:
+            self._places.release()
+            if future.done():
+                return  # nobody waits any more
+            if error is not None:
+                future.set_exception(error)
+            else:
+                future.set_result(result)  # type: ignore[arg-type] # where there is no error there is a result
+
+        def call() -> None:
+            settled: tuple[T | None, Exception | None]
+            try:
+                settled = (function(), None)
+            except Exception as error:  # noqa: BLE001 - it is handed to who waits
+                settled = (None, error)
+            with suppress(RuntimeError):  # the loop is closed: the daemon has left
+                loop.call_soon_threadsafe(settle, *settled)
+
         try:
-            settled: tuple[T | None, BaseException | None] = (function(), None)
-        except Exception as error:  # noqa: BLE001 - it is handed to who waits
-            settled = (None, error)
-        with suppress(RuntimeError):  # the loop is closed: the daemon has left
-            loop.call_soon_threadsafe(settle, *settled)
-
-    threading.Thread(target=call, name=name, daemon=True).start()
-    return await future
+            threading.Thread(target=call, name=self._name, daemon=True).start()
+        except RuntimeError as error:
+            self._places.release()
+            raise OSError(errno.EAGAIN, "no thread to be had") from error
+        return await future
 
 
 class Threads:

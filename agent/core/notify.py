@@ -159,9 +159,9 @@ def decide(state: NotifyState, event: Event, outcome: Reply | Unsent, tried: Tri
     if trouble.code == "status_refused" or left <= 0:
         return Decision(replace(state, notified_n=event.n, dropped=state.dropped + 1, trouble=trouble))
     asked = read_retry_after(outcome.retry_after, tried.at) if isinstance(outcome, Reply) else 0.0
-    # The last try is at the deadline, however late the endpoint would like to be asked.
     wait = max(asked, backoff_seconds(tried.failures, tried.jitter))
-    return Decision(replace(state, trouble=trouble), min(wait, left))
+    # The last try is at the deadline, however late the endpoint would like to be asked; by a clock that was not put back.
+    return Decision(replace(state, trouble=trouble), min(wait, left, DEADLINE_SECONDS))
 
 
 def is_delivered(reply: Reply) -> bool:

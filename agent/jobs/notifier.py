@@ -5,8 +5,9 @@ daemon died is sent again, under the same id.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from functools import partial
 
 import structlog
 
@@ -35,19 +36,24 @@ SEND_SECONDS = 15.0
 # Events come in crowds: one look serves all of so long.
 GATHER_SECONDS = 0.1
 LOOK_SECONDS = 60.0
+# At a start there may be a day's worth of them.
+STARTS_A_SECOND = 1000
 # After the state folder failed; and after a mistake of ours in one job's notifications.
 RETRY_SECONDS, BROKEN_SECONDS = 5.0, 60.0
 
 
 @dataclass(slots=True)
 class _Drive:
-    flag: Flag = field(default_factory=Flag)
-    url: WebUrl | None = None
+    """A job with something to tell. While it waits it is a timer and no task: an endpoint that is down for a day may be many jobs'."""
+
+    timer: asyncio.TimerHandle | None = None
+    is_poked: bool = False
+    endpoint: str = ""
     failures: int = 0  # of the event that is next
 
 
 class Notifier:
-    """Standing task `notify`: one task a job that has something to tell, for as long as it has."""
+    """Standing task `notify`: one drive a job that has something to tell, for as long as it has."""
 
     def __init__(
         self, outgoing: Outgoing, store: Store, folders: Folders, clock: Clock, random: Callable[[], float]
@@ -64,45 +70,64 @@ class Notifier:
 
     async def notify(self) -> None:
         """Go on with every open job; then with each that has a new event to tell."""
-        async with asyncio.TaskGroup() as group:
-            seq = None
-            while True:
-                self._flag.clear()
-                try:
-                    job_ids, seq = await (
-                        self._store.notify_open() if seq is None else self._store.notify_since(seq)
+        try:
+            async with asyncio.TaskGroup() as group:
+                job_ids, seq = await self._look(self._store.notify_open)
+                for place, job_id in enumerate(job_ids):
+                    self._rest(
+                        job_id, self._drives.setdefault(job_id, _Drive()), place // STARTS_A_SECOND, group
                     )
-                except AgentError as error:
-                    log.warning("state.unavailable", code=error.code, error=str(error))
-                    await asyncio.sleep(RETRY_SECONDS)
-                    continue
-                self._poke(job_ids, group)
-                await self._flag.wait(LOOK_SECONDS)
-                await asyncio.sleep(GATHER_SECONDS)
+                while True:
+                    self._flag.clear()
+                    job_ids, seq = await self._look(partial(self._store.notify_since, seq))
+                    for job_id in job_ids:
+                        self._poke(job_id, group)
+                    await self._flag.wait(LOOK_SECONDS)
+                    await asyncio.sleep(GATHER_SECONDS)
+        finally:
+            for drive in self._drives.values():
+                if drive.timer is not None:
+                    drive.timer.cancel()
 
     @property
     def failing(self) -> tuple[int, int]:
         """How many jobs' notifications fail just now, and how many endpoints these are: for /health."""
-        endpoints = [drive.url and drive.url.origin for drive in self._drives.values() if drive.failures]
+        endpoints = [drive.endpoint for drive in self._drives.values() if drive.failures]
         return len(endpoints), len(set(endpoints))
 
-    def _poke(self, job_ids: Iterable[str], group: asyncio.TaskGroup) -> None:
-        for job_id in job_ids:
-            drive = self._drives.get(job_id)
-            if drive is None:
-                drive = self._drives[job_id] = _Drive()
-                spawn(group, self._drive(job_id, drive), f"notify {job_id}")
-            drive.flag.set()
+    async def _look(self, look: Callable[[], Awaitable[tuple[list[str], int]]]) -> tuple[list[str], int]:
+        while True:
+            try:
+                return await look()
+            except AgentError as error:
+                log.warning("state.unavailable", code=error.code, error=str(error))
+                await asyncio.sleep(RETRY_SECONDS)
 
-    async def _drive(self, job_id: str, drive: _Drive) -> None:
+    def _poke(self, job_id: str, group: asyncio.TaskGroup) -> None:
+        drive = self._drives.get(job_id)
+        if drive is None:
+            self._drives[job_id] = drive = _Drive()
+            spawn(group, self._drive(job_id, drive, group), f"notify {job_id}")
+        drive.is_poked = True
+
+    def _rest(self, job_id: str, drive: _Drive, seconds: float, group: asyncio.TaskGroup) -> None:
+        def wake() -> None:
+            drive.timer = None
+            spawn(group, self._drive(job_id, drive, group), f"notify {job_id}")
+
+        drive.timer = asyncio.get_running_loop().call_later(seconds, wake)
+
+    async def _drive(self, job_id: str, drive: _Drive, group: asyncio.TaskGroup) -> None:
         with structlog.contextvars.bound_contextvars(job=job_id):
-            while drive.flag.is_set():
-                drive.flag.clear()
+            while True:
+                drive.is_poked = False
                 pause = await self._step_or_put_off(job_id, drive)
-                if pause is not None:
-                    drive.flag.set()
-                    await asyncio.sleep(pause)
-            del self._drives[job_id]
+                if pause is None and not drive.is_poked:
+                    del self._drives[job_id]
+                    return
+                if pause:
+                    self._rest(job_id, drive, pause, group)
+                    return
 
     async def _step_or_put_off(self, job_id: str, drive: _Drive) -> float | None:
         try:
@@ -129,8 +154,9 @@ class Notifier:
             lost = end_without_target(notice.state, notice.event, self._clock.now())
             await self._end(job_id, notice.row, lost)
             return None
-        drive.url = read_url(target.url)
-        outcome = await self._send(notice.owner, notice.event, drive.url, target.secret)
+        url = read_url(target.url)
+        drive.endpoint = url.origin
+        outcome = await self._send(notice.owner, notice.event, url, target.secret)
         tried = Tried(self._clock.now(), drive.failures, self._random())
         decision = decide(notice.state, notice.event, outcome, tried)
         _log(notice.event, outcome, decision, drive)
@@ -171,7 +197,7 @@ def _log(event: Event, outcome: Reply | Unsent, decision: Decision, drive: _Driv
     log.warning(
         "notify.given_up" if again is None else "notify.failed",
         n=event.n,
-        endpoint=drive.url and drive.url.origin,
+        endpoint=drive.endpoint,
         why=why,
         failures=drive.failures + 1,
         again_in=again and round(again, 1),

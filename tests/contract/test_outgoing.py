@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from agent.adapters.outgoing import OutgoingClient
-from agent.adapters.outgoing.resolver import Found, LookUp, look_up
+from agent.adapters.outgoing.resolver import Found, LookUp
 from agent.core.outgoing import OutgoingRules, Reply, SendTrouble, Unsent
 from agent.interfaces import Outgoing, OutgoingRequest
 from agent.spec import read_url
@@ -63,7 +63,7 @@ def names(*answers: Found | OSError) -> tuple[LookUp, list[str]]:
 
 @asynccontextmanager
 async def client(
-    rules: OutgoingRules = LOOPBACK, look_up: LookUp = look_up, tls: ssl.SSLContext | None = None
+    rules: OutgoingRules = LOOPBACK, look_up: LookUp | None = None, tls: ssl.SSLContext | None = None
 ) -> AsyncIterator[OutgoingClient]:
     made = OutgoingClient(lambda: rules, "gpu-agent/test", look_up, tls)
     try:

@@ -106,6 +106,26 @@ async def test_each_change_of_phase_is_told_signed_and_in_order_and_then_the_sec
     await world.crash()
 
 
+async def test_what_happens_between_the_look_and_the_end_of_a_look_that_found_nothing_is_told() -> None:
+    world, after = World(), World().store.after
+    slow = [True]
+
+    async def linger(step: str) -> None:
+        await after(step)
+        if step == "notice" and slow[0] and [one.to for one in told(world)] == PATH[:3]:
+            slow[0] = False
+            await asyncio.sleep(20)  # what was read is old by now: the job has run to its end
+
+    world.store.after = linger
+    world.engine.program = Program(seconds=5)
+    await world.start()
+    job_id = await world.submit(notify=notify())
+    await until_over(world, job_id, seconds=100)
+    assert not slow[0]
+    assert [one.to for one in told(world)] == PATH
+    await world.crash()
+
+
 async def test_a_job_that_asks_for_nothing_is_told_of_to_nobody() -> None:
     world = World()
     world.engine.program = Program(seconds=1)
@@ -169,6 +189,29 @@ async def test_one_endpoint_that_hangs_delays_nobody_else() -> None:
     await until_over(world, job_id, seconds=5)
     assert [one.to for one in told(world, job_id)] == PATH
     assert world.outgoing.at_once <= 4
+    await world.crash()
+
+
+async def test_jobs_whose_endpoint_is_down_wait_without_a_task_each_and_leave_none_behind() -> None:
+    world = World()
+    world.outgoing.default = down
+    world.jitter = 0.9
+    world.engine.program = Program(seconds=1)
+    await world.start()
+    jobs = [await world.submit(notify=notify()) for _ in range(20)]
+    for job_id in jobs:
+        await world.finish(job_id)
+    await asyncio.sleep(3000)
+    names = Counter(task.get_name().partition(" ")[0] for task in asyncio.all_tasks())
+    assert names["notify"] <= 4
+    await world.crash()
+    count = len(told(world))
+    await asyncio.sleep(3000)
+    assert len(told(world)) == count
+    world.outgoing.default = take
+    await world.start()
+    for job_id in jobs:
+        assert (await until_over(world, job_id)).state.delivered == len(PATH)
     await world.crash()
 
 

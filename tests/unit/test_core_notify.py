@@ -86,6 +86,11 @@ def test_retry_after_is_a_least_and_the_deadline_a_most(text: str, seconds: floa
     assert decide(STATE, EVENT, Reply(503, retry_after=text), SOON).again_after == seconds
 
 
+def test_a_clock_that_was_put_back_makes_no_wait_of_years() -> None:
+    tried = Tried(AT - 10**9, 0, 0.5)
+    assert decide(STATE, EVENT, Reply(503, retry_after="9999999999"), tried).again_after == DEADLINE_SECONDS
+
+
 def test_retry_after_may_be_a_date() -> None:
     when = format_datetime(datetime.fromtimestamp(AT + 90, UTC), usegmt=True)
     assert read_retry_after(when, AT) == 90.0

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import aiohttp
 from yarl import URL
 
-from agent.adapters.outgoing.resolver import AddressRefusedError, CheckedResolver, LookUp, look_up
+from agent.adapters.outgoing.resolver import AddressRefusedError, CheckedResolver, LookUp, SystemNames
 from agent.core.outgoing import OutgoingRules, Reply, SendTrouble, Unsent, find_url_trouble, may_set
 from agent.interfaces import OutgoingRequest
 
@@ -17,19 +17,19 @@ READ_BYTES = 65_536
 class OutgoingClient:
     """Implements `interfaces.Outgoing`. Make it in the event loop that it is used in, and close it.
 
-    `rules` are read anew for each request. `tls`: whom to trust; None: the system's authorities.
+    `rules` are read anew for each request. `look_up`: None is the system's way; `tls`: whom to trust, None the system's authorities.
     """
 
     def __init__(
         self,
         rules: Callable[[], OutgoingRules],
         agent: str,
-        look_up: LookUp = look_up,
+        look_up: LookUp | None = None,
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self._rules = rules
         connector = aiohttp.TCPConnector(
-            resolver=CheckedResolver(rules, look_up),
+            resolver=CheckedResolver(rules, look_up or SystemNames().look_up),
             use_dns_cache=False,  # a cached answer was checked by the rules of another moment
             force_close=True,  # a connection that is used again is not checked again
             limit=0,  # who sends bounds how much he sends at once

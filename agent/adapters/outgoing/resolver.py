@@ -6,7 +6,7 @@ from typing import Any
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from agent.aio import run_apart
+from agent.aio import Apart
 from agent.core.outgoing import OutgoingRules, may_reach
 
 # As socket.getaddrinfo answers: family, kind, protocol, canonical name, and an address that begins with the host and the port.
@@ -14,19 +14,27 @@ Found = list[tuple[Any, Any, int, str, tuple[Any, ...]]]
 LookUp = Callable[[str, int], Awaitable[Found]]
 # A name may have thousands of addresses, and each is tried for a while.
 MOST_TRIED = 8
+# Half of the threads that the service's TasksMax leaves the daemon; more than one principal can hold (jobs/turns).
+MOST_LOOK_UPS = 128
 
 
 class AddressRefusedError(Exception):
     """A name leads where the rules close. Never seen by a user: `client` makes a value of it."""
 
 
-async def look_up(host: str, port: int) -> Found:
-    """As the system does it. A name server that never answers holds a thread for half a minute: one that nobody waits for."""
+class SystemNames:
+    """Names as the system looks them up. A name server that never answers holds a thread for half a minute and more."""
 
-    def ask() -> Found:
-        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
+    def __init__(self) -> None:
+        self._apart = Apart("look up", MOST_LOOK_UPS)
 
-    return await run_apart(ask, f"look up {host}")
+    async def look_up(self, host: str, port: int) -> Found:
+        """Raises OSError."""
+
+        def ask() -> Found:
+            return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
+
+        return await self._apart.run(ask)
 
 
 class CheckedResolver(AbstractResolver):
