@@ -107,8 +107,8 @@ async def test_each_change_of_phase_is_told_signed_and_in_order_and_then_the_sec
 
 
 async def test_what_happens_between_the_look_and_the_end_of_a_look_that_found_nothing_is_told() -> None:
-    world, after = World(), World().store.after
-    slow = [True]
+    world, slow = World(), [True]
+    after = world.store.after
 
     async def linger(step: str) -> None:
         await after(step)
