@@ -1,9 +1,11 @@
 """aio — tasks, pokes and bounded threads. The only place that creates tasks or thread pools; knows nothing of jobs."""
 
 import asyncio
+import errno
+import threading
 from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
@@ -67,6 +69,48 @@ class Flag:
         except TimeoutError:
             return False
         return True
+
+
+class Apart:
+    """Calls that may block for minutes and can't be told to stop: each in a thread that nobody waits for, not even Python at its exit.
+
+    At most `most` at once: a call keeps its place until it has ended, also when nobody waits for it any more.
+    """
+
+    def __init__(self, name: str, most: int) -> None:
+        self._name = name
+        self._places = asyncio.Semaphore(most)
+
+    async def run(self, function: Callable[[], T]) -> T:
+        """What `function` returns or raises. Raises OSError where there is no thread to be had."""
+        await self._places.acquire()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+
+        def settle(result: T | None, error: Exception | None) -> None:
+            self._places.release()
+            if future.done():
+                return  # nobody waits any more
+            if error is not None:
+                future.set_exception(error)
+            else:
+                future.set_result(result)  # type: ignore[arg-type] # where there is no error there is a result
+
+        def call() -> None:
+            settled: tuple[T | None, Exception | None]
+            try:
+                settled = (function(), None)
+            except Exception as error:  # noqa: BLE001 - it is handed to who waits
+                settled = (None, error)
+            with suppress(RuntimeError):  # the loop is closed: the daemon has left
+                loop.call_soon_threadsafe(settle, *settled)
+
+        try:
+            threading.Thread(target=call, name=self._name, daemon=True).start()
+        except RuntimeError as error:
+            self._places.release()
+            raise OSError(errno.EAGAIN, "no thread to be had") from error
+        return await future
 
 
 class Threads:

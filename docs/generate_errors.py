@@ -1,4 +1,5 @@
-"""Writes docs/errors.md: why jobs do not succeed, from core/reasons, and what requests and commands are refused with.
+"""Writes docs/errors.md: why jobs do not succeed, from core/reasons, why a notification fails, from core/notify, and what requests
+and commands are refused with.
 
 Run it from the top of the repository: `python docs/generate_errors.py`. A test fails where the page is out of date.
 """
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import agent
+from agent.core.notify import TROUBLES
 from agent.core.reasons import CATALOGUE
 from agent.errors import AgentError
 
@@ -36,6 +38,16 @@ REQUESTS = """
 """
 
 
+NOTIFICATIONS = """
+## Why a notification did not arrive
+
+`notify.last_error` of a job.
+
+| code | blame | what happened | what to do |
+|---|---|---|---|
+"""
+
+
 def main() -> None:
     """Write the page."""
     PAGE.write_text(render(), encoding="utf-8")
@@ -52,7 +64,11 @@ def render() -> str:
         f"| `{error.code}` | {error.blame} | {cell(first_line(error))} | {cell(error.remedy)} |\n"
         for error in sorted(find_errors(), key=lambda error: (error.code, error.__qualname__))
     )
-    return HEAD + reasons + REQUESTS + errors
+    troubles = "".join(
+        f"| `{code}` | {words.blame} | {cell(words.message)} | {cell(words.remedy)} |\n"
+        for code, words in sorted(TROUBLES.items())
+    )
+    return HEAD + reasons + NOTIFICATIONS + troubles + REQUESTS + errors
 
 
 def find_errors() -> list[type[AgentError]]:

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from agent.api.views import Json
 from agent.core.gpu_findings import GpuState, Need
 from agent.core.job import Kind, Outcome
+from agent.core.notify import TROUBLES, NotifyEnd
 from agent.core.topology import LinkClass
 from agent.errors import Blame, Phase
 from agent.jobs.health import CheckState
@@ -97,6 +98,7 @@ def job_schema() -> Json:
         result={},
         metrics=ANY_OBJECT_OR_NULL,
         upload=ANY_OBJECT_OR_NULL,
+        notify=or_null(notify_schema()),
         parent=TEXT_OR_NULL,
         children=TEXTS,
         chute=TEXT_OR_NULL,
@@ -108,6 +110,25 @@ def job_schema() -> Json:
         started_at=TIME_OR_NULL,
         finished_at=TIME_OR_NULL,
         spec={"type": "object", "description": "as it was accepted, every default filled in, secrets as ***"},
+    )
+
+
+def notify_schema() -> Json:
+    error = everything(
+        n=WHOLE,
+        code=one_of(TROUBLES),
+        status=WHOLE_OR_NULL,
+        blame=one_of(Blame),
+        message=TEXT,
+        remedy=TEXT,
+        at=TIME,
+    )
+    return everything(
+        state=one_of(("open", *NotifyEnd)),
+        delivered=WHOLE,
+        dropped=WHOLE,
+        pending=WHOLE,
+        last_error=or_null(error),
     )
 
 

@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from ipaddress import ip_address
 
 from agent.api.gpu_figures import count_gpu_seconds, held_by_attempt, held_by_job, show_held
-from agent.core.job import ClosedAttempt, Event, ExitFacts, Job, Lease, PortLease, Reason
+from agent.core.event_form import show_time
+from agent.core.job import ClosedAttempt, ExitFacts, Job, Lease, PortLease, Reason
+from agent.core.notify import TROUBLES, NotifyTrouble, Progress
 from agent.core.ports import NatMap
 from agent.spec import Port, Proto, masked
 
@@ -28,7 +29,9 @@ class Addresses:
         return "127.0.0.1" if ip.version == 4 else "::1"
 
 
-def show_job(job: Job, attempts: Sequence[ClosedAttempt], addresses: Addresses) -> Json:
+def show_job(
+    job: Job, attempts: Sequence[ClosedAttempt], addresses: Addresses, notified: Progress | None = None
+) -> Json:
     """The names of the HTTP API's contract. Facts that later versions bring are null."""
     shown_exit, exit_lease = find_exit(job, attempts)
     return {
@@ -53,6 +56,7 @@ def show_job(job: Job, attempts: Sequence[ClosedAttempt], addresses: Addresses) 
         "result": None,
         "metrics": None,
         "upload": None,
+        "notify": show_notify(notified),
         "parent": None,
         "children": [],
         "chute": None,
@@ -118,6 +122,35 @@ def show_exit(facts: ExitFacts | None, lease: Lease | None) -> Json | None:
     }
 
 
+def show_notify(notified: Progress | None) -> Json | None:
+    """None: the job asks for no notifications."""
+    if notified is None:
+        return None
+    state = notified.state
+    return {
+        "state": "open" if state.end is None else state.end.value,
+        "delivered": state.delivered,
+        "dropped": state.dropped,
+        "pending": notified.pending if state.end is None else 0,
+        "last_error": show_notify_trouble(state.trouble),
+    }
+
+
+def show_notify_trouble(trouble: NotifyTrouble | None) -> Json | None:
+    if trouble is None:
+        return None
+    words = TROUBLES[trouble.code]
+    return {
+        "n": trouble.n,
+        "code": trouble.code,
+        "status": trouble.status,
+        "blame": words.blame.value,
+        "message": words.message,
+        "remedy": words.remedy,
+        "at": show_time(trouble.at),
+    }
+
+
 def show_ports(job: Job, addresses: Addresses) -> list[Json]:
     """The ports of the spec; where the job holds a lease, with what leads to them."""
     leased = {} if job.lease is None else {port.name: port for port in job.lease.ports}
@@ -152,21 +185,3 @@ def show_wanted(port: Port) -> Json:
 
 def bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host
-
-
-def show_event(event: Event) -> Json:
-    return {
-        "seq": event.seq,
-        "n": event.n,
-        "job": event.job,
-        "at": show_time(event.at),
-        "type": event.type,
-        "data": event.data,
-    }
-
-
-def show_time(at: float | None) -> str | None:
-    """RFC 3339 in UTC, with milliseconds."""
-    if at is None:
-        return None
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -18,6 +18,7 @@ from agent.config.values import (
     Ip,
     Listen,
     ListenAddress,
+    OutgoingHosts,
     PortMap,
     PortRange,
     Ports,
@@ -205,10 +206,10 @@ class Outputs(Section):
 
 
 class Uploads(Section):
-    later: ClassVar[frozenset[str]] = frozenset({"parallel", "allow_http", "allow_hosts"})
+    later: ClassVar[frozenset[str]] = frozenset({"parallel"})
     parallel: PositiveCount = 8
     allow_http: bool = False
-    allow_hosts: Texts = ()
+    allow_hosts: OutgoingHosts = ()
 
 
 class Chutes(Section):

@@ -11,6 +11,7 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator
 from pydantic_settings import NoDecode
 
+from agent.core.outgoing import read_allowed
 from agent.core.xids import XidAction, read_action, read_xid
 from agent.spec.units import parse_size
 
@@ -129,6 +130,10 @@ def _read_port_map(value: object) -> Mapping[PortRange, PortRange]:
     return MappingProxyType(rows)
 
 
+def _require_host_or_network(value: str) -> str:
+    return str(read_allowed(value))
+
+
 _Number = BeforeValidator(_refuse_boolean)
 # TOML's numbers have no bounds; those of the kernel, of the engine and of a date have, and fail far from the key.
 _LARGEST_COUNT = 2**31 - 1
@@ -151,6 +156,8 @@ Ports = Annotated[PortRange, BeforeValidator(PortRange.parse), NoDecode]
 PortMap = Annotated[Mapping[PortRange, PortRange], PlainValidator(_read_port_map)]
 Listen = Annotated[ListenAddress, BeforeValidator(ListenAddress.parse), NoDecode]
 Texts = tuple[Annotated[str, Field(min_length=1)], ...]
+# Names and addresses, or networks such as 10.0.0.0/8.
+OutgoingHosts = tuple[Annotated[str, AfterValidator(_require_host_or_network)], ...]
 # "*" is all of them.
 GpuUuids = tuple[Annotated[str, Field(pattern=r"^(\*|(GPU|MIG)-[0-9A-Za-z/-]+)$")], ...]
 # By row, so that each bad one is told with its own line.

@@ -6,6 +6,7 @@ from enum import StrEnum
 from fnmatch import fnmatchcase
 
 from agent.core.container import LogBounds
+from agent.core.outgoing import OutgoingRules
 from agent.spec.image import ImageReference
 
 # Root inside an image still works as people expect; nothing here reaches the host (capabilities(7)).
@@ -63,6 +64,7 @@ class Policy:
     runtime: str | None = None
     injection: InjectionWish = InjectionWish.AUTO
     node_cpus: Mapping[int, str] = field(default_factory=dict)
+    outgoing: OutgoingRules = field(default_factory=OutgoingRules)
 
 
 def image_refusal(reference: ImageReference, rules: ImageRules) -> str | None:

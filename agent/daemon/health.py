@@ -6,10 +6,13 @@ from agent.core.ports import PortRange
 from agent.jobs import gpu_probes, probes
 from agent.jobs.assembly import Outside, Shell
 from agent.jobs.health import CheckState, Finding, Health, Probe
+from agent.jobs.notifier import Notifier
 from agent.jobs.stranger_probe import gpu_strangers_probe
 
 # Without these the host can take no job.
 NEEDED = frozenset({"engine", "store", "state_disk"})
+# One endpoint that is down is its owner's affair; so many at once may be this host's network.
+MANY_ENDPOINTS = 5
 
 
 def build_health(
@@ -29,6 +32,7 @@ def build_health(
             outside.engine, outside.gpus, lambda: shell.tools.gpu_care.settings.use
         ),
         "orphans": _orphans_probe(shell),
+        "notifications": _notifications_probe(shell.notifier),
     }
     return Health(outside.clock, checks, NEEDED)
 
@@ -63,5 +67,17 @@ def _orphans_probe(shell: Shell) -> Probe:
         return Finding(
             CheckState.OK, f"{shell.janitor.orphans_removed} orphaned containers removed since the start"
         )
+
+    return probe
+
+
+def _notifications_probe(notifier: Notifier) -> Probe:
+    async def probe() -> Finding:
+        jobs, endpoints = notifier.failing
+        told = f"the notifications of {jobs} jobs fail, at {endpoints} endpoints"
+        if endpoints < MANY_ENDPOINTS:
+            return Finding(CheckState.OK, told)
+        remedy = "See whether this host reaches the internet and resolves names; the log names each endpoint."
+        return Finding(CheckState.WARN, told, remedy)
 
     return probe

@@ -71,6 +71,8 @@ class Reload:
         # The range of ports is the one of the start, whatever the file says now.
         as_started = new.model_copy(update={"ports": self._config.ports})
         fresh = policy_of(as_started, old.agent_id, old.dns, old.nofile, old.node_cpus)
-        places.current.policy = replace(old, limits=fresh.limits, images=fresh.images)
+        places.current.policy = replace(
+            old, limits=fresh.limits, images=fresh.images, outgoing=fresh.outgoing
+        )
         self._config = as_started
         places.ask_grant()  # what waited for a queue's place may have one now

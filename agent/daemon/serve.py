@@ -23,6 +23,7 @@ from agent.adapters.linux import (
     read_ephemeral_ports,
     read_node_cpus,
 )
+from agent.adapters.outgoing import OutgoingClient
 from agent.adapters.sqlite import SqliteStore
 from agent.aio import Threads, spawn, stand
 from agent.api.app import ApiParts, build_app
@@ -85,9 +86,13 @@ async def serve(config: Config, read_config: Callable[[], Config] | None, redact
         engine = await DockerEngine.open(config.engine.socket, folders.agent_id)
         stack.push_async_callback(engine.close)
         kernel_log = open_kernel_log(config, stack)
-        outside = Outside(store, engine, folders, gpus, kernel_log, SystemClock(), random.random, redactor)
         host = read_dns_servers(), most_open_files(), read_node_cpus()
         current = Current(policy_of(config, folders.agent_id, *host))
+        outgoing = OutgoingClient(lambda: current.policy.outgoing, f"gpu-agent/{program_version()}")
+        stack.push_async_callback(outgoing.close)
+        outside = Outside(
+            store, engine, folders, gpus, kernel_log, SystemClock(), random.random, redactor, outgoing
+        )
         settings = settings_of(config)
         shell = assemble(outside, current, settings)
         await hide_secrets(store, folders, shell.tools.hiding)

@@ -7,6 +7,7 @@ from agent.api.views import Addresses
 from agent.config import Config
 from agent.core.container import LogBounds
 from agent.core.gpu_health import HealthPolicy
+from agent.core.outgoing import read_rules
 from agent.core.policy import NOFILE, ImageRules, InjectionWish, Limits, Policy
 from agent.core.ports import NatMap, PortRange
 from agent.core.xids import XidTable
@@ -52,6 +53,7 @@ def policy_of(
         nofile=min(NOFILE, most_open_files),
         injection=InjectionWish(config.gpus.injection),
         node_cpus=node_cpus if config.gpus.pin_numa else {},
+        outgoing=read_rules(config.uploads.allow_http, config.uploads.allow_hosts),
     )
 
 

@@ -31,6 +31,8 @@ from agent.interfaces.folders import (
 from agent.interfaces.gpu_locks import GpuLocks, GpuLocksUnusableError
 from agent.interfaces.gpus import Gpus
 from agent.interfaces.kernel_log import KernelLog
+from agent.interfaces.notify import NotifyStore
+from agent.interfaces.outgoing import Outgoing, OutgoingRequest
 from agent.interfaces.store import (
     MOST_HOST_EVENTS,
     Accepted,
@@ -69,6 +71,9 @@ __all__ = [
     "LogWriter",
     "NameTakenError",
     "NewJob",
+    "NotifyStore",
+    "Outgoing",
+    "OutgoingRequest",
     "OutputChangedError",
     "OutputFile",
     "OutputLimits",

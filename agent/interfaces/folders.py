@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from agent.core.container import Credentials
+from agent.core.notify import NotifyTarget
 from agent.errors import AgentError, Blame
 
 
@@ -22,6 +23,7 @@ class SecretFiles:
 
     values: Mapping[str, str]
     registry: Credentials | None = None
+    notify: NotifyTarget | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,8 +159,16 @@ class Folders(Protocol):
         """
         ...
 
-    async def drop_secrets(self, job_id: str) -> None:
-        """Remove both copies of the secrets. Gone is fine."""
+    async def drop_used_secrets(self, job_id: str) -> None:
+        """Remove both copies of what the job itself needed; where to notify stays. Gone is fine."""
+        ...
+
+    async def notify_target(self, job_id: str) -> NotifyTarget | None:
+        """Where to notify, also after `drop_used_secrets`. None: nowhere, or it was dropped."""
+        ...
+
+    async def drop_notify_target(self, job_id: str) -> None:
+        """Remove where to notify; what the job itself needs stays. Gone is fine."""
         ...
 
     async def remove(self, job_id: str) -> None:

@@ -8,7 +8,7 @@ from agent.aio import Flag, stand
 from agent.core.container import ContainerEvent, EventKind
 from agent.core.ports import PortRange
 from agent.core.queue import Host
-from agent.interfaces import Clock, Engine, Folders, Gpus, KernelLog, Store
+from agent.interfaces import Clock, Engine, Folders, Gpus, KernelLog, Outgoing, Store
 from agent.jobs.avoided import Avoided
 from agent.jobs.current import Current
 from agent.jobs.gpu_accounts import GpuAccounts
@@ -17,6 +17,7 @@ from agent.jobs.gpu_samples import GpuSamples
 from agent.jobs.hiding import Hiding
 from agent.jobs.images import Images, PullTimes
 from agent.jobs.janitor import Janitor
+from agent.jobs.notifier import Notifier
 from agent.jobs.supervisor import Supervisor
 from agent.jobs.tools import Tools
 from agent.jobs.witness import Witness
@@ -50,6 +51,7 @@ class Outside:
     clock: Clock
     random: Callable[[], float]
     redactor: Redactor
+    outgoing: Outgoing
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,7 @@ class Shell:
     supervisor: Supervisor
     janitor: Janitor
     witness: Witness
+    notifier: Notifier
     tools: Tools
     gpu_samples: GpuSamples
 
@@ -74,6 +77,7 @@ class Shell:
         stand(group, self.janitor.clean(), "janitor")
         stand(group, self.tools.gpu_care.watch(), "gpu care")
         stand(group, self.tools.gpu_accounts.watch(), "gpu accounts")
+        stand(group, self.notifier.notify(), "notifier")
 
 
 def assemble(outside: Outside, current: Current, settings: Settings) -> Shell:
@@ -139,4 +143,5 @@ def assemble(outside: Outside, current: Current, settings: Settings) -> Shell:
         judge=judge,
     )
     supervisor = Supervisor(tools, host, ask)
-    return Shell(supervisor, janitor, witness, tools, gpu_samples)
+    notifier = Notifier(outside.outgoing, outside.store, outside.folders, outside.clock, outside.random)
+    return Shell(supervisor, janitor, witness, notifier, tools, gpu_samples)

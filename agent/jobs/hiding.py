@@ -1,5 +1,7 @@
 """jobs/hiding — the secrets of jobs that are not over, hidden from log lines and from the texts of engine and registry. Keeps no file."""
 
+from collections.abc import Iterator
+
 from agent.interfaces import SecretFiles
 from agent.log import Redactor
 
@@ -14,8 +16,7 @@ class Hiding:
     def add(self, job_id: str, secrets: SecretFiles) -> None:
         """Hide the job's secrets. Twice is once."""
         if job_id not in self._values:
-            password = () if secrets.registry is None else (secrets.registry.password,)
-            self._values[job_id] = tuple(value for value in (*secrets.values.values(), *password) if value)
+            self._values[job_id] = tuple(filter(None, _values_of(secrets)))
             for value in self._values[job_id]:
                 self._redactor.add(value)
 
@@ -27,3 +28,12 @@ class Hiding:
     def hide(self, text: str) -> str:
         """A text of somebody else's, fit for a reason or a log line."""
         return self._redactor.hide(text)
+
+
+def _values_of(secrets: SecretFiles) -> Iterator[str]:
+    yield from secrets.values.values()
+    if secrets.registry is not None:
+        yield secrets.registry.password
+    if secrets.notify is not None:
+        yield secrets.notify.secret
+        yield secrets.notify.url.partition("?")[2]

@@ -1,9 +1,11 @@
-"""jobs/host_limits — what a host refuses of a spec that is sound in itself: limits, images, network, GPUs. Pure; stores nothing."""
+"""jobs/host_limits — what a host refuses of a spec that is sound in itself: limits, images, network, URLs. Pure; stores nothing."""
 
 from collections.abc import Iterator
 
+from agent.core.notify import TROUBLES
+from agent.core.outgoing import OutgoingRules, find_url_trouble
 from agent.core.policy import Limits, Policy, image_refusal
-from agent.spec import Fault, JobSpec, Network, parse_reference
+from agent.spec import Fault, JobSpec, Network, parse_reference, read_url
 
 RAISE_LIMIT = "Ask for less, or let the operator raise it under [limits]."
 
@@ -14,6 +16,7 @@ def find_host_faults(spec: JobSpec, policy: Policy) -> list[Fault]:
         *find_limit_faults(spec, policy.limits),
         *find_image_faults(spec.image, policy),
         *find_network_faults(spec, policy),
+        *find_notify_faults(spec, policy.outgoing),
     ]
 
 
@@ -52,3 +55,13 @@ def find_network_faults(spec: JobSpec, policy: Policy) -> Iterator[Fault]:
             "a job without a network publishes no ports",
             'Leave the ports out, or set `network` to "egress".',
         )
+
+
+def find_notify_faults(spec: JobSpec, rules: OutgoingRules) -> Iterator[Fault]:
+    """What the URL itself tells. Where its name leads is seen each time it is connected to."""
+    if spec.notify is None:
+        return
+    trouble = find_url_trouble(read_url(spec.notify.url), rules)
+    if trouble is not None:
+        words = TROUBLES[trouble]
+        yield Fault("notify.url", trouble.value, words.message, words.remedy)

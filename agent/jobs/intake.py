@@ -13,6 +13,7 @@ import structlog
 from agent.core.container import Credentials
 from agent.core.gpus import Inventory, refuse_if_never
 from agent.core.job import BootTime, Job, Kind, NewEvent, StopCause, Viewer
+from agent.core.notify import NotifyTarget
 from agent.core.stop_requests import request_job_stop
 from agent.errors import AgentError, Blame, Phase
 from agent.interfaces import (
@@ -197,8 +198,9 @@ def digest_of(body: object) -> str:
 
 def secret_files(spec: JobSpec) -> SecretFiles:
     secrets = secrets_of(spec)
-    registry = secrets.registry
+    registry, notify = secrets.registry, secrets.notify
     return SecretFiles(
         values=secrets.files,
         registry=None if registry is None else Credentials(registry.username, registry.password),
+        notify=None if notify is None else NotifyTarget(notify.url, notify.secret),
     )

@@ -261,7 +261,7 @@ class Runner:
     async def _finish(self, job: Job) -> None:
         # Before the write: a finished row is not run again (trace 16).
         if job.spec.has_secrets:
-            await self._tools.folders.drop_secrets(job.id)
+            await self._tools.folders.drop_used_secrets(job.id)
             log.debug("secrets.dropped")
         finished = move(job, Phase.FINISHED, finished_at=self._tools.clock.now())
         await write(self._tools, *finished)

@@ -8,6 +8,7 @@ from agent.spec.job import (
     Interconnect,
     JobSpec,
     Network,
+    Notify,
     Outputs,
     OutputsOn,
     Registry,
@@ -17,10 +18,12 @@ from agent.spec.job import (
     UploadTo,
 )
 from agent.spec.masking import Secrets, dump_spec, load_spec, masked, secrets_of, without_secrets
+from agent.spec.notify import read_key
 from agent.spec.parse import parse_spec
 from agent.spec.ports import Port, Proto
 from agent.spec.schema import spec_schema
 from agent.spec.units import parse_duration, parse_size
+from agent.spec.urls import WebUrl, hide_query, read_host, read_url
 
 __all__ = [
     "Fault",
@@ -29,6 +32,7 @@ __all__ = [
     "Interconnect",
     "JobSpec",
     "Network",
+    "Notify",
     "Outputs",
     "OutputsOn",
     "Port",
@@ -40,7 +44,9 @@ __all__ = [
     "SpecRefusedError",
     "Upload",
     "UploadTo",
+    "WebUrl",
     "dump_spec",
+    "hide_query",
     "is_reserved_env",
     "load_spec",
     "masked",
@@ -48,6 +54,9 @@ __all__ = [
     "parse_reference",
     "parse_size",
     "parse_spec",
+    "read_host",
+    "read_key",
+    "read_url",
     "secrets_of",
     "spec_schema",
     "without_secrets",

@@ -104,6 +104,17 @@ class Outputs(SpecModel):
     upload: Upload = Upload()
 
 
+class Notify(SpecModel):
+    """Where each change of phase is posted, signed. Its secret and its query are never stored in the database, nor shown."""
+
+    url: str = Field(repr=False, json_schema_extra={"maxLength": limits.MAX_URL_CHARACTERS})
+    secret: str = Field(
+        repr=False,
+        description="whsec_ and base64, or any text",
+        json_schema_extra={"maxLength": limits.MAX_NOTIFY_SECRET_CHARACTERS, "writeOnly": True},
+    )
+
+
 class Retry(SpecModel):
     """Attempts after the first. The wait doubles from `backoff` seconds to 300, with full jitter."""
 
@@ -159,7 +170,7 @@ class JobSpec(SpecModel):
     )
     ssh: Literal[False] = Field(default=False, description="not supported yet")
     outputs: Outputs = Outputs()
-    notify: None = Field(default=None, description="not supported yet")
+    notify: Notify | None = None
     volumes: tuple[()] = Field(
         default=(), description="not supported yet", json_schema_extra={"type": "array"}
     )
@@ -173,5 +184,5 @@ class JobSpec(SpecModel):
 
     @property
     def has_secrets(self) -> bool:
-        """Whether there is anything to hide of it; the same of a spec whose secrets are masked."""
+        """Whether the job itself has any, which go at its end; the same of a spec whose secrets are masked."""
         return bool(self.secrets) or self.registry is not None

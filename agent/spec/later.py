@@ -7,7 +7,6 @@ from agent.spec.forms import Body
 NOTHING_ASKED: dict[str, tuple[object, ...]] = {
     "disk": (None,),
     "ssh": (False, None),
-    "notify": (None,),
     "volumes": ([],),
 }
 OUTPUTS_NOTHING_ASKED: dict[str, tuple[object, ...]] = {

@@ -28,6 +28,9 @@ MAX_LABELS = 64
 MAX_LABEL_KEY_CHARACTERS = 128
 MAX_LABEL_VALUE_CHARACTERS = 1_024
 MAX_PATH_BYTES = 4_095
+# What servers and proxies commonly take as a request line.
+MAX_URL_CHARACTERS = 2_048
+MAX_NOTIFY_SECRET_CHARACTERS = 1_024
 
 # The engine's range of CPUs starts at 0.01 (a CFS quota of 1 ms); Linux can be built for at most 8192 CPUs.
 MIN_CPUS = 0.01

@@ -4,28 +4,32 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from agent.spec.job import JobSpec, Registry
+from agent.spec.job import JobSpec, Notify, Registry
+from agent.spec.urls import hide_query
 
 MASK = "***"
 
 
 @dataclass(frozen=True, slots=True)
 class Secrets:
-    """What a spec must not show: file contents by name, and the registry's credentials. Its repr shows none of it."""
+    """What a spec must not show: file contents by name, credentials, where to notify. Its repr shows none of it."""
 
     files: Mapping[str, str] = field(repr=False)
     registry: Registry | None = field(repr=False)
+    notify: Notify | None = field(repr=False)
 
 
 def secrets_of(spec: JobSpec) -> Secrets:
     """Take the secrets out, to be written into the job's secrets folder."""
-    return Secrets(files=dict(spec.secrets), registry=spec.registry)
+    return Secrets(files=dict(spec.secrets), registry=spec.registry, notify=spec.notify)
 
 
 def without_secrets(spec: JobSpec) -> JobSpec:
-    """The same spec with `***` for each secret value and the registry's password; names and user name stay."""
+    """The same spec with `***` for each secret value, each password and the query of each URL; names stay."""
     registry = None if spec.registry is None else spec.registry.model_copy(update={"password": MASK})
-    return spec.model_copy(update={"secrets": dict.fromkeys(spec.secrets, MASK), "registry": registry})
+    notify = None if spec.notify is None else Notify(url=hide_query(spec.notify.url), secret=MASK)
+    secrets = dict.fromkeys(spec.secrets, MASK)
+    return spec.model_copy(update={"secrets": secrets, "registry": registry, "notify": notify})
 
 
 def masked(spec: JobSpec) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from agent.spec.faults import MAX_FAULTS, Fault, SpecRefusedError
 from agent.spec.forms import Body, read_forms
 from agent.spec.job import JobSpec
 from agent.spec.later import take_out_later_fields
+from agent.spec.notify import find_notify_faults
 from agent.spec.ports import find_port_faults
 from agent.spec.rules import find_field_faults
 from agent.spec.shape import read_shape
@@ -31,7 +32,10 @@ def parse_spec(body: object) -> JobSpec:
     plain, asked_later = take_out_later_fields(plain)
     spec, misshapen = read_shape(plain)
     rules = chain(
-        find_field_faults(plain), find_container_faults(plain), find_port_faults(plain.get("ports"))
+        find_field_faults(plain),
+        find_container_faults(plain),
+        find_port_faults(plain.get("ports")),
+        find_notify_faults(plain.get("notify")),
     )
     broken = list(islice(rules, ENOUGH))
     faults = gather(unusable, [*unread, *asked_later, *misshapen, *broken])

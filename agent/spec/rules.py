@@ -64,6 +64,8 @@ FORMS = {
     "queue": Form(ONE_WORD, "letters, digits and ._- after the first", limits.MAX_QUEUE_CHARACTERS),
     "registry.username": Form(ANY_TEXT, "printable text", limits.MAX_REGISTRY_USERNAME_CHARACTERS),
     "registry.password": Form(ANY_TEXT, "printable text", limits.MAX_REGISTRY_PASSWORD_CHARACTERS),
+    "notify.url": Form(ANY_TEXT, "an https:// URL", limits.MAX_URL_CHARACTERS),
+    "notify.secret": Form(ANY_TEXT, "printable text", limits.MAX_NOTIFY_SECRET_CHARACTERS),
     "gpus.mig": Form(
         re.compile(r"[0-9a-z.+]+"), "a MIG profile such as 1g.10gb", limits.MAX_GPU_TEXT_CHARACTERS
     ),

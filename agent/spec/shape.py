@@ -10,7 +10,7 @@ from pydantic_core import ErrorDetails
 
 from agent.spec.faults import MAX_FAULTS, Fault, join_path, show
 from agent.spec.forms import Body
-from agent.spec.job import Gpus, JobSpec, Outputs, Registry, Retry
+from agent.spec.job import Gpus, JobSpec, Notify, Outputs, Registry, Retry
 from agent.spec.ports import Port
 from agent.spec.text import describe
 
@@ -38,6 +38,7 @@ MODELS: dict[tuple[str, ...], type[BaseModel]] = {
     ("gpus",): Gpus,
     ("outputs",): Outputs,
     ("retry",): Retry,
+    ("notify",): Notify,
     ("registry",): Registry,
 }
 

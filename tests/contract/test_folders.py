@@ -4,6 +4,7 @@ import json
 import os
 import stat
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from agent.adapters.folders import (
     StateInUseError,
     StateUnsafeError,
 )
+from agent.core.notify import NotifyTarget
 from agent.interfaces import Claimed, Folders, SecretFiles
 from tests.contract.folders_on_disk import (
     JOB,
@@ -196,6 +198,60 @@ async def test_dropped_secrets_are_nowhere_and_dropping_them_again_is_fine(
     await folders.drop_secrets(OTHER)
     assert "s3cret" not in texts_below(tmp_path)
     assert outputs(tmp_path).is_dir()
+    with pytest.raises(JobFolderMissingError):
+        await folders.secrets(JOB)
+
+
+WITH_TARGET = replace(SECRETS, notify=NotifyTarget("https://a.example/?k=s3cret-four", "s3cret-five"))
+
+
+async def test_where_to_notify_outlives_the_jobs_own_secrets(folders: DiskFolders, tmp_path: Path) -> None:
+    await folders.claim(JOB, RECORD, WITH_TARGET)
+    await folders.prepare(JOB)
+    assert await folders.secrets(JOB) == WITH_TARGET
+    assert mode(tmp_path / "state" / "jobs" / JOB / "secrets" / "notify.json") == 0o600
+    assert "s3cret-f" not in texts_below(tmp_path / "run")
+    for _ in range(2):
+        await folders.drop_used_secrets(JOB)
+    assert await folders.notify_target(JOB) == WITH_TARGET.notify
+    assert not any(f"s3cret-{one}" in texts_below(tmp_path) for one in ("one", "two", "three"))
+    with pytest.raises(JobFolderMissingError):
+        await folders.secrets(JOB)
+    for _ in range(2):
+        await folders.drop_notify_target(JOB)
+    assert await folders.notify_target(JOB) is None
+    assert "s3cret" not in texts_below(tmp_path)
+    with pytest.raises(JobFolderMissingError):
+        await folders.secrets(JOB)
+
+
+async def test_where_to_notify_may_go_first(folders: DiskFolders, tmp_path: Path) -> None:
+    await folders.claim(JOB, RECORD, WITH_TARGET)
+    await folders.drop_notify_target(JOB)
+    assert await folders.secrets(JOB) == SECRETS
+    await folders.drop_used_secrets(JOB)
+    assert "s3cret" not in texts_below(tmp_path)
+    with pytest.raises(JobFolderMissingError):
+        await folders.secrets(JOB)
+
+
+async def test_a_job_may_have_no_other_secret_than_where_to_notify(folders: DiskFolders) -> None:
+    only = SecretFiles({}, notify=WITH_TARGET.notify)
+    await folders.claim(JOB, RECORD, only)
+    assert await folders.secrets(JOB) == only
+    assert (await folders.prepare(JOB)).secrets is None
+    await folders.drop_notify_target(JOB)
+    assert await folders.secrets(JOB) == NO_SECRETS
+
+
+async def test_a_job_without_notifications_has_no_target(folders: DiskFolders) -> None:
+    await folders.claim(JOB, RECORD, SECRETS)
+    for job_id in (JOB, OTHER):
+        assert await folders.notify_target(job_id) is None
+        await folders.drop_notify_target(job_id)
+    assert await folders.secrets(JOB) == SECRETS
+    for job_id in (JOB, OTHER):
+        await folders.drop_used_secrets(job_id)
     with pytest.raises(JobFolderMissingError):
         await folders.secrets(JOB)
 

@@ -1,12 +1,14 @@
 """Job folders under crashes: the process dies before each of its calls that name a file, and the same step is done again."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from agent.adapters.folders import JobFolderMissingError, jobs, secrets
 from agent.adapters.folders.state import State
+from agent.core.notify import NotifyTarget
 from agent.interfaces import Claimed
 from tests.contract.folders_on_disk import (
     JOB,
@@ -75,6 +77,42 @@ def test_dropped_secrets_are_never_half_there_and_the_next_drop_ends_it(state: S
         jobs.remove(state, JOB)
         jobs.claim(state, JOB, RECORD, SECRETS)
         jobs.prepare(state, JOB)
+
+
+TARGET = NotifyTarget("https://a.example/?k=s3cret-four", "s3cret-five")
+
+
+@pytest.mark.parametrize("target", [None, TARGET], ids=["without target", "with target"])
+def test_a_drop_that_died_leaves_all_or_none_of_the_jobs_own_secrets_and_where_to_notify_till_its_turn(
+    state: State, tmp_path: Path, target: NotifyTarget | None
+) -> None:
+    kept = replace(SECRETS, notify=target)
+
+    def drop_used() -> None:
+        secrets.drop_used(state.jobs, state.runtime_jobs, JOB)
+
+    def drop_target() -> None:
+        secrets.drop_target(state.jobs, JOB)
+
+    jobs.claim(state, JOB, RECORD, kept)
+    jobs.prepare(state, JOB)
+    for step in deaths(drop_used):
+        try:
+            assert jobs.read_secrets(state, JOB) == kept, step
+        except JobFolderMissingError:
+            assert secrets.read_target(state.jobs, JOB) == target, step
+        drop_used()
+        assert not any(f"s3cret-{one}" in texts_below(tmp_path) for one in ("one", "two", "three")), step
+        assert secrets.read_target(state.jobs, JOB) == target, step
+        jobs.remove(state, JOB)
+        jobs.claim(state, JOB, RECORD, kept)
+        jobs.prepare(state, JOB)
+    for step in deaths(drop_target):
+        drop_target()
+        assert "s3cret" not in texts_below(tmp_path), step
+        jobs.remove(state, JOB)
+        jobs.claim(state, JOB, RECORD, kept)
+        drop_used()
 
 
 def test_a_removal_that_died_leaves_all_or_no_job_and_the_next_one_ends_it(

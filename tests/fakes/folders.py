@@ -1,5 +1,8 @@
 """Job folders in memory. What a hostile job does to a real folder is the real adapter's test."""
 
+from dataclasses import replace
+
+from agent.core.notify import NotifyTarget
 from agent.interfaces import (
     Claimed,
     LogReader,
@@ -58,7 +61,8 @@ class FakeFolders:
         return self.secrets_by_job.get(job_id, SecretFiles({}))
 
     def holds_secrets(self, job_id: str) -> bool:
-        return self.secrets_by_job.get(job_id, SecretFiles({})) != SecretFiles({})
+        """Of the job's own; where to notify is the notifier's."""
+        return replace(self.secrets_by_job.get(job_id, SecretFiles({})), notify=None) != SecretFiles({})
 
     async def prepare(self, job_id: str) -> Prepared:
         has_secrets = bool((await self.secrets(job_id)).values)
@@ -66,8 +70,17 @@ class FakeFolders:
             f"/state/jobs/{job_id}/outputs", f"/run/jobs/{job_id}/secrets" if has_secrets else None
         )
 
-    async def drop_secrets(self, job_id: str) -> None:
-        self.secrets_by_job.pop(job_id, None)
+    async def drop_used_secrets(self, job_id: str) -> None:
+        kept = SecretFiles({}, notify=await self.notify_target(job_id))
+        if self.secrets_by_job.pop(job_id, None) is not None and kept.notify is not None:
+            self.secrets_by_job[job_id] = kept
+
+    async def notify_target(self, job_id: str) -> NotifyTarget | None:
+        return self.secrets_by_job.get(job_id, SecretFiles({})).notify
+
+    async def drop_notify_target(self, job_id: str) -> None:
+        if job_id in self.secrets_by_job:
+            self.secrets_by_job[job_id] = replace(self.secrets_by_job[job_id], notify=None)
 
     async def remove(self, job_id: str) -> None:
         self.records.pop(job_id, None)

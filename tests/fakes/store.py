@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from agent.core.job import EVERYONE, ClosedAttempt, Event, Job, NewEvent, Viewer
+from agent.core.notify import TOLD, Notice, NotifyState, Progress
 from agent.core.state import phase_event
 from agent.errors import Phase
 from agent.interfaces import (
@@ -61,6 +62,7 @@ class MemoryStore:
         self._tokens: dict[str, Token] = {}
         self._meta: dict[str, str] = {}
         self._gpu_healths: dict[str, str] = {}
+        self._notify: dict[int, NotifyState] = {}
         self._last_job_seq = 0
         self._last_event_seq = 0
 
@@ -162,6 +164,35 @@ class MemoryStore:
     async def set_meta(self, key: str, value: str) -> None:
         await self._call("set_meta", lambda: self._meta.__setitem__(key, value))
 
+    async def notify_open(self) -> tuple[list[str], int]:
+        return await self._call("notify_open", lambda: (self._open_of(set(self._rows)), self._last_event_seq))
+
+    async def notify_since(self, seq: int) -> tuple[list[str], int]:
+        return await self._call(
+            "notify_since", lambda: (self._open_of(self._told_since(seq)), self._last_event_seq)
+        )
+
+    async def notice(self, job_id: str) -> Notice | None:
+        return await self._call("notice", lambda: self._notice(job_id))
+
+    async def keep_notify(self, row: int, state: NotifyState) -> None:
+        def act() -> None:
+            if row in self._notify:
+                self._notify[row] = state
+
+        await self._call("keep_notify", act)
+
+    async def notify_progress(self, job_ids: Sequence[str]) -> dict[str, Progress]:
+        def act() -> dict[str, Progress]:
+            seqs = {job_id: self._rows[job_id].job.seq for job_id in job_ids if job_id in self._rows}
+            return {
+                job_id: Progress(state, len(self._untold(job_id, state)))
+                for job_id, seq in seqs.items()
+                if (state := self._notify.get(seq)) is not None
+            }
+
+        return await self._call("notify_progress", act)
+
     async def gpu_healths(self) -> dict[str, str]:
         return await self._call("gpu_healths", lambda: dict(self._gpu_healths))
 
@@ -221,6 +252,8 @@ class MemoryStore:
         self._last_job_seq += 1
         inserted = replace(job, seq=self._last_job_seq, spec=without_secrets(job.spec))
         self._rows[job.id] = Row(inserted, idempotency_key, body_digest)
+        if job.spec.notify is not None:
+            self._notify[inserted.seq] = NotifyState()
         return inserted
 
     def _save(self, changed: Sequence[Changed], closed: ClosedAttempt | None = None) -> list[Job]:
@@ -256,6 +289,7 @@ class MemoryStore:
         if job.phase is not Phase.FINISHED:
             return Finished.NOT_FINISHED
         del self._rows[job_id]
+        self._notify.pop(job.seq, None)
         self._attempts.pop(job_id, None)
         self._events = [event for event in self._events if event.job != job_id]
         return Finished.FORGOTTEN
@@ -268,8 +302,32 @@ class MemoryStore:
             (job.finished_at, job.seq, job.id)
             for job in self._jobs()
             if job.phase is Phase.FINISHED and job.finished_at is not None and job.finished_at < at
+            if not self._open_of({job.id})
         ]
         return [job_id for _, _, job_id in sorted(ended)][:limit]
+
+    def _open_of(self, job_ids: set[str]) -> list[str]:
+        states = [(job.id, self._notify.get(job.seq)) for job in self._jobs() if job.id in job_ids]
+        return [job_id for job_id, state in states if state is not None and state.end is None]
+
+    def _told_since(self, seq: int) -> set[str]:
+        return {event.job for event in self._events if event.job and event.seq > seq and event.type in TOLD}
+
+    def _untold(self, job_id: str, state: NotifyState) -> list[Event]:
+        return [
+            event
+            for event in self._events
+            if event.job == job_id and (event.n or 0) > state.notified_n and event.type in TOLD
+        ]
+
+    def _notice(self, job_id: str) -> Notice | None:
+        if not self._open_of({job_id}):
+            return None
+        job = self._rows[job_id].job
+        state = self._notify[job.seq]
+        event = next(iter(self._untold(job_id, state)), None)
+        is_over = event is None and job.phase is Phase.FINISHED
+        return Notice(job.seq, job.owner, state, event, is_over)
 
     def _use_token(self, token_id: str, at: float) -> None:
         if token_id in self._tokens:

@@ -98,7 +98,7 @@ class _Folders(FakeFolders):
         self._step("before drain")
         return await super().log_part(job_id, attempt)
 
-    async def drop_secrets(self, job_id: str) -> None:
-        self._step("before drop_secrets")
-        await super().drop_secrets(job_id)
-        self._step("after drop_secrets")
+    async def drop_used_secrets(self, job_id: str) -> None:
+        self._step("before drop_used_secrets")
+        await super().drop_used_secrets(job_id)
+        self._step("after drop_used_secrets")

@@ -23,6 +23,7 @@ from agent.log import Redactor
 from tests.fakes.cutting_proxy import CuttingProxy
 from tests.fakes.engine import FakeEngine
 from tests.fakes.kernel_log import FakeKernelLog
+from tests.fakes.outgoing import FakeOutgoing
 from tests.shell.api_world import ApiWorld, api_world
 
 BUSYBOX = "docker.io/library/busybox:latest"
@@ -103,6 +104,7 @@ async def cli_world(tmp: Path) -> AsyncIterator[CliWorld]:
             world.clock,
             lambda: 0.0,
             Redactor(),
+            FakeOutgoing(),
         )
         shell = assemble(outside, world.intake.current, settings)
         world.intake.wake = shell.wake

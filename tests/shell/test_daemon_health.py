@@ -25,7 +25,7 @@ class BrokenDisk:
 async def test_a_broken_job_is_counted_and_not_named() -> None:
     world = World()
     world.engine.program = Program(seconds=1)
-    world.folders.drop_secrets = BrokenDisk()  # type: ignore[assignment] # one fault of the world, not of our code
+    world.folders.drop_used_secrets = BrokenDisk()  # type: ignore[assignment] # one fault of the world, not of our code
     await world.start()
     assert world.shell is not None
     job_id = await world.submit(secrets={"KEY": "s"})
@@ -38,6 +38,7 @@ async def test_a_broken_job_is_counted_and_not_named() -> None:
         world.clock,
         lambda: 0.5,
         world.redactor,
+        world.outgoing,
     )
     await world.until_phase(job_id, Phase.UPLOADING)
     await world.quiesce(5)

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 
 from agent.config import Config, ConfigError
+from agent.core.outgoing import read_rules
 from agent.daemon.reload import Places, Reload
 from agent.daemon.values import output_limits_of
 from agent.jobs.outputs import Outputs
@@ -52,6 +53,7 @@ async def test_every_reloaded_key_is_in_force_for_all_that_read_it() -> None:
         limits={"pids": 99, "memory": "1GiB"},
         images={"deny": ["*evil*"], "max_size": "1MiB"},
         outputs={"retention": 3600, "max_files": 7, "max_bytes": "3MiB"},
+        uploads={"allow_http": True, "allow_hosts": ("ci.internal",)},
     )
     async with reloading(world, new) as (reload, outputs):
         reload.ask()
@@ -59,6 +61,7 @@ async def test_every_reloaded_key_is_in_force_for_all_that_read_it() -> None:
     policy = world.shell.tools.policy
     assert (policy.limits.pids, policy.limits.memory_bytes) == (99, 1 << 30)
     assert (policy.images.deny, policy.images.max_bytes) == (("*evil*",), 1 << 20)
+    assert policy.outgoing == read_rules(True, ["ci.internal"])  # noqa: FBT003 - a key of the config
     assert policy.agent_id == "agent-1"
     assert world.shell.janitor.retention_seconds == 3600
     assert (outputs.limits.files, outputs.limits.total_bytes) == (7, 3 << 20)

@@ -13,11 +13,12 @@ from agent.core.state import EDGES
 from agent.core.stop_requests import request_job_stop
 from agent.core.xids import XidTable
 from agent.errors import Phase
-from agent.interfaces import Gpus, NewJob, SecretFiles
+from agent.interfaces import Gpus, NewJob
 from agent.jobs.assembly import Outside, Settings, Shell, assemble
 from agent.jobs.current import Current
 from agent.jobs.gpu_care import CareSettings
 from agent.jobs.images import PullTimes
+from agent.jobs.intake import secret_files
 from agent.log import Redactor
 from agent.spec import JobSpec, parse_spec
 from tests.fakes.clock import FakeClock
@@ -25,6 +26,7 @@ from tests.fakes.engine import FakeEngine
 from tests.fakes.folders import FakeFolders
 from tests.fakes.gpus import FakeGpus
 from tests.fakes.kernel_log import FakeKernelLog
+from tests.fakes.outgoing import FakeOutgoing
 from tests.fakes.store import MemoryStore
 
 OWNER = "alice"
@@ -43,6 +45,7 @@ class World:
         self.gpus = FakeGpus()
         self.kernel_log = FakeKernelLog(self.clock)
         self.seen_gpus: Gpus = self.gpus  # or what a test puts between the two
+        self.outgoing = FakeOutgoing()
         self.node_cpus: dict[int, str] = {}
         self.jitter = 0.5
         self.redactor = Redactor()
@@ -83,6 +86,7 @@ class World:
             self.clock,
             lambda: self.jitter,
             self.redactor,
+            self.outgoing,
         )
         self.shell = assemble(outside, Current(policy), self.settings)
         self._task = asyncio.get_running_loop().create_task(self._run(self.shell))
@@ -145,7 +149,7 @@ class World:
         self._count += 1
         job_id = f"00000000-0000-7000-8000-{self._count:012d}"
         spec: JobSpec = parse_spec({"image": "busybox", **fields})
-        await self.folders.claim(job_id, "{}", SecretFiles({}))
+        await self.folders.claim(job_id, "{}", secret_files(spec))
         new = NewJob(job_id, OWNER, Kind.CONTAINER, spec, self.clock.now(), None, job_id)
         await self.store.accept(new, 1000)
         self.wake(job_id)

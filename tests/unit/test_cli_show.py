@@ -12,7 +12,14 @@ from rich.console import Console, RenderableType
 
 from agent.cli.show.events import event_line
 from agent.cli.show.host import TokenLine, checks_view, host_view, tokens_table
-from agent.cli.show.jobs import job_view, jobs_table, port_text, short_id_width, why_of
+from agent.cli.show.jobs import (
+    job_view,
+    jobs_table,
+    notify_text,
+    port_text,
+    short_id_width,
+    why_of,
+)
 from agent.cli.show.outputs import outputs_view
 from agent.cli.show.problems import show_problem
 from agent.cli.show.words import clean, fit, one_line, size_text, span_text
@@ -341,3 +348,25 @@ def test_sizes_have_a_unit_that_fits(count: int | None, text: str) -> None:
 )
 def test_spans_are_told_in_their_largest_units(seconds: float, text: str) -> None:
     assert span_text(seconds) == text
+
+
+TROUBLE = {"n": 2, "code": "status_failed", "status": 503, "blame": "user", "message": "it failed", "remedy": "See to it.", "at": TIME}  # fmt: skip
+
+
+def notified(**changes: object) -> str | None:
+    return notify_text(
+        {"state": "open", "delivered": 3, "dropped": 0, "pending": 0, "last_error": None, **changes}
+    )
+
+
+def test_of_notifications_the_counts_are_told_and_the_last_failure_as_long_as_something_lacks() -> None:
+    assert notify_text(None) is None
+    assert notified() == "3 delivered"
+    assert notified(last_error=TROUBLE) == "3 delivered"
+    assert notified(pending=1, last_error=TROUBLE) == "3 delivered, 1 pending\nit failed (503)\n→ See to it."
+    assert notified(dropped=2, state="complete") == "3 delivered, 2 given up"
+    assert notified(state="gone") == "3 delivered, ended by the endpoint"
+    shown = job_view(
+        job(notify={"state": "open", "delivered": 1, "dropped": 0, "pending": 1, "last_error": TROUBLE}), NOW
+    )
+    assert any(line.startswith("notified") and "1 delivered, 1 pending" in line for line in drawn(shown))

@@ -329,6 +329,8 @@ def test_an_unknown_key_names_the_nearest_known_one(write: Write, text: str, kno
         ("[ports]\nbind = 1", "ports.bind"),
         ('[ports]\nexternal_host = "https://gpu.example/"', "ports.external_host"),
         ('[ports]\nexternal_ports = ["20000-20001"]', "ports.external_ports"),
+        ('[uploads]\nallow_hosts = ["*.internal"]', "uploads.allow_hosts.0"),
+        ('[uploads]\nallow_hosts = ["10.0.0.1/8"]', "uploads.allow_hosts.0"),
         ('[ports]\nexternal_ports = {"20000-20001" = "40000-40002"}', "ports.external_ports"),
         ('[ports]\nexternal_ports = {"19999-20000" = "40000-40001"}', "ports.external_ports"),
         ('[ports]\nexternal_ports = {"20000-20001" = "5-6", "20001-20002" = "8-9"}', "ports.external_ports"),
@@ -410,8 +412,6 @@ LATER = [
     'limits.disk = "1GiB"',
     'volumes.allow = ["data"]',
     "uploads.parallel = 1",
-    "uploads.allow_http = true",
-    'uploads.allow_hosts = ["a"]',
     "chutes.cord_idle = 1",
     'proxy.domain = "jobs.example"',
 ]
@@ -481,6 +481,9 @@ queues.extra.concurrency = 2
 retention = 1
 max_files = 3
 max_bytes = 4
+[uploads]
+allow_http = true
+allow_hosts = ["CI.internal", "10.0.0.0/8"]
 [log]
 level = "debug"
 format = "json"
@@ -502,7 +505,10 @@ external_ports = {"20000-20001" = "1-2"}
         "outputs.max_files",
         "outputs.retention",
         "queues.extra.concurrency",
+        "uploads.allow_hosts",
+        "uploads.allow_http",
     )
+    assert new.uploads.allow_hosts == ("ci.internal", "10.0.0.0/8")
     assert changes.needs_restart == (
         "api.listen",
         "log.format",

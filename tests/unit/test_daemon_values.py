@@ -1,8 +1,11 @@
 """The config as the values of the rooms: what two keys say together."""
 
+from ipaddress import ip_network
+
 import pytest
 
 from agent.config import Config
+from agent.core.outgoing import OutgoingRules
 from agent.core.policy import InjectionWish
 from agent.daemon.values import output_limits_of, policy_of
 
@@ -36,3 +39,11 @@ def test_jobs_are_pinned_to_the_cpus_of_a_node_only_where_the_operator_wants_it(
     gpus = {"pin_numa": pin, "injection": "nvidia"}
     policy = policy_of(config(gpus=gpus), "agent", (), 1024, {0: "0-7"})
     assert (policy.node_cpus, policy.injection) == (pinned, InjectionWish.NVIDIA)
+
+
+def test_a_users_urls_lead_where_the_config_says_and_nowhere_else_by_default() -> None:
+    assert policy_of(config(), "agent", (), 1024, {}).outgoing == OutgoingRules()
+    uploads = {"allow_http": True, "allow_hosts": ("CI.internal", "10.0.0.0/8", "192.0.2.1")}
+    rules = policy_of(config(uploads=uploads), "agent", (), 1024, {}).outgoing
+    assert (rules.allow_http, rules.hosts) == (True, {"ci.internal"})
+    assert rules.networks == (ip_network("10.0.0.0/8"), ip_network("192.0.2.1"))

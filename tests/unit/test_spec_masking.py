@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.spec import (
+    Notify,
     Registry,
     dump_spec,
     load_spec,
@@ -42,6 +43,7 @@ SPECS: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
         "not_before": st.datetimes().map(lambda moment: moment.isoformat() + "Z"),
         "labels": st.dictionaries(NAMES, NAMES, max_size=3),
         "outputs": st.just({"path": "/data"}),
+        "notify": st.fixed_dictionaries({"url": st.just("https://a/b?c=d"), "secret": NAMES}),
     },
 )  # fmt: skip
 
@@ -67,6 +69,7 @@ def test_secrets_are_masked_in_every_form_and_kept_in_one() -> None:
             "secrets": {"token": "hush-1", "EMPTY": ""},
             "secrets_env": ["token"],
             "registry": {"username": "me", "password": "hush-2"},
+            "notify": {"url": "https://a/b?token=hush-3", "secret": "hush-4"},
         }
     )
     for shown in (
@@ -81,6 +84,8 @@ def test_secrets_are_masked_in_every_form_and_kept_in_one() -> None:
     assert masked(spec)["secrets"] == {"token": "***", "EMPTY": "***"}
     assert masked(spec)["registry"] == {"username": "me", "password": "***"}
     assert secrets_of(spec).files == {"token": "hush-1", "EMPTY": ""}
+    assert masked(spec)["notify"] == {"url": "https://a/b?***", "secret": "***"}
+    assert secrets_of(spec).notify == Notify(url="https://a/b?token=hush-3", secret="hush-4")
     assert secrets_of(spec).registry == Registry(username="me", password="hush-2")
     assert spec.secrets["token"] == "hush-1"
 

@@ -10,6 +10,7 @@ from agent.adapters.folders.jobs import FoundRecord
 from agent.adapters.folders.names import attempt_log, job_folder
 from agent.adapters.folders.streams import Hashes, LogReader, LogWriter, OutputReader
 from agent.aio import Threads
+from agent.core.notify import NotifyTarget
 from agent.interfaces import (
     Claimed,
     JobFolderMissingError,
@@ -50,8 +51,20 @@ class DiskFolders:
         return await self._disk.run(jobs.prepare, self._state, job_id)
 
     async def drop_secrets(self, job_id: str) -> None:
-        """Remove both copies of the secrets, for good. Gone is fine."""
+        """Remove both copies of all secrets, for good: for a repair alone. Gone is fine."""
         await self._disk.run(secrets.drop, self._state.jobs, self._state.runtime_jobs, job_id)
+
+    async def drop_used_secrets(self, job_id: str) -> None:
+        """Remove both copies of what the job itself needed, for good; where to notify stays. Gone is fine."""
+        await self._disk.run(secrets.drop_used, self._state.jobs, self._state.runtime_jobs, job_id)
+
+    async def notify_target(self, job_id: str) -> NotifyTarget | None:
+        """Where to notify, also after `drop_used_secrets`. None: nowhere, or it was dropped."""
+        return await self._disk.run(secrets.read_target, self._state.jobs, job_id)
+
+    async def drop_notify_target(self, job_id: str) -> None:
+        """Remove where to notify, for good; what the job itself needs stays. Gone is fine."""
+        await self._disk.run(secrets.drop_target, self._state.jobs, job_id)
 
     async def remove(self, job_id: str) -> None:
         """Remove both folders of the job. Gone is fine. Raises FolderNotRemovedError."""

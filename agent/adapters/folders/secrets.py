@@ -1,7 +1,8 @@
 """adapters/folders/secrets — a job's secrets: at rest in its folder, and laid out for its container. Prints none of them.
 
-At rest: `secrets/env/NAME` and `secrets/registry.json`, private and synced. For the container: `<runtime>/jobs/<id>/secrets/NAME`,
-0444 in 0755, since an image runs as any user; the folders above are private, so on the host only root gets there.
+At rest: `secrets/env/NAME`, `secrets/registry.json` and `secrets/notify.json`, private and synced. The last outlives the others: it goes
+when the last notification has. Once `env` is gone from beside it, the others count as dropped, whatever is left of them. For the
+container: `<runtime>/jobs/<id>/secrets/NAME`, 0444 in 0755, since an image runs as any user; on the host only root gets there.
 """
 
 import json
@@ -13,9 +14,10 @@ from agent.adapters.folders import durable
 from agent.adapters.folders.names import job_folder, secret_file
 from agent.adapters.folders.tree import remove_tree
 from agent.core.container import Credentials
+from agent.core.notify import NotifyTarget
 from agent.interfaces import SecretFiles
 
-SECRETS, VALUES, REGISTRY = "secrets", "env", "registry.json"
+SECRETS, VALUES, REGISTRY, NOTIFY = "secrets", "env", "registry.json", "notify.json"
 DROPPED = "secrets.removed"
 MOUNTED_FOLDER, MOUNTED_FILE = 0o755, 0o444
 
@@ -23,7 +25,7 @@ MOUNTED_FOLDER, MOUNTED_FILE = 0o755, 0o444
 def write(job: int, secrets: SecretFiles) -> None:
     """Put the secrets into a job's new folder, synced. An empty folder needs no sync of its own: its name is in the job's."""
     durable.ensure_folder(job, SECRETS, durable.PRIVATE_FOLDER)
-    if not secrets.values and secrets.registry is None:
+    if not secrets.values and secrets.registry is None and secrets.notify is None:
         return
     with durable.open_folder(job, SECRETS) as folder:
         durable.ensure_folder(folder, VALUES, durable.PRIVATE_FOLDER)
@@ -34,6 +36,9 @@ def write(job: int, secrets: SecretFiles) -> None:
         if secrets.registry is not None:
             data = json.dumps({"username": secrets.registry.username, "password": secrets.registry.password})
             durable.write_file(folder, REGISTRY, data.encode(), durable.PRIVATE_FILE)
+        if secrets.notify is not None:
+            data = json.dumps({"url": secrets.notify.url, "secret": secrets.notify.secret})
+            durable.write_file(folder, NOTIFY, data.encode(), durable.PRIVATE_FILE)
         os.fsync(folder)
 
 
@@ -41,14 +46,41 @@ def read(job: int) -> SecretFiles:
     """The secrets as they were written. Raises FileNotFoundError once they were dropped."""
     with durable.open_folder(job, SECRETS) as folder:
         if not durable.is_there(folder, VALUES):
+            if durable.is_there(folder, NOTIFY):
+                raise FileNotFoundError(f"{VALUES} was dropped from beside {NOTIFY}")
             return SecretFiles({})
         with durable.open_folder(folder, VALUES) as values:
             texts = {
                 name: durable.read_file(values, name).decode() for name in sorted(durable.names_in(values))
             }
-        if not durable.is_there(folder, REGISTRY):
-            return SecretFiles(texts)
-        return SecretFiles(texts, Credentials(**json.loads(durable.read_file(folder, REGISTRY))))
+        registry = _read_json(folder, REGISTRY)
+        notify = _read_json(folder, NOTIFY)
+        return SecretFiles(
+            texts,
+            None if registry is None else Credentials(**registry),
+            None if notify is None else NotifyTarget(**notify),
+        )
+
+
+def read_target(jobs: int, job_id: str) -> NotifyTarget | None:
+    """Where to notify; None: nowhere, or it was dropped."""
+    try:
+        with (
+            durable.open_folder(jobs, job_folder(job_id)) as job,
+            durable.open_folder(job, SECRETS) as folder,
+        ):
+            found = _read_json(folder, NOTIFY)
+    except FileNotFoundError:
+        return None
+    return None if found is None else NotifyTarget(**found)
+
+
+def _read_json(folder: int, name: str) -> dict[str, str] | None:
+    try:
+        read: dict[str, str] = json.loads(durable.read_file(folder, name))
+    except FileNotFoundError:
+        return None
+    return read
 
 
 def lay_out(runtime_jobs: int, job_id: str, values: Mapping[str, str]) -> str:
@@ -91,6 +123,53 @@ def drop(jobs: int, runtime_jobs: int, job_id: str) -> None:
             _drop_at_rest(job)
     except FileNotFoundError:
         return
+
+
+def drop_used(jobs: int, runtime_jobs: int, job_id: str) -> None:
+    """As `drop`, and where to notify stays."""
+    remove_tree(runtime_jobs, job_folder(job_id))
+    try:
+        with durable.open_folder(jobs, job_id) as job:
+            if _is_in_secrets(job, NOTIFY):
+                _drop_beside_target(job)
+            else:
+                _drop_at_rest(job)
+    except FileNotFoundError:
+        return
+
+
+def drop_target(jobs: int, job_id: str) -> None:
+    """Remove where to notify; with it the folder, where the job's own secrets were dropped before. Gone is fine."""
+    try:
+        with durable.open_folder(jobs, job_folder(job_id)) as job:
+            if not _is_in_secrets(job, VALUES):
+                _drop_at_rest(job)
+                return
+            with durable.open_folder(job, SECRETS) as folder:
+                durable.unlink_if_there(folder, NOTIFY)
+                os.fsync(folder)
+    except FileNotFoundError:
+        return
+
+
+def _is_in_secrets(job: int, name: str) -> bool:
+    try:
+        with durable.open_folder(job, SECRETS) as folder:
+            return durable.is_there(folder, name)
+    except FileNotFoundError:
+        return False
+
+
+def _drop_beside_target(job: int) -> None:
+    remove_tree(job, DROPPED)
+    with durable.open_folder(job, SECRETS) as folder:
+        # First, and in one step: from here on none of them counts.
+        with suppress(FileNotFoundError):  # dropped before
+            os.rename(VALUES, DROPPED, src_dir_fd=folder, dst_dir_fd=job)
+        durable.unlink_if_there(folder, REGISTRY)
+        os.fsync(folder)
+    remove_tree(job, DROPPED)
+    os.fsync(job)
 
 
 def _drop_at_rest(job: int) -> None:

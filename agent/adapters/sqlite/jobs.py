@@ -4,7 +4,7 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from agent.adapters.sqlite import events, lists
+from agent.adapters.sqlite import events, lists, notify
 from agent.adapters.sqlite.rows import Rows, dump_closed, dump_rest, load_closed
 from agent.core.job import ClosedAttempt, Job, NewEvent, Viewer
 from agent.core.state import phase_event
@@ -80,6 +80,8 @@ def insert(connection: sqlite3.Connection, job: Job, idempotency_key: str | None
     connection.executemany(
         INSERT_LABEL, [(name, value, seq, job.owner) for name, value in spec.labels.items()]
     )
+    if spec.notify is not None:
+        notify.begin(connection, seq)
     return replace(job, seq=seq, spec=without_secrets(spec))
 
 

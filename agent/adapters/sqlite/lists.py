@@ -11,7 +11,9 @@ Found = list[tuple[int, int]]
 UNFINISHED = "SELECT seq, version FROM jobs INDEXED BY jobs_unfinished WHERE phase <> 'finished' ORDER BY seq"
 FINISHED_BEFORE = """
     SELECT id FROM jobs INDEXED BY jobs_finished
-    WHERE phase = 'finished' AND finished_at < ? ORDER BY finished_at, seq LIMIT ?
+    WHERE phase = 'finished' AND finished_at < ?
+        AND NOT EXISTS (SELECT 1 FROM notify WHERE notify.job = jobs.seq AND notify.ended IS NULL)
+    ORDER BY finished_at, seq LIMIT ?
 """
 # What picks the rows looks at indexes alone; only the rows of the page itself are read.
 PAGE = """

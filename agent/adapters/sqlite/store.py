@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Self, TypeVar
 
-from agent.adapters.sqlite import events, gpus, host_events, jobs, lists, tokens
+from agent.adapters.sqlite import events, gpus, host_events, jobs, lists, notify, tokens
 from agent.adapters.sqlite.database import BUSY_SECONDS, Database
 from agent.adapters.sqlite.rows import Rows
 from agent.aio import Threads
 from agent.core.job import EVERYONE, ClosedAttempt, Event, Job, NewEvent, Viewer
+from agent.core.notify import Notice, NotifyState, Progress
 from agent.interfaces import Accepted, Finished, JobQuery, NewJob, Token
 
 T = TypeVar("T")
@@ -136,6 +137,21 @@ class SqliteStore:
 
     async def set_meta(self, key: str, value: str) -> None:
         await self._write(lambda db: tokens.set_meta(db, key, value))
+
+    async def notify_open(self) -> tuple[list[str], int]:
+        return await self._read(notify.read_open)
+
+    async def notify_since(self, seq: int) -> tuple[list[str], int]:
+        return await self._read(lambda db: notify.read_since(db, seq))
+
+    async def notice(self, job_id: str) -> Notice | None:
+        return await self._read(lambda db: notify.read_notice(db, job_id))
+
+    async def keep_notify(self, row: int, state: NotifyState) -> None:
+        await self._write(lambda db: notify.keep(db, row, state))
+
+    async def notify_progress(self, job_ids: Sequence[str]) -> dict[str, Progress]:
+        return await self._read(lambda db: notify.read_progress(db, job_ids))
 
     async def gpu_healths(self) -> dict[str, str]:
         return await self._read(gpus.read_all)

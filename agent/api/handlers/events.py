@@ -13,7 +13,7 @@ from agent.api.endpoints import Answer, Endpoint, Parameter
 from agent.api.query import Query
 from agent.api.streams import Stream, Streams
 from agent.api.tokens import Scope
-from agent.api.views import show_event
+from agent.core.event_form import show_event
 from agent.core.job import Event, Viewer
 from agent.interfaces import Store
 from agent.jobs.bell import Bell, wait_for_ring

@@ -13,7 +13,8 @@ from agent.api.gpu_figures import show_sample
 from agent.api.problems import BadRequestError
 from agent.api.query import Query
 from agent.api.tokens import Scope
-from agent.api.views import Json, show_time
+from agent.api.views import Json
+from agent.core.event_form import show_time
 from agent.core.gpu_findings import Asked, Request
 from agent.core.gpu_health import Refusal, is_used, probation_left
 from agent.core.gpu_record import GpuHealth

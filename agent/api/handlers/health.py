@@ -4,7 +4,8 @@ from aiohttp import web
 
 from agent.api.auth import Access, Caller
 from agent.api.endpoints import ROOT_AND_V1, Answer, Endpoint
-from agent.api.views import Json, show_time
+from agent.api.views import Json
+from agent.core.event_form import show_time
 from agent.jobs.health import Check, CheckState, Health
 
 WORST_FIRST = (CheckState.FAIL, CheckState.WARN, CheckState.OK)

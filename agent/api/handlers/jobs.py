@@ -5,6 +5,7 @@ import base64
 import binascii
 import json
 import re
+from collections.abc import Mapping, Sequence
 
 from aiohttp import web
 
@@ -17,6 +18,7 @@ from agent.api.streams import Streams
 from agent.api.tokens import Scope
 from agent.api.views import Addresses, Json, show_job
 from agent.core.job import Job, Kind
+from agent.core.notify import Progress
 from agent.errors import Phase
 from agent.interfaces import Accepted, JobQuery, Store
 from agent.jobs.bell import Bell, wait_for_ring
@@ -72,7 +74,8 @@ class JobHandlers:
         query = read_list_query(request)
         jobs = await self._store.page(query, caller.viewer)
         attempts = await self._store.attempts_of([job.id for job in jobs])
-        items = [show_job(job, attempts[job.id], self._addresses) for job in jobs]
+        notified = await self._notified(jobs)
+        items = [show_job(job, attempts[job.id], self._addresses, notified.get(job.id)) for job in jobs]
         following = write_cursor(jobs[-1].seq) if len(jobs) == query.limit else None
         return web.json_response({"items": items, "next": following})
 
@@ -121,7 +124,12 @@ class JobHandlers:
             await wait_for_ring(ring, min(left, LOOK_AGAIN_SECONDS))
 
     async def _show(self, job: Job) -> Json:
-        return show_job(job, await self._store.attempts(job.id), self._addresses)
+        notified = await self._notified([job])
+        return show_job(job, await self._store.attempts(job.id), self._addresses, notified.get(job.id))
+
+    async def _notified(self, jobs: Sequence[Job]) -> Mapping[str, Progress]:
+        asking = [job.id for job in jobs if job.spec.notify is not None]
+        return await self._store.notify_progress(asking) if asking else {}
 
 
 def read_key(request: web.Request) -> str | None:

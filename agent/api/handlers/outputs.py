@@ -18,7 +18,8 @@ from agent.api.endpoints import JOB_ID, Answer, Endpoint, Parameter
 from agent.api.query import Query
 from agent.api.streams import Streams
 from agent.api.tokens import Scope
-from agent.api.views import Json, show_time
+from agent.api.views import Json
+from agent.core.event_form import show_time
 from agent.core.job import Job
 from agent.interfaces import OutputFile, OutputListing, OutputRefusedError, SkippedOutput, Store
 from agent.jobs.intake import unknown_job

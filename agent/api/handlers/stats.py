@@ -12,8 +12,8 @@ from agent.api.gpu_figures import Json, rounded, show_sample, show_usage
 from agent.api.query import Query
 from agent.api.streams import Stream, Streams
 from agent.api.tokens import Scope
-from agent.api.views import show_time
 from agent.core.container_stats import ContainerStats
+from agent.core.event_form import show_time
 from agent.core.job import Job
 from agent.errors import Phase
 from agent.interfaces import Store

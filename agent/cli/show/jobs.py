@@ -18,6 +18,8 @@ Json = Mapping[str, Any]
 SHORT_ID = 13
 STATE, WHY, GPUS, AGE = 10, 22, 4, 5
 LEAST_NAME = 12
+NOT_DELIVERED = (("pending", "pending"), ("dropped", "given up"))
+END_WORDS = {"gone": "ended by the endpoint", "lost": "ended: its secret is lost"}
 
 
 def jobs_table(jobs: Sequence[Json], now: float, width: int) -> Table:
@@ -109,6 +111,7 @@ def job_facts(job: Json, now: float) -> list[tuple[str, str | Text]]:
         ("gpus", "\n".join(map(one_line, job["gpus"])) or None),
         *usage_facts(job.get("gpu_usage")),
         ("ports", "\n".join(map(port_text, job["ports"])) or None),
+        ("notified", notify_text(job.get("notify"))),
         (
             "labels",
             "\n".join(f"{one_line(key)}={one_line(value)}" for key, value in job["labels"].items()) or None,
@@ -141,6 +144,21 @@ def port_text(port: Json) -> str:
     if port.get("external_port"):
         return f"{name} → {port['external_host']}:{port['external_port']}"
     return f"{name} → {port['host']}:{port['host_port']}" if port.get("host_port") else name
+
+
+def notify_text(notify: Json | None) -> str | None:
+    """How many events were delivered and what became of the others; the last failure, as long as it is of one of these."""
+    if notify is None:
+        return None
+    counts = [f"{notify['delivered']} delivered"]
+    counts += [f"{notify[name]} {word}" for name, word in NOT_DELIVERED if notify[name]]
+    counts += [END_WORDS[notify["state"]]] if notify["state"] in END_WORDS else []
+    told = ", ".join(counts)
+    error = notify["last_error"]
+    if error is None or not (notify["pending"] or notify["dropped"]):
+        return told
+    status = f" ({error['status']})" if error["status"] else ""
+    return f"{told}\n{one_line(error['message'])}{status}\n→ {one_line(error['remedy'])}"
 
 
 def reason_text(reason: Json) -> Text:
