@@ -43,6 +43,7 @@ class Container:
     pid: int | None = None
     stop_signal: str = "SIGTERM"
     ports: tuple[PublishedPort, ...] = ()
+    gpus: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,6 +51,18 @@ class GpuReason(StrEnum):
     RECORD_UNREADABLE = "record_unreadable"
 
 
+# Their words may name processes, which may be another principal's: for who looks after the host.
+_OF_PROCESSES = frozenset(
+    {GpuReason.NOT_CLEAN, GpuReason.BUSY_FOREIGN, GpuReason.HELD, GpuReason.RESET_FAILED}
+)
+UNTOLD = "an operator of the host is told more"
+
+
+def public_words(why: GpuReason | None, words: str) -> str:
+    """What anybody who may ask is told (I10)."""
+    return f"{why}; {UNTOLD}" if why in _OF_PROCESSES else words
+
+
 class Fate(StrEnum):
     """What becomes of a job that holds the GPU, from nothing to worst."""
 

@@ -34,6 +34,6 @@ def restore(fresh: Job, container: Container, boot_id: str) -> Job:
         fresh,
         phase=Phase.STARTING,
         attempt=container.attempt or 1,
-        lease=Lease(ports=ports),
+        lease=Lease(container.gpus, ports),
         run=Run(plan=container.plan, intent=StartIntent(container.id, boot_id)),
     )

@@ -3,7 +3,8 @@
 from collections.abc import Callable
 
 from agent.core.container import EngineFacts, Injection
-from agent.core.gpu_findings import GpuState
+from agent.core.event_form import show_time
+from agent.core.gpu_findings import GpuState, public_words
 from agent.core.gpu_record import GpuHealth
 from agent.core.injection import choose_injection, named_gpus, why_not_cdi
 from agent.core.job import StartFailure
@@ -49,7 +50,8 @@ def gpus_probe(care: GpuCare) -> Probe:
 
 def _describe_unwell(health: GpuHealth) -> str:
     waits_for = f", waits for {', '.join(sorted(health.needs))}" if health.needs else ""
-    return f"{health.uuid} is {health.state}: {health.words}{waits_for}"
+    since = f" since {show_time(health.since)}" if health.since else ""
+    return f"{health.uuid} is {health.state}{since}: {public_words(health.reason, health.words)}{waits_for}"
 
 
 def kernel_log_probe(condition: Callable[[], str | None], has_gpus: Callable[[], bool]) -> Probe:

@@ -1,5 +1,6 @@
 """Jobs on GPUs, whole: the daemon's own child reads a stand-in of NVIDIA's library, and the engine hands harmless nodes over by CDI."""
 
+import asyncio
 import json
 import time
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from agent.daemon import repair
 from tests.e2e.client import Json, expect
 from tests.e2e.conftest import Make
 from tests.e2e.daemon import Daemon
@@ -144,6 +146,19 @@ def test_an_xid_that_came_while_the_daemon_was_away_ends_the_job_that_was_there(
     assert (job["outcome"], job["reason"]["code"], job["reason"]["blame"]) == ("failed", "gpu_fault", "host")
     assert daemon.local.job(other)["phase"] == "running"
     assert states(daemon).count("quarantined") == 2
+
+
+def test_a_repair_gives_a_running_job_its_gpus_back(daemon: Daemon) -> None:
+    job_id = run_on(daemon, 2)
+    held = daemon.local.job(job_id)["gpus"]
+    daemon.stop()
+    for file in daemon.state.glob("agent.db*"):
+        file.unlink()
+    asyncio.run(repair(daemon.config))
+    daemon.start()
+    assert daemon.local.job(job_id)["gpus"] == held
+    other = run_on(daemon, 2)
+    assert not set(daemon.local.job(other)["gpus"]) & set(held)
 
 
 def test_more_than_the_host_has_is_refused_and_the_most_is_told(daemon: Daemon) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from agent.api.tokens import Scope
-from agent.core.gpu_findings import Gate
+from agent.core.gpu_findings import UNTOLD, Gate
 from agent.core.gpus import Gpu
 from agent.core.job import Lease
 from agent.core.topology import LinkClass, Links
@@ -52,6 +52,20 @@ async def test_all_gpus_are_listed_with_their_state_and_links(world: ApiWorld) -
     assert (instance["mig"], instance["memory"]) == ("1g.10gb", 10 * GIB)
     assert reply.json["links"] == [{"gpus": ["GPU-1", "GPU-2"], "link": "nvlink"}]
     assert reply.json["condition"] is None
+
+
+async def test_processes_on_a_gpu_are_named_to_operators_of_the_host_alone(world: ApiWorld) -> None:
+    await fill(world)
+    world.gpus.dirty = {"GPU-1"}
+    await world.care.look()
+    operator = await world.new_token("oscar", (Scope.GPUS_ADMIN,))
+    for token, is_told in ((None, False), (operator, True)):
+        shown = (await world.call("GET", "/v1/gpus/GPU-1", token=token)).json
+        (change,) = shown["history"]
+        assert shown["reason"] == change["reason"] == "gpu_busy_foreign"
+        assert [("4711" in words, words.endswith(UNTOLD)) for words in (shown["words"], change["words"])] == [
+            (is_told, not is_told)
+        ] * 2
 
 
 async def test_whose_lease_it_is_only_its_owner_sees(world: ApiWorld) -> None:

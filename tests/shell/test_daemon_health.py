@@ -2,6 +2,7 @@
 
 import pytest
 
+from agent.core.event_form import show_time
 from agent.core.gpus import Gpu
 from agent.core.ports import PortRange
 from agent.daemon.health import build_health
@@ -69,7 +70,8 @@ async def test_each_gpu_that_is_not_well_is_named_with_why_and_what_it_waits_for
     await world.quiesce(2)
     seen = await probe()
     assert seen.state is CheckState.WARN
-    assert seen.evidence.startswith("GPU-2 is quarantined: XID 62")
+    since = show_time(world.shell.tools.gpu_care.healths["GPU-2"].since)
+    assert seen.evidence.startswith(f"GPU-2 is quarantined since {since}: XID 62")
     assert seen.evidence.endswith("waits for probation, reset")
     world.gpus.send_xid("GPU-1", 62)
     await world.quiesce(2)

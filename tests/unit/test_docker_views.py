@@ -70,6 +70,22 @@ def test_an_inspect_has_labels_ports_and_a_stop_signal() -> None:
     assert seen.ports == (PublishedPort(80, "tcp", "0.0.0.0", 20000),)
 
 
+@pytest.mark.parametrize(
+    ("config", "host"),
+    [
+        ({"Env": ["NVIDIA_VISIBLE_DEVICES=void"]}, {"DeviceRequests": [{"Driver": "cdi", "DeviceIDs": ["nvidia.com/gpu=GPU-1", "nvidia.com/gpu=MIG-2"]}]}),
+        ({"Env": ["A=1", "NVIDIA_VISIBLE_DEVICES=GPU-1,MIG-2"]}, {"Runtime": "nvidia"}),
+    ],
+)  # fmt: skip
+def test_an_inspect_has_the_gpus_that_the_container_was_given(
+    config: dict[str, Any], host: dict[str, Any]
+) -> None:
+    answer = inspect_answer("running")
+    seen = views.inspected({**answer, "Config": answer["Config"] | config, "HostConfig": host})
+    assert seen.gpus == ("GPU-1", "MIG-2")
+    assert views.inspected(answer).gpus == ()
+
+
 @pytest.mark.parametrize("attempt", ["", "x", "-1", "²", "1.5"])
 def test_an_attempt_that_is_no_number_is_none(attempt: str) -> None:
     answer = {

@@ -1,22 +1,15 @@
 """adapters/docker/strangers — which containers that are not ours were given GPUs. Reads only, and of each container once."""
 
-import re
-from collections.abc import Iterator, Sequence
-from typing import Any
-
 from agent.adapters.docker import failures
 from agent.adapters.docker.arguments import AGENT_LABEL
 from agent.adapters.docker.client import Calls
 from agent.adapters.docker.failures import Refusal
+from agent.adapters.docker.given import given_gpus
 from agent.adapters.docker.views import Json
 from agent.core.gpu_strangers import GpuStranger, GpuStrangers
 
 # An inspect takes a millisecond or two, and whoever asks waits for it; what is left over is looked at next time.
 MOST_INSPECTED = 100
-_NVIDIA_KIND = "nvidia.com/"
-_VISIBLE = "NVIDIA_VISIBLE_DEVICES="
-_NONE_VISIBLE = frozenset({"", "void", "none"})
-_NODE = re.compile(r"/dev/nvidia[0-9]+")
 
 
 class Strangers:
@@ -54,36 +47,5 @@ class Strangers:
 
 def stranger(answer: Json) -> GpuStranger:
     """`GET /containers/{id}/json`."""
-    config, host = answer["Config"], answer["HostConfig"]
-    given = [
-        *(gpu for request in host.get("DeviceRequests") or () for gpu in _requested(request)),
-        *_visible(config.get("Env") or (), host.get("Runtime") or ""),
-        *(path for device in host.get("Devices") or () if _NODE.fullmatch(path := device["PathOnHost"])),
-    ]
-    labels = config.get("Labels") or {}
-    return GpuStranger(answer["Name"].removeprefix("/"), tuple(dict.fromkeys(given)), labels.get(AGENT_LABEL))
-
-
-def _requested(request: Json) -> Iterator[str]:
-    ids = request.get("DeviceIDs") or ()
-    if request["Driver"] == "cdi":
-        for device in ids:
-            kind, _, name = device.partition("=")
-            if kind.startswith(_NVIDIA_KIND):
-                yield name
-        return
-    wishes: list[Any] = [wish for group in request.get("Capabilities") or () for wish in group]
-    if request["Driver"] != "nvidia" and "gpu" not in wishes:
-        return
-    count = request.get("Count") or 0
-    # The engine hands a number of GPUs out as those of the lowest numbers (moby, daemon/nvidia_linux.go).
-    yield from ids or (map(str, range(count)) if count >= 0 else ("all",))
-
-
-def _visible(environment: Sequence[str], runtime: str) -> Iterator[str]:
-    """What NVIDIA's runtime reads out of the environment; any other runtime reads nothing there."""
-    if "nvidia" not in runtime:
-        return
-    for line in environment:
-        if line.startswith(_VISIBLE):
-            yield from (gpu for gpu in line.removeprefix(_VISIBLE).split(",") if gpu not in _NONE_VISIBLE)
+    labels = answer["Config"].get("Labels") or {}
+    return GpuStranger(answer["Name"].removeprefix("/"), given_gpus(answer), labels.get(AGENT_LABEL))

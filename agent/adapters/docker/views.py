@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from agent.adapters.docker.arguments import AGENT_LABEL, ATTEMPT_LABEL, JOB_LABEL, PLAN_LABEL
+from agent.adapters.docker.given import given_gpus
 from agent.core.container import (
     Container,
     ContainerEvent,
@@ -54,6 +55,7 @@ def inspected(answer: Json) -> Container:
         pid=state["Pid"] or None,
         stop_signal=config.get("StopSignal") or DEFAULT_STOP_SIGNAL,
         ports=_published(answer["HostConfig"].get("PortBindings") or {}),
+        gpus=given_gpus(answer),
     )
 
 

@@ -15,7 +15,7 @@ from agent.api.query import Query
 from agent.api.tokens import Scope
 from agent.api.views import Json
 from agent.core.event_form import show_time
-from agent.core.gpu_findings import Asked, Request
+from agent.core.gpu_findings import Asked, GpuReason, Request, public_words
 from agent.core.gpu_health import Refusal, is_used, probation_left
 from agent.core.gpu_record import GpuHealth
 from agent.core.gpus import Gpu, Inventory
@@ -122,7 +122,7 @@ class GpuHandlers:
         for gpu in view.inventory.gpus:
             if gpu.uuid == uuid:
                 shown = self._show(view, gpu, caller)
-                document = {**shown, "history": show_history(view.healths.get(uuid))}
+                document = {**shown, "history": show_history(view.healths.get(uuid), caller)}
                 return web.json_response(document, status=status)
         raise unknown_gpu(uuid)
 
@@ -135,7 +135,7 @@ class GpuHandlers:
             "used": is_used(gpu.uuid, settings.use),
             "leased": holder is not None,
             "job": job_seen(holder, caller),
-            **show_health(health),
+            **show_health(health, caller),
             "sample": None,  # of the list alone, where it is asked for
             "probation_left": None if health is None else probation_left(health, view.now, settings.policy),
         }
@@ -186,20 +186,24 @@ def show_gpu(gpu: Gpu) -> Json:
     }
 
 
-def show_health(health: GpuHealth | None) -> Json:
+def show_health(health: GpuHealth | None, caller: Caller) -> Json:
     """`state` null: nobody has looked yet, and so it is not leased."""
     if health is None:
         return {"state": None, "reason": None, "words": None, "since": None, "needs": []}
     return {
         "state": health.state.value,
         "reason": None if health.reason is None else health.reason.value,
-        "words": health.words or None,
+        "words": show_words(health.reason, health.words, caller) or None,
         "since": show_time(health.since) if health.since else None,
         "needs": sorted(health.needs),
     }
 
 
-def show_history(health: GpuHealth | None) -> list[Mapping[str, object]]:
+def show_words(why: GpuReason | None, words: str, caller: Caller) -> str:
+    return words if caller.viewer.sees_host else public_words(why, words)
+
+
+def show_history(health: GpuHealth | None, caller: Caller) -> list[Mapping[str, object]]:
     """The newest last."""
     if health is None:
         return []
@@ -209,7 +213,7 @@ def show_history(health: GpuHealth | None) -> list[Mapping[str, object]]:
             "from": change.came_from.value,
             "to": change.to.value,
             "reason": None if change.reason is None else change.reason.value,
-            "words": change.words,
+            "words": show_words(change.reason, change.words, caller),
         }
         for change in health.history
     ]
