@@ -15,6 +15,7 @@ from agent.cli.durations import read_duration
 from agent.cli.options import CONFIG_OPTIONS, given_before, parsed_as
 from agent.cli.refusals import BadArgumentError, Json, NotPermittedError
 from agent.cli.screen import Form, Screen
+from agent.cli.serving import become_daemon
 from agent.cli.show.host import TokenLine, checks_view, tokens_table
 from agent.cli.target import DEFAULT_CONFIG, find_config
 from agent.errors import AgentError
@@ -54,17 +55,23 @@ def local_command(command: Callable[..., int]) -> Callable[..., None]:
 
 
 def _run(here: Here, command: Callable[[], int]) -> int:
-    from agent.config import ConfigError  # noqa: PLC0415 - see the module's docstring
-
     try:
         return command()
-    except ConfigError as error:
-        here.screen.refuse_document(config_document(error))
-    except PermissionError as error:
-        here.screen.refuse(NotPermittedError(f"{error.filename or 'a file'}: {error.strerror}"))
-    except AgentError as error:
-        here.screen.refuse(error)
+    except (AgentError, PermissionError) as error:
+        refuse(here.screen, error)
     return 1
+
+
+def refuse(screen: Screen, error: AgentError | PermissionError) -> None:
+    from agent.config import ConfigError  # noqa: PLC0415 - see the module's docstring
+
+    match error:
+        case ConfigError():
+            screen.refuse_document(config_document(error))
+        case PermissionError():
+            screen.refuse(NotPermittedError(f"{error.filename or 'a file'}: {error.strerror}"))
+        case _:
+            screen.refuse(error)
 
 
 def config_document(error: "ConfigError") -> Json:
@@ -85,9 +92,7 @@ def config_document(error: "ConfigError") -> Json:
 
 def serve(here: Here) -> int:
     """Run the agent in the foreground, as systemd does. SIGTERM ends it; jobs go on, and the next start adopts them."""
-    from agent import daemon  # noqa: PLC0415 - see the module's docstring
-
-    return daemon.run(here.read_config(), None if here.config_path is None else here.read_config)
+    become_daemon(here.config_path, as_json=here.screen.form is Form.JSON)
 
 
 def doctor(

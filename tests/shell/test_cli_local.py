@@ -142,11 +142,3 @@ def test_a_repair_that_cannot_ask_the_engine_changes_nothing_and_says_why(
     assert refused.exit_code == 1
     assert "engine" in refused.stderr
     assert (tmp_path / "state" / "agent.db").read_bytes() == b"not a database"
-
-
-def test_serve_with_a_bad_config_names_the_faults_and_does_not_start(tmp_path: Path) -> None:
-    path = tmp_path / "bad.toml"
-    path.write_text("[api]\nlisten = 3\n")
-    told = gpu_agent("serve", "--config", path)
-    assert told.exit_code == 1
-    assert f"{path}:2 api.listen" in told.stderr

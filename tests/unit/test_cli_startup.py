@@ -77,3 +77,24 @@ def test_for_scripts_an_error_is_json_on_stderr_and_stdout_stays_empty() -> None
 
 def test_no_colours_where_nobody_sees_them() -> None:
     assert "\x1b" not in gpu_agent("ps", "--url", "http://127.0.0.1:1").stderr
+
+
+@pytest.mark.parametrize("where", [ROOT, Path("/")])
+def test_serve_with_a_bad_config_names_the_faults_wherever_it_is_started(where: Path, tmp_path: Path) -> None:
+    path = tmp_path / "bad.toml"
+    path.write_text("[api]\nlisten = 3\n")
+    told = subprocess.run(
+        [sys.executable, "-m", "agent", "serve", "--config", str(path)],
+        cwd=where, env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT)}, check=False, capture_output=True, text=True,
+    )  # fmt: skip
+    assert told.returncode == 1
+    assert f"{path}:2 api.listen" in told.stderr
+
+
+def test_the_daemon_has_nothing_of_the_command_line_in_its_memory() -> None:
+    serve = [sys.executable, "-X", "importtime", "-m", "agent.cli.serving", "people", "/nonexistent"]
+    told = subprocess.run(serve, cwd=ROOT, check=False, capture_output=True, text=True)
+    names = [line.rpartition("|")[2].strip() for line in told.stderr.splitlines()]
+    loaded = names[: names.index("agent.daemon")]
+    assert {"structlog", "aiohttp", "docker"} <= set(loaded)
+    assert not [name for name in loaded if name.startswith(("rich.", "typer", "click", "pygments"))]

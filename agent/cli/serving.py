@@ -1,0 +1,53 @@
+"""cli/serving — the process that `gpu-agent serve` becomes: the daemon alone. One that does not start says why as any command does.
+
+What draws tables and parses arguments is 5 MB, which the daemon would keep for as long as it runs.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Never
+
+if TYPE_CHECKING:
+    from agent.config import Config
+
+# For tracebacks on a terminal, which the daemon's log has none of, structlog takes rich wherever it finds it.
+_TAKEN_BY_STRUCTLOG = "rich"
+
+
+def become_daemon(config: Path | None, *, as_json: bool) -> Never:
+    """Replace this process, which keeps its pid. What is run is the code that runs now, from wherever it was started."""
+    root = Path(__file__).parents[2]
+    # The folder that one happens to stand in is no place to import from, unless it is this code's own.
+    flags = () if Path.cwd() == root else ("-P",)
+    words = ("json" if as_json else "people", *(() if config is None else (str(config),)))
+    os.execv(sys.executable, (sys.executable, *flags, "-m", "agent.cli.serving", *words))  # noqa: S606 - our own code
+
+
+def main(words: Sequence[str]) -> int:
+    """`words`: the form of a refusal, and the config if there is one."""
+    sys.modules[_TAKEN_BY_STRUCTLOG] = None  # type: ignore[assignment]  # an import of it fails, by the language
+    from agent.config import load_config  # noqa: PLC0415 - not before that line
+    from agent.daemon import run  # noqa: PLC0415 - not before that line
+    from agent.errors import AgentError  # noqa: PLC0415 - with them
+
+    form, *configs = words
+    path = Path(configs[0]) if configs else None
+
+    def read_config() -> "Config":
+        return load_config(path, os.environ)
+
+    try:
+        return run(read_config(), None if path is None else read_config)
+    except (AgentError, PermissionError) as error:
+        del sys.modules[_TAKEN_BY_STRUCTLOG]
+        from agent.cli.local import refuse  # noqa: PLC0415 - it draws
+        from agent.cli.screen import Form, Screen  # noqa: PLC0415 - it draws
+
+        refuse(Screen(Form(form)), error)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
