@@ -91,6 +91,10 @@ class Engine(Protocol):
 
     async def facts(self) -> EngineFacts: ...
 
+    async def renew_specs(self, facts: EngineFacts) -> EngineFacts:
+        """`facts` with the CDI specs read anew, which are written while the engine runs. The engine is not asked."""
+        ...
+
     async def find(self, name: str) -> Container | None:
         """The container of exactly that name, ours or a stranger's (agent label tells). None: there is none."""
         ...

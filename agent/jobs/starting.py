@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import structlog
 
 from agent.aio import Flag
-from agent.core.container import Container, ContainerPlan, Image, just_created
+from agent.core.container import Container, ContainerPlan, Image, Injection, just_created
 from agent.core.injection import (
     NOTHING_TO_HAND_OVER,
     Handover,
@@ -178,14 +178,22 @@ class Starting:
     async def _choose_handover(self, lease: Lease) -> Handover | StartFailure:
         if not lease.gpus:
             return NOTHING_TO_HAND_OVER
-        # Asked anew, not the witness's facts: the specs are written while the engine runs.
-        facts = await self._tools.engine.facts()
-        policy = self._tools.policy
-        chosen = choose_injection(policy.injection, facts, policy.runtime, lease.gpus)
+        chosen = await self._choose_injection(lease)
         if isinstance(chosen, StartFailure):
             return chosen
+        policy = self._tools.policy
         nodes = [gpu.numa_node for gpu in self._tools.gpu_care.inventory.gpus if gpu.uuid in lease.gpus]
         return Handover(chosen, near_cpus(nodes, policy.node_cpus))
+
+    async def _choose_injection(self, lease: Lease) -> Injection | StartFailure:
+        """The engine is asked for all that it is (which takes it longer than a lease may) only where the specs do not do."""
+        policy, engine, known = self._tools.policy, self._tools.engine, self._tools.witness.facts
+        if known is not None and known.cdi_dirs:
+            facts = await engine.renew_specs(known)
+            chosen = choose_injection(policy.injection, facts, policy.runtime, lease.gpus)
+            if chosen is Injection.CDI:
+                return chosen
+        return choose_injection(policy.injection, await engine.facts(), policy.runtime, lease.gpus)
 
     async def _prepare(self, job: Job, handover: Handover) -> tuple[ContainerPlan, dict[str, str]]:
         """The plan, and the values of its secret environment."""

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import DockerStage
@@ -55,7 +56,7 @@ def node(name: str) -> list[dict[str, str]]:
     return [{"path": f"/dev/{name}", "hostPath": NODES[name][0]}]
 
 
-SPEC = {
+SPEC: dict[str, Any] = {
     "cdiVersion": "0.5.0",
     "kind": "nvidia.com/gpu",
     "containerEdits": {"deviceNodes": [{"path": "/dev/nvidiactl", "hostPath": "/dev/urandom"}]},
@@ -73,9 +74,13 @@ SPEC = {
 @pytest.fixture
 def specs(private_engine: PrivateEngine) -> Iterator[Path]:
     file = private_engine.root / "cdi" / "nvidia.json"
-    file.write_text(json.dumps(SPEC))
+    write_specs(file, SPEC)
     yield file
     file.unlink()
+
+
+def write_specs(file: Path, specs: dict[str, Any]) -> None:
+    file.write_text(json.dumps(specs))
 
 
 @pytest.fixture(scope="module")
@@ -175,11 +180,15 @@ async def test_a_job_without_gpus_can_neither_find_nor_make_a_node(stage: Docker
 
 
 @pytest.mark.usefixtures("specs")
-async def test_the_engine_tells_where_its_specs_are_and_we_read_what_they_name(stage: DockerStage) -> None:
+async def test_the_engine_tells_where_its_specs_are_and_we_read_what_they_name(
+    stage: DockerStage, specs: Path
+) -> None:
     facts = await stage.engine.facts()
     assert facts.cdi_dirs == (str(stage.private.root / "cdi"),)
     assert facts.cdi_gpus == {ONE, TWO, MIG, NODELESS, HOOKLESS, "all"}
     assert "runc" in facts.runtimes
+    write_specs(specs, {**SPEC, "devices": SPEC["devices"][:1]})
+    assert (await stage.engine.renew_specs(facts)) == replace(facts, cdi_gpus=frozenset({ONE}))
 
 
 @pytest.mark.usefixtures("specs")

@@ -98,6 +98,9 @@ class FakeEngine:
 
     # ── the Engine protocol ──
 
+    async def renew_specs(self, facts: EngineFacts) -> EngineFacts:
+        return replace(facts, cdi_gpus=self.cdi_gpus if facts.cdi_dirs else frozenset())
+
     async def facts(self) -> EngineFacts:
         await self._answer("facts", "")
         return EngineFacts(

@@ -37,6 +37,16 @@ async def test_gpus_come_by_cdi_as_soon_as_the_specs_name_them() -> None:
     await world.crash()
 
 
+async def test_specs_that_were_taken_away_are_not_counted_on() -> None:
+    world = world_of("GPU-1", "GPU-2")
+    world.engine.cdi_gpus = frozenset({"GPU-1", "GPU-2"})
+    await world.start()
+    assert (await planned(world, 1)).injection is Injection.CDI
+    world.engine.cdi_gpus = frozenset()
+    assert (await planned(world, 1)).injection is Injection.NVIDIA
+    await world.crash()
+
+
 async def test_a_job_without_gpus_is_started_on_a_host_that_can_hand_none_over() -> None:
     world = world_of("GPU-1")
     world.engine.runtimes = frozenset({"runc"})

@@ -3,6 +3,7 @@
 import json
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
+from dataclasses import replace
 from enum import Enum
 from functools import partial
 from pathlib import Path
@@ -88,6 +89,10 @@ class DockerEngine:
         # The engines of our releases tell where they look for specs, and not what they found there.
         named = partial(cdi.read_gpu_names, views.cdi_dirs(info))
         return views.facts(info, version, await self._calls.outside_engine(named))
+
+    async def renew_specs(self, facts: EngineFacts) -> EngineFacts:
+        named = partial(cdi.read_gpu_names, facts.cdi_dirs)
+        return replace(facts, cdi_gpus=await self._calls.outside_engine(named))
 
     async def find(self, name: str) -> Container | None:
         found = await self.inspect(name)
