@@ -16,6 +16,7 @@ from agent.adapters.nvml.errors import NvmlError
 from agent.adapters.nvml.gpus import NvmlGpus
 from agent.adapters.nvml.port import NvmlPort
 from agent.adapters.nvml.sightings import is_harmless
+from agent.adapters.nvml.smi import Smi
 from agent.core.gpu_findings import Facts, GateVerdict
 from agent.core.topology import LinkClass
 
@@ -50,7 +51,8 @@ async def gpus(client: NvmlClient) -> list[dict[str, Any]]:
 
 @pytest.fixture
 async def port(client: NvmlClient, gpus: list[dict[str, Any]], tmp_path: Path) -> NvmlPort:
-    made = NvmlPort(NvmlGpus(client, tmp_path / "record", STEP_SECONDS))
+    smi = Smi(client.set_aside, tmp_path / "reset.lock")
+    made = NvmlPort(NvmlGpus(client, tmp_path / "record", STEP_SECONDS), smi)
     await timed("a look at all", made.look(frozenset()))
     return made
 
