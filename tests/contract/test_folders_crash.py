@@ -82,6 +82,7 @@ def test_dropped_secrets_are_never_half_there_and_the_next_drop_ends_it(state: S
 TARGET = NotifyTarget("https://a.example/?k=s3cret-four", "s3cret-five")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", [None, TARGET], ids=["without target", "with target"])
 def test_a_drop_that_died_leaves_all_or_none_of_the_jobs_own_secrets_and_where_to_notify_till_its_turn(
     state: State, tmp_path: Path, target: NotifyTarget | None
@@ -115,6 +116,7 @@ def test_a_drop_that_died_leaves_all_or_none_of_the_jobs_own_secrets_and_where_t
         drop_used()
 
 
+@pytest.mark.slow
 def test_a_removal_that_died_leaves_all_or_no_job_and_the_next_one_ends_it(
     state: State, tmp_path: Path
 ) -> None:

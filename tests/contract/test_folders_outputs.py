@@ -168,6 +168,7 @@ async def test_a_file_of_any_name_can_be_fetched_by_the_path_listed(
     assert await whole(await folders.open_output(JOB, path)) == name
 
 
+@pytest.mark.slow
 async def test_many_files_are_listed_fast_and_each_cap_ends_with_a_partial_result(
     folders: DiskFolders, root: Path
 ) -> None:

@@ -44,6 +44,7 @@ def racing(swap: Callable[[], None]) -> Iterator[None]:
         thread.join()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("swapped", ["folder", "folder/file"])
 async def test_no_swap_of_a_folder_or_file_for_a_link_ever_leads_out(
     folders: DiskFolders, tmp_path: Path, swapped: str

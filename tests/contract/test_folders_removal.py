@@ -39,6 +39,7 @@ async def test_folders_deeper_than_a_path_can_say_are_removed(folders: DiskFolde
     assert names(tmp_path / "state" / "jobs") == []
 
 
+@pytest.mark.slow
 async def test_many_folders_with_files_are_removed(folders: DiskFolders, tmp_path: Path) -> None:
     for number in range(MANY // 20):
         folder = outputs(tmp_path) / str(number) / "sub"

@@ -139,6 +139,7 @@ async def test_of_agents_that_want_the_same_at_the_same_time_one_gets_it_all(tmp
         assert sorted(map(len, answers)) == [0, 16]
 
 
+@pytest.mark.slow
 async def test_one_that_was_stopped_while_it_took_locks_is_waited_for_and_not_for_ever(
     tmp_path: Path,
 ) -> None:

@@ -79,6 +79,7 @@ async def test_of_a_mig_instance_the_power_of_its_whole_gpu_is_not_told(
     assert (whole.power_watts, whole.energy_joules) == (70.5, 3.0)
 
 
+@pytest.mark.slow
 async def test_a_gpu_that_hangs_or_is_lost_tells_nothing_and_the_others_do(
     standin: Make, tmp_path: Path
 ) -> None:

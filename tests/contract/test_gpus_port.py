@@ -133,6 +133,7 @@ async def test_what_a_job_leaves_behind_never_becomes_what_is_idle(standin: Make
             assert (await port.gates([uuid_of(0)]))[uuid_of(0)].verdict is GateVerdict.LEFTOVER
 
 
+@pytest.mark.slow
 async def test_a_gpu_that_hangs_is_silent_and_not_gone_and_the_others_answer(
     standin: Make, tmp_path: Path
 ) -> None:

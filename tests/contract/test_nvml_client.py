@@ -16,6 +16,7 @@ from tests.nvml_standin import profiles
 from tests.nvml_standin.profiles import Host
 
 
+@pytest.mark.slow
 async def test_a_child_that_hangs_is_left_at_its_deadline_and_the_next_call_is_fast(standin: Make) -> None:
     now = asyncio.get_running_loop().time
     async with client_on(standin(profiles.l40s_pcie().but(2, "hang *"))) as client:
@@ -29,6 +30,7 @@ async def test_a_child_that_hangs_is_left_at_its_deadline_and_the_next_call_is_f
     assert took_seconds < STEP_SECONDS
 
 
+@pytest.mark.slow
 async def test_a_hang_of_nvml_itself_is_no_gpus_fault(standin: Make) -> None:
     async with client_on(standin(Host(init="hang"))) as client:
         with pytest.raises(NvmlSilentError) as silent:
@@ -36,6 +38,7 @@ async def test_a_hang_of_nvml_itself_is_no_gpus_fault(standin: Make) -> None:
     assert silent.value.at is None
 
 
+@pytest.mark.slow
 async def test_a_slow_host_has_its_deadline_for_each_gpu(standin: Make) -> None:
     """Without persistence mode a driver may take a second to wake each GPU."""
     host = profiles.l40s_pcie()
@@ -133,6 +136,7 @@ async def test_a_child_that_closes_its_pipe_and_lives_on_is_broken() -> None:
     await client.close()
 
 
+@pytest.mark.slow
 async def test_a_child_that_fails_again_and_again_is_started_more_and_more_rarely() -> None:
     client = NvmlClient(("/bin/false",))
     messages = []

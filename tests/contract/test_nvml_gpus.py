@@ -71,6 +71,7 @@ async def test_a_gpu_in_mig_mode_is_its_instances(standin: Make, tmp_path: Path)
     ]
 
 
+@pytest.mark.slow
 async def test_on_a_sick_host_the_well_are_told_of_and_the_others_are_missing(
     standin: Make, tmp_path: Path
 ) -> None:
@@ -85,6 +86,7 @@ async def test_on_a_sick_host_the_well_are_told_of_and_the_others_are_missing(
         assert list(await unclean(gpus, *(uuid_of(place) for place in range(4)))) == [uuid_of(1), uuid_of(2)]
 
 
+@pytest.mark.slow
 async def test_a_gpu_that_hung_is_not_touched_at_the_next_look(standin: Make, tmp_path: Path) -> None:
     machine = standin(profiles.l40s_pcie())
     now = asyncio.get_running_loop().time
@@ -98,6 +100,7 @@ async def test_a_gpu_that_hung_is_not_touched_at_the_next_look(standin: Make, tm
         assert now() - began < STEP_SECONDS
 
 
+@pytest.mark.slow
 async def test_the_inventory_is_told_at_once_while_a_look_hangs(standin: Make, tmp_path: Path) -> None:
     machine = standin(profiles.l40s_pcie())
     async with gpus_on(machine, tmp_path / "record") as gpus:
@@ -121,6 +124,7 @@ async def test_what_nobody_has_looked_at_yet_is_not_said_to_be_none(standin: Mak
         await looking
 
 
+@pytest.mark.slow
 async def test_a_gpu_that_holds_a_process_for_ever_is_not_touched_again(
     standin: Make, tmp_path: Path
 ) -> None:
@@ -318,6 +322,7 @@ async def test_a_host_without_the_driver_has_no_gpus_until_it_is_loaded(
         assert len((await gpus.inventory()).gpus) == 4
 
 
+@pytest.mark.slow
 async def test_where_nothing_can_be_asked_nothing_is_clean(standin: Make, tmp_path: Path) -> None:
     machine = standin(profiles.l40s_pcie())
     async with gpus_on(machine, tmp_path / "record") as gpus:

@@ -62,6 +62,7 @@ async def why(smi: Smi) -> str:
     return str(failed.value)
 
 
+@pytest.mark.slow
 async def test_while_a_gpu_is_reset_no_child_of_ours_has_it_open_and_who_asks_waits_for_the_end(
     standin: Make, tmp_path: Path, tool: StandinSmi
 ) -> None:
@@ -86,6 +87,7 @@ async def test_while_a_gpu_is_reset_no_child_of_ours_has_it_open_and_who_asks_wa
         await port.close()
 
 
+@pytest.mark.slow
 async def test_a_child_that_can_not_be_ended_keeps_the_gpu_open_so_nothing_is_reset(
     standin: Make, tmp_path: Path, tool: StandinSmi
 ) -> None:
@@ -149,6 +151,7 @@ async def test_one_that_hangs_is_killed_at_the_deadline_with_all_that_it_started
     assert not is_alive(int((tool.folder / "pid").read_text()))
 
 
+@pytest.mark.slow
 async def test_one_that_can_not_be_killed_is_left_behind_and_asks_for_a_reboot(
     tmp_path: Path, tool: StandinSmi
 ) -> None:

@@ -4,6 +4,8 @@ import asyncio
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from agent.adapters.nvml.gpus import Reading, Xid
 from tests.contract.nvml_world import Make, call, child_of, client_on, gpus_on, rows, until
 from tests.nvml_standin import profiles
@@ -58,6 +60,7 @@ async def test_a_child_started_anew_watches_again_from_the_next_look_on(
     assert told == [Xid(uuid_of(3), 31, None, 1)]
 
 
+@pytest.mark.slow
 async def test_a_storm_of_xids_is_counted_and_holds_up_nothing(standin: Make) -> None:
     """10,000 a second of one kind: a few lines a second, no more memory, and requests are answered."""
     host = profiles.hgx_h100()

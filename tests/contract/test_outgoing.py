@@ -348,6 +348,7 @@ async def test_a_certificate_of_an_unknown_authority_is_refused(tmp_path: Path) 
     assert endpoint.requests == []
 
 
+@pytest.mark.slow
 async def test_plain_text_where_tls_was_expected() -> None:
     async with serving(say(b"HTTP/1.1 200 OK\r\n\r\n")) as endpoint, client() as made:
         refused = await made.send(post(f"https://127.0.0.1:{endpoint.port}/", seconds=1))

@@ -288,6 +288,7 @@ asyncio.run(main(*sys.argv[1:]))
 """
 
 
+@pytest.mark.slow
 async def test_what_was_answered_is_there_after_a_sigkill_and_what_was_not_is_whole_or_absent(
     tmp_path: Path,
 ) -> None:

@@ -212,6 +212,7 @@ async def put_large_rows(store: SqliteStore) -> None:
         await store.accept(request(f"j{number}", env={"A": "x" * LARGE}), 10_000)
 
 
+@pytest.mark.slow
 async def test_damage_found_at_work_says_so_and_a_full_check_finds_what_nobody_read(tmp_path: Path) -> None:
     async with opened(tmp_path) as store:
         await put_large_rows(store)

@@ -78,6 +78,7 @@ async def told(answer: aiohttp.ClientResponse) -> AsyncIterator[tuple[str, dict[
         yield kind.decode().removeprefix("event: ").strip(), json.loads(data.removeprefix(b"data: "))
 
 
+@pytest.mark.slow
 async def test_asked_once_a_job_tells_its_container_its_gpus_and_its_sums(world: ApiWorld) -> None:
     job = await run(world, "GPU-1")
     for path, headers in (("?once=1", {}), ("", {"Accept": "application/json"})):
@@ -97,6 +98,7 @@ async def test_asked_once_a_job_tells_its_container_its_gpus_and_its_sums(world:
         assert usage["energy_seconds"] > 0.5
 
 
+@pytest.mark.slow
 async def test_a_job_without_gpus_tells_of_none_and_asks_none(world: ApiWorld) -> None:
     job = await run(world)
     reply = await world.call("GET", f"/v1/jobs/{job.id}/stats?once=true")
@@ -104,6 +106,7 @@ async def test_a_job_without_gpus_tells_of_none_and_asks_none(world: ApiWorld) -
     assert world.gpus.sampled == []
 
 
+@pytest.mark.slow
 async def test_the_stream_tells_each_second_and_ends_with_the_job(world: ApiWorld) -> None:
     job = await run(world, "GPU-1")
     began = asyncio.get_running_loop().time()
@@ -120,6 +123,7 @@ async def test_the_stream_tells_each_second_and_ends_with_the_job(world: ApiWorl
     assert 2.9 < asyncio.get_running_loop().time() - began < 8
 
 
+@pytest.mark.slow
 async def test_another_attempt_is_another_stream(world: ApiWorld) -> None:
     job = await run(world)
     async with following(world, job.id) as stream:
@@ -146,6 +150,7 @@ async def test_a_job_that_does_not_run_says_which_phase_it_is_in(world: ApiWorld
     assert world.engine.calls == []
 
 
+@pytest.mark.slow
 async def test_what_is_anothers_or_nobodys_is_not_there(world: ApiWorld) -> None:
     job = await run(world, "GPU-1")
     other = await world.new_token("mallory")
@@ -159,6 +164,7 @@ async def test_what_is_anothers_or_nobodys_is_not_there(world: ApiWorld) -> None
     assert (await world.call("HEAD", f"/v1/jobs/{job.id}/stats")).status == 200
 
 
+@pytest.mark.slow
 async def test_many_who_look_at_one_job_cost_no_more_than_one_and_nobody_costs_nothing(
     world: ApiWorld,
 ) -> None:
@@ -189,6 +195,7 @@ async def test_many_who_look_at_one_job_cost_no_more_than_one_and_nobody_costs_n
     assert (len(world.engine.calls), len(world.gpus.sampled)) == before
 
 
+@pytest.mark.slow
 async def test_who_leaves_is_not_read_for_any_more(world: ApiWorld) -> None:
     job = await run(world)
     async with following(world, job.id) as stream:
@@ -199,6 +206,7 @@ async def test_who_leaves_is_not_read_for_any_more(world: ApiWorld) -> None:
     assert len(world.engine.calls) == before
 
 
+@pytest.mark.slow
 async def test_an_engine_that_is_away_leaves_the_rest_to_be_told(world: ApiWorld) -> None:
     job = await run(world, "GPU-1")
     async with following(world, job.id) as stream:

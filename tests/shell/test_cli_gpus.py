@@ -67,6 +67,7 @@ async def watched(world: CliWorld) -> AsyncIterator[CliWorld]:
     await asyncio.wait({watching})
 
 
+@pytest.mark.slow
 async def test_a_reset_is_waited_for_and_its_end_is_shown(watched: CliWorld) -> None:
     code, seen = await watched.run(gpus.reset, NAMES[1], why="it is stuck")
     assert seen.err.getvalue() == f"{NAMES[1]} is resetting\n"
@@ -95,6 +96,7 @@ async def test_a_gpu_that_does_not_come_back_is_an_error(watched: CliWorld) -> N
     assert (code, seen.out.getvalue()) == (1, f"{NAMES[1]} is missing: the driver no longer has this GPU\n")
 
 
+@pytest.mark.slow
 async def test_an_agent_that_is_away_during_the_reset_is_waited_for(watched: CliWorld) -> None:
     watched.api.gpus.reset_seconds = 1.0
     running = asyncio.ensure_future(watched.run(gpus.reset, NAMES[1]))

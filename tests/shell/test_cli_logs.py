@@ -63,6 +63,7 @@ async def test_what_the_api_refuses_is_said_and_not_tried_again(world: CliWorld)
     assert "2 faults" in seen.err.getvalue()
 
 
+@pytest.mark.slow
 @settings(
     max_examples=20,
     deadline=None,

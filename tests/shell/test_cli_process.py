@@ -82,6 +82,7 @@ async def test_a_reader_that_leaves_early_gets_no_traceback(world: CliWorld) -> 
     assert (out.decode(), err.decode()) == ("x" * 100 + "\n141\n", "")
 
 
+@pytest.mark.slow
 async def test_what_is_no_terminal_gets_no_colours_and_no_bars(world: CliWorld, tmp_path: Path) -> None:
     (tmp_path / "spec.json").write_text('{"image": "busybox", "name": "one"}')
     await gpu_agent(world, "submit", str(tmp_path / "spec.json"))

@@ -145,6 +145,7 @@ async def test_a_restart_of_the_agent_is_one_line_and_no_line_of_the_job(world: 
     assert seen.err.getvalue().count("away") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cut", [0, 400, 900, 2500, 6000])
 async def test_wherever_a_connection_breaks_there_is_one_job_and_its_code(world: CliWorld, cut: int) -> None:
     world.engine.program = Program(seconds=0.05, code=4)

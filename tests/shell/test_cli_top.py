@@ -71,6 +71,7 @@ async def test_where_this_is_no_terminal_one_look_is_all(world: CliWorld) -> Non
     assert "\x1b" not in seen.out.getvalue()
 
 
+@pytest.mark.slow
 async def test_scripts_get_one_document(world: CliWorld) -> None:
     job_id = await running(world, gpus=1)
     _, seen = await world.run(top.top, form=Form.JSON)
@@ -91,6 +92,7 @@ async def test_a_job_that_does_not_run_is_refused_with_its_phase(world: CliWorld
     assert seen.out.getvalue() == ""
 
 
+@pytest.mark.slow
 async def test_on_a_terminal_a_job_is_watched_until_it_ends_also_through_an_absence_of_the_agent(
     world: CliWorld,
 ) -> None:
@@ -109,6 +111,7 @@ async def test_on_a_terminal_a_job_is_watched_until_it_ends_also_through_an_abse
     assert "gpu-agent show" in seen.err.getvalue()
 
 
+@pytest.mark.slow
 async def test_on_a_terminal_the_table_is_drawn_anew_each_second_until_it_is_left(world: CliWorld) -> None:
     seen = Terminal()
     watching = asyncio.ensure_future(world.run_on(seen, top.top))

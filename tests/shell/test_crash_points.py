@@ -174,6 +174,7 @@ def where(trial: Trial, n: int) -> str:
     return f"{trial.scenario} at {n}: {trial.boundaries.passed[n - 1 : n]}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=str)
 async def test_a_death_at_any_boundary_changes_nothing(scenario: Scenario) -> None:
     n = 0
@@ -186,6 +187,7 @@ async def test_a_death_at_any_boundary_changes_nothing(scenario: Scenario) -> No
     assert n > 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=str)
 async def test_a_cancel_at_any_boundary_ends_the_job_within_its_grace(scenario: Scenario) -> None:
     n = 0
@@ -197,6 +199,7 @@ async def test_a_cancel_at_any_boundary_ends_the_job_within_its_grace(scenario: 
         assert_cancelled_or_done(trial, job, n)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", [1, 2, 4, 9])
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=str)
 async def test_a_cancel_and_a_death_soon_after_it_still_end_the_job(scenario: Scenario, after: int) -> None:
@@ -209,6 +212,7 @@ async def test_a_cancel_and_a_death_soon_after_it_still_end_the_job(scenario: Sc
         assert_cancelled_or_done(trial, job, n)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fate", [Fate.LOST, Fate.NEVER, Fate.LATE], ids=str)
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=str)
 async def test_an_answer_that_is_lost_anywhere_changes_nothing(scenario: Scenario, fate: Fate) -> None:
@@ -225,6 +229,7 @@ async def test_an_answer_that_is_lost_anywhere_changes_nothing(scenario: Scenari
     assert n > 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fate", [Fate.LOST, Fate.NEVER, Fate.LATE], ids=str)
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=str)
 async def test_an_answer_that_is_lost_and_a_death_soon_after_it_change_nothing(
@@ -242,6 +247,7 @@ async def test_an_answer_that_is_lost_and_a_death_soon_after_it_change_nothing(
             break
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=str)
 async def test_a_database_that_is_away_at_any_write_or_leaves_its_answer_out_changes_nothing(
     scenario: Scenario,
@@ -255,6 +261,7 @@ async def test_a_database_that_is_away_at_any_write_or_leaves_its_answer_out_cha
             break
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=str)
 async def test_a_bug_at_any_step_of_a_job_ends_the_job_alone(scenario: Scenario) -> None:
     n = 0

@@ -269,6 +269,7 @@ async def test_a_store_that_is_down_when_it_is_to_be_kept_ends_no_account() -> N
     await world.crash()
 
 
+@pytest.mark.slow
 async def test_a_death_at_any_boundary_leaves_each_attempt_with_a_true_account() -> None:
     """Nothing that was not the job's is in it, and where the daemon was back in time nothing is missing."""
     n = 0

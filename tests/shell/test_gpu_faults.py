@@ -13,6 +13,7 @@ from tests.shell.world import ME, Outcome, Phase
 pytestmark = pytest.mark.looptime
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("xid", "state"), [(48, GpuState.QUARANTINED), (999, GpuState.SUSPECT)])
 async def test_an_xid_that_proves_nothing_yet_stops_no_job_and_keeps_the_gpu_from_the_next(
     xid: int, state: GpuState
@@ -73,6 +74,7 @@ async def test_a_gpu_that_vanishes_while_idle_is_nobodys_until_it_was_back_for_a
     await world.crash()
 
 
+@pytest.mark.slow
 async def test_a_driver_that_can_not_be_asked_ends_no_job_and_gives_its_gpu_to_nobody() -> None:
     """As after an upgrade of the driver, whose library no longer fits the module in the kernel."""
     world = host(ONE, TWO, program=Program(seconds=30))

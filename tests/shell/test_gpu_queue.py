@@ -23,6 +23,7 @@ async def hold(world: World, uuid: str, asked: Asked) -> None:
     assert await world.shell.tools.gpu_care.request(uuid, Request(asked)) is None
 
 
+@pytest.mark.slow
 async def test_a_job_for_eight_gpus_behind_a_stream_of_jobs_for_one_starts_within_the_ageing_bound() -> None:
     """Five points behind, at one point a minute: who is accepted five minutes after it, or later, does not pass it."""
     world = World(concurrency=100)

@@ -33,6 +33,7 @@ async def test_a_slow_follower_misses_nothing_that_the_engine_still_has() -> Non
     await reader.stop()
 
 
+@pytest.mark.slow
 async def test_a_burst_that_fills_files_before_they_look_old_costs_no_line() -> None:
     """A file is full after 60 ms, so a frame's age tells nothing."""
     world = LogWorld(chunk_bytes=1000, burst_bytes=2000)

@@ -215,6 +215,7 @@ async def test_jobs_whose_endpoint_is_down_wait_without_a_task_each_and_leave_no
     await world.crash()
 
 
+@pytest.mark.slow
 async def test_410_ends_it_and_leaves_the_job_its_own_secrets() -> None:
     world = World()
     world.outgoing.default = failing(Reply(204), Reply(410))
@@ -244,6 +245,7 @@ async def test_a_refused_event_is_given_up_and_the_next_is_sent() -> None:
     await world.crash()
 
 
+@pytest.mark.slow
 async def test_an_endpoint_that_stays_down_is_tried_for_a_day_and_then_the_job_may_be_forgotten() -> None:
     world = World()
     world.outgoing.default = down
@@ -454,6 +456,7 @@ async def test_a_failure_is_logged_without_what_opens_the_endpoint() -> None:
     assert SECRET not in repr(lines)
 
 
+@pytest.mark.slow
 async def test_health_warns_once_many_endpoints_fail_and_names_none() -> None:
     world = World()
     world.outgoing.default = down

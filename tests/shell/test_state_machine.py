@@ -395,6 +395,7 @@ def run_machine(examples: int, steps: int) -> None:
     )
 
 
+@pytest.mark.slow
 def test_whatever_happens_all_jobs_finish_and_nothing_is_left() -> None:
     run_machine(examples=60, steps=30)
 

@@ -79,6 +79,7 @@ def test_no_colours_where_nobody_sees_them() -> None:
     assert "\x1b" not in gpu_agent("ps", "--url", "http://127.0.0.1:1").stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", [ROOT, Path("/")])
 def test_serve_with_a_bad_config_names_the_faults_wherever_it_is_started(where: Path, tmp_path: Path) -> None:
     path = tmp_path / "bad.toml"

@@ -26,6 +26,7 @@ def is_ours(container: Container | None) -> bool:
     return container is not None and container.agent == AGENT
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("phase", list(Phase))
 @settings(max_examples=150)
 @given(data=st.data(), seen=SIGHTS)
@@ -82,6 +83,7 @@ def test_a_stop_request_is_never_slept_on(job: Job, seen: Seen) -> None:
         assert next_step(job, seen, NOW) == steps.BeginStopping()
 
 
+@pytest.mark.slow
 @settings(max_examples=200)
 @given(jobs(phases=(Phase.STOPPING,)), SIGHTS)
 def test_what_runs_while_stopping_is_signalled_and_killed(job: Job, seen: Seen) -> None:

@@ -78,6 +78,7 @@ HOSTS = st.builds(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(rows(), HOSTS)
 def test_nothing_is_given_twice_and_no_limit_is_passed(jobs: list[Job], host: Host) -> None:
@@ -114,6 +115,7 @@ def test_who_is_granted_may_start_and_gets_what_he_asked_for(jobs: list[Job], ho
         assert not set(job.lease.gpus) & host.bad_gpus
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(rows(), HOSTS)
 def test_a_second_grant_starts_nobody_and_a_third_changes_nothing(jobs: list[Job], host: Host) -> None:

@@ -64,6 +64,7 @@ def uuids_of(host: tuple[Gpu, ...], chosen: ChosenSet | None) -> set[str] | None
     return None if chosen is None else {host[number].uuid for number in bits(chosen.mask)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HOSTS)
 def test_in_ten_thousand_states_of_a_host_the_set_is_the_references(name: str) -> None:
     host, links = HOSTS[name]

@@ -544,6 +544,7 @@ def test_a_storm_of_xids_is_one_xid(sight: Sight, times: int) -> None:
 # What always holds
 
 
+@pytest.mark.slow
 @settings(max_examples=400)
 @given(looks())
 def test_a_gpu_gets_well_only_by_probation_clean_looks_or_an_operator(run: list[tuple[Sight, Now]]) -> None:

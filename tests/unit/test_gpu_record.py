@@ -40,6 +40,7 @@ def test_what_is_no_record_holds_the_gpu_for_an_operator(text: str) -> None:
     assert after(loaded.health, (5, ask(Asked.RESTORE))).state is GpuState.OK
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", json.loads(dump_health(ILL)))
 @given(value=JSON)
 def test_one_damaged_field_loses_no_other_and_lifts_nothing(name: str, value: object) -> None:

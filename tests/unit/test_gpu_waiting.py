@@ -143,6 +143,7 @@ def hosts_with_stuck_gpus(draw: st.DrawFn) -> Host:
     )
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(rows(), hosts_with_stuck_gpus())
 def test_nobody_waits_behind_one_that_can_not_be_served(jobs: list[Job], host: Host) -> None:

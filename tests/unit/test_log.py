@@ -325,6 +325,7 @@ def test_a_secret_that_two_jobs_have_stays_hidden_until_both_are_gone() -> None:
     assert redactor.hide("is hunter22") == "is hunter22"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pattern", [*PATTERNS, URL_QUERY], ids=lambda pattern: pattern.pattern[:40])
 @given(st.data())
 def test_whatever_a_pattern_hides_has_its_telltale(pattern: re.Pattern[str], data: st.DataObject) -> None:
