@@ -88,13 +88,7 @@ def assemble(outside: Outside, current: Current, settings: Settings) -> Shell:
     )
 
     def on_event(event: ContainerEvent) -> None:
-        match event.kind:
-            case EventKind.DIE:  # of what a job's task does itself, the answer tells it
-                supervisor.poke_known(event.job)
-            case EventKind.CREATE | EventKind.START:
-                janitor.suspect(event)
-            case EventKind.DESTROY:
-                janitor.acquit(event.container)
+        _heed(event, supervisor, janitor)
 
     def look_at_all() -> None:
         supervisor.poke_all()
@@ -106,19 +100,6 @@ def assemble(outside: Outside, current: Current, settings: Settings) -> Shell:
     def judge(_job_id: str) -> None:
         janitor.look()
 
-    def host() -> Host:
-        return Host(
-            ports=settings.ports,
-            bad_ports=bad_ports.now(),
-            queue_limits=settings.queue_limits,
-            ageing=settings.ageing,
-            inventory=gpu_care.inventory,
-            bad_gpus=bad_gpus.now() | gpu_care.unleasable(),
-            stuck_gpus=gpu_care.stuck(),
-        )
-
-    bad_ports: Avoided[int] = Avoided(outside.clock, BAD_PORT_SECONDS)
-    bad_gpus: Avoided[str] = Avoided(outside.clock, BAD_GPU_SECONDS)
     gpu_care = GpuCare(
         outside.gpus, outside.kernel_log, outside.store, outside.clock, settings.gpu_care, ask.set, poke
     )
@@ -134,14 +115,37 @@ def assemble(outside: Outside, current: Current, settings: Settings) -> Shell:
         clock=outside.clock,
         images=images,
         witness=witness,
-        bad_ports=bad_ports,
-        bad_gpus=bad_gpus,
+        bad_ports=Avoided(outside.clock, BAD_PORT_SECONDS),
+        bad_gpus=Avoided(outside.clock, BAD_GPU_SECONDS),
         current=current,
         hiding=Hiding(outside.redactor),
         random=outside.random,
         ask_grant=ask.set,
         judge=judge,
     )
-    supervisor = Supervisor(tools, host, ask)
+    supervisor = Supervisor(tools, lambda: _host(tools, settings), ask)
     notifier = Notifier(outside.outgoing, outside.store, outside.folders, outside.clock, outside.random)
     return Shell(supervisor, janitor, witness, notifier, tools, gpu_samples)
+
+
+def _heed(event: ContainerEvent, supervisor: Supervisor, janitor: Janitor) -> None:
+    match event.kind:
+        case EventKind.DIE:  # of what a job's task does itself, the answer tells it
+            supervisor.poke_known(event.job)
+        case EventKind.CREATE | EventKind.START:
+            janitor.suspect(event)
+        case EventKind.DESTROY:
+            janitor.acquit(event.container)
+
+
+def _host(tools: Tools, settings: Settings) -> Host:
+    """As it is now, for one grant."""
+    return Host(
+        ports=settings.ports,
+        bad_ports=tools.bad_ports.now(),
+        queue_limits=settings.queue_limits,
+        ageing=settings.ageing,
+        inventory=tools.gpu_care.inventory,
+        bad_gpus=tools.bad_gpus.now() | tools.gpu_care.unleasable(),
+        stuck_gpus=tools.gpu_care.stuck(),
+    )
