@@ -135,8 +135,12 @@ def _take(lease: Lease, job: Job, pool: _Pool) -> None:
 def _wait_for_resources(job: Job, pool: _Pool) -> tuple[str, str | None]:
     """Fair backfill: who comes later gets no GPU and no port that an earlier one waits for. What is waited for, and in words.
 
-    For one that waits for somebody to mend a GPU nothing is kept: that may be a week, and the others would wait with it.
+    For one that waits for somebody, to mend a GPU or to give the host more ports, nothing is kept: that may be a week, and the
+    others would wait with it.
     """
+    wanted, most = len(job.spec.ports), len(pool.host.ports)
+    if wanted > most:  # it was accepted while the range was larger
+        return "ports", f"{wanted} ports, of which this host has {most} in [ports] range"
     words = why_stuck(pool.host.inventory, job.spec.gpus, pool.host.stuck_gpus)
     if words is not None:
         return "gpu_repair", words

@@ -103,7 +103,7 @@ def test_who_is_granted_may_start_and_gets_what_he_asked_for(jobs: list[Job], ho
         assert was.phase is Phase.QUEUED
         assert not was.stop_asked
         if job.phase is not Phase.STARTING:
-            assert job == replace(was, waiting_for=job.waiting_for)
+            assert job == replace(was, waiting_for=job.waiting_for, waiting_words=job.waiting_words)
             continue
         assert job.lease is not None
         assert job.image_digest is not None
@@ -136,6 +136,8 @@ def test_who_comes_later_gets_nothing_that_an_earlier_one_waits_for(jobs: list[J
     for place, job in enumerate(order([job for job in jobs if job.phase is Phase.QUEUED], host.ageing, WALL)):
         if after[job.id].waiting_for not in {"gpus", "ports"} or job.stop_asked:
             continue
+        if len(job.spec.ports) > len(host.ports):
+            continue  # nothing is kept for what the host can't give
         later = order([job for job in jobs if job.phase is Phase.QUEUED], host.ageing, WALL)[place + 1 :]
         taken = [after[one.id].lease for one in later if after[one.id].phase is Phase.STARTING]
         if after[job.id].waiting_for == "ports":
@@ -195,6 +197,13 @@ def test_a_job_for_many_gpus_is_not_starved_by_jobs_for_one() -> None:
     assert changed["job-1"].waiting_for == "gpus"
     assert changed["job-2"].waiting_for == "turn"
     assert changed["job-3"].waiting_for == "turn"
+
+
+def test_a_job_that_wants_more_ports_than_the_range_has_by_now_says_so_and_holds_up_nobody() -> None:
+    rows = granted([waiting(1, ports=5), waiting(2, ports=1), waiting(3, ports=3)])
+    assert rows["job-1"].waiting_for == "ports"
+    assert rows["job-1"].waiting_words == "5 ports, of which this host has 4 in [ports] range"
+    assert [rows[name].phase for name in ("job-2", "job-3")] == [Phase.STARTING] * 2
 
 
 def test_a_small_job_may_pass_where_it_takes_nothing_from_the_one_ahead() -> None:

@@ -149,13 +149,16 @@ def hosts_with_stuck_gpus(draw: st.DrawFn) -> Host:
 def test_nobody_waits_behind_one_that_can_not_be_served(jobs: list[Job], host: Host) -> None:
     """All others are decided as if it were not there."""
     most = len(INVENTORY.gpus) - len(host.stuck_gpus)
-    hopeless = {job.id for job in jobs if job.phase is Phase.QUEUED and job.spec.gpus.count > most}
+    portless = {job.id for job in jobs if len(job.spec.ports) > len(host.ports)}
+    gpuless = {job.id for job in jobs if job.spec.gpus.count > most}
+    hopeless = {job.id for job in jobs if job.phase is Phase.QUEUED} & (portless | gpuless)
     changed = granted(jobs, host)
     others = granted([job for job in jobs if job.id not in hopeless], host)
     assert {name: job for name, job in changed.items() if name not in hopeless} == others
     for name in hopeless & changed.keys():
         assert changed[name].phase is Phase.QUEUED
-        assert (changed[name].waiting_for == WAITS_FOR_REPAIR) == (changed[name].waiting_words is not None)
+        has_words = changed[name].waiting_for in {"ports", WAITS_FOR_REPAIR}
+        assert has_words == (changed[name].waiting_words is not None)
 
 
 # ageing
