@@ -1,10 +1,10 @@
 """core/gpu_reset — which GPU is to be reset now, and which is never reset. Pure: resets none, and judges no end of a reset."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
 from agent.core.gpu_findings import GpuState
-from agent.core.gpu_health import Refusal
+from agent.core.gpu_health import Refusal, is_used
 from agent.core.gpu_record import GpuHealth
 from agent.core.gpus import Gpu
 
@@ -19,6 +19,16 @@ def refuse_kind(gpu: Gpu) -> Refusal | None:
         f"a MIG instance can't be reset, and a reset of {whole} would take away all instances of it; "
         "reboot the host and make them anew",
     )
+
+
+def refuse_order(gpu: Gpu, use: Sequence[str]) -> Refusal | None:
+    """What no look at it can change."""
+    if not is_used(gpu.uuid, use):
+        words = (
+            "[gpus] use does not name it: it may be another agent's; run `nvidia-smi --gpu-reset` yourself"
+        )
+        return Refusal("gpu_not_used", words)
+    return refuse_kind(gpu)
 
 
 def is_ordered(health: GpuHealth | None) -> bool:

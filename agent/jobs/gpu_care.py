@@ -11,7 +11,7 @@ from agent.core.gpu_findings import Asked, Facts, Gate, GateVerdict, Request, Si
 from agent.core.gpu_health import HealthPolicy, Refusal, is_leasable, is_used, unleasable
 from agent.core.gpu_outlook import stuck_gpus
 from agent.core.gpu_record import GpuHealth
-from agent.core.gpu_reset import is_ordered, refuse_kind
+from agent.core.gpu_reset import is_ordered, refuse_order
 from agent.core.gpus import NO_INVENTORY, Inventory
 from agent.core.job import Job, Now
 from agent.interfaces import Clock, Gpus, KernelLog, Store, StoreUnavailableError
@@ -168,7 +168,7 @@ class GpuCare:
         gpu = next((gpu for gpu in self.inventory.gpus if gpu.uuid == uuid), None)
         if gpu is None:
             raise KeyError(uuid)
-        if request.asked is Asked.RESET and (refusal := refuse_kind(gpu)) is not None:
+        if request.asked is Asked.RESET and (refusal := refuse_order(gpu, self.settings.use)) is not None:
             return refusal
         if request.asked is Asked.RESET and is_ordered(self.healths.get(uuid)):
             return None  # a look would wait for the end of the reset, and then order another

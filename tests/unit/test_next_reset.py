@@ -2,7 +2,7 @@
 
 from agent.core.gpu_findings import GpuState
 from agent.core.gpu_record import GpuHealth
-from agent.core.gpu_reset import next_reset, refuse_kind
+from agent.core.gpu_reset import next_reset, refuse_kind, refuse_order
 from agent.core.gpus import Gpu
 
 GPUS = [Gpu(f"GPU-{n}", "NVIDIA H100", 80 << 30, pci=f"0{n}") for n in range(4)]
@@ -27,3 +27,10 @@ def test_only_what_is_whole_is_reset() -> None:
         assert refusal is not None
         assert refusal.code == "gpu_is_instance"
         assert whole in refusal.words
+
+
+def test_a_gpu_that_the_config_leaves_to_others_is_not_reset() -> None:
+    assert refuse_order(GPUS[0], ("*",)) is None
+    refusal = refuse_order(GPUS[0], ("GPU-9",))
+    assert refusal is not None
+    assert refusal.code == "gpu_not_used"
