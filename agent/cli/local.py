@@ -1,4 +1,4 @@
-"""cli/local — what works on the host itself, without the API: serve, doctor, token, config. The only user of `daemon` and `config`.
+"""cli/local — what works on the host itself, without the API: serve, doctor, token, config. With `serving` the only user of `daemon` and `config`.
 
 Both are imported when a command runs: they bring every library of the daemon with them.
 """
@@ -22,6 +22,7 @@ from agent.errors import AgentError
 
 if TYPE_CHECKING:
     from agent.config import Config, ConfigError
+    from agent.jobs.health import Check
 
 T = TypeVar("T")
 
@@ -74,6 +75,13 @@ def refuse(screen: Screen, error: AgentError | PermissionError) -> None:
             screen.refuse(error)
 
 
+def _shown(check: "Check") -> dict[str, Any]:
+    """Whoever runs this on the host looks after it."""
+    shown = asdict(check)
+    private = shown.pop("private")
+    return {**shown, "evidence": private or check.evidence}
+
+
 def config_document(error: "ConfigError") -> Json:
     """A problem document: each fault with its file and line."""
     faults = [
@@ -116,7 +124,7 @@ def doctor(
         here.screen.say(line)
     if repair and not done:
         here.screen.say("nothing was to be repaired")
-    checks: list[dict[str, Any]] = [asdict(check) for check in _await(daemon.examine(config))]
+    checks: list[dict[str, Any]] = [_shown(check) for check in _await(daemon.examine(config))]
     is_failed = any(check["state"] == "fail" for check in checks)
     here.screen.answer(
         {"state": worst_of(checks), "checks": checks, "repaired": done}, lambda: checks_view(checks)

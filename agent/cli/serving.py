@@ -4,6 +4,7 @@ What draws tables and parses arguments is 5 MB, which the daemon would keep for 
 """
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,13 +21,23 @@ def become_daemon(config: Path | None, *, as_json: bool) -> Never:
     """Replace this process, which keeps its pid. What is run is the code that runs now, from wherever it was started."""
     root = Path(__file__).parents[2]
     # The folder that one happens to stand in is no place to import from, unless it is this code's own.
-    flags = () if Path.cwd() == root else ("-P",)
+    flags = () if _here() == root else ("-P",)
     words = ("json" if as_json else "people", *(() if config is None else (str(config),)))
     os.execv(sys.executable, (sys.executable, *flags, "-m", "agent.cli.serving", *words))  # noqa: S606 - our own code
 
 
+def _here() -> Path | None:
+    try:
+        return Path.cwd()
+    except FileNotFoundError:  # it was removed
+        return None
+
+
 def main(words: Sequence[str]) -> int:
     """`words`: the form of a refusal, and the config if there is one."""
+    signal.signal(
+        signal.SIGHUP, signal.SIG_IGN
+    )  # until the daemon can read its config anew, there is nothing to reread
     sys.modules[_TAKEN_BY_STRUCTLOG] = None  # type: ignore[assignment]  # an import of it fails, by the language
     from agent.config import load_config  # noqa: PLC0415 - not before that line
     from agent.daemon import run  # noqa: PLC0415 - not before that line

@@ -184,8 +184,8 @@ def read_retry_after(text: str | None, now: float) -> float:
     """Seconds from now (RFC 9110, section 10.2.3); 0 where there is none, or none that can be read."""
     if text is None:
         return 0.0
-    if text.isascii() and text.strip().isdecimal():
-        return float(text[:12])
+    if text.isascii() and (digits := text.strip(" \t")).isdecimal():
+        return float(digits[:12])
     try:
         return max(0.0, parsedate_to_datetime(text).timestamp() - now)
     except (ValueError, OverflowError):

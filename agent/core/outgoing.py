@@ -5,6 +5,7 @@ Pure. It is asked twice: of the URL as written, when a job comes in, and of the 
 """
 
 from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
@@ -131,26 +132,39 @@ def read_allowed(entry: str) -> str | Network:
         return read_host(entry)
 
 
-def find_url_trouble(url: WebUrl, rules: OutgoingRules) -> SendTrouble | None:
-    """What can be told of a URL without asking the network. None: it may be tried."""
+def find_url_trouble(
+    url: WebUrl, rules: OutgoingRules, own: AbstractSet[str] = frozenset()
+) -> SendTrouble | None:
+    """What can be told of a URL without asking the network. `own`: addresses of this host. None: it may be tried."""
     if url.scheme != "https" and not rules.allow_http:
         return SendTrouble.HTTP_REFUSED
     address = _as_address(url.host)
-    if address is not None and not may_reach(url.host, [url.host], rules):
+    if address is not None and not may_reach(url.host, [url.host], rules, own):
         return SendTrouble.ADDRESS_REFUSED
     return None
 
 
-def may_reach(host: str, addresses: Sequence[str], rules: OutgoingRules) -> bool:
-    """Whether all addresses that `host` has just now are open. One that is not closes the name: honest names have none."""
+def may_reach(
+    host: str, addresses: Sequence[str], rules: OutgoingRules, own: AbstractSet[str] = frozenset()
+) -> bool:
+    """Whether all addresses that `host` has just now are open. One that is not closes the name: honest names have none.
+
+    `own`: addresses of this host, closed however public they are.
+    """
     if host in rules.hosts:
         return True
-    return bool(addresses) and all(_is_open(_as_address(address), rules.networks) for address in addresses)
+    return bool(addresses) and all(
+        _is_open(_as_address(address), rules.networks, is_own=address in own) for address in addresses
+    )
 
 
 def may_set(header: str) -> bool:
     """Whether a user may set the request header of this name."""
     return header.lower() not in _OWN_HEADERS
+
+
+def is_address(host: str) -> bool:
+    return _as_address(host) is not None
 
 
 def _as_address(text: str) -> Address | None:
@@ -160,11 +174,13 @@ def _as_address(text: str) -> Address | None:
         return None
 
 
-def _is_open(address: Address | None, listed: Sequence[Network]) -> bool:
+def _is_open(address: Address | None, listed: Sequence[Network], *, is_own: bool) -> bool:
     if address is None or (isinstance(address, IPv6Address) and address.scope_id is not None):
         return False
     if any(address in network for network in listed):
         return True
+    if is_own:
+        return False
     if isinstance(address, IPv4Address):
         return not any(address in network for network in _CLOSED_V4)
     return address in _OPEN_V6 and not any(address in network for network in _CLOSED_V6)

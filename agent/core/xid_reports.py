@@ -32,9 +32,6 @@ class Reports:
     record: int | None = None
 
 
-NO_REPORTS = Reports()
-
-
 @dataclass(frozen=True, slots=True)
 class SortedXids:
     """`old`: from before the time of the job that holds the GPU, so they say something of the GPU alone."""

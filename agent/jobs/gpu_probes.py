@@ -43,15 +43,19 @@ def gpus_probe(care: GpuCare) -> Probe:
             return Finding(CheckState.OK, told)
         state = CheckState.FAIL if len(unwell) == count else CheckState.WARN
         remedy = "`gpu-agent gpus show GPU` tells more; docs/operations.md says what to do for each."
-        return Finding(state, "; ".join(map(_describe_unwell, unwell)), remedy)
+        private = "; ".join(_describe_unwell(health, health.words) for health in unwell)
+        told = "; ".join(
+            _describe_unwell(health, public_words(health.reason, health.words)) for health in unwell
+        )
+        return Finding(state, told, remedy, private)
 
     return probe
 
 
-def _describe_unwell(health: GpuHealth) -> str:
+def _describe_unwell(health: GpuHealth, words: str) -> str:
     waits_for = f", waits for {', '.join(sorted(health.needs))}" if health.needs else ""
     since = f" since {show_time(health.since)}" if health.since else ""
-    return f"{health.uuid} is {health.state}{since}: {public_words(health.reason, health.words)}{waits_for}"
+    return f"{health.uuid} is {health.state}{since}: {words}{waits_for}"
 
 
 def kernel_log_probe(condition: Callable[[], str | None], has_gpus: Callable[[], bool]) -> Probe:

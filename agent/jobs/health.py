@@ -27,11 +27,15 @@ class CheckState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a probe saw. `evidence` is a fact, `remedy` what to do (empty where nothing is to be done)."""
+    """What a probe saw. `evidence` is a fact, `remedy` what to do (empty where nothing is to be done).
+
+    `private`: the same with names that are not for every principal, for who looks after the host.
+    """
 
     state: CheckState
     evidence: str
     remedy: str = ""
+    private: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,10 @@ class Check:
     since: float
     evidence: str
     remedy: str
+    private: str = ""
+
+    def evidence_for(self, *, sees_host: bool) -> str:
+        return (sees_host and self.private) or self.evidence
 
 
 Probe = Callable[[], Awaitable[Finding]]
@@ -90,7 +98,7 @@ class Health:
         since = before.since if before is not None and is_same else self._clock.now()
         if not is_same and (before is not None or finding.state is not CheckState.OK):
             log.warning("health.changed", check=name, state=finding.state.value, evidence=finding.evidence)
-        return Check(name, finding.state, since, finding.evidence, finding.remedy)
+        return Check(name, finding.state, since, finding.evidence, finding.remedy, finding.private)
 
 
 async def run_probe(name: str, probe: Probe, seconds: float = PROBE_SECONDS) -> Finding:

@@ -70,24 +70,25 @@ class Notifier:
 
     async def notify(self) -> None:
         """Go on with every open job; then with each that has a new event to tell."""
-        try:
-            async with asyncio.TaskGroup() as group:
-                job_ids, seq = await self._look(self._store.notify_open)
-                for place, job_id in enumerate(job_ids):
-                    self._rest(
-                        job_id, self._drives.setdefault(job_id, _Drive()), place // STARTS_A_SECOND, group
-                    )
-                while True:
-                    self._flag.clear()
-                    job_ids, seq = await self._look(partial(self._store.notify_since, seq))
-                    for job_id in job_ids:
-                        self._poke(job_id, group)
-                    await self._flag.wait(LOOK_SECONDS)
-                    await asyncio.sleep(GATHER_SECONDS)
-        finally:
-            for drive in self._drives.values():
-                if drive.timer is not None:
-                    drive.timer.cancel()
+        async with asyncio.TaskGroup() as group:
+            try:
+                await self._go_on(group)
+            finally:
+                for drive in self._drives.values():
+                    if drive.timer is not None:
+                        drive.timer.cancel()  # or it would wake into a group that ends
+
+    async def _go_on(self, group: asyncio.TaskGroup) -> None:
+        job_ids, seq = await self._look(self._store.notify_open)
+        for place, job_id in enumerate(job_ids):
+            self._rest(job_id, self._drives.setdefault(job_id, _Drive()), place // STARTS_A_SECOND, group)
+        while True:
+            self._flag.clear()
+            job_ids, seq = await self._look(partial(self._store.notify_since, seq))
+            for job_id in job_ids:
+                self._poke(job_id, group)
+            await self._flag.wait(LOOK_SECONDS)
+            await asyncio.sleep(GATHER_SECONDS)
 
     @property
     def failing(self) -> tuple[int, int]:
@@ -138,6 +139,7 @@ class Notifier:
         except Exception:
             # The top of the task: a mistake of ours in one job's notifications ends neither the daemon nor others'.
             log.exception("notify.broke")
+            drive.failures += 1
             return BROKEN_SECONDS
 
     async def _step(self, job_id: str, drive: _Drive) -> float | None:
@@ -182,6 +184,9 @@ class Notifier:
         return None
 
     async def _end(self, job_id: str, row: int, state: NotifyState) -> None:
+        notice = await self._store.notice(job_id)
+        if notice is None or notice.row != row:
+            return  # forgotten meanwhile; what is there by that name now is another job's
         await self._folders.drop_notify_target(job_id)
         await self._store.keep_notify(row, state)
         log.info("notify.ended", end=state.end, delivered=state.delivered, dropped=state.dropped)

@@ -24,8 +24,9 @@ def gpu_strangers_probe(engine: Engine, gpus: Gpus, use: Callable[[], Sequence[s
         overlapping = [stranger for stranger in seen.found if may_overlap(stranger, own)]
         unseen = f"; {seen.unseen} containers were not looked at yet" if seen.unseen else ""
         if overlapping:
-            told = f"not the agent's, and may use GPUs that it leases: {_name_all(overlapping)}{unseen}"
-            return Finding(CheckState.WARN, told, REMEDY)
+            told = "not the agent's, and may use GPUs that it leases:"
+            counted = f"{told} containers, {len(overlapping)}{unseen}"
+            return Finding(CheckState.WARN, counted, REMEDY, f"{told} {_name_all(overlapping)}{unseen}")
         count = len(seen.found)
         told = f"containers of others that have GPUs, but none that the agent leases: {count}"
         return Finding(CheckState.OK, f"{told}{unseen}")

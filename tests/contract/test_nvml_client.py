@@ -31,6 +31,18 @@ async def test_a_child_that_hangs_is_left_at_its_deadline_and_the_next_call_is_f
 
 
 @pytest.mark.slow
+async def test_the_gpu_that_hangs_is_known_also_after_somebody_else_gave_up_on_it(standin: Make) -> None:
+    """The child is still there when the next one asks, and says no more where."""
+    async with client_on(standin(profiles.l40s_pcie().but(2, "hang *"))) as client:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(STEP_SECONDS / 2):
+                await rows(client)
+        with pytest.raises(NvmlSilentError) as silent:
+            await rows(client)
+    assert silent.value.at == 2
+
+
+@pytest.mark.slow
 async def test_a_hang_of_nvml_itself_is_no_gpus_fault(standin: Make) -> None:
     async with client_on(standin(Host(init="hang"))) as client:
         with pytest.raises(NvmlSilentError) as silent:

@@ -266,3 +266,8 @@ async def test_the_fake_is_reset_as_a_test_says_and_a_host_without_gpus_resets_n
     assert await gpus.reset(FIRST) == ResetEnd("in use")
     assert (gpus.resets, gpus.under_reset) == ([FIRST.uuid] * 2, set())
     assert (await NoGpus().reset(FIRST)).failure
+
+
+async def test_a_disk_that_is_full_is_a_reset_that_failed_and_no_end_of_the_daemon(tool: StandinSmi) -> None:
+    tool.set_persistence("Enabled")
+    assert "No space left" in await why(Smi(nobody_to_set_aside, Path("/dev/full")))

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from agent.adapters.outgoing import OutgoingClient
+from agent.adapters.outgoing.own import own_addresses
 from agent.adapters.outgoing.resolver import Found, LookUp
 from agent.core.outgoing import OutgoingRules, Reply, SendTrouble, Unsent
 from agent.interfaces import Outgoing, OutgoingRequest
@@ -362,3 +363,11 @@ async def test_no_detail_repeats_the_url(behave: Behaviour) -> None:
     async with serving(behave) as endpoint, client() as made:
         outcome = await made.send(post(f"http://127.0.0.1:{endpoint.port}/hush-path?hush=query", seconds=0.3))
     assert "hush" not in repr(outcome)
+
+
+def test_the_kernel_tells_which_addresses_are_the_hosts_own() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect(("192.0.2.1", 9))
+        outward = str(probe.getsockname()[0])
+    asked = [outward, "127.0.0.1", "::1", "192.0.2.1", "8.8.8.8", "2001:4860:4860::8888"]
+    assert own_addresses(asked) == {outward, "127.0.0.1", "::1"}

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from agent.api.tokens import Scope
 from agent.core.container import PullProgress
 from agent.core.gpus import Gpu
 from agent.core.policy import ImageRules
@@ -130,6 +131,17 @@ async def test_ready_tells_names_only_and_health_tells_all(world: ApiWorld) -> N
         (engine,) = [check for check in checks["checks"] if check["name"] == "engine"]
         assert (engine["evidence"], engine["remedy"]) == ("secret-detail", "mend it")
         assert (await world.call("GET", f"{base}/healthz", token="")).json == {"state": "ok"}
+
+
+async def test_what_names_others_is_in_health_for_who_looks_after_the_host_alone(world: ApiWorld) -> None:
+    async def probe() -> Finding:
+        return Finding(CheckState.WARN, "one container", "Stop it.", "container miner")
+
+    world.probes["strangers"] = probe
+    for scope, evidence in ((Scope.JOBS_READ, "one container"), (Scope.HOST_ADMIN, "container miner")):
+        token = await world.new_token("oscar", (scope,))
+        checks = (await world.call("GET", "/health", token=token)).json["checks"]
+        assert [check["evidence"] for check in checks if check["name"] == "strangers"] == [evidence]
 
 
 async def found(probe: health_module.Probe) -> Finding:

@@ -29,9 +29,10 @@ async def test_who_has_gpus_of_ours_is_named_with_them_and_with_his_agent() -> N
         GpuStranger("disjoint", ("GPU-7",), "agent-2"),
     )
     assert found.state is CheckState.WARN
-    assert "container miner has all" in found.evidence
-    assert "container gpu-agent-x-1 of gpu-agent agent-2 has GPU-1" in found.evidence
-    assert "disjoint" not in found.evidence
+    assert "miner" not in found.evidence
+    assert "container miner has all" in found.private
+    assert "container gpu-agent-x-1 of gpu-agent agent-2 has GPU-1" in found.private
+    assert "disjoint" not in found.private
     assert found.remedy
 
 
@@ -43,8 +44,8 @@ async def test_disjoint_containers_are_counted_and_nothing_is_to_be_done() -> No
 
 async def test_of_very_many_the_first_are_named_and_the_others_counted() -> None:
     found = await finding(*(GpuStranger(f"c{number:02}", ("all",)) for number in range(MOST_NAMED + 2)))
-    assert f"c{MOST_NAMED - 1:02} has all; and 2 more" in found.evidence
-    assert f"c{MOST_NAMED:02}" not in found.evidence
+    assert f"c{MOST_NAMED - 1:02} has all; and 2 more" in found.private
+    assert f"c{MOST_NAMED:02}" not in found.private
 
 
 @pytest.mark.parametrize("settings", [{"use": ()}, {"uuids": ()}])

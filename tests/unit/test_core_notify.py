@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from email.utils import format_datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from agent.core.job import Event
@@ -99,6 +99,8 @@ def test_retry_after_may_be_a_date() -> None:
 
 
 @given(st.text())
+@example("5\x1f")
+@example("\t 5 ")
 def test_whatever_an_endpoint_says_is_read_or_passed_over(text: str) -> None:
     assert read_retry_after(text, AT) >= 0.0
 

@@ -135,3 +135,12 @@ def test_headers_that_frame_a_request_are_not_a_users() -> None:
         map(may_set, ["Host", "HOST", "content-length", "Transfer-Encoding", "Connection", "Expect"])
     )
     assert all(map(may_set, ["Authorization", "X-Host", "Content-Type"]))
+
+
+def test_an_address_of_the_hosts_own_is_closed_however_public_it_is_unless_the_config_lists_it() -> None:
+    public, own = "8.8.8.8", frozenset({"8.8.8.8"})
+    assert may_reach("example.org", [public], STRICT)
+    assert not may_reach("example.org", ["9.9.9.9", public], STRICT, own)
+    assert find_url_trouble(read_url(f"https://{public}/"), STRICT, own) is SendTrouble.ADDRESS_REFUSED
+    for listed in ("8.8.8.0/24", "example.org"):
+        assert may_reach("example.org", [public], read_rules(allow_http=False, allow_hosts=[listed]), own)

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from agent.core.gpus import Gpu, Inventory
 from agent.core.kernel_log import LoggedXid
-from agent.core.xid_reports import NO_REPORTS, Reports, XidReport
+from agent.core.xid_reports import Reports, XidReport
 from agent.jobs.xid_inbox import MOST_WAITING, XidInbox
 
 A, B = (0, 0x3B, 0), (0, 0xAF, 0)
@@ -48,7 +48,7 @@ class Desk:
         self.inbox.assign(HOST)
 
     def take(self) -> dict[str, Reports]:
-        return {uuid: reports for uuid, reports in self.inbox.take(ALL).items() if reports != NO_REPORTS}
+        return {uuid: reports for uuid, reports in self.inbox.take(ALL).items() if reports != Reports()}
 
 
 def test_what_is_logged_goes_to_the_gpu_at_its_address_and_in_mig_mode_to_all_instances() -> None:

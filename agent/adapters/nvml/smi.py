@@ -8,7 +8,7 @@ import asyncio
 import fcntl
 import os
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
 
 import structlog
@@ -58,13 +58,25 @@ class Smi:
 
     async def reset(self, gpu: str) -> None:
         """`gpu`: its PCI address, or its UUID, by which a sick one may not be found. Raises ResetFailedError, NvmlStuckError."""
-        async with self._locked() as lock, self._set_aside():
-            await self._leave_persistence(gpu, lock)
-            ended = await self._run(self._seconds, lock, "--gpu-reset", "-i", gpu)
-            await self._restore_persistence(gpu, lock)
+        try:
+            async with self._locked() as lock, self._set_aside():
+                ended = await self._reset(gpu, lock)
+        except OSError as error:
+            raise ResetFailedError(f"the file {self._lock} can't be used: {error}") from error
         if ended.code != 0:
             said = ended.words or "nothing"
             raise ResetFailedError(f"{COMMAND} ended with {ended.code} and said: {said}; {_advise(ended)}")
+
+    async def _reset(self, gpu: str, lock: int) -> Ended:
+        await self._leave_persistence(gpu, lock)
+        try:
+            ended = await self._run(self._seconds, lock, "--gpu-reset", "-i", gpu)
+        except ResetFailedError:
+            with suppress(ResetFailedError):  # it is noted, and the first is told
+                await self._restore_persistence(gpu, lock)
+            raise
+        await self._restore_persistence(gpu, lock)
+        return ended
 
     @asynccontextmanager
     async def _locked(self) -> AsyncIterator[int]:

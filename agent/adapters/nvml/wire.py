@@ -22,6 +22,7 @@ class Wire(asyncio.SubprocessProtocol):
         self._transport: asyncio.SubprocessTransport | None = None
         self._unread = bytearray()
         self._last_id = 0
+        self._answered_id = 0
         self._answer: asyncio.Future[Any] | None = None
         self.was_greeted = False
         self._progress: Callable[[], None] = _ignore
@@ -33,10 +34,14 @@ class Wire(asyncio.SubprocessProtocol):
     async def ask(self, method: str, params: Message, progress: Callable[[], None]) -> object:
         """One at a time. `progress` is called whenever the child goes on to a GPU, which is then `at`.
 
+        An earlier request whose asker has left may still be under way: the child is where that one left it.
+
         Raises NvmlRefusedError, and NvmlBrokenError once the child is over.
         """
+        if self._answered_id == self._last_id:
+            self.at = None
         self._last_id += 1
-        self.at, self._progress = None, progress
+        self._progress = progress
         answer = self._answer = asyncio.get_running_loop().create_future()
         request = {"id": self._last_id, "method": method, "params": params}
         if self.is_over:
@@ -94,19 +99,19 @@ class Wire(asyncio.SubprocessProtocol):
     def _take(self, message: Message) -> None:
         if "event" in message:
             self._tell(message)
-        elif message["id"] == self._last_id:
-            self._take_answer(message)
-        elif not 0 < message["id"] < self._last_id:  # an older one's is late: its asker has left
+        elif not 0 < message["id"] <= self._last_id:
             raise ValueError("an answer to nothing")
-
-    def _take_answer(self, message: Message) -> None:
-        if "at" in message:
+        elif "at" in message:
             self.at = int(message["at"])
             self._progress()
-            return
-        self.at = None
+        else:
+            self._take_answer(message)
+
+    def _take_answer(self, message: Message) -> None:
+        self.at, self._answered_id = None, message["id"]
         result, error = message.get("result"), message.get("error")
-        if self._answer is None or self._answer.done():
+        is_late = message["id"] != self._last_id  # its asker has left
+        if is_late or self._answer is None or self._answer.done():
             return
         if error is None:
             self._answer.set_result(result)

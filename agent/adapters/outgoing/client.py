@@ -7,9 +7,19 @@ from collections.abc import Callable
 import aiohttp
 from yarl import URL
 
+from agent.adapters.outgoing.own import own_addresses
 from agent.adapters.outgoing.resolver import AddressRefusedError, CheckedResolver, LookUp, SystemNames
-from agent.core.outgoing import OutgoingRules, Reply, SendTrouble, Unsent, find_url_trouble, may_set
+from agent.core.outgoing import (
+    OutgoingRules,
+    Reply,
+    SendTrouble,
+    Unsent,
+    find_url_trouble,
+    is_address,
+    may_set,
+)
 from agent.interfaces import OutgoingRequest
+from agent.spec import WebUrl
 
 READ_BYTES = 65_536
 
@@ -52,7 +62,7 @@ class OutgoingClient:
         if refused := [name for name in request.headers if not may_set(name)]:
             raise ValueError(f"the headers {refused} are not a user's to set")
         # aiohttp looks up no address that is written out, so such a one is checked here, and here alone.
-        trouble = find_url_trouble(request.url, self._rules())
+        trouble = find_url_trouble(request.url, self._rules(), _own(request.url))
         if trouble is not None:
             return Unsent(trouble, request.url.origin)
         try:
@@ -72,6 +82,11 @@ class OutgoingClient:
         ) as answer:
             body = await _read(answer.content, request.most_body_bytes)
             return Reply(answer.status, answer.headers.get("Retry-After"), body)
+
+
+def _own(url: WebUrl) -> frozenset[str]:
+    """The address that is written out in the URL, if it is one, and this host's."""
+    return own_addresses([url.host]) if is_address(url.host) else frozenset()
 
 
 async def _read(stream: aiohttp.StreamReader, most: int) -> bytes:

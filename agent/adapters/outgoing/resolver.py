@@ -6,6 +6,7 @@ from typing import Any
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 
+from agent.adapters.outgoing.own import own_addresses
 from agent.aio import Apart
 from agent.core.outgoing import OutgoingRules, may_reach
 
@@ -51,7 +52,7 @@ class CheckedResolver(AbstractResolver):
         """Raises OSError where there is no such name, AddressRefusedError."""
         found = await self._look_up(host, port)
         addresses = [str(address[0]) for *_, address in found]
-        if not may_reach(host, addresses, self._rules()):
+        if not may_reach(host, addresses, self._rules(), own_addresses(addresses)):
             raise AddressRefusedError(f"{host} has the addresses {', '.join(addresses[:MOST_TRIED])}")
         numeric = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
         return [

@@ -32,19 +32,21 @@ class HealthHandlers:
         body = {"state": "fail" if failed else "ok", "failed": failed}
         return web.json_response(body, status=503 if failed else 200)
 
-    async def show(self, _request: web.Request, _caller: Caller) -> web.Response:
+    async def show(self, _request: web.Request, caller: Caller) -> web.Response:
         checks = await self._health.look()
         worst = next(
             (state for state in WORST_FIRST if any(check.state is state for check in checks)), CheckState.OK
         )
-        return web.json_response({"state": worst.value, "checks": [show_check(check) for check in checks]})
+        return web.json_response(
+            {"state": worst.value, "checks": [show_check(check, caller) for check in checks]}
+        )
 
 
-def show_check(check: Check) -> Json:
+def show_check(check: Check, caller: Caller) -> Json:
     return {
         "name": check.name,
         "state": check.state.value,
         "since": show_time(check.since),
-        "evidence": check.evidence,
+        "evidence": check.evidence_for(sees_host=caller.viewer.sees_host),
         "remedy": check.remedy or None,
     }
