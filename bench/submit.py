@@ -28,7 +28,7 @@ async def _ratio(bench: Bench, agent: Agent, phases: Sightings, network: str) ->
     twin = await bench.raw.twin(agent, model)
     raw, ours = [], []
     for number in range(bench.size(SAMPLES, 10) + WARM_UP):
-        taken = await raw_seconds(bench, twin), await our_seconds(agent, phases, spec)
+        taken = await _raw_seconds(bench, twin), await our_seconds(agent, phases, spec)
         if number >= WARM_UP:
             raw.append(taken[0])
             ours.append(taken[1])
@@ -38,7 +38,7 @@ async def _ratio(bench: Bench, agent: Agent, phases: Sightings, network: str) ->
     return at_most("submit", name, median(ours) / median(raw), MOST_RATIO, f"{TIMES_RAW} create + start")
 
 
-async def raw_seconds(bench: Bench, twin: Json) -> float:
+async def _raw_seconds(bench: Bench, twin: Json) -> float:
     await asyncio.sleep(STILL_SECONDS)
     began = time.perf_counter()
     container = await bench.raw.create(twin)
