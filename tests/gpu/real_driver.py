@@ -132,7 +132,8 @@ async def test_a_sample_of_each_gpu_is_told(client: NvmlClient, units: list[str]
     for uuid in units:
         sheet = sheets[uuid]
         assert sheet["utilisation"] is None or 0 <= sheet["utilisation"] <= 100
-        assert sheet["power_milliwatts"] is None or sheet["power_milliwatts"] < 5_000_000
+        power = sheet.get("power_milliwatts")  # of an instance it is not told
+        assert power is None or power < 5_000_000
         assert sheet["celsius"] is None or 0 < sheet["celsius"] < 130
 
 
