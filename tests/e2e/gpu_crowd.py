@@ -21,11 +21,12 @@ SETTINGS: Settings = {
 SIZES = (1, 1, 1, 2, 2, 4, 8)
 # So many are sent between two kills of the daemon, and so many wait at most.
 A_ROUND, MOST_UNFINISHED = (8, 16), 40
+STRANGERS_ROUNDS = 2
 
 
 @dataclass
 class GpuCrowd(Chaos):
-    """`standin` is that of `host`. A stranger's process is on the last GPU until a third of the jobs were sent."""
+    """`standin` is that of `host`. A stranger's process is on the last GPU in the first rounds."""
 
     standin: Standin = field(kw_only=True)
     host: Host = field(kw_only=True)
@@ -44,7 +45,8 @@ class GpuCrowd(Chaos):
                 self.make_trouble()
                 self.recover()
                 self.invariants.check(self.accepted())
-                if 3 * len(self.sent) >= self.count and use.is_used(last, ""):
+                # Not longer: a job of eight keeps its place and the other seven until this one is free.
+                if self.counts["kills"] == STRANGERS_ROUNDS:
                     use.end(last, "")
             self.wait_for_the_end()
         self.invariants.check_end(self.accepted())

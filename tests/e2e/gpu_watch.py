@@ -83,10 +83,6 @@ class Use:
                 self.spells.append(replace(spell, end=now))
             self._tell()
 
-    def is_used(self, gpus: frozenset[str], container: str) -> bool:
-        with self._turn:
-            return any((gpu, container) in self._open for gpu in gpus)
-
     def all_spells(self) -> list[Spell]:
         with self._turn:
             return [*self.spells, *(spell for spell, _ in self._open.values())]
