@@ -43,6 +43,7 @@ class GpuCrowd(Chaos):
             self.daemon.start()
             while len(self.sent) < self.count:
                 self.make_trouble()
+                watch.check()
                 self.recover()
                 self.invariants.check(self.accepted())
                 # Not longer: a job of eight keeps its place and the other seven until this one is free.

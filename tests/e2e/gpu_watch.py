@@ -12,7 +12,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -98,7 +98,7 @@ class Use:
 
 
 class GpuWatch:
-    """Reads the engine's events in a thread of its own; `close` raises what went wrong there."""
+    """Reads the engine's events in a thread of its own, while `watching`; what goes wrong there is raised at its end."""
 
     def __init__(self, engine: PrivateEngine, use: Use, draw: random.Random, clean_seconds: float) -> None:
         self._engine, self._use, self._draw = engine, use, draw
@@ -107,7 +107,9 @@ class GpuWatch:
         self._staying: dict[str, Stay] = {}
         self._used: dict[str, int] = {}
         self._timers: list[threading.Timer] = []
+        self._reader: Future[None] | None = None
         self.counts: Counter[str] = Counter()
+        self.unseen: dict[str, str] = {}
         self.stays: list[Stay] = []
         self.faults: list[str] = []
 
@@ -117,7 +119,7 @@ class GpuWatch:
         connection.request("GET", f"/events?filters={quoted({'type': ['container', 'network']})}")
         ours: socket.socket = connection.sock
         with closing(connection), ThreadPoolExecutor(1) as thread:
-            reader = thread.submit(self._read, connection)
+            reader = self._reader = thread.submit(self._read, connection)
             try:
                 yield
                 expect(lambda: reader.done() or not self._staying, "every container was seen at its end")
@@ -126,6 +128,11 @@ class GpuWatch:
                 reader.result(10)
                 for timer in self._timers:
                     timer.join()
+
+    def check(self) -> None:
+        """Raises what ended the watch: from then on GPUs stay in use, and jobs would wait for ever."""
+        if self._reader is not None and self._reader.done():
+            self._reader.result()
 
     def all_stays(self) -> list[Stay]:
         return [*self.stays, *self._staying.values()]
@@ -140,7 +147,7 @@ class GpuWatch:
         container = actor["Attributes"].get("container") or actor["ID"]
         match f"{event['Type']} {event['Action']}":
             case "container create":
-                self._note_created(container)
+                self._gpus_of(container)
             case "network connect":  # the engine's first act of a start
                 self._begin(container, at)
             case "container start":
@@ -151,23 +158,30 @@ class GpuWatch:
     def _look(self, container: str) -> Json | None:
         status, body = self._engine.request("GET", f"/containers/{container}/json")
         found: Json = json.loads(body)
-        return found if status == 200 else None
+        if status != 200:
+            self.unseen[container] = f"{status} {found}"
+            return None
+        return found
 
-    def _note_created(self, container: str) -> None:
-        found = self._look(container)
-        if found is not None:  # else it is gone, and was not started unless `_begin` says so
+    def _gpus_of(self, container: str) -> frozenset[str] | None:
+        """What was asked for at its creation, which never changes. None: it could not be looked at, as one that is gone."""
+        if container not in self._gpus and (found := self._look(container)) is not None:
             asked = found["HostConfig"]["DeviceRequests"] or []
             names = [name for request in asked for name in request["DeviceIDs"]]
             self._gpus[container] = frozenset(name.partition("=")[2] for name in names)
+        return self._gpus.get(container)
 
     def _begin(self, container: str, at: int) -> None:
-        if container not in self._gpus:
-            self.faults.append(f"{container[:12]} was started before it could be looked at")
-            return
-        self._staying[container] = Stay(container, self._gpus[container], at)
+        gpus = self._gpus_of(container)
+        if gpus is None:
+            self.faults.append(f"{container[:12]} was started, and is not seen: {self.unseen[container]}")
+        else:
+            self._staying[container] = Stay(container, gpus, at)
 
     def _use_gpus(self, container: str) -> None:
-        gpus = self._gpus[container]
+        if container not in self._staying:
+            return  # `_begin` has told why
+        gpus = self._staying[container].gpus
         self._used[container] = self._use.begin(gpus, container, (*PROCESS, *MEMORY))
         self.counts["started"] += 1
         found = self._look(container)
