@@ -9,6 +9,7 @@ from agent.cli.options import JobArgument
 from agent.cli.refusals import ApiRefusedError
 from agent.cli.request import get, job_path
 from agent.cli.screen import Form
+from agent.cli.show.top import stats_view, top_view
 
 if TYPE_CHECKING:
     from agent.cli.session import Call
@@ -25,7 +26,6 @@ ENDED = frozenset({"job_not_running", "job_not_found"})
 
 async def top(call: "Call", *, once: OnceOption = False) -> int:
     """Show what the GPUs do just now, and the jobs on them. Ctrl-C ends it."""
-    from agent.cli.show.top import top_view  # noqa: PLC0415 - the daemon is this program too, and draws no table
 
     async def ask() -> dict[str, Any]:
         gpus = await call.api.ask(get("/v1/gpus", {"sample": "true"}))
@@ -43,8 +43,6 @@ async def top(call: "Call", *, once: OnceOption = False) -> int:
 
 async def stats(call: "Call", job: JobArgument, *, once: OnceOption = False) -> int:
     """Show what a running job uses: processors, memory, network, disk, GPUs. It ends with the job."""
-    from agent.cli.show.top import stats_view  # noqa: PLC0415 - as above
-
     request = get(job_path(await find_job(call.api, job), "/stats"), {"once": "true"})
 
     async def ask() -> dict[str, Any]:

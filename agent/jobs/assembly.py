@@ -12,7 +12,7 @@ from agent.interfaces import Clock, Engine, Folders, Gpus, KernelLog, Outgoing, 
 from agent.jobs.avoided import Avoided
 from agent.jobs.current import Current
 from agent.jobs.gpu_accounts import GpuAccounts
-from agent.jobs.gpu_care import CareSettings, GpuCare
+from agent.jobs.gpu_care import CareSettings, GpuCare, Wakes
 from agent.jobs.gpu_samples import GpuSamples
 from agent.jobs.hiding import Hiding
 from agent.jobs.images import Images, PullTimes
@@ -100,9 +100,8 @@ def assemble(outside: Outside, current: Current, settings: Settings) -> Shell:
     def judge(_job_id: str) -> None:
         janitor.look()
 
-    gpu_care = GpuCare(
-        outside.gpus, outside.kernel_log, outside.store, outside.clock, settings.gpu_care, ask.set, poke
-    )
+    gpu_care = GpuCare(outside.gpus, outside.store, outside.clock, settings.gpu_care, Wakes(ask.set, poke))
+    gpu_care.listen_to(outside.kernel_log)
     gpu_samples = GpuSamples(outside.gpus, outside.clock)
     witness = Witness(outside.engine, outside.store, outside.clock, on_event, look_at_all)
     images = Images(outside.engine, settings.pull_times, poke)

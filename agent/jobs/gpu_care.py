@@ -54,30 +54,32 @@ class GpuView:
     now: Now
 
 
-class GpuCare:
-    """Standing task `watch`. `poke` is for a job whose row has changed."""
+@dataclass(frozen=True, slots=True)
+class Wakes:
+    """Whom it wakes: the grant, when other GPUs may be leased; a job's task, when its row has changed."""
 
-    def __init__(  # noqa: PLR0913, PLR0917 - four adapters, its settings, and whom it wakes
-        self,
-        gpus: Gpus,
-        kernel_log: KernelLog,
-        store: Store,
-        clock: Clock,
-        settings: CareSettings,
-        ask_grant: Callable[[], None],
-        poke: Callable[[str], None],
-    ) -> None:
+    ask_grant: Callable[[], None]
+    poke: Callable[[str], None]
+
+
+class GpuCare:
+    """Standing task `watch`."""
+
+    def __init__(self, gpus: Gpus, store: Store, clock: Clock, settings: CareSettings, wakes: Wakes) -> None:
         self._gpus = gpus
         self._clock = clock
         self.settings = settings
-        self._ask_grant = ask_grant
+        self._ask_grant = wakes.ask_grant
         self._flag = Flag()
         self._inbox = XidInbox(clock, self._flag.set)
-        self._verdicts = GpuVerdicts(store, clock, lambda: self.settings.policy, poke, self._inbox)
+        self._verdicts = GpuVerdicts(store, clock, lambda: self.settings.policy, wakes.poke, self._inbox)
         self._resets = GpuResets(gpus)
         self._is_busy = False
         self.inventory: Inventory = NO_INVENTORY
         gpus.listen(self._inbox.tell)
+
+    def listen_to(self, kernel_log: KernelLog) -> None:
+        """Take XIDs from there, too."""
         kernel_log.listen(self._inbox.log)
 
     @property

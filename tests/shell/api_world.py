@@ -34,7 +34,7 @@ from agent.jobs.bell import Bell
 from agent.jobs.capacity import HostCapacity, HostNames
 from agent.jobs.current import Current
 from agent.jobs.gpu_accounts import GpuAccounts
-from agent.jobs.gpu_care import CareSettings, GpuCare
+from agent.jobs.gpu_care import CareSettings, GpuCare, Wakes
 from agent.jobs.gpu_samples import GpuSamples
 from agent.jobs.health import CheckState, Finding, Health
 from agent.jobs.hiding import Hiding
@@ -46,7 +46,6 @@ from agent.log import Redactor
 from tests.fakes.clock import FakeClock
 from tests.fakes.engine import FakeEngine
 from tests.fakes.gpus import FakeGpus
-from tests.fakes.kernel_log import FakeKernelLog
 from tests.fakes.store import MemoryStore
 
 BODY = {"image": "busybox", "command": ["true"]}
@@ -166,7 +165,7 @@ async def api_world(
     current, hiding = Current(policy), Hiding(Redactor())
     intake = Intake(store, folders, gpus.inventory, clock, current, hiding, lambda: next(ids), woken.append)
     settings = CareSettings(HealthPolicy(600, XidTable()), ("*",), 30)
-    care = GpuCare(gpus, FakeKernelLog(clock), store, clock, settings, lambda: None, woken.append)
+    care = GpuCare(gpus, store, clock, settings, Wakes(lambda: None, woken.append))
     samples = GpuSamples(gpus, clock)
     accounts = GpuAccounts(samples, store, clock)
     probes: dict[str, Any] = {"engine": ok, "store": ok}

@@ -6,7 +6,6 @@ from agent.core.event_form import show_time
 from agent.core.gpus import Gpu
 from agent.core.ports import PortRange
 from agent.daemon.health import build_health
-from agent.jobs.assembly import Outside
 from agent.jobs.gpu_probes import gpus_probe
 from agent.jobs.health import CheckState, Finding, Health
 from tests.fakes.clock import FakeClock
@@ -30,21 +29,10 @@ async def test_a_broken_job_is_counted_and_not_named() -> None:
     await world.start()
     assert world.shell is not None
     job_id = await world.submit(secrets={"KEY": "s"})
-    outside = Outside(
-        world.store,
-        world.engine,
-        world.folders,
-        world.gpus,
-        world.kernel_log,
-        world.clock,
-        lambda: 0.5,
-        world.redactor,
-        world.outgoing,
-    )
     await world.until_phase(job_id, Phase.UPLOADING)
     await world.quiesce(5)
     assert job_id in world.shell.supervisor.broken
-    health = build_health(outside, world.shell, PortRange(20000, 20009), lambda: (32768, 60999))
+    health = build_health(world.outside(), world.shell, PortRange(20000, 20009), lambda: (32768, 60999))
     jobs = next(check for check in await health.look() if check.name == "jobs")
     assert (jobs.state, jobs.evidence) == (CheckState.FAIL, "an internal error in the tasks of 1 jobs")
     await world.crash()

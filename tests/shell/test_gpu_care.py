@@ -5,40 +5,14 @@ import asyncio
 import pytest
 
 from agent.core.gpu_findings import Absence, Asked, Facts, GpuState, Request
-from agent.core.gpus import Gpu
 from agent.core.job import Job
-from agent.core.topology import Links
-from agent.jobs.gpu_care import IDLE_LOOK_SECONDS, LOOK_SECONDS, GpuCare
+from agent.jobs.gpu_care import IDLE_LOOK_SECONDS, LOOK_SECONDS
 from tests.fakes.engine import Fate, Program
 from tests.shell.boundaries import DeathOfTheDaemon
-from tests.shell.world import ME, Outcome, Phase, World
+from tests.shell.gpu_world import ONE, PROBATION, TWO, care_of, host, running, state_of
+from tests.shell.world import ME, Outcome, Phase
 
 pytestmark = pytest.mark.looptime
-GIB = 2**30
-ONE, TWO = (Gpu(f"GPU-{n}", "NVIDIA H100", 80 * GIB, pci=f"0{n}") for n in (1, 2))
-PROBATION = 600.0
-
-
-def host(*gpus: Gpu, program: Program | None = None) -> World:
-    world = World()
-    world.gpus.gpus, world.gpus.links = gpus, Links()
-    world.engine.program = program or Program(seconds=3)
-    return world
-
-
-def care_of(world: World) -> GpuCare:
-    assert world.shell is not None
-    return world.shell.tools.gpu_care
-
-
-def state_of(world: World, uuid: str) -> GpuState:
-    return care_of(world).healths[uuid].state
-
-
-async def running(world: World, **fields: object) -> str:
-    job_id = await world.submit(**{"gpus": 1, **fields})
-    await world.until_phase(job_id, Phase.RUNNING, 60)
-    return job_id
 
 
 def code_of(job: Job) -> str | None:

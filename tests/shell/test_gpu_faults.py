@@ -7,7 +7,7 @@ import pytest
 from agent.core.gpu_findings import Absence, GpuState
 from agent.jobs.gpu_care import IDLE_LOOK_SECONDS, LOOK_SECONDS
 from tests.fakes.engine import Fate, Program
-from tests.shell.test_gpu_care import ONE, PROBATION, TWO, host, running, state_of
+from tests.shell.gpu_world import ONE, PROBATION, TWO, host, running, state_of
 from tests.shell.world import ME, Outcome, Phase
 
 pytestmark = pytest.mark.looptime

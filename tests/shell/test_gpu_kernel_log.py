@@ -6,42 +6,15 @@ import pytest
 
 from agent.core.gpu_findings import Asked, GpuState, Request
 from agent.core.gpus import Gpu
-from agent.core.topology import Links
 from agent.interfaces import StoreUnavailableError
-from agent.jobs.gpu_care import GpuCare
 from agent.jobs.gpu_probes import kernel_log_probe
 from agent.jobs.health import CheckState, Finding
 from tests.fakes.engine import Program
 from tests.shell.boundaries import DeathOfTheDaemon
+from tests.shell.gpu_world import ONE, PCI, PROBATION, TWO, care_of, host, running, state_of
 from tests.shell.world import Outcome, Phase, World
 
 pytestmark = pytest.mark.looptime
-GIB = 2**30
-PCI = ("00000000:3B:00.0", "00000000:AF:00.0")
-ONE, TWO = (Gpu(f"GPU-{n}", "NVIDIA H100", 80 * GIB, pci=PCI[n - 1]) for n in (1, 2))
-PROBATION = 600.0
-
-
-def host(*gpus: Gpu, program: Program | None = None) -> World:
-    world = World()
-    world.gpus.gpus, world.gpus.links = gpus, Links()
-    world.engine.program = program or Program(seconds=3)
-    return world
-
-
-def care_of(world: World) -> GpuCare:
-    assert world.shell is not None
-    return world.shell.tools.gpu_care
-
-
-def state_of(world: World, uuid: str = "GPU-1") -> GpuState:
-    return care_of(world).healths[uuid].state
-
-
-async def running(world: World) -> str:
-    job_id = await world.submit(gpus=1)
-    await world.until_phase(job_id, Phase.RUNNING, 60)
-    return job_id
 
 
 async def restore(world: World) -> None:
@@ -249,7 +222,7 @@ async def test_a_boot_forgets_how_far_the_log_of_the_last_one_was_read() -> None
 
 
 async def test_an_xid_in_mig_mode_keeps_all_instances_of_its_gpu_and_no_other() -> None:
-    slices = tuple(Gpu(f"MIG-{n}", "NVIDIA A100", 10 * GIB, pci=PCI[0], mig="1g.10gb") for n in (1, 2))
+    slices = tuple(Gpu(f"MIG-{n}", "NVIDIA A100", 10 << 30, pci=PCI[0], mig="1g.10gb") for n in (1, 2))
     world = host(*slices, TWO)
     world.kernel_log.write(PCI[0], 62)
     await world.start()

@@ -12,42 +12,29 @@ from agent.core.gpu_record import dump_health, load_health
 from agent.core.gpus import Gpu
 from agent.core.job import Job, Kind, Lease
 from agent.interfaces import NewJob, StoreUnavailableError
-from agent.jobs.gpu_care import LOOK_SECONDS, GpuCare
+from agent.jobs.gpu_care import LOOK_SECONDS
 from agent.spec import parse_spec
 from tests.fakes.engine import Program
 from tests.shell.boundaries import DeathOfTheDaemon
+from tests.shell.gpu_world import ONE, PROBATION, TWO, care_of, host, state_of
 from tests.shell.world import Outcome, Phase, World
 
 pytestmark = pytest.mark.looptime
-GIB = 2**30
-ONE, TWO = (Gpu(f"GPU-{n}", "NVIDIA H100", 80 * GIB, pci=f"0{n}") for n in (1, 2))
-INSTANCE = Gpu("MIG-1", "NVIDIA A100", 10 * GIB, pci="03", mig="1g.10gb")
+INSTANCE = Gpu("MIG-1", "NVIDIA A100", 10 << 30, pci="03", mig="1g.10gb")
 ID = "00000000-0000-7000-8000-00000000abcd"
-PROBATION = 600.0
 RESETTING, QUARANTINED = GpuState.RESETTING, GpuState.QUARANTINED
 
 
 async def started(*gpus: Gpu, program: Program | None = None) -> World:
-    world = World()
-    world.gpus.gpus = gpus
-    world.engine.program = program or Program(seconds=3)
+    world = host(*gpus, program=program)
     world.gpus.reset_seconds = 20.0
     await world.start()
     await asyncio.sleep(1)
     return world
 
 
-def care_of(world: World) -> GpuCare:
-    assert world.shell is not None
-    return world.shell.tools.gpu_care
-
-
 async def order(world: World, uuid: str = "GPU-1") -> Refusal | None:
     return await care_of(world).request(uuid, Request(Asked.RESET))
-
-
-def state_of(world: World, uuid: str = "GPU-1") -> GpuState:
-    return care_of(world).healths[uuid].state
 
 
 def kept_state(world: World, uuid: str = "GPU-1") -> GpuState:
@@ -110,7 +97,7 @@ async def test_a_gpu_that_does_not_come_back_is_missing() -> None:
 
 
 async def test_resets_are_one_at_a_time_and_other_gpus_work_meanwhile() -> None:
-    three = Gpu("GPU-3", "NVIDIA H100", 80 * GIB, pci="04")
+    three = Gpu("GPU-3", "NVIDIA H100", 80 << 30, pci="04")
     world = await started(ONE, TWO, three)
     assert await order(world, "GPU-2") is None
     assert await order(world, "GPU-1") is None

@@ -15,7 +15,6 @@ from agent.core.outgoing import Reply, SendTrouble, Unsent
 from agent.core.webhook import sign
 from agent.daemon.health import build_health
 from agent.interfaces import OutgoingRequest, SecretFiles, StoreUnavailableError
-from agent.jobs.assembly import Outside
 from agent.jobs.health import CheckState
 from tests.fakes.engine import Program
 from tests.fakes.outgoing import take
@@ -462,21 +461,10 @@ async def test_health_warns_once_many_endpoints_fail_and_names_none() -> None:
     world.outgoing.default = down
     await world.start()
     assert world.shell is not None
-    outside = Outside(
-        world.store,
-        world.engine,
-        world.folders,
-        world.gpus,
-        world.kernel_log,
-        world.clock,
-        lambda: 0.5,
-        world.redactor,
-        world.outgoing,
-    )
 
     async def look() -> tuple[CheckState, str]:
         assert world.shell is not None
-        health = build_health(outside, world.shell, world.settings.ports, lambda: (32768, 60999))
+        health = build_health(world.outside(), world.shell, world.settings.ports, lambda: (32768, 60999))
         found = next(check for check in await health.look() if check.name == "notifications")
         return found.state, found.evidence
 

@@ -77,7 +77,11 @@ class World:
             images=ImageRules(),
             node_cpus=self.node_cpus,
         )
-        outside = Outside(
+        self.shell = assemble(self.outside(), Current(policy), self.settings)
+        self._task = asyncio.get_running_loop().create_task(self._run(self.shell))
+
+    def outside(self) -> Outside:
+        return Outside(
             self.store,
             self.engine,
             self.folders,
@@ -88,8 +92,6 @@ class World:
             self.redactor,
             self.outgoing,
         )
-        self.shell = assemble(outside, Current(policy), self.settings)
-        self._task = asyncio.get_running_loop().create_task(self._run(self.shell))
 
     async def _run(self, shell: Shell) -> None:
         async with asyncio.TaskGroup() as group:
