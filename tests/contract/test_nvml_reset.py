@@ -216,6 +216,15 @@ async def test_who_resets_again_after_a_death_turns_persistence_mode_on_again(
     assert tool.persistence() == "Enabled"
 
 
+async def test_a_reset_that_has_no_end_leaves_persistence_mode_as_it_was(
+    tmp_path: Path, tool: StandinSmi
+) -> None:
+    tool.set_persistence("Enabled")
+    tool.become(HANGS)
+    assert "was killed" in await why(smi_at(tmp_path, seconds=0.5))
+    assert tool.persistence() == "Enabled"
+
+
 async def test_a_cancelled_reset_is_killed(tmp_path: Path, tool: StandinSmi) -> None:
     tool.become(HANGS)
     resetting = asyncio.ensure_future(smi_at(tmp_path).reset(PCI))

@@ -371,3 +371,24 @@ def test_the_kernel_tells_which_addresses_are_the_hosts_own() -> None:
         outward = str(probe.getsockname()[0])
     asked = [outward, "127.0.0.1", "::1", "192.0.2.1", "8.8.8.8", "2001:4860:4860::8888"]
     assert own_addresses(asked) == {outward, "127.0.0.1", "::1"}
+
+
+async def test_the_hosts_own_public_address_is_refused_by_name_and_as_it_is_written(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Here none is public: one that no way leads to stands in, and the kernel's word for it."""
+    own = "2000::1"
+    for module in ("resolver", "client"):
+        monkeypatch.setattr(f"agent.adapters.outgoing.{module}.own_addresses", frozenset)
+
+    async def look_up(_host: str, port: int) -> Found:
+        return [(socket.AF_INET6, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (own, port))]
+
+    made = OutgoingClient(OutgoingRules, "gpu-agent/test", look_up)
+    try:
+        for url in ("https://host.example/", f"https://[{own}]/"):
+            sent = await made.send(OutgoingRequest("POST", read_url(url), {}, b"", 2.0))
+            assert isinstance(sent, Unsent)
+            assert sent.trouble is SendTrouble.ADDRESS_REFUSED
+    finally:
+        await made.close()

@@ -361,3 +361,14 @@ async def test_an_xid_of_before_the_reset_is_mended_by_it_and_one_of_after_it_is
     await asyncio.sleep(LOOK_SECONDS + 1)
     assert Need.RESET in care_of(world).healths["GPU-1"].needs
     await world.crash()
+
+
+async def test_what_a_gpu_reports_of_its_own_reset_asks_for_no_other() -> None:
+    world = await started(ONE)
+    assert await order(world) is None
+    await asyncio.sleep(5)
+    assert world.gpus.under_reset == {"GPU-1"}
+    world.gpus.send_xid("GPU-1", 62)
+    await until_ended(world)
+    assert care_of(world).healths["GPU-1"].needs == {Need.PROBATION}
+    await world.crash()

@@ -299,6 +299,30 @@ async def test_a_forgotten_job_is_told_of_no_more() -> None:
     await world.crash()
 
 
+async def test_the_end_of_a_forgotten_jobs_notifications_leaves_a_later_job_of_its_name_its_own() -> None:
+    world, job_id = await started()
+    again: list[str] = []
+
+    async def behave(request: OutgoingRequest) -> Reply | Unsent:
+        if again or json.loads(request.body)["data"].get("to") != PATH[-1]:
+            return await take(request)
+        await world.folders.remove(job_id)
+        await world.store.forget(job_id, ME)
+        world.count = 0
+        again.append(await world.submit(notify=notify()))
+        return Reply(410)  # of the one that is forgotten
+
+    world.outgoing.default = behave
+    await world.finish(job_id)
+    async with asyncio.timeout(60):
+        while not again:
+            await asyncio.sleep(0.1)
+    assert again == [job_id]
+    found = await until_over(world, job_id)
+    assert (found.state.end, found.state.delivered) == (NotifyEnd.COMPLETE, len(PATH))
+    await world.crash()
+
+
 async def test_a_target_that_is_lost_ends_it() -> None:
     world = World()
     world.outgoing.default = down

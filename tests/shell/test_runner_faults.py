@@ -276,6 +276,22 @@ async def run_one(world: World, *, live_restore: bool) -> str:
     return job_id
 
 
+@pytest.mark.parametrize("seconds_down", [1, 100])
+async def test_an_engine_that_ends_what_a_killed_one_left_is_known_however_late_it_comes(
+    seconds_down: float,
+) -> None:
+    """The containers ran on meanwhile, so that the break of the stream lies long before their death."""
+    world = World()
+    job_id = await run_one(world, live_restore=False)
+    world.engine.programs[job_id] = Program(seconds=1000)
+    world.engine.crash()
+    await asyncio.sleep(seconds_down)
+    world.engine.come_up()
+    job = await world.finish(job_id)
+    assert (job.outcome, job.reason and job.reason.code) == (Outcome.LOST, "engine_stopped")
+    await world.crash()
+
+
 @pytest.mark.parametrize("seconds_down", [1, 20, 100])
 async def test_an_engine_that_took_its_containers_with_it_is_named_however_long_it_is_away(
     seconds_down: float,

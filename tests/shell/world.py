@@ -60,7 +60,7 @@ class World:
         self.shell: Shell | None = None
         self._task: asyncio.Task[None] | None = None
         self.store.after = self._check_leases
-        self._count = 0
+        self.count = 0
         # What the daemon itself would take for a bug of one job's task: told at the end.
         self.violations: list[str] = []
 
@@ -148,8 +148,8 @@ class World:
     # ── what a caller does ──
 
     async def submit(self, **fields: object) -> str:
-        self._count += 1
-        job_id = f"00000000-0000-7000-8000-{self._count:012d}"
+        self.count += 1
+        job_id = f"00000000-0000-7000-8000-{self.count:012d}"
         spec: JobSpec = parse_spec({"image": "busybox", **fields})
         await self.folders.claim(job_id, "{}", secret_files(spec))
         new = NewJob(job_id, OWNER, Kind.CONTAINER, spec, self.clock.now(), None, job_id)

@@ -92,6 +92,25 @@ def test_serve_with_a_bad_config_names_the_faults_wherever_it_is_started(where: 
     assert f"{path}:2 api.listen" in told.stderr
 
 
+def test_serve_runs_nothing_out_of_the_folder_that_one_stands_in(tmp_path: Path) -> None:
+    (tmp_path / "structlog.py").write_text("print('not ours'); raise SystemExit(7)")
+    script = "import sys; sys.path.remove(''); from agent.cli import main; main()"  # as the console script is
+    told = subprocess.run(
+        [sys.executable, "-c", script, "serve", "--config", "/nonexistent"],
+        cwd=tmp_path, env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT)}, check=False, capture_output=True, text=True,
+    )  # fmt: skip
+    assert (told.returncode, told.stdout) == (1, "")
+
+
+def test_serve_starts_from_a_folder_that_was_removed(tmp_path: Path) -> None:
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    script = f"cd {folder}; rmdir {folder}; exec {sys.executable} -m agent serve --config /nonexistent"
+    environ = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT)}
+    told = subprocess.run(["sh", "-c", script], env=environ, check=False, capture_output=True, text=True)
+    assert (told.returncode, "config_invalid" in told.stderr) == (1, True)
+
+
 def test_the_daemon_has_nothing_of_the_command_line_in_its_memory() -> None:
     serve = [sys.executable, "-X", "importtime", "-m", "agent.cli.serving", "people", "/nonexistent"]
     told = subprocess.run(serve, cwd=ROOT, check=False, capture_output=True, text=True)
