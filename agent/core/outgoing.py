@@ -4,9 +4,9 @@ Pure. It is asked twice: of the URL as written, when a job comes in, and of the 
 (`adapters/outgoing`, which connects to those addresses and to no other). What leaves by a URL of a user's passes here.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
@@ -95,11 +95,14 @@ class SendTrouble(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer, whatever it says. `body` has at most what was asked for; `retry_after` is the header as it came."""
+    """An answer, whatever it says. `body` has at most what was asked for; `retry_after` is the header as it came, `headers` are
+    all of them, by names in lower case.
+    """
 
     status: int
     retry_after: str | None = None
     body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ from agent.interfaces.gpu_locks import GpuLocks, GpuLocksUnusableError
 from agent.interfaces.gpus import Gpus
 from agent.interfaces.kernel_log import KernelLog
 from agent.interfaces.notify import NotifyStore
-from agent.interfaces.outgoing import Outgoing, OutgoingRequest
+from agent.interfaces.outgoing import Body, Outgoing, OutgoingRequest, Sender
 from agent.interfaces.store import (
     MOST_HOST_EVENTS,
     Accepted,
@@ -51,6 +51,7 @@ from agent.interfaces.store import (
 __all__ = [
     "MOST_HOST_EVENTS",
     "Accepted",
+    "Body",
     "BodyConflictError",
     "Claimed",
     "Clock",
@@ -84,6 +85,7 @@ __all__ = [
     "PullFailedError",
     "QueueFullError",
     "SecretFiles",
+    "Sender",
     "SkippedOutput",
     "StaleError",
     "StartFailedError",

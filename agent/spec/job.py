@@ -52,9 +52,12 @@ class OutputsOn(StrEnum):
 
 
 class UploadTo(StrEnum):
-    """Where outputs go. `local` is the job's folder on this host."""
+    """Where outputs go, and by which protocol. `local` is the job's folder on this host."""
 
     LOCAL = "local"
+    PUT = "put"
+    CHUTES = "chutes"
+    TUS = "tus"
 
 
 class SpecModel(BaseModel):
@@ -83,9 +86,56 @@ class Gpus(SpecModel):
 
 
 class Upload(SpecModel):
-    """Where outputs are sent after the last attempt."""
+    """Where outputs are sent. Which of the other fields there are goes by `to` (spec/upload). What may open an endpoint, the
+    query of a URL and the values of the headers, is never stored in the database, nor shown.
+    """
 
     to: UploadTo = UploadTo.LOCAL
+    url: str | None = Field(
+        default=None,
+        repr=False,
+        description="put: with {path}, and {job} and {attempt} where wanted; tus: where uploads are created",
+        json_schema_extra={"maxLength": limits.MAX_URL_CHARACTERS},
+    )
+    presign: str | None = Field(
+        default=None,
+        repr=False,
+        description="put: answers the list of files with a URL for each",
+        json_schema_extra={"maxLength": limits.MAX_URL_CHARACTERS},
+    )
+    status_url: str | None = Field(
+        default=None,
+        repr=False,
+        description="chutes: where the outcome is posted",
+        json_schema_extra={"maxLength": limits.MAX_URL_CHARACTERS},
+    )
+    metadata: dict[str, str] = Field(
+        default={},
+        description="tus: goes with each file",
+        json_schema_extra={"maxProperties": limits.MAX_UPLOAD_METADATA},
+    )
+    headers: dict[str, str] = Field(
+        default={},
+        repr=False,
+        description="go with each request",
+        json_schema_extra={"maxProperties": limits.MAX_UPLOAD_HEADERS, "writeOnly": True},
+    )
+
+    @property
+    def leaves(self) -> bool:
+        """Whether anything is sent at all."""
+        return self.to is not UploadTo.LOCAL
+
+    @property
+    def urls(self) -> dict[str, str]:
+        """By the fields' names; those that are there."""
+        named = {"url": self.url, "presign": self.presign, "status_url": self.status_url}
+        return {name: url for name, url in named.items() if url is not None}
+
+    @property
+    def has_secrets(self) -> bool:
+        """Whether any of it is hidden where it is stored or shown; the same of one that is hidden already."""
+        return bool(self.headers) or any("?" in url for url in self.urls.values())
 
 
 class Outputs(SpecModel):
@@ -185,4 +235,4 @@ class JobSpec(SpecModel):
     @property
     def has_secrets(self) -> bool:
         """Whether the job itself has any, which go at its end; the same of a spec whose secrets are masked."""
-        return bool(self.secrets) or self.registry is not None
+        return bool(self.secrets) or self.registry is not None or self.outputs.upload.has_secrets

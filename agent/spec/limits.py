@@ -31,6 +31,13 @@ MAX_PATH_BYTES = 4_095
 # What servers and proxies commonly take as a request line.
 MAX_URL_CHARACTERS = 2_048
 MAX_NOTIFY_SECRET_CHARACTERS = 1_024
+MAX_UPLOAD_HEADERS = 32
+MAX_UPLOAD_HEADER_CHARACTERS = 4_096
+MAX_UPLOAD_METADATA = 32
+MAX_UPLOAD_METADATA_CHARACTERS = 1_024
+# Quiet for longer than a day is never; a deadline of less than a minute would give up at the first hiccup.
+MIN_QUIET_SECONDS, MAX_QUIET_SECONDS = 1, 86_400
+MIN_UPLOAD_DEADLINE_SECONDS, MAX_UPLOAD_DEADLINE_SECONDS = 60, 604_800
 
 # The engine's range of CPUs starts at 0.01 (a CFS quota of 1 ms); Linux can be built for at most 8192 CPUs.
 MIN_CPUS = 0.01

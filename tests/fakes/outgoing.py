@@ -1,7 +1,8 @@
 """fakes/outgoing — endpoints in memory: agent.interfaces.Outgoing without a network, for tests under a virtual clock."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 
 from agent.core.outgoing import Reply, SendTrouble, Unsent, may_set
 from agent.interfaces import OutgoingRequest
@@ -21,6 +22,10 @@ class FakeOutgoing:
         self.endpoints: dict[str, Endpoint] = {}
         self.requests: list[OutgoingRequest] = []
         self.at_once = 0
+
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator["FakeOutgoing"]:
+        yield self
 
     async def send(self, request: OutgoingRequest) -> Reply | Unsent:
         if not all(map(may_set, request.headers)):

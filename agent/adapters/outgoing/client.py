@@ -2,12 +2,15 @@
 
 import asyncio
 import ssl
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from enum import Enum
 
 import aiohttp
 from yarl import URL
 
 from agent.adapters.outgoing.own import own_addresses
+from agent.adapters.outgoing.pieces import Pieces
 from agent.adapters.outgoing.resolver import AddressRefusedError, CheckedResolver, LookUp, SystemNames
 from agent.core.outgoing import (
     OutgoingRules,
@@ -24,6 +27,13 @@ from agent.spec import WebUrl
 READ_BYTES = 65_536
 
 
+class Connection(Enum):
+    """Whether a connection serves one request, or many of one session."""
+
+    USED_ONCE = "used once"
+    KEPT = "kept"
+
+
 class OutgoingClient:
     """Implements `interfaces.Outgoing`. Make it in the event loop that it is used in, and close it.
 
@@ -38,50 +48,98 @@ class OutgoingClient:
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self._rules = rules
+        self._agent = agent
+        self._look_up = look_up or SystemNames().look_up
+        self._tls = tls or ssl.create_default_context()
+        self._http = self._open(Connection.USED_ONCE)
+
+    async def close(self) -> None:
+        await self._http.close()
+
+    async def send(self, request: OutgoingRequest) -> Reply | Unsent:
+        """See `interfaces.Sender`."""
+        return await _send(self._http, self._rules, request)
+
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator["OutgoingSession"]:
+        """See `interfaces.Outgoing`."""
+        async with self._open(Connection.KEPT) as http:
+            yield OutgoingSession(http, self._rules)
+
+    def _open(self, connection: Connection) -> aiohttp.ClientSession:
         connector = aiohttp.TCPConnector(
-            resolver=CheckedResolver(rules, look_up or SystemNames().look_up),
+            resolver=CheckedResolver(self._rules, self._look_up),
             use_dns_cache=False,  # a cached answer was checked by the rules of another moment
-            force_close=True,  # a connection that is used again is not checked again
+            # A connection that is used again is not checked again: fit for the requests of one job, one after the other.
+            force_close=connection is Connection.USED_ONCE,
             limit=0,  # who sends bounds how much he sends at once
-            ssl=tls or ssl.create_default_context(),
+            ssl=self._tls,
         )
-        self._http = aiohttp.ClientSession(
+        return aiohttp.ClientSession(
             connector=connector,
-            headers={"User-Agent": agent},
+            headers={"User-Agent": self._agent},
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None),
             auto_decompress=False,
             trust_env=False,
         )
 
-    async def close(self) -> None:
-        await self._http.close()
+
+class OutgoingSession:
+    """Implements `interfaces.Sender` on connections that are kept."""
+
+    def __init__(self, http: aiohttp.ClientSession, rules: Callable[[], OutgoingRules]) -> None:
+        self._http = http
+        self._rules = rules
 
     async def send(self, request: OutgoingRequest) -> Reply | Unsent:
-        """See `interfaces.Outgoing`."""
-        if refused := [name for name in request.headers if not may_set(name)]:
-            raise ValueError(f"the headers {refused} are not a user's to set")
-        # aiohttp looks up no address that is written out, so such a one is checked here, and here alone.
-        trouble = find_url_trouble(request.url, self._rules(), _own(request.url))
-        if trouble is not None:
-            return Unsent(trouble, request.url.origin)
-        try:
-            async with asyncio.timeout(request.seconds):
-                return await self._exchange(request)
-        except TimeoutError:
-            return Unsent(SendTrouble.TOO_SLOW, f"no answer within {request.seconds:g} s")
-        except AddressRefusedError as error:
-            return Unsent(SendTrouble.ADDRESS_REFUSED, str(error))
-        except (aiohttp.ClientError, OSError) as error:
-            return Unsent(_trouble_of(error), _detail_of(error))
+        """See `interfaces.Sender`."""
+        return await _send(self._http, self._rules, request)
 
-    async def _exchange(self, request: OutgoingRequest) -> Reply:
-        url = URL(request.url.text, encoded=True)
-        async with self._http.request(
-            request.method, url, headers=request.headers, data=request.body, allow_redirects=False
-        ) as answer:
-            body = await _read(answer.content, request.most_body_bytes)
-            return Reply(answer.status, answer.headers.get("Retry-After"), body)
+
+async def _send(
+    http: aiohttp.ClientSession, rules: Callable[[], OutgoingRules], request: OutgoingRequest
+) -> Reply | Unsent:
+    if refused := [name for name in request.headers if not may_set(name)]:
+        raise ValueError(f"the headers {refused} are not a user's to set")
+    # aiohttp looks up no address that is written out, so such a one is checked here, and here alone.
+    trouble = find_url_trouble(request.url, rules(), _own(request.url))
+    if trouble is not None:
+        return Unsent(trouble, request.url.origin)
+    pieces = None if isinstance(request.body, bytes) else Pieces(request.body, request.seconds)
+    try:
+        async with asyncio.timeout(request.seconds) as limit:
+            if pieces is not None:
+                pieces.limit = limit
+            return await _exchange(http, request, pieces)
+    except TimeoutError:
+        return Unsent(SendTrouble.TOO_SLOW, f"nothing moved for {request.seconds:g} s")
+    except AddressRefusedError as error:
+        return Unsent(SendTrouble.ADDRESS_REFUSED, str(error))
+    except (aiohttp.ClientError, OSError) as error:
+        if pieces is not None and pieces.error is not None:
+            raise pieces.error from error
+        return Unsent(_trouble_of(error), _detail_of(error))
+
+
+async def _exchange(
+    http: aiohttp.ClientSession, request: OutgoingRequest, pieces: Pieces | None
+) -> Reply | Unsent:
+    url = URL(request.url.text, encoded=True)
+    headers = dict(request.headers)
+    data: bytes | AsyncIterator[bytes] = b""
+    if pieces is None:
+        assert isinstance(request.body, bytes)  # noqa: S101 - it has pieces otherwise
+        data = request.body
+    else:
+        headers["Content-Length"] = str(pieces.size_bytes)
+        data = pieces.slices()
+    async with http.request(request.method, url, headers=headers, data=data, allow_redirects=False) as answer:
+        body = await _read(answer.content, request.most_body_bytes)
+        if pieces is not None and not pieces.are_all_taken and answer.status < 300:
+            return Unsent(SendTrouble.REPLY_BROKEN, f"HTTP {answer.status} before it had all")
+        named = {name.lower(): value for name, value in answer.headers.items()}
+        return Reply(answer.status, answer.headers.get("Retry-After"), body, named)
 
 
 def _own(url: WebUrl) -> frozenset[str]:
