@@ -47,15 +47,21 @@ from agent.interfaces.store import (
     StoreUnavailableError,
     Token,
 )
+from agent.interfaces.upload_store import UploadStore
+from agent.interfaces.uploads import Checksum, Content, Deliveries, Delivery, Offered, Places
 
 __all__ = [
     "MOST_HOST_EVENTS",
     "Accepted",
     "Body",
     "BodyConflictError",
+    "Checksum",
     "Claimed",
     "Clock",
     "ContainerGoneError",
+    "Content",
+    "Deliveries",
+    "Delivery",
     "Engine",
     "EngineRefusedError",
     "EngineUnavailableError",
@@ -73,6 +79,7 @@ __all__ = [
     "NameTakenError",
     "NewJob",
     "NotifyStore",
+    "Offered",
     "Outgoing",
     "OutgoingRequest",
     "OutputChangedError",
@@ -81,6 +88,7 @@ __all__ = [
     "OutputListing",
     "OutputReader",
     "OutputRefusedError",
+    "Places",
     "Prepared",
     "PullFailedError",
     "QueueFullError",
@@ -94,4 +102,5 @@ __all__ = [
     "Store",
     "StoreUnavailableError",
     "Token",
+    "UploadStore",
 ]

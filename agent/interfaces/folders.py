@@ -8,6 +8,7 @@ from typing import Protocol
 from agent.core.container import Credentials
 from agent.core.notify import NotifyTarget
 from agent.errors import AgentError, Blame
+from agent.spec import Upload
 
 
 class Claimed(StrEnum):
@@ -24,6 +25,7 @@ class SecretFiles:
     values: Mapping[str, str]
     registry: Credentials | None = None
     notify: NotifyTarget | None = None
+    upload: Upload | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +162,7 @@ class Folders(Protocol):
         ...
 
     async def drop_used_secrets(self, job_id: str) -> None:
-        """Remove both copies of what the job itself needed; where to notify stays. Gone is fine."""
+        """Remove both copies of what the job and its upload needed; where to notify stays. Gone is fine."""
         ...
 
     async def notify_target(self, job_id: str) -> NotifyTarget | None:
@@ -169,6 +171,26 @@ class Folders(Protocol):
 
     async def drop_notify_target(self, job_id: str) -> None:
         """Remove where to notify; what the job itself needs stays. Gone is fine."""
+        ...
+
+    async def upload_target(self, job_id: str) -> Upload | None:
+        """Where outputs are sent, with its secrets. None: there is none with secrets, or it was dropped."""
+        ...
+
+    async def keep_upload_target(self, job_id: str, upload: Upload) -> None:
+        """Where outputs are sent from now on, in the place of what was there. Raises JobFolderMissingError."""
+        ...
+
+    async def upload_places(self, job_id: str) -> dict[str, str]:
+        """Where half-sent uploads lie, by the files' paths, as `keep_upload_place` left it."""
+        ...
+
+    async def keep_upload_place(self, job_id: str, path: str, place: str) -> None:
+        """Durable when it returns. Raises JobFolderMissingError."""
+        ...
+
+    async def drop_upload_secrets(self, job_id: str) -> None:
+        """Remove where outputs are sent and where half-sent uploads lie; everything else stays. Gone is fine."""
         ...
 
     async def remove(self, job_id: str) -> None:

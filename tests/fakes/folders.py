@@ -5,6 +5,7 @@ from dataclasses import replace
 from agent.core.notify import NotifyTarget
 from agent.interfaces import (
     Claimed,
+    JobFolderMissingError,
     LogReader,
     LogWriter,
     OutputLimits,
@@ -14,6 +15,7 @@ from agent.interfaces import (
     Prepared,
     SecretFiles,
 )
+from agent.spec import Upload
 
 
 class _Part:
@@ -48,6 +50,7 @@ class FakeFolders:
         self.records: dict[str, str] = {}
         self.secrets_by_job: dict[str, SecretFiles] = {}
         self.logs: dict[tuple[str, int], bytes] = {}
+        self.places: dict[str, dict[str, str]] = {}
         self.removed: list[str] = []
 
     async def claim(self, job_id: str, record: str, secrets: SecretFiles) -> Claimed:
@@ -71,6 +74,7 @@ class FakeFolders:
         )
 
     async def drop_used_secrets(self, job_id: str) -> None:
+        self.places.pop(job_id, None)
         kept = SecretFiles({}, notify=await self.notify_target(job_id))
         if self.secrets_by_job.pop(job_id, None) is not None and kept.notify is not None:
             self.secrets_by_job[job_id] = kept
@@ -82,7 +86,30 @@ class FakeFolders:
         if job_id in self.secrets_by_job:
             self.secrets_by_job[job_id] = replace(self.secrets_by_job[job_id], notify=None)
 
+    async def upload_target(self, job_id: str) -> Upload | None:
+        return self.secrets_by_job.get(job_id, SecretFiles({})).upload
+
+    async def keep_upload_target(self, job_id: str, upload: Upload) -> None:
+        if job_id not in self.records:
+            raise JobFolderMissingError(job_id, "folder of secrets")
+        kept = self.secrets_by_job.get(job_id, SecretFiles({}))
+        self.secrets_by_job[job_id] = replace(kept, upload=upload)
+
+    async def upload_places(self, job_id: str) -> dict[str, str]:
+        return dict(self.places.get(job_id, {}))
+
+    async def keep_upload_place(self, job_id: str, path: str, place: str) -> None:
+        if job_id not in self.records:
+            raise JobFolderMissingError(job_id, "folder of secrets")
+        self.places.setdefault(job_id, {})[path] = place
+
+    async def drop_upload_secrets(self, job_id: str) -> None:
+        self.places.pop(job_id, None)
+        if job_id in self.secrets_by_job:
+            self.secrets_by_job[job_id] = replace(self.secrets_by_job[job_id], upload=None)
+
     async def remove(self, job_id: str) -> None:
+        self.places.pop(job_id, None)
         self.records.pop(job_id, None)
         self.secrets_by_job.pop(job_id, None)
         self.removed.append(job_id)
