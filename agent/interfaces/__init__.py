@@ -12,6 +12,7 @@ from agent.interfaces.engine import (
 )
 from agent.interfaces.folders import (
     Claimed,
+    Digest,
     Folders,
     JobFolderMissingError,
     LogReader,
@@ -25,6 +26,7 @@ from agent.interfaces.folders import (
     Prepared,
     SecretFiles,
     SkippedOutput,
+    SmallOutput,
     StateFullError,
     StateReadOnlyError,
 )
@@ -55,6 +57,7 @@ __all__ = [
     "Claimed",
     "Clock",
     "ContainerGoneError",
+    "Digest",
     "Engine",
     "EngineRefusedError",
     "EngineUnavailableError",
@@ -85,6 +88,7 @@ __all__ = [
     "QueueFullError",
     "SecretFiles",
     "SkippedOutput",
+    "SmallOutput",
     "StaleError",
     "StartFailedError",
     "StateFullError",
