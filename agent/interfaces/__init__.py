@@ -12,6 +12,7 @@ from agent.interfaces.engine import (
 )
 from agent.interfaces.folders import (
     Claimed,
+    Digest,
     Folders,
     JobFolderMissingError,
     LogReader,
@@ -25,6 +26,7 @@ from agent.interfaces.folders import (
     Prepared,
     SecretFiles,
     SkippedOutput,
+    SmallOutput,
     StateFullError,
     StateReadOnlyError,
 )
@@ -62,6 +64,7 @@ __all__ = [
     "Content",
     "Deliveries",
     "Delivery",
+    "Digest",
     "Engine",
     "EngineRefusedError",
     "EngineUnavailableError",
@@ -95,6 +98,7 @@ __all__ = [
     "SecretFiles",
     "Sender",
     "SkippedOutput",
+    "SmallOutput",
     "StaleError",
     "StartFailedError",
     "StateFullError",

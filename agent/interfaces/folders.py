@@ -1,7 +1,7 @@
 """interfaces/folders — the job folders and what lies in them, and the promises on each method. No implementation."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
@@ -68,6 +68,21 @@ class OutputListing:
     truncated: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class SmallOutput:
+    """A file with all of its content, as it was at one moment. `sha256` in hex."""
+
+    file: OutputFile
+    data: bytes = field(repr=False)
+    sha256: str
+
+
+class Digest(Protocol):
+    """A running hash, as hashlib makes them. A thread updates it: one call at a time."""
+
+    def update(self, data: bytes, /) -> None: ...
+
+
 class OutputReader(Protocol):
     """One output file, opened safely; its size is the one at open."""
 
@@ -75,6 +90,17 @@ class OutputReader(Protocol):
 
     async def read(self, offset: int, size: int) -> bytes:
         """Raises OutputChangedError."""
+        ...
+
+    async def read_hashing(self, digest: Digest, offset: int, size: int) -> bytes:
+        """As `read`; `digest` is updated with just the bytes returned, in the same call of a thread. Raises OutputChangedError.
+
+        Where it raises, or is cancelled, the digest is of no more use: begin a new one.
+        """
+        ...
+
+    async def is_unchanged(self) -> bool:
+        """Whether size, mtime and ctime are still those at open. False for a file that is gone, renamed or given another mode, too."""
         ...
 
     async def sha256(self) -> str:
@@ -213,6 +239,13 @@ class Folders(Protocol):
 
     async def open_output(self, job_id: str, path: str) -> OutputReader:
         """Raises OutputRefusedError."""
+        ...
+
+    async def read_small(self, job_id: str, path: str, most_bytes: int) -> SmallOutput | OutputFile:
+        """The whole file, opened, read, hashed and closed in one call of a thread; just the file's facts where it is larger.
+
+        Larger than `most_bytes`, or than 1 MiB. Raises OutputRefusedError, and OutputChangedError where it changed meanwhile.
+        """
         ...
 
     async def free_bytes(self) -> int: ...

@@ -8,14 +8,16 @@ from agent.interfaces import (
     JobFolderMissingError,
     LogReader,
     LogWriter,
+    OutputFile,
     OutputLimits,
     OutputListing,
     OutputReader,
-    OutputRefusedError,
     Prepared,
     SecretFiles,
+    SmallOutput,
 )
 from agent.spec import Upload
+from tests.fakes.outputs import FakeOutputs
 
 
 class _Part:
@@ -52,12 +54,20 @@ class FakeFolders:
         self.logs: dict[tuple[str, int], bytes] = {}
         self.places: dict[str, dict[str, str]] = {}
         self.removed: list[str] = []
+        self._outputs: dict[str, FakeOutputs] = {}
+
+    def outputs(self, job_id: str) -> FakeOutputs:
+        """The job's output folder, for a test to write into. Raises JobFolderMissingError."""
+        if job_id not in self.records:
+            raise JobFolderMissingError(job_id, "folder of outputs")
+        return self._outputs[job_id]
 
     async def claim(self, job_id: str, record: str, secrets: SecretFiles) -> Claimed:
         if job_id in self.records:
             return Claimed.EXISTS
         self.records[job_id] = record
         self.secrets_by_job[job_id] = secrets
+        self._outputs[job_id] = FakeOutputs()
         return Claimed.MADE
 
     async def secrets(self, job_id: str) -> SecretFiles:
@@ -128,10 +138,13 @@ class FakeFolders:
         return None if data is None else _Log(data)
 
     async def list_outputs(self, job_id: str, limits: OutputLimits) -> OutputListing:
-        return OutputListing((), (), None)
+        return self.outputs(job_id).list(limits)
 
     async def open_output(self, job_id: str, path: str) -> OutputReader:
-        raise OutputRefusedError(f"no output {path}")
+        return self.outputs(job_id).open(path)
+
+    async def read_small(self, job_id: str, path: str, most_bytes: int) -> SmallOutput | OutputFile:
+        return await self.outputs(job_id).open(path).read_all(most_bytes)
 
     async def free_bytes(self) -> int:
         return 2**40

@@ -8,16 +8,18 @@ from agent.adapters.folders import durable, jobs, outputs, secrets, state, uploa
 from agent.adapters.folders.disk import Disk
 from agent.adapters.folders.jobs import FoundRecord
 from agent.adapters.folders.names import attempt_log, job_folder
-from agent.adapters.folders.streams import Hashes, LogReader, LogWriter, OutputReader
+from agent.adapters.folders.streams import Hashes, LogReader, LogWriter, OutputReader, read_small
 from agent.aio import Threads
 from agent.core.notify import NotifyTarget
 from agent.interfaces import (
     Claimed,
     JobFolderMissingError,
+    OutputFile,
     OutputLimits,
     OutputListing,
     Prepared,
     SecretFiles,
+    SmallOutput,
 )
 from agent.spec import Upload
 
@@ -124,6 +126,10 @@ class DiskFolders:
         """One file of the listing. Raises OutputRefusedError, JobFolderMissingError, Openat2MissingError."""
         return await self._disk.run(self._open_output, job_id, path)
 
+    async def read_small(self, job_id: str, path: str, most_bytes: int) -> SmallOutput | OutputFile:
+        """One file of the listing as a whole, or just its facts where it is larger. Raises as `open_output`, and OutputChangedError."""
+        return await self._disk.run(self._read_small, job_id, path, most_bytes)
+
     async def free_bytes(self) -> int:
         """What an unprivileged writer may still fill of the state folder's disk."""
         return await self._disk.run(self._free_bytes)
@@ -154,8 +160,10 @@ class DiskFolders:
         return LogReader(self._disk, number)
 
     def _open_output(self, job_id: str, path: str) -> OutputReader:
-        number, file = outputs.open_output(self._state.jobs, job_id, path)
-        return OutputReader(self._disk, number, file, self._hashes)
+        return OutputReader(self._disk, outputs.open_output(self._state.jobs, job_id, path), self._hashes)
+
+    def _read_small(self, job_id: str, path: str, most_bytes: int) -> SmallOutput | OutputFile:
+        return read_small(outputs.open_output(self._state.jobs, job_id, path), most_bytes)
 
     def _free_bytes(self) -> int:
         status = os.fstatvfs(self._state.root)
