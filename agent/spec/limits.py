@@ -32,6 +32,10 @@ MAX_PATH_BYTES = 4_095
 MAX_URL_CHARACTERS = 2_048
 MAX_NOTIFY_SECRET_CHARACTERS = 1_024
 
+# Of `include` and of `exclude`. Both bound what a pattern made to be slow can cost (core/globs says how much that is).
+MAX_GLOBS = 32
+MAX_GLOB_CHARACTERS = 256
+
 # The engine's range of CPUs starts at 0.01 (a CFS quota of 1 ms); Linux can be built for at most 8192 CPUs.
 MIN_CPUS = 0.01
 MAX_CPUS = 8_192
