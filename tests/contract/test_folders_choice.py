@@ -46,6 +46,9 @@ async def test_of_what_is_skipped_only_the_chosen_is_told(folders: DiskFolders, 
         (root / name).symlink_to("nowhere")
         os.mkfifo(root / f"fifo.{name}")
     (root / ("n" * 250)).mkdir()
+    with mounted(root / "mount", "-t", "tmpfs", "none"):
+        below = await folders.list_outputs(JOB, PLENTY, compile_choice(("runs/*.pt",), ()))
+    assert below.skipped == ()
     listing = await folders.list_outputs(JOB, PLENTY, compile_choice(("*.pt",), ()))
     assert [(entry.path, entry.why) for entry in listing.skipped] == [
         ("a.pt", "symlink"),
