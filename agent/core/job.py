@@ -213,6 +213,7 @@ class Job:
     attempt_stop: Stop | None = None
     job_stop: Stop | None = None
     kill_at: BootTime | None = None
+    upload_stopped_at: float | None = None  # somebody asked that the upload end, and the outcome stays
     image_digest: str | None = None
     outcome: Outcome | None = None
     reason: Reason | None = None

@@ -4,9 +4,9 @@ Of a job's events those of its phases are sent, one after the other. One that ca
 """
 
 from dataclasses import dataclass, field, replace
-from email.utils import parsedate_to_datetime
 from enum import StrEnum
 
+from agent.core.backoff import endpoint_pause, read_retry_after
 from agent.core.job import Event
 from agent.core.outgoing import Reply, SendTrouble, Unsent
 from agent.errors import Blame
@@ -14,7 +14,6 @@ from agent.errors import Blame
 # What is told: each change of phase, the outcome with it.
 TOLD = ("job.accepted", "job.phase")
 DEADLINE_SECONDS = 86_400.0
-FIRST_BACKOFF_SECONDS, MOST_BACKOFF_SECONDS = 2.0, 900.0
 # Refusals that may pass: timed out, too early, too many. Of the others a repetition makes nothing better.
 PASSING = frozenset({408, 425, 429})
 GONE = 410
@@ -159,7 +158,7 @@ def decide(state: NotifyState, event: Event, outcome: Reply | Unsent, tried: Tri
     if trouble.code == "status_refused" or left <= 0:
         return Decision(replace(state, notified_n=_number(event), dropped=state.dropped + 1, trouble=trouble))
     asked = read_retry_after(outcome.retry_after, tried.at) if isinstance(outcome, Reply) else 0.0
-    wait = max(asked, backoff_seconds(tried.failures, tried.jitter))
+    wait = max(asked, endpoint_pause(tried.failures, tried.jitter))
     # The last try is at the deadline, however late the endpoint would like to be asked; by a clock that was not put back.
     return Decision(replace(state, trouble=trouble), min(wait, left, DEADLINE_SECONDS))
 
@@ -173,23 +172,6 @@ def end_without_target(state: NotifyState, event: Event, now: float) -> NotifySt
     if state.trouble is not None and state.trouble.code == "gone":
         return replace(state, end=NotifyEnd.GONE)  # a crash came between the drop of the secret and the end
     return replace(state, end=NotifyEnd.LOST, trouble=NotifyTrouble(_number(event), "target_lost", now))
-
-
-def backoff_seconds(failures: int, jitter: float) -> float:
-    """Full jitter: anything from 0 to the doubled backoff, which ends at a quarter of an hour."""
-    return jitter * float(min(MOST_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2 ** min(failures, 32)))
-
-
-def read_retry_after(text: str | None, now: float) -> float:
-    """Seconds from now (RFC 9110, section 10.2.3); 0 where there is none, or none that can be read."""
-    if text is None:
-        return 0.0
-    if text.isascii() and (digits := text.strip(" \t")).isdecimal():
-        return float(digits[:12])
-    try:
-        return max(0.0, parsedate_to_datetime(text).timestamp() - now)
-    except (ValueError, OverflowError):
-        return 0.0
 
 
 def _trouble(event: Event, outcome: Reply | Unsent, now: float) -> NotifyTrouble:

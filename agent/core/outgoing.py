@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
-from agent.spec import WebUrl, read_host
+from agent.spec import WebUrl, frames_request, read_host
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -52,23 +52,6 @@ _CLOSED_V6 = tuple(
             "3fff::/20",
         ),
     )
-)
-
-# They frame the request: one that a user sets may smuggle a second request, or reach another site behind the same address.
-_OWN_HEADERS = frozenset(
-    {
-        "connection",
-        "content-length",
-        "expect",
-        "host",
-        "keep-alive",
-        "proxy-authorization",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-    }
 )
 
 
@@ -163,7 +146,7 @@ def may_reach(
 
 def may_set(header: str) -> bool:
     """Whether a user may set the request header of this name."""
-    return header.lower() not in _OWN_HEADERS
+    return not frames_request(header)
 
 
 def is_address(host: str) -> bool:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 
+from agent.core.backoff import full_jitter
 from agent.core.job import (
     ClosedAttempt,
     FailureKind,
@@ -108,4 +109,4 @@ def _next_attempt(job: Job, attempt: ClosedAttempt, now: float, jitter: float) -
 
 def backoff_seconds(first: float, attempt: int, jitter: float) -> float:
     """Full jitter: anything from 0 to the doubled backoff, which ends at 300 s."""
-    return jitter * float(min(MOST_BACKOFF_SECONDS, first * 2 ** min(attempt - 1, 32)))
+    return full_jitter(first, MOST_BACKOFF_SECONDS, attempt - 1, jitter)

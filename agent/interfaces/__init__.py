@@ -12,6 +12,7 @@ from agent.interfaces.engine import (
 )
 from agent.interfaces.folders import (
     Claimed,
+    Digest,
     Folders,
     JobFolderMissingError,
     LogReader,
@@ -25,6 +26,7 @@ from agent.interfaces.folders import (
     Prepared,
     SecretFiles,
     SkippedOutput,
+    SmallOutput,
     StateFullError,
     StateReadOnlyError,
 )
@@ -47,15 +49,22 @@ from agent.interfaces.store import (
     StoreUnavailableError,
     Token,
 )
+from agent.interfaces.upload_store import UploadStore
+from agent.interfaces.uploads import Checksum, Content, Deliveries, Delivery, Offered, Places
 
 __all__ = [
     "MOST_HOST_EVENTS",
     "Accepted",
     "Body",
     "BodyConflictError",
+    "Checksum",
     "Claimed",
     "Clock",
     "ContainerGoneError",
+    "Content",
+    "Deliveries",
+    "Delivery",
+    "Digest",
     "Engine",
     "EngineRefusedError",
     "EngineUnavailableError",
@@ -73,6 +82,7 @@ __all__ = [
     "NameTakenError",
     "NewJob",
     "NotifyStore",
+    "Offered",
     "Outgoing",
     "OutgoingRequest",
     "OutputChangedError",
@@ -81,12 +91,14 @@ __all__ = [
     "OutputListing",
     "OutputReader",
     "OutputRefusedError",
+    "Places",
     "Prepared",
     "PullFailedError",
     "QueueFullError",
     "SecretFiles",
     "Sender",
     "SkippedOutput",
+    "SmallOutput",
     "StaleError",
     "StartFailedError",
     "StateFullError",
@@ -94,4 +106,5 @@ __all__ = [
     "Store",
     "StoreUnavailableError",
     "Token",
+    "UploadStore",
 ]

@@ -1,13 +1,14 @@
 """interfaces/folders — the job folders and what lies in them, and the promises on each method. No implementation."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
 from agent.core.container import Credentials
 from agent.core.notify import NotifyTarget
 from agent.errors import AgentError, Blame
+from agent.spec import Upload
 
 
 class Claimed(StrEnum):
@@ -24,6 +25,7 @@ class SecretFiles:
     values: Mapping[str, str]
     registry: Credentials | None = None
     notify: NotifyTarget | None = None
+    upload: Upload | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,21 @@ class OutputListing:
     truncated: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class SmallOutput:
+    """A file with all of its content, as it was at one moment. `sha256` in hex."""
+
+    file: OutputFile
+    data: bytes = field(repr=False)
+    sha256: str
+
+
+class Digest(Protocol):
+    """A running hash, as hashlib makes them. A thread updates it: one call at a time."""
+
+    def update(self, data: bytes, /) -> None: ...
+
+
 class OutputReader(Protocol):
     """One output file, opened safely; its size is the one at open."""
 
@@ -73,6 +90,17 @@ class OutputReader(Protocol):
 
     async def read(self, offset: int, size: int) -> bytes:
         """Raises OutputChangedError."""
+        ...
+
+    async def read_hashing(self, digest: Digest, offset: int, size: int) -> bytes:
+        """As `read`; `digest` is updated with just the bytes returned, in the same call of a thread. Raises OutputChangedError.
+
+        Where it raises, or is cancelled, the digest is of no more use: begin a new one.
+        """
+        ...
+
+    async def is_unchanged(self) -> bool:
+        """Whether size, mtime and ctime are still those at open. False for a file that is gone, renamed or given another mode, too."""
         ...
 
     async def sha256(self) -> str:
@@ -160,7 +188,7 @@ class Folders(Protocol):
         ...
 
     async def drop_used_secrets(self, job_id: str) -> None:
-        """Remove both copies of what the job itself needed; where to notify stays. Gone is fine."""
+        """Remove both copies of what the job and its upload needed; where to notify stays. Gone is fine."""
         ...
 
     async def notify_target(self, job_id: str) -> NotifyTarget | None:
@@ -169,6 +197,26 @@ class Folders(Protocol):
 
     async def drop_notify_target(self, job_id: str) -> None:
         """Remove where to notify; what the job itself needs stays. Gone is fine."""
+        ...
+
+    async def upload_target(self, job_id: str) -> Upload | None:
+        """Where outputs are sent, with its secrets. None: there is none with secrets, or it was dropped."""
+        ...
+
+    async def keep_upload_target(self, job_id: str, upload: Upload) -> None:
+        """Where outputs are sent from now on, in the place of what was there. Raises JobFolderMissingError."""
+        ...
+
+    async def upload_places(self, job_id: str) -> dict[str, str]:
+        """Where half-sent uploads lie, by the files' paths, as `keep_upload_place` left it."""
+        ...
+
+    async def keep_upload_place(self, job_id: str, path: str, place: str) -> None:
+        """Durable when it returns. Raises JobFolderMissingError."""
+        ...
+
+    async def drop_upload_secrets(self, job_id: str) -> None:
+        """Remove where outputs are sent and where half-sent uploads lie; everything else stays. Gone is fine."""
         ...
 
     async def remove(self, job_id: str) -> None:
@@ -191,6 +239,13 @@ class Folders(Protocol):
 
     async def open_output(self, job_id: str, path: str) -> OutputReader:
         """Raises OutputRefusedError."""
+        ...
+
+    async def read_small(self, job_id: str, path: str, most_bytes: int) -> SmallOutput | OutputFile:
+        """The whole file, opened, read, hashed and closed in one call of a thread; just the file's facts where it is larger.
+
+        Larger than `most_bytes`, or than 1 MiB. Raises OutputRefusedError, and OutputChangedError where it changed meanwhile.
+        """
         ...
 
     async def free_bytes(self) -> int: ...

@@ -8,6 +8,7 @@ from typing import Protocol
 from agent.core.job import ClosedAttempt, Event, Job, Kind, NewEvent, Viewer
 from agent.errors import AgentError, Blame, Phase
 from agent.interfaces.notify import NotifyStore
+from agent.interfaces.upload_store import UploadStore
 from agent.spec import JobSpec
 
 # Of GPUs that come and go with the load a host may tell a few a minute for ever, and no job's end takes them away. So many are
@@ -103,7 +104,7 @@ class Token:
     last_used_at: float | None = None
 
 
-class Store(NotifyStore, Protocol):
+class Store(NotifyStore, UploadStore, Protocol):
     """The rows. Each method is one transaction, durable when it returns. All raise StoreUnavailableError."""
 
     async def accept(self, new: NewJob, most_queued: int) -> Accepted:
@@ -176,7 +177,7 @@ class Store(NotifyStore, Protocol):
         ...
 
     async def finished_before(self, at: float, limit: int) -> list[str]:
-        """Ids of jobs whose finished_at < at and whose notifications are over, oldest first: for retention."""
+        """Ids of jobs whose finished_at < at and whose notifications and uploads are over, oldest first: for retention."""
         ...
 
     async def job_ids(self) -> set[str]: ...

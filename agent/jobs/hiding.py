@@ -37,3 +37,7 @@ def _values_of(secrets: SecretFiles) -> Iterator[str]:
     if secrets.notify is not None:
         yield secrets.notify.secret
         yield secrets.notify.url.partition("?")[2]
+    if secrets.upload is not None:
+        yield from secrets.upload.headers.values()
+        for url in secrets.upload.urls.values():
+            yield url.partition("?")[2]

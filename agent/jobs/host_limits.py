@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from agent.core.notify import TROUBLES
 from agent.core.outgoing import OutgoingRules, find_url_trouble
 from agent.core.policy import Limits, Policy, image_refusal
-from agent.spec import Fault, JobSpec, Network, parse_reference, read_url
+from agent.core.upload_troubles import UPLOAD_TROUBLES
+from agent.spec import Fault, JobSpec, Network, Upload, fill_template, parse_reference, read_url
 
 RAISE_LIMIT = "Ask for less, or let the operator raise it under [limits]."
 
@@ -17,6 +18,7 @@ def find_host_faults(spec: JobSpec, policy: Policy) -> list[Fault]:
         *find_image_faults(spec.image, policy),
         *find_network_faults(spec, policy),
         *find_notify_faults(spec, policy.outgoing),
+        *find_upload_faults(spec.outputs.upload, policy.outgoing),
     ]
 
 
@@ -65,3 +67,13 @@ def find_notify_faults(spec: JobSpec, rules: OutgoingRules) -> Iterator[Fault]:
     if trouble is not None:
         words = TROUBLES[trouble]
         yield Fault("notify.url", trouble.value, words.message, words.remedy)
+
+
+def find_upload_faults(upload: Upload, rules: OutgoingRules) -> Iterator[Fault]:
+    """As of `notify`. The host of a URL with `{path}` is the same for every path."""
+    for name, url in upload.urls.items():
+        filled = fill_template(url, job="job", attempt=1, path="path") if name == "url" else url
+        trouble = find_url_trouble(read_url(filled), rules)
+        if trouble is not None:
+            words = UPLOAD_TROUBLES[trouble]
+            yield Fault(f"outputs.upload.{name}", trouble.value, words.message, words.remedy)

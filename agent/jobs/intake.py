@@ -203,4 +203,5 @@ def secret_files(spec: JobSpec) -> SecretFiles:
         values=secrets.files,
         registry=None if registry is None else Credentials(registry.username, registry.password),
         notify=None if notify is None else NotifyTarget(notify.url, notify.secret),
+        upload=secrets.upload,
     )

@@ -2,6 +2,7 @@
 
 from agent.spec.container import is_reserved_env
 from agent.spec.faults import Fault, SpecRefusedError
+from agent.spec.headers import frames_request
 from agent.spec.image import ImageReference, parse_reference
 from agent.spec.job import (
     Gpus,
@@ -17,12 +18,13 @@ from agent.spec.job import (
     Upload,
     UploadTo,
 )
-from agent.spec.masking import Secrets, dump_spec, load_spec, masked, secrets_of, without_secrets
+from agent.spec.masking import Secrets, dump_spec, hide_upload, load_spec, masked, secrets_of, without_secrets
 from agent.spec.notify import read_key
 from agent.spec.parse import parse_spec
 from agent.spec.ports import Port, Proto
 from agent.spec.schema import spec_schema
 from agent.spec.units import parse_duration, parse_size
+from agent.spec.upload import fill_template
 from agent.spec.urls import WebUrl, hide_query, read_host, read_url
 
 __all__ = [
@@ -46,7 +48,10 @@ __all__ = [
     "UploadTo",
     "WebUrl",
     "dump_spec",
+    "fill_template",
+    "frames_request",
     "hide_query",
+    "hide_upload",
     "is_reserved_env",
     "load_spec",
     "masked",

@@ -12,12 +12,8 @@ NOTHING_ASKED: dict[str, tuple[object, ...]] = {
 OUTPUTS_NOTHING_ASKED: dict[str, tuple[object, ...]] = {
     "include": (["**"],),
     "exclude": ([],),
-    "on": ("always",),
     "live": (False,),
     "quiet": (5,),
-    "deadline": (86_400,),
-    "logs": (False,),
-    "upload": ({"to": "local"}, {}),
 }
 
 

@@ -13,6 +13,7 @@ from agent.spec.ports import find_port_faults
 from agent.spec.rules import find_field_faults
 from agent.spec.shape import read_shape
 from agent.spec.text import find_text_faults, find_unreadable, replace_unusable
+from agent.spec.upload import find_upload_faults
 
 # Past what is listed, one more tells that there are more.
 ENOUGH = MAX_FAULTS + 1
@@ -36,6 +37,7 @@ def parse_spec(body: object) -> JobSpec:
         find_container_faults(plain),
         find_port_faults(plain.get("ports")),
         find_notify_faults(plain.get("notify")),
+        find_upload_faults(plain.get("outputs")),
     )
     broken = list(islice(rules, ENOUGH))
     faults = gather(unusable, [*unread, *asked_later, *misshapen, *broken])

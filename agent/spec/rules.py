@@ -51,6 +51,10 @@ SPANS = {
     "grace": Span(0, limits.MAX_GRACE_SECONDS, "seconds"),
     "retry.count": Span(0, limits.MAX_RETRIES, "attempts"),
     "retry.backoff": Span(0, limits.MAX_BACKOFF_SECONDS, "seconds"),
+    "outputs.quiet": Span(limits.MIN_QUIET_SECONDS, limits.MAX_QUIET_SECONDS, "seconds"),
+    "outputs.deadline": Span(
+        limits.MIN_UPLOAD_DEADLINE_SECONDS, limits.MAX_UPLOAD_DEADLINE_SECONDS, "seconds"
+    ),
     "priority": Span(limits.MIN_PRIORITY, limits.MAX_PRIORITY, "points"),
 }
 ANY_TEXT = re.compile(r"(?s).*")
@@ -66,6 +70,9 @@ FORMS = {
     "registry.password": Form(ANY_TEXT, "printable text", limits.MAX_REGISTRY_PASSWORD_CHARACTERS),
     "notify.url": Form(ANY_TEXT, "an https:// URL", limits.MAX_URL_CHARACTERS),
     "notify.secret": Form(ANY_TEXT, "printable text", limits.MAX_NOTIFY_SECRET_CHARACTERS),
+    "outputs.upload.url": Form(ANY_TEXT, "an https:// URL", limits.MAX_URL_CHARACTERS),
+    "outputs.upload.presign": Form(ANY_TEXT, "an https:// URL", limits.MAX_URL_CHARACTERS),
+    "outputs.upload.status_url": Form(ANY_TEXT, "an https:// URL", limits.MAX_URL_CHARACTERS),
     "gpus.mig": Form(
         re.compile(r"[0-9a-z.+]+"), "a MIG profile such as 1g.10gb", limits.MAX_GPU_TEXT_CHARACTERS
     ),

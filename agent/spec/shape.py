@@ -10,7 +10,7 @@ from pydantic_core import ErrorDetails
 
 from agent.spec.faults import MAX_FAULTS, Fault, join_path, show
 from agent.spec.forms import Body
-from agent.spec.job import Gpus, JobSpec, Notify, Outputs, Registry, Retry
+from agent.spec.job import Gpus, JobSpec, Notify, Outputs, Registry, Retry, Upload
 from agent.spec.ports import Port
 from agent.spec.text import describe
 
@@ -37,6 +37,7 @@ MODELS: dict[tuple[str, ...], type[BaseModel]] = {
     ("ports",): Port,
     ("gpus",): Gpus,
     ("outputs",): Outputs,
+    ("outputs", "upload"): Upload,
     ("retry",): Retry,
     ("notify",): Notify,
     ("registry",): Registry,

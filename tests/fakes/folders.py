@@ -5,15 +5,19 @@ from dataclasses import replace
 from agent.core.notify import NotifyTarget
 from agent.interfaces import (
     Claimed,
+    JobFolderMissingError,
     LogReader,
     LogWriter,
+    OutputFile,
     OutputLimits,
     OutputListing,
     OutputReader,
-    OutputRefusedError,
     Prepared,
     SecretFiles,
+    SmallOutput,
 )
+from agent.spec import Upload
+from tests.fakes.outputs import FakeOutputs
 
 
 class _Part:
@@ -48,13 +52,22 @@ class FakeFolders:
         self.records: dict[str, str] = {}
         self.secrets_by_job: dict[str, SecretFiles] = {}
         self.logs: dict[tuple[str, int], bytes] = {}
+        self.places: dict[str, dict[str, str]] = {}
         self.removed: list[str] = []
+        self._outputs: dict[str, FakeOutputs] = {}
+
+    def outputs(self, job_id: str) -> FakeOutputs:
+        """The job's output folder, for a test to write into. Raises JobFolderMissingError."""
+        if job_id not in self.records:
+            raise JobFolderMissingError(job_id, "folder of outputs")
+        return self._outputs[job_id]
 
     async def claim(self, job_id: str, record: str, secrets: SecretFiles) -> Claimed:
         if job_id in self.records:
             return Claimed.EXISTS
         self.records[job_id] = record
         self.secrets_by_job[job_id] = secrets
+        self._outputs[job_id] = FakeOutputs()
         return Claimed.MADE
 
     async def secrets(self, job_id: str) -> SecretFiles:
@@ -71,6 +84,7 @@ class FakeFolders:
         )
 
     async def drop_used_secrets(self, job_id: str) -> None:
+        self.places.pop(job_id, None)
         kept = SecretFiles({}, notify=await self.notify_target(job_id))
         if self.secrets_by_job.pop(job_id, None) is not None and kept.notify is not None:
             self.secrets_by_job[job_id] = kept
@@ -82,7 +96,30 @@ class FakeFolders:
         if job_id in self.secrets_by_job:
             self.secrets_by_job[job_id] = replace(self.secrets_by_job[job_id], notify=None)
 
+    async def upload_target(self, job_id: str) -> Upload | None:
+        return self.secrets_by_job.get(job_id, SecretFiles({})).upload
+
+    async def keep_upload_target(self, job_id: str, upload: Upload) -> None:
+        if job_id not in self.records:
+            raise JobFolderMissingError(job_id, "folder of secrets")
+        kept = self.secrets_by_job.get(job_id, SecretFiles({}))
+        self.secrets_by_job[job_id] = replace(kept, upload=upload)
+
+    async def upload_places(self, job_id: str) -> dict[str, str]:
+        return dict(self.places.get(job_id, {}))
+
+    async def keep_upload_place(self, job_id: str, path: str, place: str) -> None:
+        if job_id not in self.records:
+            raise JobFolderMissingError(job_id, "folder of secrets")
+        self.places.setdefault(job_id, {})[path] = place
+
+    async def drop_upload_secrets(self, job_id: str) -> None:
+        self.places.pop(job_id, None)
+        if job_id in self.secrets_by_job:
+            self.secrets_by_job[job_id] = replace(self.secrets_by_job[job_id], upload=None)
+
     async def remove(self, job_id: str) -> None:
+        self.places.pop(job_id, None)
         self.records.pop(job_id, None)
         self.secrets_by_job.pop(job_id, None)
         self.removed.append(job_id)
@@ -101,10 +138,13 @@ class FakeFolders:
         return None if data is None else _Log(data)
 
     async def list_outputs(self, job_id: str, limits: OutputLimits) -> OutputListing:
-        return OutputListing((), (), None)
+        return self.outputs(job_id).list(limits)
 
     async def open_output(self, job_id: str, path: str) -> OutputReader:
-        raise OutputRefusedError(f"no output {path}")
+        return self.outputs(job_id).open(path)
+
+    async def read_small(self, job_id: str, path: str, most_bytes: int) -> SmallOutput | OutputFile:
+        return await self.outputs(job_id).open(path).read_all(most_bytes)
 
     async def free_bytes(self) -> int:
         return 2**40

@@ -1,13 +1,13 @@
 """fakes/store — the rows in memory: agent.interfaces.Store without a thread or a file, for tests under a virtual clock."""
 
-import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from agent.core.job import EVERYONE, ClosedAttempt, Event, Job, NewEvent, Viewer
 from agent.core.notify import TOLD, Notice, NotifyState, Progress
 from agent.core.state import phase_event
+from agent.core.upload import JournalFile, UploadRecord
 from agent.errors import Phase
 from agent.interfaces import (
     MOST_HOST_EVENTS,
@@ -22,19 +22,10 @@ from agent.interfaces import (
     Token,
 )
 from agent.spec import without_secrets
+from tests.fakes.upload_store import MemoryUploads, Step, give_way, go_on
 
 T = TypeVar("T")
 Changed = tuple[Job, Sequence[NewEvent]]
-Step = Callable[[str], Awaitable[None]]
-
-
-async def give_way(step: str) -> None:
-    """What a real store does at each call: it lets others run."""
-    await asyncio.sleep(0)
-
-
-async def go_on(step: str) -> None:
-    """Nothing between the write and the answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +35,7 @@ class Row:
     body_digest: str
 
 
-class MemoryStore:
+class MemoryStore(MemoryUploads):
     """A small working store. It outlives a simulated crash: give the same object to the next daemon, `listeners` cleared.
 
     `before` and `after` are awaited with the method's name around each transaction. One that raises in `before` is a
@@ -63,6 +54,8 @@ class MemoryStore:
         self._meta: dict[str, str] = {}
         self._gpu_healths: dict[str, str] = {}
         self._notify: dict[int, NotifyState] = {}
+        self._uploads: dict[int, UploadRecord] = {}
+        self._journals: dict[int, dict[str, JournalFile]] = {}
         self._last_job_seq = 0
         self._last_event_seq = 0
 
@@ -290,6 +283,8 @@ class MemoryStore:
             return Finished.NOT_FINISHED
         del self._rows[job_id]
         self._notify.pop(job.seq, None)
+        self._uploads.pop(job.seq, None)
+        self._journals.pop(job.seq, None)
         self._attempts.pop(job_id, None)
         self._events = [event for event in self._events if event.job != job_id]
         return Finished.FORGOTTEN
@@ -302,7 +297,7 @@ class MemoryStore:
             (job.finished_at, job.seq, job.id)
             for job in self._jobs()
             if job.phase is Phase.FINISHED and job.finished_at is not None and job.finished_at < at
-            if not self._open_of({job.id})
+            if not self._open_of({job.id}) and not self._is_sending(job.seq)
         ]
         return [job_id for _, _, job_id in sorted(ended)][:limit]
 

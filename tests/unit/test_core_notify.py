@@ -7,6 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from agent.core.backoff import endpoint_pause, read_retry_after
 from agent.core.job import Event
 from agent.core.notify import (
     DEADLINE_SECONDS,
@@ -17,10 +18,8 @@ from agent.core.notify import (
     NotifyTarget,
     NotifyTrouble,
     Tried,
-    backoff_seconds,
     decide,
     end_without_target,
-    read_retry_after,
 )
 from agent.core.outgoing import Reply, SendTrouble, Unsent
 
@@ -107,7 +106,7 @@ def test_whatever_an_endpoint_says_is_read_or_passed_over(text: str) -> None:
 
 @given(st.integers(0, 10_000), st.floats(0, 1, exclude_max=True))
 def test_the_wait_never_leaves_its_bounds(failures: int, jitter: float) -> None:
-    assert 0 <= backoff_seconds(failures, jitter) < min(900.0, 2.0 * 2 ** min(failures, 20))
+    assert 0 <= endpoint_pause(failures, jitter) < min(900.0, 2.0 * 2 ** min(failures, 20))
 
 
 @given(st.integers(0, int(DEADLINE_SECONDS) - 1), st.integers(0, 500), st.floats(0, 1, exclude_max=True))

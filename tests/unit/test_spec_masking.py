@@ -26,6 +26,15 @@ PORTS = st.lists(
     max_size=5,
     unique_by=(lambda port: port[0], lambda port: port[1]),
 ).map(lambda ports: [dict(zip(("name", "port", "proto"), port, strict=True)) for port in ports])  # fmt: skip
+HEADERS = st.dictionaries(NAMES, st.from_regex(r"[A-Za-z0-9]{1,8}", fullmatch=True), max_size=2)
+UPLOADS: st.SearchStrategy[dict[str, Any]] = st.sampled_from(
+    [
+        {"to": "put", "url": "https://a/{job}/{path}?sig=x&at={attempt}"},
+        {"to": "put", "presign": "https://a/presign?key=b"},
+        {"to": "chutes", "status_url": "https://a/s"},
+        {"to": "tus", "url": "https://a/t?u", "metadata": {"bucket": "b"}},
+    ]
+).flatmap(lambda upload: HEADERS.map(lambda headers: {**upload, "headers": headers}))
 SPECS: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
     {"image": st.sampled_from(["alpine", "ghcr.io/a/b:1"])},
     optional={
@@ -42,7 +51,7 @@ SPECS: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
         "retry": st.fixed_dictionaries({"count": st.integers(0, 5), "on": st.lists(st.sampled_from(["failed", "lost", "timed_out"]))}),
         "not_before": st.datetimes().map(lambda moment: moment.isoformat() + "Z"),
         "labels": st.dictionaries(NAMES, NAMES, max_size=3),
-        "outputs": st.just({"path": "/data"}),
+        "outputs": st.just({"path": "/data"}) | UPLOADS.map(lambda upload: {"upload": upload, "on": "success"}),
         "notify": st.fixed_dictionaries({"url": st.just("https://a/b?c=d"), "secret": NAMES}),
     },
 )  # fmt: skip

@@ -179,12 +179,8 @@ REFUSED: list[tuple[dict[str, Any], set[tuple[str, str]]]] = [
     ({"volumes": [{"name": "v"}]}, {("volumes", "not_supported_yet")}),
     ({"outputs": {"include": ["*.pt"]}}, {("outputs.include", "not_supported_yet")}),
     ({"outputs": {"exclude": ["*.pt"]}}, {("outputs.exclude", "not_supported_yet")}),
-    ({"outputs": {"on": "success"}}, {("outputs.on", "not_supported_yet")}),
     ({"outputs": {"live": True}}, {("outputs.live", "not_supported_yet")}),
     ({"outputs": {"quiet": 6}}, {("outputs.quiet", "not_supported_yet")}),
-    ({"outputs": {"deadline": 60}}, {("outputs.deadline", "not_supported_yet")}),
-    ({"outputs": {"logs": True}}, {("outputs.logs", "not_supported_yet")}),
-    ({"outputs": {"upload": {"to": "put", "url": "https://a"}}}, {("outputs.upload", "not_supported_yet")}),
 ]  # fmt: skip
 
 TAKEN: list[dict[str, Any]] = [
@@ -249,7 +245,8 @@ def test_an_image_alone_is_a_job_with_the_documented_defaults() -> None:
         "gpus": {"count": 0, "models": [], "min_memory": None, "interconnect": "best", "mig": None},
         "ports": [], "network": "egress", "timeout": None, "grace": 30, "ssh": False,
         "outputs": {"path": "/outputs", "include": ["**"], "exclude": [], "on": "always", "live": False, "quiet": 5,
-                    "deadline": 86_400, "logs": False, "upload": {"to": "local"}},
+                    "deadline": 86_400, "logs": False,
+                    "upload": {"to": "local", "url": None, "presign": None, "status_url": None, "metadata": {}, "headers": {}}},
         "notify": None, "volumes": [], "retry": {"count": 0, "on": ["failed", "lost"], "backoff": 5},
         "queue": "default", "priority": 0, "not_before": None, "labels": {},
     }  # fmt: skip

@@ -4,21 +4,24 @@ import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from agent.adapters.folders import durable, jobs, outputs, secrets, state
+from agent.adapters.folders import durable, jobs, outputs, secrets, state, upload_secrets
 from agent.adapters.folders.disk import Disk
 from agent.adapters.folders.jobs import FoundRecord
 from agent.adapters.folders.names import attempt_log, job_folder
-from agent.adapters.folders.streams import Hashes, LogReader, LogWriter, OutputReader
+from agent.adapters.folders.streams import Hashes, LogReader, LogWriter, OutputReader, read_small
 from agent.aio import Threads
 from agent.core.notify import NotifyTarget
 from agent.interfaces import (
     Claimed,
     JobFolderMissingError,
+    OutputFile,
     OutputLimits,
     OutputListing,
     Prepared,
     SecretFiles,
+    SmallOutput,
 )
+from agent.spec import Upload
 
 
 class DiskFolders:
@@ -55,7 +58,7 @@ class DiskFolders:
         await self._disk.run(secrets.drop, self._state.jobs, self._state.runtime_jobs, job_id)
 
     async def drop_used_secrets(self, job_id: str) -> None:
-        """Remove both copies of what the job itself needed, for good; where to notify stays. Gone is fine."""
+        """Remove both copies of what the job and its upload needed, for good; where to notify stays. Gone is fine."""
         await self._disk.run(secrets.drop_used, self._state.jobs, self._state.runtime_jobs, job_id)
 
     async def notify_target(self, job_id: str) -> NotifyTarget | None:
@@ -65,6 +68,26 @@ class DiskFolders:
     async def drop_notify_target(self, job_id: str) -> None:
         """Remove where to notify, for good; what the job itself needs stays. Gone is fine."""
         await self._disk.run(secrets.drop_target, self._state.jobs, job_id)
+
+    async def upload_target(self, job_id: str) -> Upload | None:
+        """Where outputs are sent, with its secrets. None: there is none with secrets, or it was dropped."""
+        return await self._disk.run(upload_secrets.find_target, self._state.jobs, job_id)
+
+    async def keep_upload_target(self, job_id: str, upload: Upload) -> None:
+        """Where outputs are sent from now on. Raises JobFolderMissingError."""
+        await self._disk.run(upload_secrets.keep_target, self._state.jobs, job_id, upload)
+
+    async def upload_places(self, job_id: str) -> dict[str, str]:
+        """Where half-sent uploads lie, by the files' paths."""
+        return await self._disk.run(upload_secrets.read_places, self._state.jobs, job_id)
+
+    async def keep_upload_place(self, job_id: str, path: str, place: str) -> None:
+        """Synced when it returns. Raises JobFolderMissingError."""
+        await self._disk.run(upload_secrets.keep_place, self._state.jobs, job_id, path, place)
+
+    async def drop_upload_secrets(self, job_id: str) -> None:
+        """Remove where outputs are sent, and where half-sent ones lie, for good. Gone is fine."""
+        await self._disk.run(upload_secrets.drop, self._state.jobs, job_id)
 
     async def remove(self, job_id: str) -> None:
         """Remove both folders of the job. Gone is fine. Raises FolderNotRemovedError."""
@@ -103,6 +126,10 @@ class DiskFolders:
         """One file of the listing. Raises OutputRefusedError, JobFolderMissingError, Openat2MissingError."""
         return await self._disk.run(self._open_output, job_id, path)
 
+    async def read_small(self, job_id: str, path: str, most_bytes: int) -> SmallOutput | OutputFile:
+        """One file of the listing as a whole, or just its facts where it is larger. Raises as `open_output`, and OutputChangedError."""
+        return await self._disk.run(self._read_small, job_id, path, most_bytes)
+
     async def free_bytes(self) -> int:
         """What an unprivileged writer may still fill of the state folder's disk."""
         return await self._disk.run(self._free_bytes)
@@ -133,8 +160,10 @@ class DiskFolders:
         return LogReader(self._disk, number)
 
     def _open_output(self, job_id: str, path: str) -> OutputReader:
-        number, file = outputs.open_output(self._state.jobs, job_id, path)
-        return OutputReader(self._disk, number, file, self._hashes)
+        return OutputReader(self._disk, outputs.open_output(self._state.jobs, job_id, path), self._hashes)
+
+    def _read_small(self, job_id: str, path: str, most_bytes: int) -> SmallOutput | OutputFile:
+        return read_small(outputs.open_output(self._state.jobs, job_id, path), most_bytes)
 
     def _free_bytes(self) -> int:
         status = os.fstatvfs(self._state.root)

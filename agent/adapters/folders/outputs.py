@@ -11,6 +11,7 @@ import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from agent.adapters.folders import durable
 from agent.adapters.folders.jobs import OUTPUTS
@@ -71,8 +72,17 @@ def list_outputs(jobs: int, job_id: str, limits: OutputLimits) -> OutputListing:
         return _Walk(root, limits).run()
 
 
-def open_output(jobs: int, job_id: str, path: str) -> tuple[int, OutputFile]:
-    """A descriptor of one file, and what it is. Raises OutputRefusedError, JobFolderMissingError, Openat2MissingError."""
+@dataclass(frozen=True, slots=True)
+class OpenedOutput:
+    """A descriptor, which the taker closes, and what the file was as it was opened."""
+
+    number: int
+    file: OutputFile
+    status: os.stat_result
+
+
+def open_output(jobs: int, job_id: str, path: str) -> OpenedOutput:
+    """One file. Raises OutputRefusedError, JobFolderMissingError, Openat2MissingError."""
     raw = to_bytes(path)
     if raw is None:
         raise OutputRefusedError(f"{path!r} is no path of an output")
@@ -80,7 +90,7 @@ def open_output(jobs: int, job_id: str, path: str) -> tuple[int, OutputFile]:
         return _open_file(root, raw, path)
 
 
-def _open_file(root: int, raw: bytes, path: str) -> tuple[int, OutputFile]:
+def _open_file(root: int, raw: bytes, path: str) -> OpenedOutput:
     try:
         # First a look that opens nothing: to open a device or a FIFO is an act in itself.
         _check(_look(root, raw), path)
@@ -93,7 +103,7 @@ def _open_file(root: int, raw: bytes, path: str) -> tuple[int, OutputFile]:
     except OutputRefusedError:
         os.close(number)
         raise
-    return number, _as_file(path, status)
+    return OpenedOutput(number, _as_file(path, status), status)
 
 
 def _check(status: os.stat_result, path: str) -> None:

@@ -1,7 +1,7 @@
 """adapters/folders/secrets — a job's secrets: at rest in its folder, and laid out for its container. Prints none of them.
 
-At rest: `secrets/env/NAME`, `secrets/registry.json` and `secrets/notify.json`, private and synced. The last outlives the others: it goes
-when the last notification has. Once `env` is gone from beside it, the others count as dropped, whatever is left of them. For the
+At rest: `secrets/env/NAME`, `secrets/registry.json`, `secrets/notify.json` and what `upload_secrets` keeps, private and synced. Where to
+notify outlives the others: it goes when the last notification has. Once `env` is gone from beside it, the others count as dropped, whatever is left of them. For the
 container: `<runtime>/jobs/<id>/secrets/NAME`, 0444 in 0755, since an image runs as any user; on the host only root gets there.
 """
 
@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping
 from contextlib import suppress
 
-from agent.adapters.folders import durable
+from agent.adapters.folders import durable, upload_secrets
 from agent.adapters.folders.names import job_folder, secret_file
 from agent.adapters.folders.tree import remove_tree
 from agent.core.container import Credentials
@@ -25,7 +25,7 @@ MOUNTED_FOLDER, MOUNTED_FILE = 0o755, 0o444
 def write(job: int, secrets: SecretFiles) -> None:
     """Put the secrets into a job's new folder, synced. An empty folder needs no sync of its own: its name is in the job's."""
     durable.ensure_folder(job, SECRETS, durable.PRIVATE_FOLDER)
-    if not secrets.values and secrets.registry is None and secrets.notify is None:
+    if secrets == SecretFiles({}):
         return
     with durable.open_folder(job, SECRETS) as folder:
         durable.ensure_folder(folder, VALUES, durable.PRIVATE_FOLDER)
@@ -39,6 +39,8 @@ def write(job: int, secrets: SecretFiles) -> None:
         if secrets.notify is not None:
             data = json.dumps({"url": secrets.notify.url, "secret": secrets.notify.secret})
             durable.write_file(folder, NOTIFY, data.encode(), durable.PRIVATE_FILE)
+        if secrets.upload is not None:
+            upload_secrets.write_target(folder, secrets.upload)
         os.fsync(folder)
 
 
@@ -59,6 +61,7 @@ def read(job: int) -> SecretFiles:
             texts,
             None if registry is None else Credentials(**registry),
             None if notify is None else NotifyTarget(**notify),
+            upload_secrets.read_target(folder),
         )
 
 
@@ -139,10 +142,10 @@ def drop_used(jobs: int, runtime_jobs: int, job_id: str) -> None:
 
 
 def drop_target(jobs: int, job_id: str) -> None:
-    """Remove where to notify; with it the folder, where the job's own secrets were dropped before. Gone is fine."""
+    """Remove where to notify; with it the folder, where nothing else is left in it. Gone is fine."""
     try:
         with durable.open_folder(jobs, job_folder(job_id)) as job:
-            if not _is_in_secrets(job, VALUES):
+            if not _is_in_secrets(job, VALUES) and not _is_in_secrets(job, upload_secrets.TARGET):
                 _drop_at_rest(job)
                 return
             with durable.open_folder(job, SECRETS) as folder:
@@ -167,6 +170,7 @@ def _drop_beside_target(job: int) -> None:
         with suppress(FileNotFoundError):  # dropped before
             os.rename(VALUES, DROPPED, src_dir_fd=folder, dst_dir_fd=job)
         durable.unlink_if_there(folder, REGISTRY)
+        upload_secrets.drop_all(folder)
         os.fsync(folder)
     remove_tree(job, DROPPED)
     os.fsync(job)

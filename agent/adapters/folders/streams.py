@@ -11,7 +11,8 @@ from contextlib import contextmanager
 
 from agent.adapters.folders import durable
 from agent.adapters.folders.disk import Disk
-from agent.interfaces import OutputChangedError, OutputFile
+from agent.adapters.folders.outputs import OpenedOutput
+from agent.interfaces import Digest, OutputChangedError, OutputFile, SmallOutput
 
 # In larger reads nothing is gained, in smaller ones a thread's round trip dominates.
 BLOCK_BYTES = 1 << 20
@@ -100,15 +101,28 @@ def _identity(status: os.stat_result) -> tuple[int, ...]:
 class OutputReader:
     """One output file; its size is the one at open, whatever the job appends. Implements `interfaces.OutputReader`."""
 
-    def __init__(self, disk: Disk, number: int, file: OutputFile, hashes: Hashes) -> None:
-        self.file = file
+    def __init__(self, disk: Disk, opened: OpenedOutput, hashes: Hashes) -> None:
+        self.file = opened.file
+        self._opened = _identity(opened.status)
         self._disk = disk
-        self._descriptor = Descriptor(number)
+        self._descriptor = Descriptor(opened.number)
         self._hashes = hashes
 
     async def read(self, offset: int, size: int) -> bytes:
         """Up to `size` bytes, at most a block of 1 MiB; fewer only there or at the end. Raises OutputChangedError."""
         return await self._disk.run(self._read, offset, min(size, BLOCK_BYTES))
+
+    async def read_hashing(self, digest: Digest, offset: int, size: int) -> bytes:
+        """As `read`, and the digest is updated in the same thread. Raises OutputChangedError."""
+        return await self._disk.run(self._read_hashing, digest, offset, min(size, BLOCK_BYTES))
+
+    async def is_unchanged(self) -> bool:
+        """Whether size and stamps are those at open.
+
+        A kernel before 6.13 stamps in steps of up to 10 ms: what is written within such a step of the last change before the
+        open may pass unseen.
+        """
+        return _identity(await self._disk.run(self._status)) == self._opened
 
     async def sha256(self) -> str:
         """In hex, of the bytes up to `file.size_bytes`. Raises OutputChangedError."""
@@ -127,16 +141,12 @@ class OutputReader:
         await self._disk.run(self._descriptor.close)
 
     def _read(self, offset: int, size: int) -> bytes:
-        wanted = max(0, min(size, self.file.size_bytes - offset))
         with self._descriptor.use() as number:
-            data = os.pread(number, wanted, offset) if wanted else b""
-            while data and len(data) < wanted:
-                more = os.pread(number, wanted - len(data), offset + len(data))
-                if not more:
-                    break
-                data += more
-        if len(data) < wanted:
-            raise OutputChangedError(self.file.path)
+            return _read_exactly(number, self.file, offset, size)
+
+    def _read_hashing(self, digest: Digest, offset: int, size: int) -> bytes:
+        data = self._read(offset, size)
+        digest.update(data)
         return data
 
     def _status(self) -> os.stat_result:
@@ -152,6 +162,34 @@ class OutputReader:
         after = self._status()
         if _identity(after) == _identity(before) and after.st_size == self.file.size_bytes:
             self._hashes.keep(after, digest, time.time_ns())
+
+
+def read_small(opened: OpenedOutput, most_bytes: int) -> SmallOutput | OutputFile:
+    """All of it, or just what it is where it is larger. Blocking; closes it. Raises OutputChangedError."""
+    try:
+        file = opened.file
+        if file.size_bytes > min(most_bytes, BLOCK_BYTES):
+            return file
+        data = _read_exactly(opened.number, file, 0, file.size_bytes)
+        if _identity(os.fstat(opened.number)) != _identity(opened.status):
+            raise OutputChangedError(file.path)
+        return SmallOutput(file, data, hashlib.sha256(data).hexdigest())
+    finally:
+        os.close(opened.number)
+
+
+def _read_exactly(number: int, file: OutputFile, offset: int, size: int) -> bytes:
+    """Up to the size that the file had at open. Raises OutputChangedError where it has become shorter."""
+    wanted = max(0, min(size, file.size_bytes - offset))
+    data = os.pread(number, wanted, offset) if wanted else b""
+    while data and len(data) < wanted:
+        more = os.pread(number, wanted - len(data), offset + len(data))
+        if not more:
+            break
+        data += more
+    if len(data) < wanted:
+        raise OutputChangedError(file.path)
+    return data
 
 
 class LogWriter:

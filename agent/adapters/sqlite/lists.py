@@ -13,6 +13,7 @@ FINISHED_BEFORE = """
     SELECT id FROM jobs INDEXED BY jobs_finished
     WHERE phase = 'finished' AND finished_at < ?
         AND NOT EXISTS (SELECT 1 FROM notify WHERE notify.job = jobs.seq AND notify.ended IS NULL)
+        AND NOT EXISTS (SELECT 1 FROM upload_states WHERE upload_states.job = jobs.seq AND upload_states.state = 'sending')
     ORDER BY finished_at, seq LIMIT ?
 """
 # What picks the rows looks at indexes alone; only the rows of the page itself are read.

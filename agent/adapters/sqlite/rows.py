@@ -45,6 +45,7 @@ class Rest:
     attempt_stop: Stop | None = None
     job_stop: Stop | None = None
     kill_at: BootTime | None = None
+    upload_stopped_at: float | None = None
     image_digest: str | None = None
     reason: Reason | None = None
     started_at: float | None = None

@@ -6,12 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Self, TypeVar
 
-from agent.adapters.sqlite import events, gpus, host_events, jobs, lists, notify, tokens
+from agent.adapters.sqlite import events, gpus, host_events, jobs, lists, notify, tokens, uploads
 from agent.adapters.sqlite.database import BUSY_SECONDS, Database
 from agent.adapters.sqlite.rows import Rows
 from agent.aio import Threads
 from agent.core.job import EVERYONE, ClosedAttempt, Event, Job, NewEvent, Viewer
 from agent.core.notify import Notice, NotifyState, Progress
+from agent.core.upload import JournalFile, UploadRecord
 from agent.interfaces import Accepted, Finished, JobQuery, NewJob, Token
 
 T = TypeVar("T")
@@ -152,6 +153,33 @@ class SqliteStore:
 
     async def notify_progress(self, job_ids: Sequence[str]) -> dict[str, Progress]:
         return await self._read(lambda db: notify.read_progress(db, job_ids))
+
+    async def begin_upload(self, job_id: str, at: float) -> UploadRecord | None:
+        return await self._write(lambda db: uploads.begin(db, job_id, at))
+
+    async def begin_upload_again(self, job_id: str, at: float) -> UploadRecord | None:
+        return await self._write(lambda db: uploads.begin_again(db, job_id, at))
+
+    async def upload_records(self, job_ids: Sequence[str]) -> dict[str, UploadRecord]:
+        return await self._read(lambda db: uploads.read_records(db, job_ids))
+
+    async def keep_upload(self, record: UploadRecord, events: Sequence[NewEvent] = ()) -> None:
+        await self._write(lambda db: uploads.keep(db, record, self._now(), events))
+
+    async def keep_files(self, row: int, files: Sequence[JournalFile]) -> None:
+        await self._write(lambda db: uploads.keep_files(db, row, files))
+
+    async def journal(self, row: int, after: str, limit: int) -> list[JournalFile]:
+        return await self._read(lambda db: uploads.read_page(db, row, after, limit))
+
+    async def journal_of(self, row: int, paths: Sequence[str]) -> dict[str, JournalFile]:
+        return await self._read(lambda db: uploads.read_of(db, row, paths))
+
+    async def forget_journal(self, row: int) -> None:
+        await self._write(lambda db: uploads.forget_journal(db, row))
+
+    async def retried_uploads(self) -> list[str]:
+        return await self._read(uploads.read_retried)
 
     async def gpu_healths(self) -> dict[str, str]:
         return await self._read(gpus.read_all)

@@ -1,0 +1,123 @@
+"""core/upload — what of a job leaves this host, how far it is, and how it ended. Pure; sends nothing.
+
+An upload is a job's: it begins when the job's outcome is decided, and its end changes nothing of the job but this record.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from agent.core.job import Job, Outcome
+from agent.errors import Phase
+from agent.spec import Outputs, OutputsOn, UploadTo
+
+MANIFEST = "manifest.json"
+# A file that the job, or somebody else, changes each time while it is sent (TRANSFER §1).
+MOST_UNSTABLE = 3
+
+
+class Wanted(StrEnum):
+    """What is to be sent of a job."""
+
+    NOTHING = "nothing"  # outputs stay here
+    SKIPPED = "skipped"  # they would leave after another outcome
+    OUTCOME = "outcome"  # the protocol tells the outcome, whatever becomes of the files
+    FILES = "files"
+
+
+class UploadState(StrEnum):
+    SENDING = "sending"
+    COMPLETE = "complete"
+    PARTIAL = "partial"
+    FAILED = "failed"
+
+
+class FileState(StrEnum):
+    SENT = "sent"
+    FAILED = "failed"  # for good; a retry that somebody asks for begins anew
+
+
+@dataclass(frozen=True, slots=True)
+class UploadTrouble:
+    """The last failure. `code` is out of core/upload_troubles; `path` None: it was of no single file."""
+
+    code: str
+    at: float
+    status: int | None = None
+    path: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JournalFile:
+    """What became of one file. `size_bytes` and `modified_ns` are of what was read: one that differs now is another content."""
+
+    path: str
+    state: FileState
+    size_bytes: int
+    modified_ns: int
+    mode: int
+    attempt: int
+    at: float
+    sha256: str | None = None
+    trouble: UploadTrouble | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    files: int = 0
+    bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class UploadRecord:
+    """The upload of the job whose row is `row` (its `seq`, which no later job gets). `total` None: not counted yet."""
+
+    row: int
+    begun_at: float
+    state: UploadState = UploadState.SENDING
+    total: Tally | None = None
+    sent: Tally = Tally()
+    failed: int = 0
+    trouble: UploadTrouble | None = None
+
+    @property
+    def is_over(self) -> bool:
+        return self.state is not UploadState.SENDING
+
+
+def what_to_send(outputs: Outputs, outcome: Outcome | None) -> Wanted:
+    """`outcome` as decided; None, while the job is not over, is taken for whatever lets the files go."""
+    if not outputs.upload.leaves:
+        return Wanted.NOTHING
+    fits = {
+        OutputsOn.ALWAYS: True,
+        OutputsOn.SUCCESS: outcome in {Outcome.SUCCEEDED, None},
+        OutputsOn.FAILURE: outcome is not Outcome.SUCCEEDED,
+    }
+    if fits[outputs.on]:
+        return Wanted.FILES
+    return Wanted.OUTCOME if outputs.upload.to is UploadTo.CHUTES else Wanted.SKIPPED
+
+
+def has_upload(job: Job) -> bool:
+    """Whether the job, whose outcome is decided, has anything to send."""
+    return what_to_send(job.spec.outputs, job.outcome) in {Wanted.OUTCOME, Wanted.FILES}
+
+
+def may_stop_upload(job: Job) -> bool:
+    """Whether a cancel that comes now has an upload to stop."""
+    return job.phase is Phase.UPLOADING and has_upload(job)
+
+
+def judge_end(record: UploadRecord, *, was_cut: bool) -> UploadState:
+    """How an upload ended of which nothing is left to do. `was_cut`: files were left out, or it was ended before its time."""
+    if not record.failed and not was_cut and record.trouble is None:
+        return UploadState.COMPLETE
+    return UploadState.PARTIAL if record.sent.files else UploadState.FAILED
+
+
+def is_same_content(known: JournalFile, size_bytes: int, modified_ns: int) -> bool:
+    """Whether a file that was sent is the one that is there now."""
+    return known.state is FileState.SENT and (known.size_bytes, known.modified_ns) == (
+        size_bytes,
+        modified_ns,
+    )
