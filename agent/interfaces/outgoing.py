@@ -12,7 +12,8 @@ from agent.spec import WebUrl
 class Body(Protocol):
     """What a request sends, in pieces: of a size that is known before. Read once, from its start to its end."""
 
-    size_bytes: int
+    @property
+    def size_bytes(self) -> int: ...
 
     def pieces(self) -> AsyncGenerator[bytes]:
         """Together `size_bytes`. What it raises breaks the request off, and comes out of `send`."""

@@ -5,7 +5,7 @@ import ssl
 import time
 import tracemalloc
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_network
 from pathlib import Path
 
@@ -251,6 +251,22 @@ async def test_an_early_refusal_ends_the_body_whatever_the_rest_of_it_would_take
 
     assert await send(refuse, body) == Reply(403)
     assert time.monotonic() - began < 3
+
+
+async def test_the_seconds_of_an_early_answer_are_not_moved_by_the_body() -> None:
+    async def drip_refusal(
+        endpoint: Endpoint, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        await say(b"HTTP/1.1 403 No\r\nContent-Length: 10\r\n\r\nabc")(writer)
+        await reader.read()
+
+    began = time.monotonic()
+    body = Made([b"x" * 1000] * 100, pause_seconds=0.05)
+    async with conversing(drip_refusal) as endpoint, client() as made:
+        outcome = await made.send(replace(put(endpoint.port, body, seconds=0.3), most_body_bytes=100))
+    assert is_trouble(outcome, SendTrouble.TOO_SLOW)
+    assert time.monotonic() - began < 2
 
 
 @pytest.mark.parametrize("body_bytes", [0, 1000, 300_000])

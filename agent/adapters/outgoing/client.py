@@ -82,6 +82,7 @@ class OutgoingClient:
         return aiohttp.ClientSession(
             connector=connector,
             headers={"User-Agent": self._agent},
+            skip_auto_headers=("Content-Type",),  # a signed URL may be signed for none
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None),
             auto_decompress=False,
