@@ -47,6 +47,47 @@ UPLOAD_TROUBLES: dict[str, UploadWords] = {
     "redirected": UploadWords(
         Blame.USER, "the endpoint sent elsewhere, where no file follows", "Name the URL where it really is."
     ),
+    # what a protocol wants beyond that
+    "path_unfit": UploadWords(
+        Blame.USER,
+        "the file's path makes a URL that is too long to be sent",
+        "Use shorter names, or a shorter URL; then POST …/outputs/retry.",
+    ),
+    "not_granted": UploadWords(
+        Blame.USER,
+        "the endpoint gave no URL for this file",
+        "See why it wants only some of the files. " + _RETRY,
+    ),
+    "grant_broken": UploadWords(
+        Blame.USER,
+        "the endpoint's answer was not the JSON that gives URLs, or held one that is none",
+        "See what it answers (docs/control-plane.md). " + _RETRY,
+    ),
+    "url_refused": UploadWords(
+        Blame.USER,
+        "three URLs that the endpoint gave for this file, one after the other, were refused with 401, 403 or 410",
+        "See whether they expire too early, or are signed for other headers. " + _RETRY,
+    ),
+    "checksum_mismatch": UploadWords(
+        Blame.USER, "what arrived at the endpoint had another checksum than what was sent", _ENDPOINT
+    ),
+    "tus_locked": UploadWords(
+        Blame.USER, "the endpoint still holds an earlier connection's lock on the upload", _ENDPOINT
+    ),
+    "tus_unsupported": UploadWords(
+        Blame.USER,
+        "the endpoint speaks another version of tus, or does not let uploads be created",
+        "Use one with tus 1.0.0 and its extension `creation`; then POST …/outputs/retry.",
+    ),
+    "tus_broken": UploadWords(
+        Blame.USER,
+        "the endpoint's answers make no sense as tus: an offset beyond the end, none at all, or one that never moves",
+        "See to the endpoint, and to proxies before it that drop headers. " + _RETRY,
+    ),
+    "location_elsewhere": UploadWords(
+        Blame.USER,
+        "the endpoint put the upload on another origin (scheme, host, port), where the headers of the spec would leak",
+        "Behind a proxy, let the tus server trust the forwarded headers; else name its own URL. " + _RETRY,
     # what the job, or somebody on this host, did
     "file_unstable": UploadWords(
         Blame.USER,

@@ -34,8 +34,11 @@ class Content(Protocol):
     but who gave the content.
     """
 
-    path: str
-    size_bytes: int
+    @property
+    def path(self) -> str: ...
+
+    @property
+    def size_bytes(self) -> int: ...
 
     def part(self, start: int, size_bytes: int) -> Body:
         """These bytes, to be sent. To be asked for in order; to go back or to leave out is fine, and costs a second read."""
@@ -52,7 +55,9 @@ class Places(Protocol):
     Raises StateFullError, StateReadOnlyError, JobFolderMissingError.
     """
 
-    async def find(self, path: str) -> str | None: ...
+    async def find(self, path: str) -> str | None:
+        """None: there is none, or the file has changed since: what lies there is then the beginning of another."""
+        ...
 
     async def keep(self, path: str, place: str) -> None:
         """Durable when it returns. A later place of the same path counts."""
@@ -65,7 +70,7 @@ class Delivery(Protocol):
     """
 
     async def begin(self, files: Sequence[Offered]) -> Answer:
-        """Before the first file, where a protocol wants that: `files` are all that will be sent, the manifest aside."""
+        """First, in every block, where a protocol wants that or not: `files` are all that will be sent, the manifest aside."""
         ...
 
     async def send(self, content: Content) -> Answer:

@@ -30,6 +30,8 @@ MAX_LABEL_VALUE_CHARACTERS = 1_024
 MAX_PATH_BYTES = 4_095
 # What servers and proxies commonly take as a request line.
 MAX_URL_CHARACTERS = 2_048
+# One that an endpoint gave: with a session's token in it. Servers take a request line of 8 KiB and refuse a longer one.
+MAX_GRANTED_URL_CHARACTERS = 8_000
 MAX_NOTIFY_SECRET_CHARACTERS = 1_024
 MAX_UPLOAD_HEADERS = 32
 MAX_UPLOAD_HEADER_CHARACTERS = 4_096

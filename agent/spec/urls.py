@@ -49,10 +49,10 @@ class WebUrl:
         return self.origin + self.path + ("" if self.query is None else f"?{self.query}")
 
 
-def read_url(text: str) -> WebUrl:
+def read_url(text: str, most_characters: int = MAX_URL_CHARACTERS) -> WebUrl:
     """Take a URL apart. Raises ValueError with words that repeat nothing of it: its query may be a secret."""
-    if len(text) > MAX_URL_CHARACTERS:
-        raise ValueError(f"has more than {MAX_URL_CHARACTERS} characters")
+    if len(text) > most_characters:
+        raise ValueError(f"has more than {most_characters} characters")
     if "#" in text:
         raise ValueError("has a fragment (#…), which is never sent")
     if not SIGNS.fullmatch(text):

@@ -1,12 +1,14 @@
 """faulty_endpoint — an HTTP endpoint on loopback that misbehaves as a test says. Speaks bytes, so that no library mends them."""
 
 import asyncio
+import socket
 import ssl
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 Behaviour = Callable[[asyncio.StreamWriter], Awaitable[None]]
 
@@ -19,6 +21,9 @@ class Endpoint:
     requests: list[bytes] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
     connections: int = 0
+
+
+Conversation = Callable[[Endpoint, asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 def say(text: bytes) -> Behaviour:
@@ -70,37 +75,98 @@ async def say_headers_without_end(writer: asyncio.StreamWriter) -> None:
 @asynccontextmanager
 async def serving(behave: Behaviour, tls: ssl.SSLContext | None = None) -> AsyncIterator[Endpoint]:
     """Whatever the behaviour is, the request is read first."""
+
+    async def converse(
+        endpoint: Endpoint, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        endpoint.requests.append(await read_request(reader))
+        await behave(writer)
+
+    async with conversing(converse, tls) as endpoint:
+        yield endpoint
+
+
+@asynccontextmanager
+async def conversing(converse: Conversation, tls: ssl.SSLContext | None = None) -> AsyncIterator[Endpoint]:
+    """Each connection is led as `converse` does. The kernel takes little in advance of what is read."""
     endpoint = Endpoint()
     if tls is not None:
         tls.sni_callback = lambda _socket, name, _context: endpoint.names.append(name)
 
+    tasks: set[asyncio.Task[Any]] = set()
+
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         endpoint.connections += 1
+        task = asyncio.current_task()
+        assert task is not None
+        tasks.add(task)
         try:
-            endpoint.requests.append(await read_request(reader))
-            await behave(writer)
+            await converse(endpoint, reader, writer)
         except (ConnectionError, asyncio.IncompleteReadError):
             return  # the client has left
         finally:
             writer.close()
+            tasks.discard(task)
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
-    endpoint.port = server.sockets[0].getsockname()[1]
-    tasks_before = asyncio.all_tasks()
+    listening = socket.create_server(("127.0.0.1", 0))
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    server = await asyncio.start_server(serve, sock=listening, ssl=tls, limit=8192)
+    endpoint.port = listening.getsockname()[1]
     try:
         yield endpoint
     finally:
         server.close()
-        for task in asyncio.all_tasks() - tasks_before:
+        for task in tasks:
             task.cancel()
+
+
+async def take_all(endpoint: Endpoint, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Request after request on one connection, all of them taken."""
+    while True:
+        endpoint.requests.append(await read_request(reader))
+        await answer(200)(writer)
+
+
+def take_in_steps(step_bytes: int, seconds: float) -> Conversation:
+    """So many bytes of the body, then a pause, and so on."""
+
+    async def converse(
+        endpoint: Endpoint, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        left = size_in(head)
+        while left > 0:
+            left -= len(await reader.readexactly(min(step_bytes, left)))
+            await asyncio.sleep(seconds)
+        endpoint.requests.append(head)
+        await answer(200)(writer)
+
+    return converse
+
+
+def after(body_bytes: int, behave: Behaviour) -> Conversation:
+    """So much of the body is read, then comes what the behaviour is."""
+
+    async def converse(
+        endpoint: Endpoint, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        endpoint.requests.append(head + await reader.readexactly(body_bytes))
+        await behave(writer)
+
+    return converse
 
 
 async def read_request(reader: asyncio.StreamReader) -> bytes:
     head = await reader.readuntil(b"\r\n\r\n")
+    return head + await reader.readexactly(size_in(head))
+
+
+def size_in(head: bytes) -> int:
     sizes = [
         line.partition(b":")[2] for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")
     ]
-    return head + await reader.readexactly(int(sizes[0]) if sizes else 0)
+    return int(sizes[0]) if sizes else 0
 
 
 def make_certificate(folder: Path, name: str) -> Path:

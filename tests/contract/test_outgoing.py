@@ -15,7 +15,7 @@ import pytest
 
 from agent.adapters.outgoing import OutgoingClient
 from agent.adapters.outgoing.own import own_addresses
-from agent.adapters.outgoing.resolver import Found, LookUp
+from agent.adapters.outgoing.resolver import Found
 from agent.core.outgoing import OutgoingRules, Reply, SendTrouble, Unsent
 from agent.interfaces import Outgoing, OutgoingRequest
 from agent.spec import read_url
@@ -33,44 +33,10 @@ from tests.contract.faulty_endpoint import (
     say_headers_without_end,
     serving,
 )
+from tests.contract.outgoing_world import LOOPBACK, client, found, names
 from tests.fakes.outgoing import FakeOutgoing
 
-LOOPBACK = OutgoingRules(allow_http=True, networks=(ip_network("127.0.0.0/8"),))
 BODY = b'{"a": 1}'
-
-
-def found(*addresses: str) -> Found:
-    kinds = [socket.AF_INET6 if ":" in address else socket.AF_INET for address in addresses]
-    return [
-        (kind, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (address, 0))
-        for kind, address in zip(kinds, addresses, strict=True)
-    ]
-
-
-def names(*answers: Found | OSError) -> tuple[LookUp, list[str]]:
-    """A name server that gives these answers, one after the other, and the names that it was asked for."""
-    asked: list[str] = []
-    left = list(answers)
-
-    async def ask(host: str, _port: int) -> Found:
-        asked.append(host)
-        reply = left.pop(0)
-        if isinstance(reply, OSError):
-            raise reply
-        return reply
-
-    return ask, asked
-
-
-@asynccontextmanager
-async def client(
-    rules: OutgoingRules = LOOPBACK, look_up: LookUp | None = None, tls: ssl.SSLContext | None = None
-) -> AsyncIterator[OutgoingClient]:
-    made = OutgoingClient(lambda: rules, "gpu-agent/test", look_up, tls)
-    try:
-        yield made
-    finally:
-        await made.close()
 
 
 def post(url: str, seconds: float = 5.0, most: int = 0) -> OutgoingRequest:

@@ -10,7 +10,7 @@ import aiohttp
 from yarl import URL
 
 from agent.adapters.outgoing.own import own_addresses
-from agent.adapters.outgoing.pieces import Pieces
+from agent.adapters.outgoing.pieces import Pieces, Whole
 from agent.adapters.outgoing.resolver import AddressRefusedError, CheckedResolver, LookUp, SystemNames
 from agent.core.outgoing import (
     OutgoingRules,
@@ -32,6 +32,10 @@ class Connection(Enum):
 
     USED_ONCE = "used once"
     KEPT = "kept"
+
+
+class ConnectionBrokenError(aiohttp.ClientError):
+    """A connection broke between the request and its answer. Never seen by a user: a value is made of it."""
 
 
 class OutgoingClient:
@@ -78,10 +82,12 @@ class OutgoingClient:
         return aiohttp.ClientSession(
             connector=connector,
             headers={"User-Agent": self._agent},
+            skip_auto_headers=("Content-Type",),  # a signed URL may be signed for none
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None),
             auto_decompress=False,
             trust_env=False,
+            middlewares=(_no_second_try,),
         )
 
 
@@ -106,40 +112,65 @@ async def _send(
     trouble = find_url_trouble(request.url, rules(), _own(request.url))
     if trouble is not None:
         return Unsent(trouble, request.url.origin)
-    pieces = None if isinstance(request.body, bytes) else Pieces(request.body, request.seconds)
+    pieces: Pieces | None = None
     try:
         async with asyncio.timeout(request.seconds) as limit:
-            if pieces is not None:
-                pieces.limit = limit
+            pieces = _pieces(request, limit)
             return await _exchange(http, request, pieces)
-    except TimeoutError:
-        return Unsent(SendTrouble.TOO_SLOW, f"nothing moved for {request.seconds:g} s")
-    except AddressRefusedError as error:
-        return Unsent(SendTrouble.ADDRESS_REFUSED, str(error))
     except (aiohttp.ClientError, OSError) as error:
         if pieces is not None and pieces.error is not None:
-            raise pieces.error from error
+            raise pieces.error from None
+        if isinstance(error, TimeoutError):
+            return Unsent(SendTrouble.TOO_SLOW, f"nothing moved for {request.seconds:g} s")
         return Unsent(_trouble_of(error), _detail_of(error))
+    except AddressRefusedError as error:
+        return Unsent(SendTrouble.ADDRESS_REFUSED, str(error))
+
+
+def _pieces(request: OutgoingRequest, limit: asyncio.Timeout) -> Pieces | None:
+    if isinstance(request.body, bytes):
+        return Pieces(Whole(request.body), request.seconds, None) if request.body else None
+    return Pieces(request.body, request.seconds, limit)
 
 
 async def _exchange(
     http: aiohttp.ClientSession, request: OutgoingRequest, pieces: Pieces | None
 ) -> Reply | Unsent:
     url = URL(request.url.text, encoded=True)
-    headers = dict(request.headers)
-    data: bytes | AsyncIterator[bytes] = b""
-    if pieces is None:
-        assert isinstance(request.body, bytes)  # noqa: S101 - it has pieces otherwise
-        data = request.body
-    else:
-        headers["Content-Length"] = str(pieces.size_bytes)
-        data = pieces.slices()
-    async with http.request(request.method, url, headers=headers, data=data, allow_redirects=False) as answer:
-        body = await _read(answer.content, request.most_body_bytes)
-        if pieces is not None and not pieces.are_all_taken and answer.status < 300:
+    data = b"" if pieces is None else pieces
+    is_through = False
+    try:
+        async with http.request(
+            request.method, url, headers=request.headers, data=data, allow_redirects=False
+        ) as answer:
+            if pieces is not None:
+                is_through = await pieces.answered()
+            body = await _read(answer.content, request.most_body_bytes)
+    except BaseException:
+        is_through = False
+        raise
+    finally:
+        if pieces is not None and not is_through:
+            pieces.cut()
+    if pieces is not None and not is_through:
+        if pieces.error is not None:
+            raise pieces.error
+        if answer.status < 300:
             return Unsent(SendTrouble.REPLY_BROKEN, f"HTTP {answer.status} before it had all")
-        named = {name.lower(): value for name, value in answer.headers.items()}
-        return Reply(answer.status, answer.headers.get("Retry-After"), body, named)
+    named = {name.lower(): value for name, value in answer.headers.items()}
+    return Reply(answer.status, answer.headers.get("Retry-After"), body, named)
+
+
+async def _no_second_try(
+    request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    """By itself the library sends some requests again, in silence, whose connection broke."""
+    try:
+        return await send(request)
+    except aiohttp.ClientConnectorError:
+        raise
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        raise ConnectionBrokenError(type(error).__name__) from error
 
 
 def _own(url: WebUrl) -> frozenset[str]:

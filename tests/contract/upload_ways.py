@@ -1,0 +1,50 @@
+"""upload_ways — a way to an endpoint, by the deliveries under test. Holds no test."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from agent.adapters.outgoing import OutgoingClient
+from agent.adapters.uploads import UploadDeliveries
+from agent.core.delivery import Answer, Failure, Sent
+from agent.core.job import Job
+from agent.core.upload_troubles import UPLOAD_TROUBLES
+from agent.interfaces import Delivery, Offered
+from agent.spec import Upload
+from tests.contract.outgoing_world import client
+from tests.contract.upload_values import File, KeptPlaces, ended_job
+from tests.contract.upload_worlds import ChutesWorld, PresignWorld, PutWorld, TusWorld, World, set_up
+
+
+@dataclass
+class Way:
+    """A world, and a way to it."""
+
+    world: World
+    outgoing: OutgoingClient
+    places: KeptPlaces = field(default_factory=KeptPlaces)
+
+    @asynccontextmanager
+    async def opened(
+        self, files: Sequence[File] = (), job: Job | None = None, upload: Upload | None = None
+    ) -> AsyncIterator[Delivery]:
+        deliveries = UploadDeliveries(self.outgoing)
+        async with deliveries.open(job or ended_job(), upload or self.world.upload, self.places) as delivery:
+            assert await delivery.begin([Offered(file.path, file.size_bytes) for file in files]) == Sent()
+            yield delivery
+
+    async def send(self, *files: File) -> list[Answer]:
+        """One after the other."""
+        async with self.opened(files) as delivery:
+            return [await delivery.send(file) for file in files]
+
+
+@asynccontextmanager
+async def to(world: PutWorld | PresignWorld | ChutesWorld | TusWorld) -> AsyncIterator[Way]:
+    async with set_up(world), client() as outgoing:
+        yield Way(world, outgoing)
+    assert world.faults == []
+
+
+def is_known(answer: Answer, code: str) -> bool:
+    return isinstance(answer, Failure) and answer.code == code and code in UPLOAD_TROUBLES
