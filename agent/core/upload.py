@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from agent.core.job import Job, Outcome
 from agent.errors import Phase
-from agent.spec import Outputs, OutputsOn, UploadTo
+from agent.spec import Outputs, OutputsOn, Upload, UploadTo
 
 MANIFEST = "manifest.json"
 # A file that the job, or somebody else, changes each time while it is sent (TRANSFER §1).
@@ -78,6 +78,7 @@ class UploadRecord:
     sent: Tally = Tally()
     failed: int = 0
     trouble: UploadTrouble | None = None
+    is_live: bool = False  # begun while the job runs; the last pass has not
     was_told: bool = False  # that it began, as an event
     verdict: UploadState | None = None  # decided; `state` follows once its secrets are dropped
 
@@ -122,9 +123,15 @@ def judge_end(record: UploadRecord, *, was_cut: bool) -> UploadState:
     return UploadState.PARTIAL if record.sent.files else UploadState.FAILED
 
 
-def is_same_content(known: JournalFile, size_bytes: int, modified_ns: int) -> bool:
-    """Whether a file that was sent is the one that is there now."""
-    return known.state is FileState.SENT and (known.size_bytes, known.modified_ns) == (
-        size_bytes,
-        modified_ns,
-    )
+def is_same_content(
+    known: JournalFile, size_bytes: int, modified_ns: int, attempt: int | None = None
+) -> bool:
+    """Whether a file that was sent is the one that is there now. `attempt`: where the endpoint has each attempt's for itself."""
+    is_same_place = attempt is None or known.attempt == attempt
+    is_same = (known.size_bytes, known.modified_ns) == (size_bytes, modified_ns)
+    return known.state is FileState.SENT and is_same_place and is_same
+
+
+def names_attempt(upload: Upload) -> bool:
+    """Whether files of two attempts have two places at the endpoint."""
+    return "{attempt}" in (upload.url or "")

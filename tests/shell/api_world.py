@@ -175,6 +175,7 @@ async def api_world(
         UploadTools(
             store,
             folders,
+            folders,
             deliveries,
             clock,
             lambda: 0.5,

@@ -107,6 +107,7 @@ async def cli_world(tmp: Path) -> AsyncIterator[CliWorld]:
             world.store,
             world.engine,
             world.folders,
+            world.folders,
             world.gpus,
             FakeKernelLog(world.clock),
             world.clock,

@@ -33,8 +33,9 @@ from agent.jobs.uploads.meter import Meter
 from agent.jobs.uploads.places import KeptPlaces
 from agent.jobs.uploads.queue import Item, UploadQueue
 from agent.jobs.uploads.sending import Changed, Sending, journal_failure
+from agent.jobs.uploads.target import find_target
 from agent.jobs.uploads.tools import UploadTools
-from agent.spec import Upload, UploadTo
+from agent.spec import UploadTo
 
 log = structlog.get_logger()
 
@@ -73,7 +74,7 @@ class Drive:
 
     async def run(self) -> None:
         """Raises AgentError, alone or in a group, where this host can't go on just now."""
-        record = self._meter.record
+        record = await self._begin_last_pass()
         if record.verdict is not None:  # decided, and cut off before it was written as over
             await self._close(record)
             return
@@ -87,6 +88,15 @@ class Drive:
             if not limit.expired():
                 raise
             await self.end("deadline_passed")
+
+    async def _begin_last_pass(self) -> UploadRecord:
+        """The deadline is the last pass', however long files have left before."""
+        record = self._meter.record
+        if record.is_live:
+            record = replace(record, is_live=False, begun_at=self._tools.clock.now())
+            await self._tools.store.keep_upload(record)
+            self._meter.record = record
+        return record
 
     async def end(self, code: str | None = None, status: int | None = None, path: str | None = None) -> None:
         """Decide how it ended, and write it. `code`: what cut it short, out of core/upload_troubles; None: nothing did."""
@@ -118,12 +128,12 @@ class Drive:
         log.info("upload.ended", state=over.state, files=over.sent.files, bytes=over.sent.bytes, failed=over.failed)  # fmt: skip
 
     async def _send_all(self) -> None:
-        upload = await self._find_target()
+        upload = await find_target(self._tools.folders, self._job)
         if upload is None:
             await self.end("target_lost")
             return
         tools, job = self._tools, self._job
-        batch = await gather(tools, job, upload.to)
+        batch = await gather(tools, job, upload)
         await self._note_begin(batch)
         places = await KeptPlaces.read(tools.folders, job.id)
         async with (
@@ -131,12 +141,6 @@ class Drive:
             tools.deliveries.open(job, upload, places) as delivery,
         ):
             await self._deliver(Way(delivery, places, upload.to), batch)
-
-    async def _find_target(self) -> Upload | None:
-        """Where it goes, with its secrets; None where these are lost."""
-        kept = await self._tools.folders.upload_target(self._job.id)
-        written = self._job.spec.outputs.upload
-        return kept or (None if written.has_secrets else written)
 
     async def _note_begin(self, batch: Batch) -> None:
         meter = self._meter

@@ -13,14 +13,13 @@ from agent.core.upload_form import UploadView
 from agent.errors import AgentError, Blame, Phase
 from agent.interfaces import SecretFiles
 from agent.jobs.uploads.drive import Drive
+from agent.jobs.uploads.live import LiveUploads
 from agent.jobs.uploads.made import journal_pages
 from agent.jobs.uploads.tools import UploadTools
+from agent.jobs.uploads.trying import RETRY_SECONDS, until_done
 from agent.spec import Upload, hide_upload
 
 log = structlog.get_logger()
-
-# After the state folder failed; and after a mistake of ours in one job's upload.
-RETRY_SECONDS, BROKEN_SECONDS = 5.0, 60.0
 
 
 class NotOverError(AgentError):
@@ -66,10 +65,16 @@ class Uploads:
         self._poke = poke
         self._drives: dict[str, _Drive] = {}
         self._group: asyncio.TaskGroup | None = None
+        self._live = LiveUploads(tools)
 
     def use(self, group: asyncio.TaskGroup) -> None:
         """Where drives run."""
         self._group = group
+        self._live.use(group)
+
+    def hold(self, job: Job) -> None:
+        """The job runs: what it wants to leave meanwhile leaves from here on. Again is fine."""
+        self._live.hold(job)
 
     async def resume(self) -> None:
         """Standing task: goes on with what was asked for again of finished jobs, whose own tasks are over. Never returns."""
@@ -94,6 +99,7 @@ class Uploads:
     async def stop(self, job: Job) -> None:
         """End the job's upload as it is: what was sent stays sent."""
         await self._leave(job.id)
+        await self._live.leave(job.id)
         record = await self._tools.store.begin_upload(job.id, self._tools.clock.now())
         if record is not None and not record.is_over:
             await Drive(job, record, self._tools).end_as_stopped()
@@ -133,7 +139,8 @@ class Uploads:
             for job_id in job_ids
             if (running := self._drives.get(job_id)) is not None and running.drive is not None
         }
-        return {**kept, **moving}
+        live = {job_id: view for job_id in job_ids if (view := self._live.view(job_id)) is not None}
+        return {**kept, **live, **moving}
 
     async def files(self, job: Job) -> FilesLeft:
         """What became of each of the job's files until now."""
@@ -159,34 +166,14 @@ class Uploads:
 
     async def _drive(self, job: Job) -> None:
         with structlog.contextvars.bound_contextvars(job=job.id):
-            pause: float | None = 0.0
-            while pause is not None:
-                await asyncio.sleep(pause)
-                pause = await self._go_on_or_put_off(job)
+            await until_done(lambda: self._go_on(job))
         self._drives.pop(job.id, None)
         if job.phase is Phase.FINISHED:
             self._tools.hiding.drop(job.id)
         self._poke(job.id)
 
-    async def _go_on_or_put_off(self, job: Job) -> float | None:
-        """None: it is over. Else in how many seconds to go on."""
-        pause = None
-        try:
-            await self._go_on(job)
-        except* AgentError as errors:
-            for error in errors.exceptions:
-                log.warning("upload.put_off", error=str(error))
-            pause = RETRY_SECONDS
-        except* Exception:
-            # The top of the task: a mistake of ours in one job's upload ends neither the daemon nor others'.
-            log.exception("upload.broke")
-            pause = BROKEN_SECONDS
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():  # an error of one file's task beside it must not hide that
-            raise asyncio.CancelledError
-        return pause
-
     async def _go_on(self, job: Job) -> None:
+        await self._live.leave(job.id)
         record = await self._tools.store.begin_upload(job.id, self._tools.clock.now())
         if record is None or record.is_over:
             return
