@@ -55,7 +55,6 @@ class Pieces(Payload):
 
     async def write(self, writer: AbstractStreamWriter) -> None:
         """Called by the library, once it has a connection."""
-        self._consumed = True  # or the library would send it again by itself
         self._transport = writer.transport
         if self._transport is not None:
             wire: socket.socket = self._transport.get_extra_info("socket")
