@@ -317,6 +317,16 @@ async def test_a_name_that_is_public_and_then_is_not() -> None:
     assert endpoint.connections == 1
 
 
+async def test_connections_are_kept_for_a_job_and_for_no_other() -> None:
+    async with conversing(take_all) as endpoint, client() as outgoing:
+        upload = Upload(to=UploadTo.PUT, url=f"http://127.0.0.1:{endpoint.port}/{{path}}")
+        deliveries = UploadDeliveries(outgoing, WAITS)
+        for _ in range(2):
+            async with deliveries.open(ended_job(), upload, KeptPlaces()) as delivery:
+                assert [await delivery.send(File(name)) for name in "abc"] == [Sent()] * 3
+    assert endpoint.connections == 2
+
+
 async def test_a_name_that_has_no_address() -> None:
     look_up, _ = names(OSError("no such name"))
     async with client(look_up=look_up) as outgoing:
