@@ -41,13 +41,14 @@ class Way(Generic[D_co]):
     world: D_co
     outgoing: OutgoingClient
     places: KeptPlaces = field(default_factory=KeptPlaces)
+    job: Job = field(default_factory=ended_job)
 
     @asynccontextmanager
     async def opened(
         self, files: Sequence[File] = (), job: Job | None = None, upload: Upload | None = None
     ) -> AsyncIterator[Delivery]:
         deliveries = UploadDeliveries(self.outgoing)
-        async with deliveries.open(job or ended_job(), upload or self.world.upload, self.places) as delivery:
+        async with deliveries.open(job or self.job, upload or self.world.upload, self.places) as delivery:
             assert await delivery.begin([Offered(file.path, file.size_bytes) for file in files]) == Sent()
             yield delivery
 
