@@ -2,8 +2,10 @@
 
 import asyncio
 import ssl
+import sys
 import time
 import tracemalloc
+from asyncio.subprocess import PIPE
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -251,6 +253,33 @@ async def test_a_refusal_before_the_body_ended_is_that_answer(status: int) -> No
     body = Made([b"x" * MIB] * 64)
     assert await send(after(1000, refuse), body) == Reply(status, "7")
     assert body.closed.is_set()
+
+
+REFUSES_AND_CLOSES = """
+import socket
+with socket.create_server(("127.0.0.1", 0)) as listening:
+    print(listening.getsockname()[1], flush=True)
+    while True:
+        connection, _ = listening.accept()
+        while b"\\r\\n\\r\\n" not in connection.recv(65_536):
+            continue
+        connection.sendall(b"HTTP/1.1 403 No\\r\\nContent-Length: 0\\r\\n\\r\\n")
+        connection.close()
+"""
+
+
+async def test_a_refusal_is_heard_also_of_an_endpoint_that_closes_at_once() -> None:
+    """With bytes of the body unread, so that the connection is reset. What comes just as the next bytes leave is still lost."""
+    endpoint = await asyncio.create_subprocess_exec(sys.executable, "-c", REFUSES_AND_CLOSES, stdout=PIPE)
+    try:
+        assert endpoint.stdout is not None
+        port = int(await endpoint.stdout.readline())
+        async with client() as made:
+            outcomes = [await made.send(put(port, Made([b"x" * MIB] * 16))) for _ in range(30)]
+    finally:
+        endpoint.kill()
+        await endpoint.wait()
+    assert outcomes.count(Reply(403)) > 20
 
 
 async def test_an_early_refusal_ends_the_body_whatever_the_rest_of_it_would_take() -> None:
