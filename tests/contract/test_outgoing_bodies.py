@@ -380,9 +380,10 @@ async def test_what_an_endpoint_does_not_take_is_not_taken_by_the_kernel_in_its_
 async def test_an_answer_waits_for_what_is_just_being_handed_over() -> None:
     class Held(AbstractStreamWriter):
         def __init__(self) -> None:
-            self.may_go = asyncio.Event()
+            self.began, self.may_go = asyncio.Event(), asyncio.Event()
 
         async def write(self, chunk: bytes | bytearray | memoryview) -> None:
+            self.began.set()
             await self.may_go.wait()
 
         async def write_eof(self, chunk: bytes = b"") -> None: ...
@@ -398,7 +399,7 @@ async def test_an_answer_waits_for_what_is_just_being_handed_over() -> None:
     writer = Held()
     pieces = Pieces(Made([b"abc"]), 5.0, None)
     writing = asyncio.ensure_future(pieces.write(writer))
-    await asyncio.sleep(0)
+    await writer.began.wait()
     answered = asyncio.ensure_future(pieces.answered())
     await asyncio.sleep(0.01)
     assert not answered.done()
