@@ -3,11 +3,11 @@
 import asyncio
 import errno
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from functools import partial
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, cast
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -41,6 +41,29 @@ async def beside(work: Coroutine[Any, Any, None], name: str) -> AsyncIterator[No
     finally:
         task.cancel()
         await asyncio.wait({task})
+
+
+_END = object()
+
+
+async def one_ahead(items: AsyncGenerator[T]) -> AsyncGenerator[T]:
+    """The items of `items`, the next of which is made while the last is used. Closes `items`; close it, too."""
+
+    async def make() -> T | object:
+        return await anext(items, _END)
+
+    loop = asyncio.get_running_loop()
+    task = loop.create_task(make(), name="one ahead")
+    try:
+        while (item := await task) is not _END:
+            task = loop.create_task(make(), name="one ahead")
+            yield cast(T, item)
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
+        if not task.cancelled():
+            task.exception()  # who asked for it has left
+        await items.aclose()
 
 
 class Flag:

@@ -18,9 +18,11 @@ from agent.api.handlers.jobs import JobHandlers
 from agent.api.handlers.logs import LogHandlers
 from agent.api.handlers.outputs import OutputHandlers
 from agent.api.handlers.stats import StatsHandlers
+from agent.api.handlers.uploads import UploadHandlers
 from agent.api.limits import LIMITS, ApiLimits
 from agent.api.openapi import with_description
 from agent.api.problems import answer_problems, describe_crash, describe_malformed
+from agent.api.showing import JobShowing
 from agent.api.streams import Streams
 from agent.api.views import Addresses
 from agent.core.container import PullProgress
@@ -34,6 +36,8 @@ from agent.jobs.intake import Intake
 from agent.jobs.logs import Logs
 from agent.jobs.outputs import Outputs
 from agent.jobs.stats import Stats
+from agent.jobs.upload_retry import UploadRetry
+from agent.jobs.uploads import Uploads
 
 # Where the daemon finds how many requests failed to authenticate.
 AUTH = web.AppKey("auth", Auth)
@@ -47,6 +51,7 @@ class ApiParts:
     intake: Intake
     logs: Logs
     outputs: Outputs
+    uploads: Uploads
     host: HostCapacity
     gpu_care: GpuCare
     gpu_samples: GpuSamples
@@ -81,11 +86,13 @@ def build_app(parts: ApiParts) -> web.Application:
 
 def list_endpoints(parts: ApiParts, streams: Streams) -> tuple[Endpoint, ...]:
     intake, store, bell = parts.intake, parts.store, parts.bell
+    showing = JobShowing(store, parts.uploads, parts.addresses)
     return (
-        *JobHandlers(intake, store, bell, parts.addresses, streams).endpoints(),
+        *JobHandlers(intake, store, bell, showing, streams).endpoints(),
         *LogHandlers(store, parts.logs, streams).endpoints(),
         *EventHandlers(store, bell, streams).endpoints(),
-        *OutputHandlers(store, parts.outputs, streams).endpoints(),
+        *OutputHandlers(store, parts.outputs, parts.uploads, streams).endpoints(),
+        *UploadHandlers(UploadRetry(store, parts.uploads, intake.current)).endpoints(),
         *HostHandlers(parts.host, lambda: intake.current.policy, parts.pull, streams).endpoints(),
         *GpuHandlers(parts.gpu_care, parts.gpu_samples).endpoints(),
         *StatsHandlers(store, parts.stats, streams).endpoints(),

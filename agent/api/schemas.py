@@ -7,6 +7,8 @@ from agent.core.gpu_findings import GpuState, Need
 from agent.core.job import Kind, Outcome
 from agent.core.notify import TROUBLES, NotifyEnd
 from agent.core.topology import LinkClass
+from agent.core.upload import FileState, UploadState
+from agent.core.upload_troubles import UPLOAD_TROUBLES
 from agent.errors import Blame, Phase
 from agent.jobs.health import CheckState
 from agent.spec import Proto, spec_schema
@@ -45,6 +47,10 @@ def component_schemas() -> dict[str, Json]:
         "PullRequest": everything(image=TEXT),
         "PullLine": {"type": "object", "required": ["state", "image"]},
         "State": {"type": "object", "required": ["state"]},
+        "UploadRequest": {
+            "type": "object",
+            "properties": {"upload": {"type": "object", "description": "as in a job's spec"}},
+        },
         "Health": health_schema(),
         "Problem": problem_schema(),
     }
@@ -97,7 +103,7 @@ def job_schema() -> Json:
         statuses=ANY_OBJECT_OR_NULL,
         result={},
         metrics=ANY_OBJECT_OR_NULL,
-        upload=ANY_OBJECT_OR_NULL,
+        upload=or_null(upload_schema()),
         notify=or_null(notify_schema()),
         parent=TEXT_OR_NULL,
         children=TEXTS,
@@ -110,6 +116,32 @@ def job_schema() -> Json:
         started_at=TIME_OR_NULL,
         finished_at=TIME_OR_NULL,
         spec={"type": "object", "description": "as it was accepted, every default filled in, secrets as ***"},
+    )
+
+
+def upload_schema() -> Json:
+    return everything(
+        state=one_of(("waiting", "skipped", *UploadState)),
+        files_done=WHOLE,
+        files_total=WHOLE_OR_NULL,
+        files_failed=WHOLE,
+        bytes_done=WHOLE,
+        bytes_total=WHOLE_OR_NULL,
+        rate={**WHOLE_OR_NULL, "description": "bytes a second"},
+        eta={"type": ["number", "null"], "description": "seconds"},
+        last_error=or_null(upload_trouble_schema()),
+    )
+
+
+def upload_trouble_schema() -> Json:
+    return everything(
+        code=one_of(UPLOAD_TROUBLES),
+        path=TEXT_OR_NULL,
+        status=WHOLE_OR_NULL,
+        blame=one_of(Blame),
+        message=TEXT,
+        remedy=TEXT,
+        at=TIME,
     )
 
 
@@ -253,7 +285,17 @@ def log_line_schema() -> Json:
 
 
 def output_page_schema() -> Json:
-    file = everything(path=TEXT, size=WHOLE, sha256=TEXT_OR_NULL, modified_at=TIME_OR_NULL, mode=WHOLE)
+    left = everything(
+        state=one_of(("sending", *FileState)), bytes_done=WHOLE, last_error=or_null(upload_trouble_schema())
+    )
+    file = everything(
+        path=TEXT,
+        size=WHOLE,
+        sha256=TEXT_OR_NULL,
+        modified_at=TIME_OR_NULL,
+        mode=WHOLE,
+        upload=or_null(left),
+    )
     skipped = everything(path=TEXT, why=TEXT)
     return everything(
         items=array_of(file), skipped=array_of(skipped), truncated=TEXT_OR_NULL, next=TEXT_OR_NULL

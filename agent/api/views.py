@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 
 from agent.api.gpu_figures import count_gpu_seconds, held_by_attempt, held_by_job, show_held
+from agent.api.upload_views import show_upload_of
 from agent.core.event_form import show_time
 from agent.core.job import ClosedAttempt, ExitFacts, Job, Lease, PortLease, Reason
 from agent.core.notify import TROUBLES, NotifyTrouble, Progress
 from agent.core.ports import NatMap
+from agent.core.upload_form import UploadView
 from agent.spec import Port, Proto, masked
 
 Json = dict[str, object]
@@ -30,7 +32,11 @@ class Addresses:
 
 
 def show_job(
-    job: Job, attempts: Sequence[ClosedAttempt], addresses: Addresses, notified: Progress | None = None
+    job: Job,
+    attempts: Sequence[ClosedAttempt],
+    addresses: Addresses,
+    notified: Progress | None = None,
+    upload: UploadView | None = None,
 ) -> Json:
     """The names of the HTTP API's contract. Facts that later versions bring are null."""
     shown_exit, exit_lease = find_exit(job, attempts)
@@ -55,7 +61,7 @@ def show_job(
         "statuses": None,
         "result": None,
         "metrics": None,
-        "upload": None,
+        "upload": show_upload_of(job, upload),
         "notify": show_notify(notified),
         "parent": None,
         "children": [],

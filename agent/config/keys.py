@@ -206,7 +206,6 @@ class Outputs(Section):
 
 
 class Uploads(Section):
-    later: ClassVar[frozenset[str]] = frozenset({"parallel"})
     parallel: PositiveCount = 8
     allow_http: bool = False
     allow_hosts: OutgoingHosts = ()

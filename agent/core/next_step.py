@@ -28,9 +28,11 @@ from agent.core.steps import (
     Remove,
     ReportUnkillable,
     RequestTimeout,
+    SendOutputs,
     Signal,
     Start,
     Step,
+    StopUpload,
     Wait,
     WriteFacts,
     WriteSignalled,
@@ -53,6 +55,7 @@ class Seen:
     `container`: by the start intent's id where there is one, else by name. `settle_seconds`: for so long an earlier start may
     still take effect (trace 2). `is_start_forgotten`: a start was sent to an engine that is gone, and the one that answers now
     can't tell whether it took effect. `outlives_engine`: a stop of the engine, of this and of any before; None: not known. `since_kill_seconds`: how long ago this process sent KILL, None: it did not.
+    `upload_is_over`: also where there is nothing to send.
     """
 
     agent_id: str
@@ -63,6 +66,7 @@ class Seen:
     outlives_engine: bool | None = None
     signal_was_sent: bool = False
     since_kill_seconds: float | None = None
+    upload_is_over: bool = False
 
 
 def next_step(job: Job, seen: Seen, now: Now) -> Step:
@@ -77,7 +81,7 @@ def next_step(job: Job, seen: Seen, now: Now) -> Step:
         case Phase.STOPPING:
             return _stopping(job, seen, now)
         case Phase.UPLOADING:
-            return Finish()
+            return _uploading(job, seen)
         case Phase.FINISHED:
             return Done()
 
@@ -207,3 +211,9 @@ def _find_facts(job: Job, container: Container | None, seen: Seen) -> Step:
     if container.state is ContainerState.EXITED:
         return Judge(container)
     return Wait(seen.settle_seconds) if seen.settle_seconds > 0 else WriteFacts(NEVER_RAN)
+
+
+def _uploading(job: Job, seen: Seen) -> Step:
+    if seen.upload_is_over:
+        return Finish()
+    return SendOutputs() if job.upload_stopped_at is None else StopUpload()

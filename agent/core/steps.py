@@ -120,6 +120,16 @@ class Close:
 
 
 @dataclass(frozen=True, slots=True)
+class SendOutputs:
+    """Begin the upload, or go on with it, and wait for its end."""
+
+
+@dataclass(frozen=True, slots=True)
+class StopUpload:
+    """Somebody asked for that: what was sent stays sent, and the outcome stays."""
+
+
+@dataclass(frozen=True, slots=True)
 class Finish:
     """Secrets first, then the write (trace 16)."""
 
@@ -150,6 +160,8 @@ Step = (
     | DrainAndRemove
     | Free
     | Close
+    | SendOutputs
+    | StopUpload
     | Finish
     | Done
 )

@@ -78,6 +78,8 @@ class UploadRecord:
     sent: Tally = Tally()
     failed: int = 0
     trouble: UploadTrouble | None = None
+    was_told: bool = False  # that it began, as an event
+    verdict: UploadState | None = None  # decided; `state` follows once its secrets are dropped
 
     @property
     def is_over(self) -> bool:
@@ -108,9 +110,14 @@ def may_stop_upload(job: Job) -> bool:
     return job.phase is Phase.UPLOADING and has_upload(job)
 
 
+def tells_its_end(to: UploadTo, *, is_whole: bool) -> bool:
+    """Whether the endpoint is told that all was sent. A manifest marks what is whole; a protocol that ends with a word says it always."""
+    return is_whole or to is UploadTo.CHUTES
+
+
 def judge_end(record: UploadRecord, *, was_cut: bool) -> UploadState:
     """How an upload ended of which nothing is left to do. `was_cut`: files were left out, or it was ended before its time."""
-    if not record.failed and not was_cut and record.trouble is None:
+    if not record.failed and not was_cut:
         return UploadState.COMPLETE
     return UploadState.PARTIAL if record.sent.files else UploadState.FAILED
 

@@ -92,5 +92,44 @@ UPLOAD_TROUBLES: dict[str, UploadWords] = {
         Blame.USER,
         "the endpoint put the upload on another origin (scheme, host, port), where the headers of the spec would leak",
         "Behind a proxy, let the tus server trust the forwarded headers; else name its own URL. " + _RETRY,
+    # what the job, or somebody on this host, did
+    "file_unstable": UploadWords(
+        Blame.USER,
+        "the file changed each time while it was sent",
+        "Write a file under another name and rename it when it is whole; then POST …/outputs/retry.",
+    ),
+    "file_gone": UploadWords(
+        Blame.USER,
+        "the file is not there any more, or is no regular file of the job's own now",
+        "Leave outputs in place until the upload is over.",
+    ),
+    "name_reserved": UploadWords(
+        Blame.USER,
+        "an output has a name that the agent's own files have: manifest.json, or job.N.log where logs are sent",
+        "Name it otherwise. It is kept here, and everything else was sent.",
+    ),
+    "outputs_truncated": UploadWords(
+        Blame.HOST,
+        "there are more files or bytes than this host sends of one job",
+        "Ask the operator to raise max_files and max_bytes under [outputs], or have the job pack its files.",
+    ),
+    "upload_cancelled": UploadWords(
+        Blame.USER, "the upload was cancelled", "POST …/outputs/retry sends what did not leave."
+    ),
+    "deadline_passed": UploadWords(Blame.USER, "not everything had left at `outputs.deadline`", _RETRY),
+    "target_lost": UploadWords(
+        Blame.HOST,
+        "the URL and the headers are not in the job's folder any more",
+        "POST …/outputs/retry with the `upload` once more; leave the state folder to the agent.",
+    ),
+    "folder_missing": UploadWords(
+        Blame.HOST,
+        "somebody removed the job's folder, and its outputs with it",
+        "Submit the job again, and leave the state folder to the agent.",
+    ),
+    "internal_error": UploadWords(
+        Blame.PLATFORM,
+        "the agent made a mistake with this upload",
+        "Report it with the agent's log of that time; then POST …/outputs/retry.",
     ),
 }

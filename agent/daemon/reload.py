@@ -66,7 +66,7 @@ class Reload:
         places.settings.queue_limits = queue_limits_of(new)
         places.settings.ageing = new.jobs.ageing
         places.janitor.retention_seconds = new.outputs.retention
-        places.outputs.limits = output_limits_of(new)
+        places.outputs.limits = places.settings.output_limits = output_limits_of(new)
         old = places.current.policy
         # The range of ports is the one of the start, whatever the file says now.
         as_started = new.model_copy(update={"ports": self._config.ports})

@@ -65,6 +65,8 @@ def settings_of(config: Config) -> Settings:
         pull_times=PullTimes(config.engine.pull_timeout, config.engine.stall_timeout),
         retention_seconds=config.outputs.retention,
         gpu_care=care_of(config),
+        output_limits=output_limits_of(config),
+        parallel_uploads=config.uploads.parallel,
     )
 
 

@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from agent.core.container import Credentials
+from agent.core.globs import EVERY_OUTPUT, OutputChoice
 from agent.core.notify import NotifyTarget
 from agent.errors import AgentError, Blame
 from agent.spec import Upload
@@ -235,7 +236,14 @@ class Folders(Protocol):
         """The drained log; None: not drained (yet)."""
         ...
 
-    async def list_outputs(self, job_id: str, limits: OutputLimits) -> OutputListing: ...
+    async def list_outputs(
+        self, job_id: str, limits: OutputLimits, choice: OutputChoice = EVERY_OUTPUT
+    ) -> OutputListing:
+        """What `choice` takes of the files. What it does not is not told, counts to no size, and costs at most a look.
+
+        Where a folder has nothing to choose from, it is not entered. Raises JobFolderMissingError.
+        """
+        ...
 
     async def open_output(self, job_id: str, path: str) -> OutputReader:
         """Raises OutputRefusedError."""

@@ -8,7 +8,17 @@ from agent.aio import Flag, stand
 from agent.core.container import ContainerEvent, EventKind
 from agent.core.ports import PortRange
 from agent.core.queue import Host
-from agent.interfaces import Clock, Engine, Folders, Gpus, KernelLog, Outgoing, Store
+from agent.interfaces import (
+    Clock,
+    Deliveries,
+    Engine,
+    Folders,
+    Gpus,
+    KernelLog,
+    Outgoing,
+    OutputLimits,
+    Store,
+)
 from agent.jobs.avoided import Avoided
 from agent.jobs.current import Current
 from agent.jobs.gpu_accounts import GpuAccounts
@@ -20,6 +30,9 @@ from agent.jobs.janitor import Janitor
 from agent.jobs.notifier import Notifier
 from agent.jobs.supervisor import Supervisor
 from agent.jobs.tools import Tools
+from agent.jobs.uploads import Uploads
+from agent.jobs.uploads.budget import Budget
+from agent.jobs.uploads.tools import UploadTools
 from agent.jobs.witness import Witness
 from agent.log import Redactor
 
@@ -29,7 +42,7 @@ BAD_PORT_SECONDS, BAD_GPU_SECONDS = 3600.0, 60.0
 
 @dataclass(slots=True)
 class Settings:
-    """What an operator sets for the shell; the daemon replaces `queue_limits` and `ageing` when the config is read again."""
+    """What an operator sets for the shell; the daemon replaces `queue_limits`, `ageing` and `output_limits` when the config is read again."""
 
     ports: PortRange
     queue_limits: Mapping[str, int]
@@ -37,6 +50,8 @@ class Settings:
     pull_times: PullTimes
     retention_seconds: float
     gpu_care: CareSettings
+    output_limits: OutputLimits
+    parallel_uploads: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +67,7 @@ class Outside:
     random: Callable[[], float]
     redactor: Redactor
     outgoing: Outgoing
+    deliveries: Deliveries
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +88,14 @@ class Shell:
 
     def start(self, group: asyncio.TaskGroup) -> None:
         self.tools.images.use(group)
+        self.tools.uploads.use(group)
         stand(group, self.witness.watch(), "witness")
         stand(group, self.supervisor.supervise(), "supervisor")
         stand(group, self.janitor.clean(), "janitor")
         stand(group, self.tools.gpu_care.watch(), "gpu care")
         stand(group, self.tools.gpu_accounts.watch(), "gpu accounts")
         stand(group, self.notifier.notify(), "notifier")
+        stand(group, self.tools.uploads.resume(), "uploads")
 
 
 def assemble(outside: Outside, current: Current, settings: Settings) -> Shell:
@@ -105,6 +123,7 @@ def assemble(outside: Outside, current: Current, settings: Settings) -> Shell:
     gpu_samples = GpuSamples(outside.gpus, outside.clock)
     witness = Witness(outside.engine, outside.store, outside.clock, on_event, look_at_all)
     images = Images(outside.engine, settings.pull_times, poke)
+    hiding = Hiding(outside.redactor)
     tools = Tools(
         store=outside.store,
         engine=outside.engine,
@@ -114,10 +133,11 @@ def assemble(outside: Outside, current: Current, settings: Settings) -> Shell:
         clock=outside.clock,
         images=images,
         witness=witness,
+        uploads=_uploads(outside, settings, hiding, poke),
         bad_ports=Avoided(outside.clock, BAD_PORT_SECONDS),
         bad_gpus=Avoided(outside.clock, BAD_GPU_SECONDS),
         current=current,
-        hiding=Hiding(outside.redactor),
+        hiding=hiding,
         random=outside.random,
         ask_grant=ask.set,
         judge=judge,
@@ -125,6 +145,20 @@ def assemble(outside: Outside, current: Current, settings: Settings) -> Shell:
     supervisor = Supervisor(tools, lambda: _host(tools, settings), ask)
     notifier = Notifier(outside.outgoing, outside.store, outside.folders, outside.clock, outside.random)
     return Shell(supervisor, janitor, witness, notifier, tools, gpu_samples)
+
+
+def _uploads(outside: Outside, settings: Settings, hiding: Hiding, poke: Callable[[str], None]) -> Uploads:
+    tools = UploadTools(
+        store=outside.store,
+        folders=outside.folders,
+        deliveries=outside.deliveries,
+        clock=outside.clock,
+        random=outside.random,
+        hiding=hiding,
+        budget=Budget(settings.parallel_uploads),
+        limits=lambda: settings.output_limits,
+    )
+    return Uploads(tools, poke)
 
 
 def _heed(event: ContainerEvent, supervisor: Supervisor, janitor: Janitor) -> None:

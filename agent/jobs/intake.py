@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import structlog
 
@@ -15,6 +15,7 @@ from agent.core.gpus import Inventory, refuse_if_never
 from agent.core.job import BootTime, Job, Kind, NewEvent, StopCause, Viewer
 from agent.core.notify import NotifyTarget
 from agent.core.stop_requests import request_job_stop
+from agent.core.upload import may_stop_upload
 from agent.errors import AgentError, Blame, Phase
 from agent.interfaces import (
     Accepted,
@@ -104,11 +105,15 @@ class Intake:
     async def cancel(self, viewer: Viewer, job_id: str, grace: int | None = None) -> Job:
         """Leave the stop request, durable when this returns. `grace` in seconds; None: the spec's.
 
+        Of a job whose outputs leave it ends that, and the outcome stays.
+
         Raises ForeignIdError, JobFinishedError, StoreUnavailableError.
         """
         now, boot = self.clock.now(), self.clock.boot_seconds()
 
         def decide(job: Job) -> tuple[Job, Sequence[NewEvent]]:
+            if may_stop_upload(job):
+                return replace(job, upload_stopped_at=job.upload_stopped_at or now), []
             if job.phase in ENDED:
                 raise JobFinishedError(f"the job {job.id} has ended: {job.outcome}")
             seconds = job.spec.grace if grace is None else grace

@@ -92,7 +92,10 @@ class Runner:
         return Known(job, await self._find(job))
 
     async def _take_next(self, job: Job, container: Container | None) -> Phase:
-        step = next_step(job, self._seen(job, container), now_of(self._tools.clock))
+        seen = self._seen(job, container)
+        if job.phase is Phase.UPLOADING:
+            seen = replace(seen, upload_is_over=await self._tools.uploads.is_over(job))
+        step = next_step(job, seen, now_of(self._tools.clock))
         if isinstance(step, steps.Wait):
             await self._wait(job, container, step.seconds)
         else:
@@ -179,10 +182,21 @@ class Runner:
                 await self._free(job, seen)
             case steps.Close():
                 await self._close(job)
-            case steps.Finish():
-                await self._finish(job)
+            case steps.SendOutputs() | steps.StopUpload() | steps.Finish():
+                await self._leave(job, step)
             case steps.Wait() | steps.Done():
                 return
+
+    async def _leave(self, job: Job, step: steps.SendOutputs | steps.StopUpload | steps.Finish) -> None:
+        """The outcome is decided: outputs, and then the job."""
+        match step:
+            case steps.SendOutputs():
+                self._tools.uploads.join(job)
+                await self._flag.wait()
+            case steps.StopUpload():
+                await self._tools.uploads.stop(job)
+            case steps.Finish():
+                await self._finish(job)
 
     async def _wait(self, job: Job, container: Container | None, seconds: float | None) -> None:
         if container is not None and container.state is ContainerState.RUNNING:

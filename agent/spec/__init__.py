@@ -20,7 +20,7 @@ from agent.spec.job import (
 )
 from agent.spec.masking import Secrets, dump_spec, hide_upload, load_spec, masked, secrets_of, without_secrets
 from agent.spec.notify import read_key
-from agent.spec.parse import parse_spec
+from agent.spec.parse import parse_spec, parse_upload
 from agent.spec.ports import Port, Proto
 from agent.spec.schema import spec_schema
 from agent.spec.units import parse_duration, parse_size
@@ -59,6 +59,7 @@ __all__ = [
     "parse_reference",
     "parse_size",
     "parse_spec",
+    "parse_upload",
     "read_host",
     "read_key",
     "read_url",

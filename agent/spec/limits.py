@@ -41,6 +41,10 @@ MAX_UPLOAD_METADATA_CHARACTERS = 1_024
 MIN_QUIET_SECONDS, MAX_QUIET_SECONDS = 1, 86_400
 MIN_UPLOAD_DEADLINE_SECONDS, MAX_UPLOAD_DEADLINE_SECONDS = 60, 604_800
 
+# Of `include` and of `exclude`. Both bound what a pattern made to be slow can cost (core/globs says how much that is).
+MAX_GLOBS = 32
+MAX_GLOB_CHARACTERS = 256
+
 # The engine's range of CPUs starts at 0.01 (a CFS quota of 1 ms); Linux can be built for at most 8192 CPUs.
 MIN_CPUS = 0.01
 MAX_CPUS = 8_192

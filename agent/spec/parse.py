@@ -1,12 +1,13 @@
 """spec/parse — from decoded JSON to a spec, or to every fault at once: the order of the checks. The rules are in its neighbours."""
 
+from dataclasses import replace
 from itertools import chain, islice
 from typing import cast
 
 from agent.spec.container import find_container_faults
 from agent.spec.faults import MAX_FAULTS, Fault, SpecRefusedError
 from agent.spec.forms import Body, read_forms
-from agent.spec.job import JobSpec
+from agent.spec.job import JobSpec, Upload
 from agent.spec.later import take_out_later_fields
 from agent.spec.notify import find_notify_faults
 from agent.spec.ports import find_port_faults
@@ -44,6 +45,25 @@ def parse_spec(body: object) -> JobSpec:
     if spec is None or faults:
         raise SpecRefusedError(faults)
     return spec
+
+
+def parse_upload(body: object) -> Upload:
+    """Read `{"upload": …}`: where to send the outputs of a job that is over. By the rules, and with the faults, of a whole spec.
+
+    Raises SpecRefusedError.
+    """
+    if not isinstance(body, dict) or set(body) != {"upload"}:
+        fault = Fault("body", "wrong_type", "must be an object with `upload` alone", 'Send {"upload": {…}}.')
+        raise SpecRefusedError([fault])
+    try:
+        upload = parse_spec({"image": "none", "outputs": body}).outputs.upload
+    except SpecRefusedError as refused:
+        named = [replace(fault, field=fault.field.removeprefix("outputs.")) for fault in refused.faults]
+        raise SpecRefusedError(named) from None
+    if not upload.leaves:
+        fault = Fault("upload.to", "not_one_of", "must lead away from this host", "Write put, chutes or tus.")
+        raise SpecRefusedError([fault])
+    return upload
 
 
 def gather(unusable: list[Fault], others: list[Fault]) -> list[Fault]:

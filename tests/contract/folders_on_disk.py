@@ -50,7 +50,8 @@ def opened_state(path: Path) -> Iterator[State]:
 
 @contextmanager
 def mounted(target: Path, *arguments: str) -> Iterator[None]:
-    target.mkdir(exist_ok=True)
+    if not target.exists():
+        target.mkdir()
     subprocess.run(["mount", *arguments, str(target)], check=True)
     mount = os.open(target, os.O_PATH)
     try:

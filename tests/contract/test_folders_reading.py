@@ -13,6 +13,7 @@ import pytest
 from agent.adapters.folders import DiskFolders
 from agent.adapters.folders.outputs import open_output
 from agent.adapters.folders.streams import BLOCK_BYTES, read_small
+from agent.core.globs import compile_choice
 from agent.interfaces import (
     Folders,
     JobFolderMissingError,
@@ -110,6 +111,16 @@ async def test_caps_of_count_and_size_are_told(world: World) -> None:
     by_size = await folders.list_outputs(JOB, OutputLimits(9, 5, 60))
     assert (len(by_size.files), by_size.truncated) == (2, "left out what goes over 5 bytes")
     assert [entry.why for entry in by_size.skipped] == ["too_large"]
+
+
+async def test_only_what_is_chosen_is_listed_and_counts(world: World) -> None:
+    folders, job = world
+    for name in ("a.pt", "a.tmp", "cache/a.pt", "deep/er/a.pt", "deep/er/a.txt"):
+        job.write(name, b"xx")
+    choice = compile_choice(("*.pt",), ("cache/",))
+    listing = await folders.list_outputs(JOB, OutputLimits(99, 4, 60), choice)
+    assert [file.path for file in listing.files] == ["a.pt", "deep/er/a.pt"]
+    assert (listing.skipped, listing.truncated) == ((), None)
 
 
 async def test_a_job_without_a_folder_is_told_in_every_way_of_reading(world: World) -> None:

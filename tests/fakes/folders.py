@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from agent.core.globs import EVERY_OUTPUT, OutputChoice
 from agent.core.notify import NotifyTarget
 from agent.interfaces import (
     Claimed,
@@ -137,8 +138,10 @@ class FakeFolders:
         data = self.logs.get((job_id, attempt))
         return None if data is None else _Log(data)
 
-    async def list_outputs(self, job_id: str, limits: OutputLimits) -> OutputListing:
-        return self.outputs(job_id).list(limits)
+    async def list_outputs(
+        self, job_id: str, limits: OutputLimits, choice: OutputChoice = EVERY_OUTPUT
+    ) -> OutputListing:
+        return self.outputs(job_id).list(limits, choice)
 
     async def open_output(self, job_id: str, path: str) -> OutputReader:
         return self.outputs(job_id).open(path)

@@ -3,6 +3,7 @@
 import hashlib
 from dataclasses import dataclass, field
 
+from agent.core.globs import OutputChoice
 from agent.interfaces import (
     Digest,
     OutputChangedError,
@@ -57,12 +58,14 @@ class FakeOutputs:
     def unlink(self, path: str) -> None:
         self._files.pop(path).modified_ns = self._now_ns()
 
-    def list(self, limits: OutputLimits) -> OutputListing:
+    def list(self, limits: OutputLimits, choice: OutputChoice) -> OutputListing:
         files, skipped, truncated, total = [], [], None, 0
         for count, path in enumerate(sorted({*self._files, *self.skipped})):
             if count >= limits.files:
                 truncated = f"stopped after {limits.files} entries"
                 break
+            if not choice.takes(path):
+                continue
             if path in self.skipped:
                 skipped.append(SkippedOutput(path, self.skipped[path]))
             elif total + len(self._files[path].data) > limits.total_bytes:

@@ -55,7 +55,15 @@ class MemoryUploads(ABC):
             known = None if job is None else self._uploads.get(job.seq)
             if known is None or not known.is_over:
                 return None
-            opened = replace(known, begun_at=at, state=UploadState.SENDING, failed=0, trouble=None)
+            opened = replace(
+                known,
+                begun_at=at,
+                state=UploadState.SENDING,
+                failed=0,
+                trouble=None,
+                was_told=False,
+                verdict=None,
+            )
             self._uploads[known.row] = opened
             journal = self._journals.get(known.row, {})
             self._journals[known.row] = {

@@ -42,8 +42,12 @@ from agent.jobs.intake import Intake
 from agent.jobs.logs import Logs, Sources
 from agent.jobs.outputs import Outputs
 from agent.jobs.stats import Stats
+from agent.jobs.uploads import Uploads
+from agent.jobs.uploads.budget import Budget
+from agent.jobs.uploads.tools import UploadTools
 from agent.log import Redactor
 from tests.fakes.clock import FakeClock
+from tests.fakes.deliveries import FakeDeliveries
 from tests.fakes.engine import FakeEngine
 from tests.fakes.gpus import FakeGpus
 from tests.fakes.store import MemoryStore
@@ -89,6 +93,8 @@ class ApiWorld:
     woken: list[str]
     probes: dict[str, Any]
     pulls: list[Any]
+    uploads: Uploads
+    deliveries: FakeDeliveries
     sites: Sites | None = None
     http: aiohttp.ClientSession | None = None
     token: str = ""
@@ -164,6 +170,20 @@ async def api_world(
     woken: list[str] = []
     current, hiding = Current(policy), Hiding(Redactor())
     intake = Intake(store, folders, gpus.inventory, clock, current, hiding, lambda: next(ids), woken.append)
+    deliveries = FakeDeliveries()
+    uploads = Uploads(
+        UploadTools(
+            store,
+            folders,
+            deliveries,
+            clock,
+            lambda: 0.5,
+            hiding,
+            Budget(8),
+            lambda: OutputLimits(1000, 10**12, 60),
+        ),
+        woken.append,
+    )
     settings = CareSettings(HealthPolicy(600, XidTable()), ("*",), 30)
     care = GpuCare(gpus, store, clock, settings, Wakes(lambda: None, woken.append))
     samples = GpuSamples(gpus, clock)
@@ -185,6 +205,7 @@ async def api_world(
         logs=Logs(Sources(engine, folders, store, clock, bell)),
         bell=bell,
         outputs=Outputs(folders, OutputLimits(1000, 10**12, 60)),
+        uploads=uploads,
         gpu_care=care,
         gpu_samples=samples,
         stats=Stats(engine, samples, accounts, clock),
@@ -219,6 +240,8 @@ async def api_world(
         woken,
         probes,
         pulls,
+        uploads,
+        deliveries,
     )
     world.sites = await open_sites(app, Listen("127.0.0.1", 0, tls, world.socket, "no-such-group"))
     world.token = await world.new_token("alice")

@@ -17,6 +17,7 @@ from agent.cli.target import Target
 from agent.core.frames import stamp_text
 from agent.core.ports import PortRange
 from agent.errors import AgentError
+from agent.interfaces import OutputLimits
 from agent.jobs.assembly import Outside, Settings, Shell, assemble
 from agent.jobs.images import PullTimes
 from agent.log import Redactor
@@ -93,7 +94,14 @@ class CliWorld:
 async def cli_world(tmp: Path) -> AsyncIterator[CliWorld]:
     async with api_world(tmp) as world:
         settings = Settings(
-            PortRange(20000, 20009), {"default": 8}, 1.0, PullTimes(60, 60), 10**6, world.care.settings
+            PortRange(20000, 20009),
+            {"default": 8},
+            1.0,
+            PullTimes(60, 60),
+            10**6,
+            world.care.settings,
+            OutputLimits(1000, 10**12, 60),
+            8,
         )
         outside = Outside(
             world.store,
@@ -105,6 +113,7 @@ async def cli_world(tmp: Path) -> AsyncIterator[CliWorld]:
             lambda: 0.0,
             Redactor(),
             FakeOutgoing(),
+            world.deliveries,
         )
         shell = assemble(outside, world.intake.current, settings)
         world.intake.wake = shell.wake

@@ -13,7 +13,7 @@ from agent.core.state import EDGES
 from agent.core.stop_requests import request_job_stop
 from agent.core.xids import XidTable
 from agent.errors import Phase
-from agent.interfaces import Gpus, NewJob
+from agent.interfaces import Gpus, NewJob, OutputLimits
 from agent.jobs.assembly import Outside, Settings, Shell, assemble
 from agent.jobs.current import Current
 from agent.jobs.gpu_care import CareSettings
@@ -22,6 +22,7 @@ from agent.jobs.intake import secret_files
 from agent.log import Redactor
 from agent.spec import JobSpec, parse_spec
 from tests.fakes.clock import FakeClock
+from tests.fakes.deliveries import FakeDeliveries
 from tests.fakes.engine import FakeEngine
 from tests.fakes.folders import FakeFolders
 from tests.fakes.gpus import FakeGpus
@@ -46,6 +47,7 @@ class World:
         self.kernel_log = FakeKernelLog(self.clock)
         self.seen_gpus: Gpus = self.gpus  # or what a test puts between the two
         self.outgoing = FakeOutgoing()
+        self.deliveries = FakeDeliveries()
         self.node_cpus: dict[int, str] = {}
         self.jitter = 0.5
         self.redactor = Redactor()
@@ -56,6 +58,8 @@ class World:
             pull_times=PullTimes(whole_seconds=1800, stall_seconds=120),
             retention_seconds=604_800,
             gpu_care=CareSettings(HealthPolicy(600, XidTable()), ("*",), 30),
+            output_limits=OutputLimits(files=10_000, total_bytes=1 << 40, seconds=60),
+            parallel_uploads=8,
         )
         self.shell: Shell | None = None
         self._task: asyncio.Task[None] | None = None
@@ -91,6 +95,7 @@ class World:
             lambda: self.jitter,
             self.redactor,
             self.outgoing,
+            self.deliveries,
         )
 
     async def _run(self, shell: Shell) -> None:

@@ -411,7 +411,6 @@ LATER = [
     'network.deny = ["10.0.0.1"]',
     'limits.disk = "1GiB"',
     'volumes.allow = ["data"]',
-    "uploads.parallel = 1",
     "chutes.cord_idle = 1",
     'proxy.domain = "jobs.example"',
 ]

@@ -10,6 +10,7 @@ from agent.adapters.folders.jobs import FoundRecord
 from agent.adapters.folders.names import attempt_log, job_folder
 from agent.adapters.folders.streams import Hashes, LogReader, LogWriter, OutputReader, read_small
 from agent.aio import Threads
+from agent.core.globs import EVERY_OUTPUT, OutputChoice
 from agent.core.notify import NotifyTarget
 from agent.interfaces import (
     Claimed,
@@ -118,9 +119,11 @@ class DiskFolders:
         """The committed log, None if there is none."""
         return await self._disk.run(self._open_log, job_id, attempt)
 
-    async def list_outputs(self, job_id: str, limits: OutputLimits) -> OutputListing:
-        """What of the outputs can be fetched, and what not and why. Raises JobFolderMissingError, Openat2MissingError."""
-        return await self._disk.run(outputs.list_outputs, self._state.jobs, job_id, limits)
+    async def list_outputs(
+        self, job_id: str, limits: OutputLimits, choice: OutputChoice = EVERY_OUTPUT
+    ) -> OutputListing:
+        """What of the chosen outputs can be fetched, and what not and why. Raises JobFolderMissingError, Openat2MissingError."""
+        return await self._disk.run(outputs.list_outputs, self._state.jobs, job_id, limits, choice)
 
     async def open_output(self, job_id: str, path: str) -> OutputReader:
         """One file of the listing. Raises OutputRefusedError, JobFolderMissingError, Openat2MissingError."""

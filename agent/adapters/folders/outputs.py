@@ -17,6 +17,7 @@ from agent.adapters.folders import durable
 from agent.adapters.folders.jobs import OUTPUTS
 from agent.adapters.folders.names import MAX_DEPTH, MAX_PATH_BYTES, job_folder, to_bytes, to_text
 from agent.adapters.folders.openat2 import open_beneath
+from agent.core.globs import OutputChoice
 from agent.interfaces import (
     JobFolderMissingError,
     OutputFile,
@@ -41,6 +42,8 @@ KINDS = {
     stat.S_IFCHR: "device",
     stat.S_IFBLK: "device",
 }
+# Names are up to 3,000 characters as they travel, and a list of them is held in memory: more than this on average are a bomb.
+MEAN_PATH_CHARACTERS = 512
 # What a name may answer. Anything else (no descriptors left, no openat2) is no fact about the file, and is raised.
 FAILURES = {
     errno.ENOENT: GONE,
@@ -66,10 +69,10 @@ def open_outputs(jobs: int, job_id: str) -> Iterator[int]:
         raise JobFolderMissingError(job_id, "folder of outputs") from error
 
 
-def list_outputs(jobs: int, job_id: str, limits: OutputLimits) -> OutputListing:
-    """Walk the folder. Each entry counts to `limits.files`, folders and what is skipped too: each costs a look."""
+def list_outputs(jobs: int, job_id: str, limits: OutputLimits, choice: OutputChoice) -> OutputListing:
+    """Walk the folder. Each entry counts to `limits.files`, also folders and what is skipped or not chosen: each costs time."""
     with open_outputs(jobs, job_id) as root:
-        return _Walk(root, limits).run()
+        return _Walk(root, limits, choice).run()
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,13 +116,16 @@ def _check(status: os.stat_result, path: str) -> None:
 
 
 class _Walk:
-    def __init__(self, root: int, limits: OutputLimits) -> None:
+    def __init__(self, root: int, limits: OutputLimits, choice: OutputChoice) -> None:
         self._root = root
         self._limits = limits
+        self._choice = choice
         self._deadline = time.monotonic() + limits.seconds
         self._folders: list[bytes] = [b""]
         self._seen = 0
         self._bytes = 0
+        self._most_characters = limits.files * MEAN_PATH_CHARACTERS
+        self._characters = 0
         self._files: list[OutputFile] = []
         self._skipped: list[SkippedOutput] = []
         self._truncated: str | None = None
@@ -137,6 +143,9 @@ class _Walk:
             return False
         if time.monotonic() >= self._deadline:
             self._truncated = f"stopped after {self._limits.seconds} s"
+            return False
+        if self._characters > self._most_characters:
+            self._truncated = f"stopped after {self._most_characters} characters of paths"
             return False
         return True
 
@@ -158,19 +167,27 @@ class _Walk:
             os.close(folder)
 
     def _take(self, folder: int, name: bytes, path: bytes) -> None:
+        text = to_text(path)
+        is_chosen = self._choice.takes(text)
+        if not is_chosen and not self._choice.enters(text):
+            return
         try:
             status = _look(folder, name)
         except OSError as error:
             self._fail(path, error)
             return
+        is_folder = stat.S_ISDIR(status.st_mode)
+        if not (self._choice.enters(text) if is_folder else is_chosen):
+            return
+        self._characters += len(text)
         if len(path) > MAX_PATH_BYTES:
             self._skip(path, TOO_LONG)
-        elif stat.S_ISDIR(status.st_mode):
+        elif is_folder:
             self._take_folder(path)
         elif (why := _why_not(status)) is not None:
             self._skip(path, why)
         else:
-            self._take_file(path, status)
+            self._take_file(path, text, status)
 
     def _take_folder(self, path: bytes) -> None:
         # A file in it has one more name, and must still be within what `open_output` takes.
@@ -179,13 +196,13 @@ class _Walk:
         else:
             self._folders.append(path)
 
-    def _take_file(self, path: bytes, status: os.stat_result) -> None:
+    def _take_file(self, path: bytes, text: str, status: os.stat_result) -> None:
         if self._bytes + status.st_size > self._limits.total_bytes:
             self._truncated = f"left out what goes over {self._limits.total_bytes} bytes"
             self._skip(path, TOO_LARGE)
             return
         self._bytes += status.st_size
-        self._files.append(_as_file(to_text(path), status))
+        self._files.append(_as_file(text, status))
 
     def _fail(self, path: bytes, error: OSError) -> None:
         why = _why_failed(error)

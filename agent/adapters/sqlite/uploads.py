@@ -52,7 +52,7 @@ def begin_again(connection: sqlite3.Connection, job_id: str, at: float) -> Uploa
     known = read_one(connection, job_id)
     if known is None or not known.is_over:
         return None
-    opened = replace(known, begun_at=at, state=SENDING, failed=0, trouble=None)
+    opened = replace(known, begun_at=at, state=SENDING, failed=0, trouble=None, was_told=False, verdict=None)
     keep(connection, opened, at)
     connection.execute(DROP_FAILED, (opened.row, FAILED))
     return opened

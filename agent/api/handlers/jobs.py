@@ -5,7 +5,6 @@ import base64
 import binascii
 import json
 import re
-from collections.abc import Mapping, Sequence
 
 from aiohttp import web
 
@@ -14,11 +13,10 @@ from agent.api.body import read_json
 from agent.api.endpoints import JOB_ID, Answer, Endpoint, Parameter
 from agent.api.problems import BadRequestError
 from agent.api.query import Query
+from agent.api.showing import JobShowing
 from agent.api.streams import Streams
 from agent.api.tokens import Scope
-from agent.api.views import Addresses, Json, show_job
 from agent.core.job import Job, Kind
-from agent.core.notify import Progress
 from agent.errors import Phase
 from agent.interfaces import Accepted, JobQuery, Store
 from agent.jobs.bell import Bell, wait_for_ring
@@ -37,12 +35,12 @@ JOB = Answer("the job", "Job")
 
 class JobHandlers:
     def __init__(
-        self, intake: Intake, store: Store, bell: Bell, addresses: Addresses, streams: Streams
+        self, intake: Intake, store: Store, bell: Bell, showing: JobShowing, streams: Streams
     ) -> None:
         self._intake = intake
         self._store = store
         self._bell = bell
-        self._addresses = addresses
+        self._showing = showing
         self._streams = streams
 
     def endpoints(self) -> tuple[Endpoint, ...]:
@@ -73,9 +71,7 @@ class JobHandlers:
     async def list(self, request: web.Request, caller: Caller) -> web.Response:
         query = read_list_query(request)
         jobs = await self._store.page(query, caller.viewer)
-        attempts = await self._store.attempts_of([job.id for job in jobs])
-        notified = await self._notified(jobs)
-        items = [show_job(job, attempts[job.id], self._addresses, notified.get(job.id)) for job in jobs]
+        items = await self._showing.show_all(jobs)
         following = write_cursor(jobs[-1].seq) if len(jobs) == query.limit else None
         return web.json_response({"items": items, "next": following})
 
@@ -86,12 +82,12 @@ class JobHandlers:
             with self._streams.open(request, caller) as stream:
                 async with stream.watched():
                     job = await self._wait_for_end(job, caller, seconds)
-        return web.json_response(await self._show(job))
+        return web.json_response(await self._showing.show(job))
 
     async def cancel(self, request: web.Request, caller: Caller) -> web.Response:
         job = await self._find(request, caller)
         job = await self._intake.cancel(caller.viewer, job.id, await read_grace(request))
-        return web.json_response(await self._show(job), status=202)
+        return web.json_response(await self._showing.show(job), status=202)
 
     async def forget(self, request: web.Request, caller: Caller) -> web.Response:
         job = await self._find(request, caller)
@@ -101,7 +97,7 @@ class JobHandlers:
     async def _answer_accepted(self, accepted: Accepted) -> web.Response:
         headers = {"Location": f"/v1/jobs/{accepted.job.id}"}
         status = 200 if accepted.is_replay else 201
-        return web.json_response(await self._show(accepted.job), status=status, headers=headers)
+        return web.json_response(await self._showing.show(accepted.job), status=status, headers=headers)
 
     async def _find(self, request: web.Request, caller: Caller) -> Job:
         given = request.match_info["id"]
@@ -122,14 +118,6 @@ class JobHandlers:
             if found.phase is Phase.FINISHED or left <= 0:
                 return found
             await wait_for_ring(ring, min(left, LOOK_AGAIN_SECONDS))
-
-    async def _show(self, job: Job) -> Json:
-        notified = await self._notified([job])
-        return show_job(job, await self._store.attempts(job.id), self._addresses, notified.get(job.id))
-
-    async def _notified(self, jobs: Sequence[Job]) -> Mapping[str, Progress]:
-        asking = [job.id for job in jobs if job.spec.notify is not None]
-        return await self._store.notify_progress(asking) if asking else {}
 
 
 def read_key(request: web.Request) -> str | None:

@@ -18,12 +18,14 @@ from agent.api.endpoints import JOB_ID, Answer, Endpoint, Parameter
 from agent.api.query import Query
 from agent.api.streams import Streams
 from agent.api.tokens import Scope
+from agent.api.upload_views import show_file_upload
 from agent.api.views import Json
 from agent.core.event_form import show_time
 from agent.core.job import Job
 from agent.interfaces import OutputFile, OutputListing, OutputRefusedError, SkippedOutput, Store
 from agent.jobs.intake import unknown_job
 from agent.jobs.outputs import Digested, Outputs, content_chunks
+from agent.jobs.uploads import FilesLeft, Uploads
 
 T = TypeVar("T")
 JSON = "application/json; charset=utf-8"
@@ -54,8 +56,9 @@ class Span:
 
 
 class OutputHandlers:
-    def __init__(self, store: Store, outputs: Outputs, streams: Streams) -> None:
+    def __init__(self, store: Store, outputs: Outputs, uploads: Uploads, streams: Streams) -> None:
         self._store = store
+        self._uploads = uploads
         self._outputs = outputs
         self._streams = streams
 
@@ -117,7 +120,8 @@ class OutputHandlers:
                 entries = self._outputs.digested(job.id, listing.files)
             else:
                 entries = in_turn(Digested(file, None) for file in listing.files)
-            await stream.send_all(response, list_chunks(listing, entries))
+            left = await self._uploads.files(job)
+            await stream.send_all(response, list_chunks(listing, entries, left))
         return response
 
     async def _send_tar(self, request: web.Request, caller: Caller, job: Job) -> web.StreamResponse:
@@ -194,7 +198,7 @@ def http_date(modified_ns: int) -> str:
 
 
 async def list_chunks(
-    listing: OutputListing, entries: AsyncIterator[Digested | SkippedOutput]
+    listing: OutputListing, entries: AsyncIterator[Digested | SkippedOutput], left: FilesLeft
 ) -> AsyncIterator[bytes]:
     """The list as JSON, piece by piece: it may be of many thousand files. One page always, so `next` is null."""
     skipped = list(listing.skipped)
@@ -204,7 +208,7 @@ async def list_chunks(
             if isinstance(entry, SkippedOutput):
                 skipped.append(entry)
             else:
-                yield show_file(entry)
+                yield show_file(entry, left)
 
     yield b'{"items": '
     async for chunk in array_chunks(items()):
@@ -232,13 +236,14 @@ async def in_turn(values: Iterable[T]) -> AsyncIterator[T]:
         yield value
 
 
-def show_file(digested: Digested) -> Json:
+def show_file(digested: Digested, left: FilesLeft) -> Json:
     return {
         "path": digested.file.path,
         "size": digested.file.size_bytes,
         "sha256": digested.sha256,
         "modified_at": show_modified(digested.file.modified_ns),
         "mode": digested.file.mode & 0o7777,
+        "upload": show_file_upload(digested.file.path, left.journal, left.moving),
     }
 
 

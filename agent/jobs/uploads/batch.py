@@ -1,0 +1,108 @@
+"""jobs/uploads/batch — what of a job is to be sent now: its outputs and logs, less what the journal has. Opens no output."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from agent.core.frames import BrokenFramesError
+from agent.core.globs import compile_choice
+from agent.core.job import Job
+from agent.core.upload import MANIFEST, FileState, JournalFile, Tally, UploadTrouble, Wanted, is_same_content
+from agent.interfaces import Folders, Offered, OutputFile, OutputLimits, SkippedOutput, Store
+from agent.jobs.uploads.made import LogText, journal_pages, log_name, measure_log
+from agent.spec import UploadTo
+
+RESERVED = "reserved_name"
+# Of a million links and pipes nobody reads the names.
+MOST_SKIPPED = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """`offered`: everything that belongs to the upload, also what was sent before. `left`: paths that are still to be sent.
+
+    `cut`: what code of trouble leaves the upload incomplete however well the rest goes, None if none does.
+    """
+
+    offered: tuple[Offered, ...]
+    left: tuple[str, ...]
+    logs: dict[str, LogText]
+    skipped: tuple[SkippedOutput, ...]
+    total: Tally
+    sent: Tally
+    failed: int
+    given_up: UploadTrouble | None
+    cut: str | None
+
+
+async def gather(folders: Folders, store: Store, job: Job, wanted: Wanted, limits: OutputLimits) -> Batch:
+    """Raises JobFolderMissingError, Openat2MissingError, StoreUnavailableError."""
+    if wanted is not Wanted.FILES:
+        return Batch((), (), {}, (), Tally(), Tally(), 0, None, None)
+    listing = await folders.list_outputs(job.id, limits)
+    logs = await measure_logs(folders, job)
+    choice = compile_choice(job.spec.outputs.include, job.spec.outputs.exclude)
+    reserved = {MANIFEST, *logs} if job.spec.outputs.upload.to is not UploadTo.CHUTES else set(logs)
+    chosen = [file for file in listing.files if choice.takes(file.path)]
+    files = [file for file in chosen if file.path not in reserved]
+    taken = [SkippedOutput(file.path, RESERVED) for file in chosen if file.path in reserved]
+    files += [_as_file(log) for log in logs.values()]
+    cut = "outputs_truncated" if listing.truncated is not None else "name_reserved" if taken else None
+    known = await _read_journal(store, job, {file.path for file in files})
+    return _sort(files, known, logs, (*taken, *listing.skipped[:MOST_SKIPPED]), cut)
+
+
+async def measure_logs(folders: Folders, job: Job) -> dict[str, LogText]:
+    """Of each attempt that has one that can be read, by name."""
+    if not job.spec.outputs.logs:
+        return {}
+    found: dict[str, LogText] = {}
+    for attempt in range(1, job.attempt + 1):
+        try:
+            log = await measure_log(folders, job.id, attempt)
+        except BrokenFramesError:
+            continue  # nobody can read it: `GET …/logs` tells
+        if log is not None:
+            found[log_name(attempt)] = log
+    return found
+
+
+async def _read_journal(store: Store, job: Job, paths: set[str]) -> dict[str, JournalFile]:
+    return {
+        file.path: file async for page in journal_pages(store, job.seq) for file in page if file.path in paths
+    }
+
+
+def _as_file(log: LogText) -> OutputFile:
+    # A drained log never changes: it has no time that could tell one from another.
+    return OutputFile(log.path, log.size_bytes, 0, 0o644)
+
+
+def _sort(
+    files: Sequence[OutputFile],
+    known: dict[str, JournalFile],
+    logs: dict[str, LogText],
+    skipped: tuple[SkippedOutput, ...],
+    cut: str | None,
+) -> Batch:
+    left, sent, total = list[str](), Tally(), 0
+    failed: list[JournalFile] = []
+    for file in files:
+        total += file.size_bytes
+        entry = known.get(file.path)
+        if entry is not None and entry.state is FileState.FAILED:
+            failed.append(entry)
+        elif entry is not None and is_same_content(entry, file.size_bytes, file.modified_ns):
+            sent = Tally(sent.files + 1, sent.bytes + file.size_bytes)
+        else:
+            left.append(file.path)
+    return Batch(
+        offered=tuple(Offered(file.path, file.size_bytes) for file in files),
+        left=tuple(left),
+        logs=logs,
+        skipped=skipped,
+        total=Tally(len(files), total),
+        sent=sent,
+        failed=len(failed),
+        given_up=failed[-1].trouble if failed else None,
+        cut=cut,
+    )

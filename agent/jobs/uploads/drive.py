@@ -1,0 +1,226 @@
+"""jobs/uploads/drive — one job's upload from what its record says to its end. A restart is another drive: what is done shows in the journal.
+
+What goes wrong with the endpoint is waited out until the deadline, what goes wrong here (a full disk) is raised, and the
+same drive run again.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+
+import structlog
+
+from agent.aio import beside, spawn
+from agent.core.backoff import endpoint_pause, read_retry_after
+from agent.core.delivery import Answer, Failure, Sent
+from agent.core.job import Job, NewEvent
+from agent.core.upload import (
+    MANIFEST,
+    MOST_UNSTABLE,
+    UploadRecord,
+    UploadState,
+    UploadTrouble,
+    judge_end,
+    tells_its_end,
+    what_to_send,
+)
+from agent.core.upload_form import UploadView, show_upload
+from agent.errors import AgentError
+from agent.interfaces import Delivery, JobFolderMissingError
+from agent.jobs.uploads.batch import Batch, gather
+from agent.jobs.uploads.journal import Journal
+from agent.jobs.uploads.made import journal_pages, measure_manifest
+from agent.jobs.uploads.meter import Meter
+from agent.jobs.uploads.places import KeptPlaces
+from agent.jobs.uploads.queue import Item, UploadQueue
+from agent.jobs.uploads.sending import Changed, Sending, journal_failure
+from agent.jobs.uploads.tools import UploadTools
+from agent.spec import Upload
+
+log = structlog.get_logger()
+
+# A file that changed while it was sent is left in peace for a moment.
+CHANGED_SECONDS = 1.0
+# Progress is told no more often than that, nor than once in each hundredth of the time that the upload has taken.
+PROGRESS_SECONDS, PROGRESS_SHARE = 1.0, 0.01
+
+
+class Drive:
+    """`run` ends with a record that is over. It may be cut off anywhere, and another drive go on."""
+
+    def __init__(self, job: Job, record: UploadRecord, tools: UploadTools) -> None:
+        self._job = job
+        self._tools = tools
+        self._meter = Meter(record, record.sent, record.failed, record.trouble)
+        self._journal = Journal(tools.store, record.row)
+
+    @property
+    def view(self) -> UploadView:
+        return self._meter.view(_loop_time())
+
+    @property
+    def moving(self) -> dict[str, int]:
+        """Bytes of the files that are on their way."""
+        return self._meter.moving
+
+    async def run(self) -> None:
+        """Raises AgentError, alone or in a group, where this host can't go on just now."""
+        record = self._meter.record
+        if record.verdict is not None:  # decided, and cut off before it was written as over
+            await self._close(record)
+            return
+        left = record.begun_at + self._job.spec.outputs.deadline - self._tools.clock.now()
+        try:
+            async with asyncio.timeout(max(0.0, left)) as limit:
+                await self._send_all()
+        except* JobFolderMissingError:
+            await self.end("folder_missing")
+        except* TimeoutError:
+            if not limit.expired():
+                raise
+            await self.end("deadline_passed")
+
+    async def end(self, code: str | None = None, status: int | None = None, path: str | None = None) -> None:
+        """Decide how it ended, and write it. `code`: what cut it short, out of core/upload_troubles; None: nothing did."""
+        meter = self._meter
+        trouble = meter.given_up
+        if code is not None:
+            trouble = UploadTrouble(code, self._tools.clock.now(), status, path)
+        if code == "deadline_passed" and meter.trouble is not None:
+            trouble = meter.trouble  # what it was that took so long
+        verdict = judge_end(meter.current(), was_cut=code is not None)
+        await self._close(replace(meter.current(), verdict=verdict, trouble=trouble))
+
+    async def end_as_stopped(self) -> None:
+        """What an earlier drive sent is counted by the journal, since its meter is gone."""
+        sent = [
+            file async for page in journal_pages(self._tools.store, self._meter.record.row) for file in page
+        ]
+        for file in sent:
+            self._meter.count(file)
+        await self.end("upload_cancelled")
+
+    async def _close(self, record: UploadRecord) -> None:
+        # The verdict first: what a crash leaves before the secrets are dropped must still be open, or nobody drops them.
+        await self._tools.store.keep_upload(record)
+        await self._tools.folders.drop_upload_secrets(self._job.id)
+        over = replace(record, state=record.verdict or UploadState.FAILED)
+        self._meter.record = over
+        await self._tools.store.keep_upload(over, [NewEvent("upload.ended", show_upload(UploadView(over, over.sent.bytes)))])  # fmt: skip
+        log.info("upload.ended", state=over.state, files=over.sent.files, bytes=over.sent.bytes, failed=over.failed)  # fmt: skip
+
+    async def _send_all(self) -> None:
+        upload = await self._find_target()
+        if upload is None:
+            await self.end("target_lost")
+            return
+        tools, job = self._tools, self._job
+        wanted = what_to_send(job.spec.outputs, job.outcome)
+        batch = await gather(tools.folders, tools.store, job, wanted, tools.limits())
+        await self._note_begin(batch)
+        places = await KeptPlaces.read(tools.folders, job.id)
+        async with (
+            beside(self._tell_progress(), f"upload progress {job.id}"),
+            tools.deliveries.open(job, upload, places) as delivery,
+        ):
+            await self._deliver(delivery, batch)
+
+    async def _find_target(self) -> Upload | None:
+        """Where it goes, with its secrets; None where these are lost."""
+        kept = await self._tools.folders.upload_target(self._job.id)
+        written = self._job.spec.outputs.upload
+        return kept or (None if written.has_secrets else written)
+
+    async def _note_begin(self, batch: Batch) -> None:
+        meter = self._meter
+        meter.sent, meter.failed, meter.given_up = batch.sent, batch.failed, batch.given_up
+        told = [] if meter.record.was_told else [NewEvent("upload.began", show_upload(self.view))]
+        meter.record = replace(meter.record, total=batch.total, was_told=True)
+        await self._tools.store.keep_upload(meter.current(), told)
+
+    async def _deliver(self, delivery: Delivery, batch: Batch) -> None:
+        failure = await self._insist(lambda: delivery.begin(batch.offered))
+        if failure is not None:
+            await self.end(failure.code, failure.status)
+            return
+        await self._send_files(delivery, batch)
+        is_whole = not self._meter.failed and batch.cut is None
+        if tells_its_end(self._job.spec.outputs.upload.to, is_whole=is_whole):
+            manifest = await measure_manifest(self._tools.store, self._job, batch.skipped)
+            failure = await self._insist(lambda: delivery.end(manifest))
+            if failure is not None:
+                await self.end(failure.code, failure.status, MANIFEST)
+                return
+        await self.end(batch.cut)
+
+    async def _insist(self, act: Callable[[], Awaitable[Answer]]) -> Failure | None:
+        """Until it went well (None), or never will."""
+        failures = 0
+        while True:
+            answer = await act()
+            if isinstance(answer, Sent):
+                return None
+            self._note(answer.code, answer.status)
+            if not answer.is_passing:
+                return answer
+            await asyncio.sleep(self._pause(failures, answer))
+            failures += 1
+
+    async def _send_files(self, delivery: Delivery, batch: Batch) -> None:
+        queue = UploadQueue(batch.left)
+        sending = Sending(delivery, self._job, batch.logs, self._tools, self._meter)
+        async with asyncio.TaskGroup() as group:
+            while (item := await queue.take()) is not None:
+                await self._tools.budget.enter(self._job.owner, self._job.id)
+                spawn(group, self._send_in_place(sending, queue, item), f"upload {self._job.id}")
+
+    async def _send_in_place(self, sending: Sending, queue: UploadQueue, item: Item) -> None:
+        """The place is held until the journal has it: so many files, and no more, are sent twice after a crash."""
+        try:
+            await self._send_one(sending, queue, item)
+        finally:
+            self._tools.budget.leave(self._job.owner, self._job.id)
+
+    async def _send_one(self, sending: Sending, queue: UploadQueue, item: Item) -> None:
+        result = await sending.send(item.path)
+        if isinstance(result, Failure) and result.is_passing:
+            self._note(result.code, result.status, item.path)
+            item.failures += 1
+            queue.fail(item, self._pause(max(queue.failures, item.failures - 1), result))
+            return
+        if isinstance(result, Changed):
+            item.changes += 1
+            if item.changes < MOST_UNSTABLE:
+                queue.put_back(item, CHANGED_SECONDS)
+                return
+            result = Failure("file_unstable", is_passing=False)
+        if isinstance(result, Failure):
+            self._note(result.code, result.status, item.path)
+            result = journal_failure(item.path, self._job, result, self._tools.clock.now())
+        await self._journal.keep(result)
+        self._meter.count(result)
+        queue.settle()
+
+    def _pause(self, failures: int, failure: Failure) -> float:
+        asked = read_retry_after(failure.retry_after, self._tools.clock.now())
+        return max(asked, endpoint_pause(failures, self._tools.random()))
+
+    def _note(self, code: str, status: int | None = None, path: str | None = None) -> None:
+        self._meter.trouble = UploadTrouble(code, self._tools.clock.now(), status, path)
+        log.info("upload.trouble", code=code, status=status, path=path)
+
+    async def _tell_progress(self) -> None:
+        begun_at, told = _loop_time(), self.view.bytes_done
+        while True:
+            await asyncio.sleep(max(PROGRESS_SECONDS, PROGRESS_SHARE * (_loop_time() - begun_at)))
+            if self.view.bytes_done == told:
+                continue
+            told = self.view.bytes_done
+            try:
+                await self._tools.store.append_event(self._job.id, NewEvent("upload.progress", show_upload(self.view)))  # fmt: skip
+            except AgentError as error:  # the next one tells more
+                log.debug("upload.progress_not_told", code=error.code)
+
+
+def _loop_time() -> float:
+    return asyncio.get_running_loop().time()

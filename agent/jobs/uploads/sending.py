@@ -1,0 +1,89 @@
+"""jobs/uploads/sending — one try to send one file, from its opening to what the journal will say. Tries nothing again."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+
+from agent.core.delivery import Failure
+from agent.core.job import Job
+from agent.core.upload import FileState, JournalFile, UploadTrouble
+from agent.interfaces import Content, Delivery, OutputChangedError, OutputFile, OutputRefusedError
+from agent.jobs.uploads.contents import Moved, open_output
+from agent.jobs.uploads.made import LogText, Made, log_texts
+from agent.jobs.uploads.meter import Meter
+from agent.jobs.uploads.tools import UploadTools
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """The job, or somebody else, wrote into the file while it was sent."""
+
+
+Result = JournalFile | Failure | Changed
+
+
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """To one delivery."""
+
+    delivery: Delivery
+    job: Job
+    logs: dict[str, LogText]
+    tools: UploadTools
+    meter: Meter
+
+    async def send(self, path: str) -> Result:
+        """Raises StateFullError, StateReadOnlyError, JobFolderMissingError, Openat2MissingError."""
+        try:
+            return (
+                await self._send_log(self.logs[path]) if path in self.logs else await self._send_output(path)
+            )
+        except OutputRefusedError:
+            return Failure("file_gone", is_passing=False)
+        except OutputChangedError:
+            return Changed()
+        finally:
+            self.meter.stop(path)
+
+    async def _send_output(self, path: str) -> Result:
+        async with open_output(self.tools.folders, self.job.id, path, self._moved(path)) as opened:
+            answer = await self._deliver(opened.content)
+            if isinstance(answer, Failure):
+                return answer
+            sha256 = await opened.settled_sha256()
+            return Changed() if sha256 is None else self._journal(opened.file, sha256)
+
+    async def _send_log(self, text: LogText) -> Result:
+        def make() -> AsyncGenerator[bytes]:
+            return log_texts(self.tools.folders, self.job.id, text.attempt)
+
+        answer = await self._deliver(Made(text.path, text.size_bytes, make, self._moved(text.path)))
+        if isinstance(answer, Failure):
+            return answer
+        return self._journal(OutputFile(text.path, text.size_bytes, 0, 0o644), text.sha256)
+
+    async def _deliver(self, content: Content) -> Failure | None:
+        answer = await self.delivery.send(content)
+        return answer if isinstance(answer, Failure) else None
+
+    def _journal(self, file: OutputFile, sha256: str) -> JournalFile:
+        return JournalFile(
+            path=file.path,
+            state=FileState.SENT,
+            size_bytes=file.size_bytes,
+            modified_ns=file.modified_ns,
+            mode=file.mode,
+            attempt=self.job.attempt,
+            at=self.tools.clock.now(),
+            sha256=sha256,
+        )
+
+    def _moved(self, path: str) -> Moved:
+        loop = asyncio.get_running_loop()
+        return lambda size: self.meter.move(path, size, loop.time())
+
+
+def journal_failure(path: str, job: Job, failure: Failure, at: float) -> JournalFile:
+    """One that is given up. Its size does not matter: whoever asks for a retry has it looked at anew."""
+    trouble = UploadTrouble(failure.code, at, failure.status, path)
+    return JournalFile(path, FileState.FAILED, 0, 0, 0, job.attempt, at, trouble=trouble)

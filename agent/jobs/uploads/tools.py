@@ -1,0 +1,22 @@
+"""jobs/uploads/tools — what every upload works with, wired once. A value: no behaviour."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from agent.interfaces import Clock, Deliveries, Folders, OutputLimits, Store
+from agent.jobs.hiding import Hiding
+from agent.jobs.uploads.budget import Budget
+
+
+@dataclass(frozen=True, slots=True)
+class UploadTools:
+    """`random` gives [0, 1). `limits` may change between two uploads."""
+
+    store: Store
+    folders: Folders
+    deliveries: Deliveries
+    clock: Clock
+    random: Callable[[], float]
+    hiding: Hiding
+    budget: Budget
+    limits: Callable[[], OutputLimits]

@@ -1,0 +1,708 @@
+"""Outputs on their way, under a virtual clock: everything arrives as it was written, whatever fails, and the job's outcome stays."""
+
+import asyncio
+import hashlib
+import json
+from collections import Counter
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from agent.core.delivery import Answer, Failure, Sent
+from agent.core.upload import MANIFEST, FileState, UploadRecord, UploadState
+from agent.interfaces import OutputLimits, StateFullError, StoreUnavailableError
+from agent.jobs.uploads import NothingToRetryError, NotOverError, TargetNeededError
+from agent.spec import Upload, UploadTo
+from tests.fakes.deliveries import BEGIN
+from tests.fakes.engine import Program
+from tests.shell.world import ME, Outcome, Phase, World
+
+pytestmark = pytest.mark.looptime
+
+PUT = {
+    "to": "put",
+    "url": "https://store.example.org/{job}/{path}?sig=hush",
+    "headers": {"Authorization": "hush-2"},
+}
+FILES = {"model.pt": b"weights" * 100, "logs/a.txt": b"a", "empty": b"", "large": bytes(range(256)) * 10_000}
+DAY = 86_400.0
+DOWN = Failure("connect_failed", is_passing=True)
+
+
+async def started(
+    files: dict[str, bytes] | None = None, seconds: float = 2, **fields: object
+) -> tuple[World, str]:
+    """A world with one job that writes these files, runs for so long, and wants them sent."""
+    world = World()
+    return world, await submitted(world, FILES if files is None else files, seconds, **fields)
+
+
+async def submitted(world: World, files: dict[str, bytes], seconds: float = 2, **fields: object) -> str:
+    program, outputs = fields.pop("program", Program(seconds=seconds)), fields.pop("outputs", {})
+    assert isinstance(program, Program)
+    assert isinstance(outputs, dict)
+    world.engine.program = program
+    job_id = await world.submit(outputs={"upload": PUT, **outputs}, **fields)
+    for path, data in files.items():
+        world.folders.outputs(job_id).write(path, data)
+    if world.shell is None:
+        await world.start()
+    return job_id
+
+
+async def record_of(world: World, job_id: str) -> UploadRecord:
+    return (await world.store.upload_records([job_id]))[job_id]
+
+
+async def until_over(world: World, job_id: str, seconds: float = 2 * DAY) -> UploadRecord:
+    async with asyncio.timeout(seconds):
+        while not (found := await record_of(world, job_id)).is_over:
+            await asyncio.sleep(0.5)
+    return found
+
+
+def answering(world: World, **answers: list[Answer]) -> None:
+    """These answers for a path, one a try, then well."""
+
+    async def behave(path: str) -> Answer:
+        left = answers.get(path.replace("/", "_").replace(".", "_"), [])
+        return left.pop(0) if left else Sent()
+
+    world.deliveries.behave = behave
+
+
+def manifest_of(world: World, job_id: str) -> dict[str, Any]:
+    return json.loads(world.deliveries.received[job_id][MANIFEST])
+
+
+async def test_every_file_arrives_as_written_and_the_manifest_comes_last() -> None:
+    world, job_id = await started()
+    job = await world.finish(job_id)
+    assert job.outcome is Outcome.SUCCEEDED
+    assert world.deliveries.of(job_id) == FILES
+    assert world.deliveries.tries[-1] == MANIFEST
+    assert Counter(world.deliveries.tries) == Counter([*FILES, MANIFEST])
+    manifest = manifest_of(world, job_id)
+    assert (manifest["job"], manifest["attempt"], manifest["outcome"], manifest["skipped"]) == (
+        job_id,
+        1,
+        "succeeded",
+        [],
+    )
+    assert {entry["path"]: (entry["size"], entry["sha256"]) for entry in manifest["files"]} == {
+        path: (len(data), hashlib.sha256(data).hexdigest()) for path, data in FILES.items()
+    }
+    record = await record_of(world, job_id)
+    assert (record.state, record.sent, record.total, record.trouble) == (
+        UploadState.COMPLETE,
+        record.total,
+        record.sent,
+        None,
+    )
+    assert record.sent.files == len(FILES)
+    assert record.sent.bytes == sum(map(len, FILES.values()))
+    await world.assert_all_is_well()
+
+
+async def test_the_target_reaches_the_endpoint_whole_and_its_secrets_go_before_the_job_is_finished() -> None:
+    world, job_id = await started()
+    await world.finish(job_id)
+    assert world.deliveries.opened == [Upload(to=UploadTo.PUT, url=PUT["url"], headers=PUT["headers"])]
+    assert await world.folders.upload_target(job_id) is None
+    job = await world.job(job_id)
+    assert "hush" not in repr(job.spec.model_dump())
+
+
+async def test_outputs_without_an_upload_stay_and_nothing_is_kept_of_it() -> None:
+    world = World()
+    world.engine.program = Program(seconds=2)
+    job_id = await world.submit()
+    world.folders.outputs(job_id).write("a", b"a")
+    await world.start()
+    await world.finish(job_id)
+    assert await world.store.upload_records([job_id]) == {}
+    assert world.deliveries.tries == []
+
+
+@pytest.mark.parametrize(
+    ("on", "code", "is_sent"),
+    [("always", 0, True), ("always", 3, True), ("success", 0, True), ("success", 3, False), ("failure", 0, False), ("failure", 3, True)],
+)  # fmt: skip
+async def test_the_outcome_decides_whether_outputs_leave(on: str, code: int, is_sent: bool) -> None:  # noqa: FBT001
+    world, job_id = await started(outputs={"on": on}, program=Program(seconds=1, code=code))
+    await world.finish(job_id)
+    assert (world.deliveries.of(job_id) == FILES) is is_sent
+    assert bool(world.deliveries.tries) is is_sent
+    assert await world.folders.upload_target(job_id) is None
+
+
+async def test_outputs_of_cancelled_timed_out_and_killed_jobs_leave_as_well() -> None:
+    world, job_id = await started(program=Program(on_term=None))
+    await world.until_phase(job_id, Phase.RUNNING)
+    await world.cancel(job_id, grace=1)
+    slow = await submitted(world, FILES, program=Program(on_term=None), timeout=30, grace=1)
+    assert (await world.finish(job_id)).outcome is Outcome.CANCELLED
+    assert (await world.finish(slow)).outcome is Outcome.TIMED_OUT
+    assert world.deliveries.of(job_id) == world.deliveries.of(slow) == FILES
+    assert manifest_of(world, slow)["outcome"] == "timed_out"
+
+
+async def test_outputs_leave_once_after_the_last_attempt() -> None:
+    world, job_id = await started(
+        program=Program(seconds=1, code=3), retry={"count": 1, "backoff": 1}, outputs={"upload": PUT}
+    )
+    job = await world.finish(job_id)
+    assert (job.attempt, job.outcome) == (2, Outcome.FAILED)
+    assert Counter(world.deliveries.tries) == Counter([*FILES, MANIFEST])
+    assert manifest_of(world, job_id)["attempt"] == 2
+
+
+async def test_include_and_exclude_choose_what_leaves() -> None:
+    world, job_id = await started(
+        {"a.pt": b"1", "b.pt": b"2", "b.tmp": b"3"}, outputs={"include": ["*.pt"], "exclude": ["b.*"]}
+    )
+    await world.finish(job_id)
+    assert world.deliveries.of(job_id) == {"a.pt": b"1"}
+    assert (await record_of(world, job_id)).state is UploadState.COMPLETE
+
+
+async def test_logs_of_every_attempt_leave_with_the_outputs_as_text() -> None:
+    program = Program(seconds=1, code=3, output=(b"one\n", b"two\n"))
+    world, job_id = await started(
+        {"a": b"a"}, program=program, retry={"count": 1, "backoff": 1}, outputs={"logs": True}
+    )
+    await world.finish(job_id)
+    received = world.deliveries.of(job_id)
+    assert received == {"a": b"a", "job.1.log": b"one\ntwo\n", "job.2.log": b"one\ntwo\n"}
+    (first,) = [entry for entry in manifest_of(world, job_id)["files"] if entry["path"] == "job.1.log"]
+    assert (first["size"], first["sha256"]) == (8, hashlib.sha256(b"one\ntwo\n").hexdigest())
+
+
+async def test_a_file_with_a_name_of_the_agents_own_is_kept_back_and_said() -> None:
+    world, job_id = await started({MANIFEST: b"mine", "job.1.log": b"mine", "a": b"a"}, outputs={"logs": True}, program=Program(seconds=1, output=(b"log\n",)))  # fmt: skip
+    await world.finish(job_id)
+    assert world.deliveries.of(job_id) == {"a": b"a", "job.1.log": b"log\n"}
+    assert MANIFEST not in world.deliveries.received[job_id]
+    record = await record_of(world, job_id)
+    assert record.state is UploadState.PARTIAL
+    assert record.trouble is not None
+    assert record.trouble.code == "name_reserved"
+
+
+async def test_what_is_no_file_is_named_in_the_manifest() -> None:
+    world, job_id = await started({"a": b"a"}, seconds=5)
+    world.folders.outputs(job_id).skipped["link"] = "symlink"
+    await world.finish(job_id)
+    assert manifest_of(world, job_id)["skipped"] == [{"path": "link", "why": "symlink"}]
+    assert (await record_of(world, job_id)).state is UploadState.COMPLETE
+
+
+async def test_more_than_the_host_sends_is_a_partial_upload_without_a_manifest() -> None:
+    world, job_id = await started({f"f{n}": b"x" for n in range(5)}, seconds=5)
+    world.settings.output_limits = OutputLimits(files=3, total_bytes=10, seconds=60)
+    await world.finish(job_id)
+    record = await record_of(world, job_id)
+    assert (record.state, record.sent.files) == (UploadState.PARTIAL, 3)
+    assert record.trouble is not None
+    assert record.trouble.code == "outputs_truncated"
+    assert MANIFEST not in world.deliveries.tries
+
+
+async def test_a_job_without_a_file_has_a_complete_upload_of_nothing() -> None:
+    world, job_id = await started({})
+    await world.finish(job_id)
+    assert manifest_of(world, job_id)["files"] == []
+    assert (await record_of(world, job_id)).state is UploadState.COMPLETE
+
+
+async def test_what_fails_for_a_while_is_sent_again_until_it_is_there() -> None:
+    world, job_id = await started()
+    answering(
+        world,
+        model_pt=[DOWN, Failure("status_failed", is_passing=True, status=503)] * 5,
+        manifest_json=[DOWN],
+        begin=[DOWN],
+    )
+    await world.finish(job_id)
+    assert world.deliveries.of(job_id) == FILES
+    assert Counter(world.deliveries.tries) == Counter(
+        {**dict.fromkeys(FILES, 1), "model.pt": 11, MANIFEST: 2}
+    )
+    assert (await record_of(world, job_id)).state is UploadState.COMPLETE
+
+
+async def test_an_endpoint_that_is_away_for_an_hour_is_asked_seldom_and_gets_everything_in_the_end() -> None:
+    files = {f"f{n}": b"x" for n in range(200)}
+    world, job_id = await started(files)
+    back_at = world.clock.now() + 3600
+
+    async def behave(_path: str) -> Answer:
+        return DOWN if world.clock.now() < back_at else Sent()
+
+    world.deliveries.behave = behave
+    await world.until_phase(job_id, Phase.UPLOADING)
+    await asyncio.sleep(3500)
+    assert len(world.deliveries.begun) < 40  # no storm
+    await world.finish(job_id, seconds=DAY)
+    assert world.deliveries.of(job_id) == files
+
+
+async def test_files_are_not_stormed_at_an_endpoint_that_fails_in_the_middle() -> None:
+    files = {f"f{n:03}": b"x" for n in range(200)}
+    world, job_id = await started(files)
+    until = 0.0
+
+    async def behave(path: str) -> Answer:
+        return Sent() if path == BEGIN or world.clock.now() > until else DOWN
+
+    world.deliveries.behave = behave
+    await world.until_phase(job_id, Phase.STOPPING)
+    until = world.clock.now() + 3600
+    await asyncio.sleep(3000)
+    assert 8 < len(world.deliveries.tries) < 60
+    await world.finish(job_id, seconds=DAY)
+    assert world.deliveries.of(job_id) == files
+
+
+async def test_an_endpoint_that_says_when_to_come_again_is_left_alone_till_then() -> None:
+    world, job_id = await started({"a": b"a"})
+    answering(world, a=[Failure("status_failed", is_passing=True, status=429, retry_after="600")])
+    await world.until_phase(job_id, Phase.UPLOADING)
+    await asyncio.sleep(590)
+    assert world.deliveries.tries == ["a"]
+    await asyncio.sleep(20)
+    assert world.deliveries.tries == ["a", "a", MANIFEST]
+
+
+async def test_one_file_that_always_fails_holds_up_no_other() -> None:
+    world, job_id = await started(outputs={"deadline": 3600})
+
+    async def behave(path: str) -> Answer:
+        return DOWN if path == "empty" else Sent()
+
+    world.deliveries.behave = behave
+    await world.until_phase(job_id, Phase.UPLOADING)
+    await asyncio.sleep(60)
+    assert set(world.deliveries.of(job_id)) == set(FILES) - {"empty"}
+    record = await until_over(world, job_id)
+    assert (record.state, record.sent.files) == (UploadState.PARTIAL, 3)
+    assert record.trouble is not None
+    assert (record.trouble.code, record.trouble.path) == ("connect_failed", "empty")
+
+
+async def test_a_refusal_is_final_for_its_file_and_the_rest_leaves() -> None:
+    world, job_id = await started()
+    answering(world, empty=[Failure("status_refused", is_passing=False, status=403)])
+    job = await world.finish(job_id)
+    record = await record_of(world, job_id)
+    assert (job.outcome, record.state, record.failed) == (Outcome.SUCCEEDED, UploadState.PARTIAL, 1)
+    assert record.trouble is not None
+    assert (record.trouble.code, record.trouble.status, record.trouble.path) == (
+        "status_refused",
+        403,
+        "empty",
+    )
+    assert world.deliveries.tries.count("empty") == 1
+    assert MANIFEST not in world.deliveries.tries
+    journal = await world.store.journal(record.row, "", 100)
+    assert [file.path for file in journal if file.state is FileState.FAILED] == ["empty"]
+
+
+async def test_an_endpoint_that_refuses_all_is_a_failed_upload_and_the_job_is_finished() -> None:
+    world, job_id = await started()
+    answering(world, begin=[Failure("address_refused", is_passing=False)])
+    job = await world.finish(job_id)
+    record = await record_of(world, job_id)
+    assert (job.outcome, record.state) == (Outcome.SUCCEEDED, UploadState.FAILED)
+    assert record.trouble is not None
+    assert record.trouble.code == "address_refused"
+    assert await world.folders.upload_target(job_id) is None
+
+
+async def test_the_deadline_ends_an_upload_and_says_what_was_in_the_way() -> None:
+    world, job_id = await started(outputs={"deadline": 3600})
+
+    async def behave(path: str) -> Answer:
+        return Sent() if path in {"empty", BEGIN} else DOWN
+
+    world.deliveries.behave = behave
+    begun = world.clock.now()
+    job = await world.finish(job_id, seconds=DAY)
+    record = await record_of(world, job_id)
+    assert 3600 <= world.clock.now() - begun < 3700
+    assert (job.outcome, record.state, record.sent.files) == (Outcome.SUCCEEDED, UploadState.PARTIAL, 1)
+    assert record.trouble is not None
+    assert record.trouble.code == "connect_failed"
+
+
+async def test_the_deadline_goes_on_while_the_daemon_is_away() -> None:
+    world, job_id = await started(outputs={"deadline": 3600})
+
+    async def never(_path: str) -> Answer:
+        return DOWN
+
+    world.deliveries.behave = never
+    await world.until_phase(job_id, Phase.UPLOADING)
+    await world.crash()
+    await asyncio.sleep(4000)
+    await world.start()
+    await world.finish(job_id, seconds=100)
+    record = await record_of(world, job_id)
+    assert record.state is UploadState.FAILED
+
+
+async def test_an_endpoint_that_hangs_is_cut_at_the_deadline() -> None:
+    world, job_id = await started(outputs={"deadline": 60})
+
+    async def hang(path: str) -> Answer:
+        if path != BEGIN:
+            await asyncio.Event().wait()
+        return Sent()
+
+    world.deliveries.before_reading = hang
+    await world.finish(job_id, seconds=200)
+    record = await record_of(world, job_id)
+    assert record.trouble is not None
+    assert (record.state, record.trouble.code) == (UploadState.FAILED, "deadline_passed")
+
+
+async def test_a_file_that_changes_while_it_is_sent_is_sent_again_and_what_arrives_is_one_content() -> None:
+    world, job_id = await started({"large": b"a" * 3_000_000})
+    changes = 1
+
+    async def change(path: str) -> Answer:
+        nonlocal changes
+        if path == "large" and changes:
+            changes -= 1
+            world.folders.outputs(job_id).write("large", b"b" * 3_000_000)
+        return Sent()
+
+    world.deliveries.behave = change
+    await world.finish(job_id)
+    assert world.deliveries.of(job_id) == {"large": b"b" * 3_000_000}
+    (entry,) = manifest_of(world, job_id)["files"]
+    assert entry["sha256"] == hashlib.sha256(b"b" * 3_000_000).hexdigest()
+    assert world.deliveries.tries == ["large", "large", MANIFEST]
+
+
+async def test_a_file_that_changes_each_time_is_reported_and_the_rest_leaves() -> None:
+    world, job_id = await started({"large": b"a" * 3_000_000, "b": b"b"})
+
+    async def change(path: str) -> Answer:
+        if path == "large":
+            world.folders.outputs(job_id).append("large", b"more")
+        return Sent()
+
+    world.deliveries.behave = change
+    await world.finish(job_id)
+    record = await record_of(world, job_id)
+    assert (record.state, record.failed, record.sent.files) == (UploadState.PARTIAL, 1, 1)
+    assert record.trouble is not None
+    assert (record.trouble.code, record.trouble.path) == ("file_unstable", "large")
+    assert world.deliveries.tries.count("large") == 3
+
+
+async def test_a_file_that_is_cut_short_or_goes_while_it_is_read_never_arrives_half() -> None:
+    world, job_id = await started({"cut": b"a" * 3_000_000, "gone": b"b"})
+
+    async def spoil(path: str) -> Answer:
+        if path == "cut" and world.deliveries.tries.count("cut") == 1:
+            world.folders.outputs(job_id).truncate("cut", 5)
+        return Sent()
+
+    async def begin(path: str) -> Answer:
+        if path == BEGIN:
+            world.folders.outputs(job_id).unlink("gone")
+        return Sent()
+
+    world.deliveries.before_reading, world.deliveries.behave = spoil, begin
+    await world.finish(job_id)
+    assert world.deliveries.of(job_id) == {"cut": b"aaaaa"}
+    record = await record_of(world, job_id)
+    assert record.trouble is not None
+    assert (record.state, record.trouble.code, record.trouble.path) == (
+        UploadState.PARTIAL,
+        "file_gone",
+        "gone",
+    )
+
+
+async def test_a_cancel_while_outputs_leave_ends_the_upload_and_the_outcome_stays() -> None:
+    world, job_id = await started()
+
+    async def hang(path: str) -> Answer:
+        if path == "large":
+            await asyncio.Event().wait()
+        return Sent()
+
+    world.deliveries.before_reading = hang
+    await world.until_phase(job_id, Phase.UPLOADING)
+    await asyncio.sleep(30)
+    await stop_upload(world, job_id)
+    job = await world.finish(job_id, seconds=10)
+    record = await record_of(world, job_id)
+    assert (job.outcome, record.state, record.sent.files) == (Outcome.SUCCEEDED, UploadState.PARTIAL, 3)
+    assert record.trouble is not None
+    assert record.trouble.code == "upload_cancelled"
+    assert await world.folders.upload_target(job_id) is None
+
+
+async def stop_upload(world: World, job_id: str) -> None:
+    """As the intake does for a cancel."""
+    job = await world.job(job_id)
+    await world.store.save(replace(job, upload_stopped_at=world.clock.now()))
+    world.wake(job_id)
+
+
+async def test_a_cancel_that_came_before_the_end_stops_no_upload() -> None:
+    world, job_id = await started(program=Program(on_term=143))
+    await world.until_phase(job_id, Phase.RUNNING)
+    await world.cancel(job_id)
+    assert (await world.finish(job_id)).outcome is Outcome.CANCELLED
+    assert world.deliveries.of(job_id) == FILES
+
+
+async def test_after_a_restart_nothing_that_the_journal_has_is_sent_again() -> None:
+    files = {f"f{n:03}": b"x" * n for n in range(100)}
+    world, job_id = await started(files)
+
+    async def slow(_path: str) -> Answer:
+        await asyncio.sleep(1)
+        return Sent()
+
+    world.deliveries.behave = slow
+    await world.until_phase(job_id, Phase.UPLOADING)
+    await asyncio.sleep(5.5)
+    done = {file.path for file in await world.store.journal((await record_of(world, job_id)).row, "", 1000)}
+    before = Counter(world.deliveries.tries)
+    assert 8 <= len(done) < 100
+    await world.restart()
+    await world.finish(job_id)
+    again = Counter(world.deliveries.tries) - before
+    assert not done & set(again)
+    assert sum(Counter(world.deliveries.tries).values()) <= 100 + 8 + 1
+    assert world.deliveries.of(job_id) == files
+    assert (await record_of(world, job_id)).state is UploadState.COMPLETE
+    assert len(manifest_of(world, job_id)["files"]) == 100
+
+
+async def test_no_more_files_leave_at_once_than_the_host_allows_and_jobs_share_alike() -> None:
+    world = World()
+    world.settings.parallel_uploads = 4
+    many = {f"f{n:03}": b"x" for n in range(300)}
+    first = await submitted(world, many)
+
+    async def slow(_path: str) -> Answer:
+        await asyncio.sleep(1)
+        return Sent()
+
+    world.deliveries.behave = slow
+    await world.until_phase(first, Phase.UPLOADING)
+    second = await submitted(world, {"a": b"a", "b": b"b"})
+    await world.finish(second, seconds=20)
+    assert (await world.job(first)).phase is Phase.UPLOADING
+    assert world.deliveries.most_at_once <= 4 + 1  # a manifest takes no place
+    await world.finish(first)
+    assert world.deliveries.of(first) == many
+
+
+async def test_a_full_disk_holds_an_upload_up_and_ends_none() -> None:
+    world, job_id = await started()
+    failing = True
+
+    async def before(step: str) -> None:
+        await asyncio.sleep(0)
+        if failing and step == "keep_files":
+            raise StoreUnavailableError("the disk is full")
+
+    world.store.before = before
+    await world.until_phase(job_id, Phase.UPLOADING)
+    await asyncio.sleep(120)
+    assert not (await record_of(world, job_id)).is_over
+    failing = False
+    await world.finish(job_id)
+    assert world.deliveries.of(job_id) == FILES
+    assert (await record_of(world, job_id)).state is UploadState.COMPLETE
+
+
+async def test_a_mistake_of_ours_in_one_upload_ends_neither_the_daemon_nor_others() -> None:
+    world, job_id = await started()
+
+    async def break_down(path: str) -> Answer:
+        if path == "empty" and world.clock.now() < until:
+            raise RuntimeError("a mistake")
+        return Sent()
+
+    until = world.clock.now() + 300
+    world.deliveries.behave = break_down
+    await world.until_phase(job_id, Phase.UPLOADING)
+    other = await submitted(world, {"a": b"a"})
+    await world.finish(other, seconds=60)
+    await world.finish(job_id)
+    assert world.deliveries.of(job_id) == FILES
+    assert not world.is_dead
+
+
+async def test_secrets_that_were_lost_are_a_failed_upload_that_says_so() -> None:
+    world, job_id = await started(seconds=5)
+    await world.until_phase(job_id, Phase.RUNNING)
+    await world.folders.drop_upload_secrets(job_id)
+    job = await world.finish(job_id)
+    record = await record_of(world, job_id)
+    assert record.trouble is not None
+    assert (job.outcome, record.state, record.trouble.code) == (
+        Outcome.SUCCEEDED,
+        UploadState.FAILED,
+        "target_lost",
+    )
+
+
+async def test_a_retry_sends_what_did_not_leave_and_touches_nothing_of_the_job() -> None:
+    world, job_id = await started()
+    answering(world, empty=[Failure("status_refused", is_passing=False, status=403)])
+    job = await world.finish(job_id)
+    assert world.shell is not None
+    upload = Upload(to=UploadTo.PUT, url="https://store.example.org/{job}/{path}?sig=new", headers={"A": "b"})
+    before = Counter(world.deliveries.tries)
+    await world.shell.tools.uploads.again(job, upload)
+    record = await until_over(world, job_id)
+    assert (record.state, record.sent.files, record.failed, record.trouble) == (
+        UploadState.COMPLETE,
+        4,
+        0,
+        None,
+    )
+    assert Counter(world.deliveries.tries) - before == Counter(["empty", MANIFEST])
+    assert world.deliveries.opened[-1] == upload
+    assert await world.job(job_id) == job
+    assert await world.folders.upload_target(job_id) is None
+
+
+async def test_a_retry_to_another_endpoint_sends_everything() -> None:
+    world, job_id = await started()
+    job = await world.finish(job_id)
+    before = Counter(world.deliveries.tries)
+    assert world.shell is not None
+    await world.shell.tools.uploads.again(
+        job, Upload(to=UploadTo.PUT, url="https://other.example.org/{path}")
+    )
+    assert (await until_over(world, job_id)).state is UploadState.COMPLETE
+    assert Counter(world.deliveries.tries) - before == Counter([*FILES, MANIFEST])
+
+
+async def test_a_retry_goes_on_after_a_restart_and_the_job_is_kept_for_so_long() -> None:
+    world, job_id = await started()
+    answering(world, begin=[Failure("address_refused", is_passing=False)])
+    job = await world.finish(job_id)
+    is_down = True
+
+    async def behave(_path: str) -> Answer:
+        return DOWN if is_down else Sent()
+
+    world.deliveries.behave = behave
+    assert world.shell is not None
+    await world.shell.tools.uploads.again(
+        job, Upload(to=UploadTo.PUT, url=PUT["url"], headers=PUT["headers"])
+    )
+    await asyncio.sleep(10)
+    await world.restart()
+    assert await world.store.finished_before(world.clock.now() + 1, 10) == []
+    is_down = False
+    record = await until_over(world, job_id)
+    assert record.state is UploadState.COMPLETE
+    assert world.deliveries.of(job_id) == FILES
+    assert await world.store.finished_before(world.clock.now() + 1, 10) == [job_id]
+
+
+async def test_what_can_not_be_retried_is_refused_with_the_reason() -> None:
+    world, job_id = await started()
+    hung = asyncio.Event()
+
+    async def hang(path: str) -> Answer:
+        if path == "large":
+            await hung.wait()
+        return Failure("status_refused", is_passing=False) if path == "empty" else Sent()
+
+    world.deliveries.before_reading = hang
+    job = await world.until_phase(job_id, Phase.UPLOADING)
+    assert world.shell is not None
+    uploads = world.shell.tools.uploads
+    with pytest.raises(NotOverError):
+        await uploads.again(job, None)
+    hung.set()
+    job = await world.finish(job_id)
+    with pytest.raises(TargetNeededError):
+        await uploads.again(job, None)
+    local = await world.submit()
+    with pytest.raises(NothingToRetryError):
+        await uploads.again(await world.finish(local), None)
+
+
+async def test_an_upload_without_secrets_needs_none_for_a_retry() -> None:
+    world, job_id = await started(outputs={"upload": {"to": "put", "url": "https://a.example.org/{path}"}})
+    answering(world, empty=[Failure("status_refused", is_passing=False)])
+    job = await world.finish(job_id)
+    assert world.shell is not None
+    await world.shell.tools.uploads.again(job, None)
+    assert (await until_over(world, job_id)).state is UploadState.COMPLETE
+    with pytest.raises(NothingToRetryError):
+        await world.shell.tools.uploads.again(job, None)
+
+
+async def test_events_tell_how_an_upload_goes_no_more_than_once_a_second() -> None:
+    world, job_id = await started({f"f{n:03}": b"x" * 1000 for n in range(200)})
+
+    async def slow(_path: str) -> Answer:
+        await asyncio.sleep(1)
+        return Sent()
+
+    world.deliveries.behave = slow
+    await world.finish(job_id)
+    events = [
+        event for event in await world.store.events(ME, 0, job_id, 1000) if event.type.startswith("upload.")
+    ]
+    assert [event.type for event in (events[0], events[-1])] == ["upload.began", "upload.ended"]
+    assert events[0].data["files_total"] == 200
+    assert events[-1].data["state"] == "complete"
+    between = events[1:-1]
+    assert 5 < len(between) <= 30
+    done = [event.data["bytes_done"] for event in between]
+    assert done == sorted(done)
+    assert all(later.at - earlier.at >= 1 for earlier, later in pairwise(between))
+
+
+async def test_a_view_shows_what_is_on_its_way_and_how_long_it_takes() -> None:
+    world, job_id = await started({f"f{n:03}": b"x" * 1000 for n in range(400)})
+
+    async def slow(_path: str) -> Answer:
+        await asyncio.sleep(1)
+        return Sent()
+
+    world.deliveries.behave = slow
+    await world.until_phase(job_id, Phase.UPLOADING)
+    await asyncio.sleep(30)
+    assert world.shell is not None
+    view = (await world.shell.tools.uploads.views([job_id]))[job_id]
+    assert view.record.total is not None
+    assert view.record.total.files == 400
+    assert 200 <= view.record.sent.files <= 250
+    assert view.rate == pytest.approx(8000, rel=0.3)
+    assert view.eta_seconds == pytest.approx(400 / 8 - 30, abs=8)
+
+
+async def test_a_disk_that_is_full_when_a_place_is_kept_is_waited_out() -> None:
+    world, job_id = await started({"a": b"a"})
+    left = 3
+
+    async def full(path: str) -> Answer:
+        nonlocal left
+        if path == "a" and left:
+            left -= 1
+            raise StateFullError("no space")
+        return Sent()
+
+    world.deliveries.before_reading = full
+    await world.finish(job_id)
+    assert world.deliveries.of(job_id) == {"a": b"a"}
