@@ -92,6 +92,7 @@ UPLOAD_TROUBLES: dict[str, UploadWords] = {
         Blame.USER,
         "the endpoint put the upload on another origin (scheme, host, port), where the headers of the spec would leak",
         "Behind a proxy, let the tus server trust the forwarded headers; else name its own URL. " + _RETRY,
+    ),
     # what the job, or somebody on this host, did
     "file_unstable": UploadWords(
         Blame.USER,
