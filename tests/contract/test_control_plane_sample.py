@@ -1,5 +1,6 @@
 """examples/control_plane.py as a process: what it is sent by each protocol, and by whom it lets itself be sent nothing."""
 
+import asyncio
 import hashlib
 import hmac
 import subprocess
@@ -145,6 +146,22 @@ async def test_who_has_no_token_stores_nothing(sample: Sample, protocol: str) ->
         async with deliveries as delivery:
             answer = await delivery.send(File("a"))
     assert answer == Failure("status_refused", is_passing=False, status=401)
+
+
+async def test_of_a_file_that_broke_off_nothing_is_left(sample: Sample) -> None:
+    parts = sample.folder / ".parts"
+    before = set(parts.iterdir())
+    _, writer = await asyncio.open_connection("127.0.0.1", read_url(sample.url).port)
+    token = sample.hints["put"].headers["Authorization"]
+    writer.write(f"PUT /put/broken/1/a HTTP/1.1\r\nHost: a\r\nAuthorization: {token}\r\n".encode())
+    writer.write(b"Content-Length: 100\r\n\r\nnot all of it")
+    async with asyncio.timeout(10):
+        while set(parts.iterdir()) == before:
+            await asyncio.sleep(0.01)
+        writer.close()
+        while set(parts.iterdir()) != before:
+            await asyncio.sleep(0.01)
+    assert not (sample.folder / "broken").exists()
 
 
 @pytest.mark.parametrize("change", ["e=1", "s=0", "a path", "a kind"])
