@@ -25,6 +25,7 @@ from agent.adapters.linux import (
 )
 from agent.adapters.outgoing import OutgoingClient
 from agent.adapters.sqlite import SqliteStore
+from agent.adapters.uploads import UploadDeliveries
 from agent.aio import Threads, spawn, stand
 from agent.api.app import ApiParts, build_app
 from agent.api.limits import ApiLimits
@@ -91,7 +92,16 @@ async def serve(config: Config, read_config: Callable[[], Config] | None, redact
         outgoing = OutgoingClient(lambda: current.policy.outgoing, f"gpu-agent/{program_version()}")
         stack.push_async_callback(outgoing.close)
         outside = Outside(
-            store, engine, folders, gpus, kernel_log, SystemClock(), random.random, redactor, outgoing
+            store=store,
+            engine=engine,
+            folders=folders,
+            gpus=gpus,
+            kernel_log=kernel_log,
+            clock=SystemClock(),
+            random=random.random,
+            redactor=redactor,
+            outgoing=outgoing,
+            deliveries=UploadDeliveries(outgoing),
         )
         settings = settings_of(config)
         shell = assemble(outside, current, settings)
@@ -177,6 +187,7 @@ def _api_parts(config: Config, outside: Outside, settings: Settings, shell: Shel
         intake=_intake(outside, shell),
         logs=Logs(Sources(outside.engine, outside.folders, outside.store, outside.clock, bell)),
         outputs=Outputs(outside.folders, output_limits_of(config)),
+        uploads=tools.uploads,
         gpu_care=tools.gpu_care,
         gpu_samples=shell.gpu_samples,
         stats=Stats(outside.engine, shell.gpu_samples, tools.gpu_accounts, outside.clock),

@@ -10,8 +10,6 @@ NOTHING_ASKED: dict[str, tuple[object, ...]] = {
     "volumes": ([],),
 }
 OUTPUTS_NOTHING_ASKED: dict[str, tuple[object, ...]] = {
-    "include": (["**"],),
-    "exclude": ([],),
     "live": (False,),
     "quiet": (5,),
 }

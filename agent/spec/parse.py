@@ -7,6 +7,7 @@ from typing import cast
 from agent.spec.container import find_container_faults
 from agent.spec.faults import MAX_FAULTS, Fault, SpecRefusedError
 from agent.spec.forms import Body, read_forms
+from agent.spec.globs import find_glob_faults
 from agent.spec.job import JobSpec, Upload
 from agent.spec.later import take_out_later_fields
 from agent.spec.notify import find_notify_faults
@@ -39,6 +40,7 @@ def parse_spec(body: object) -> JobSpec:
         find_port_faults(plain.get("ports")),
         find_notify_faults(plain.get("notify")),
         find_upload_faults(plain.get("outputs")),
+        find_glob_faults(plain.get("outputs")),
     )
     broken = list(islice(rules, ENOUGH))
     faults = gather(unusable, [*unread, *asked_later, *misshapen, *broken])

@@ -48,7 +48,10 @@ class Fate(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """What runs inside: ends by itself after `seconds` with `code` (None: never); on TERM with `on_term` (None: ignored)."""
+    """What runs inside: ends by itself after `seconds` with `code` (None: never); on TERM with `on_term` (None: ignored).
+
+    `output`: raw frames that it has written as soon as it runs.
+    """
 
     seconds: float | None = None
     code: int = 0
@@ -372,6 +375,7 @@ class FakeEngine:
         )
         self._tell(EventKind.START, container)
         program = self._program(box)
+        box.logs += enumerate(program.output, start=1)
         if program.seconds is not None:
             box.timer = asyncio.get_running_loop().call_later(
                 program.seconds, self._die, container, program.code

@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 import pytest
 import structlog
 
+from agent.core.frames import Stream
 from agent.core.job import BootTime, Job, StopCause
 from agent.core.stop_requests import request_job_stop
 from agent.interfaces import SecretFiles, StoreUnavailableError
 from tests.fakes.engine import Fate, Program
+from tests.fakes.logs import frame
 from tests.shell.boundaries import WRITES, Boundaries
 from tests.shell.world import ME, Outcome, Phase, World
 
@@ -59,7 +61,7 @@ def offer_image(world: World) -> None:
 
 
 SCENARIOS = [
-    Scenario("success", Outcome.SUCCEEDED, Program(seconds=2, output=(b"one\n",))),
+    Scenario("success", Outcome.SUCCEEDED, Program(seconds=2, output=(frame(Stream.STDOUT, 1, b"one\n"),))),
     Scenario(
         "retry",
         Outcome.FAILED,

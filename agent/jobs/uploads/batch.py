@@ -6,9 +6,19 @@ from dataclasses import dataclass
 from agent.core.frames import BrokenFramesError
 from agent.core.globs import compile_choice
 from agent.core.job import Job
-from agent.core.upload import MANIFEST, FileState, JournalFile, Tally, UploadTrouble, Wanted, is_same_content
-from agent.interfaces import Folders, Offered, OutputFile, OutputLimits, SkippedOutput, Store
+from agent.core.upload import (
+    MANIFEST,
+    FileState,
+    JournalFile,
+    Tally,
+    UploadTrouble,
+    Wanted,
+    is_same_content,
+    what_to_send,
+)
+from agent.interfaces import Folders, Offered, OutputFile, SkippedOutput, Store
 from agent.jobs.uploads.made import LogText, journal_pages, log_name, measure_log
+from agent.jobs.uploads.tools import UploadTools
 from agent.spec import UploadTo
 
 RESERVED = "reserved_name"
@@ -34,20 +44,19 @@ class Batch:
     cut: str | None
 
 
-async def gather(folders: Folders, store: Store, job: Job, wanted: Wanted, limits: OutputLimits) -> Batch:
+async def gather(tools: UploadTools, job: Job, to: UploadTo) -> Batch:
     """Raises JobFolderMissingError, Openat2MissingError, StoreUnavailableError."""
-    if wanted is not Wanted.FILES:
+    if what_to_send(job.spec.outputs, job.outcome) is not Wanted.FILES:
         return Batch((), (), {}, (), Tally(), Tally(), 0, None, None)
-    listing = await folders.list_outputs(job.id, limits)
-    logs = await measure_logs(folders, job)
     choice = compile_choice(job.spec.outputs.include, job.spec.outputs.exclude)
-    reserved = {MANIFEST, *logs} if job.spec.outputs.upload.to is not UploadTo.CHUTES else set(logs)
-    chosen = [file for file in listing.files if choice.takes(file.path)]
-    files = [file for file in chosen if file.path not in reserved]
-    taken = [SkippedOutput(file.path, RESERVED) for file in chosen if file.path in reserved]
+    listing = await tools.folders.list_outputs(job.id, tools.limits(), choice)
+    logs = await measure_logs(tools.folders, job)
+    reserved = {*logs} if to is UploadTo.CHUTES else {MANIFEST, *logs}
+    files = [file for file in listing.files if file.path not in reserved]
+    taken = [SkippedOutput(file.path, RESERVED) for file in listing.files if file.path in reserved]
     files += [_as_file(log) for log in logs.values()]
     cut = "outputs_truncated" if listing.truncated is not None else "name_reserved" if taken else None
-    known = await _read_journal(store, job, {file.path for file in files})
+    known = await _read_journal(tools.store, job, {file.path for file in files})
     return _sort(files, known, logs, (*taken, *listing.skipped[:MOST_SKIPPED]), cut)
 
 

@@ -39,7 +39,7 @@ class Budget:
         except asyncio.CancelledError:
             if waiter in self._waiters:
                 self._waiters.remove(waiter)
-            elif waiter.granted.done() and not waiter.granted.cancelled():
+            elif not waiter.granted.cancelled():
                 self.leave(owner, job)  # it was granted in the moment in which the wait was given up
             raise
 
@@ -55,8 +55,9 @@ class Budget:
     def _grant_next(self) -> None:
         waiter = min(self._waiters, key=self._rank)
         self._waiters.remove(waiter)
-        self._take(waiter.owner, waiter.job)
-        waiter.granted.set_result(None)
+        if not waiter.granted.cancelled():  # its task was cancelled, and has not run since
+            self._take(waiter.owner, waiter.job)
+            waiter.granted.set_result(None)
 
     def _rank(self, waiter: _Waiter) -> tuple[int, int, int]:
         return self._by_owner[waiter.owner], self._by_job[waiter.job], waiter.order

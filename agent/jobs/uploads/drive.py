@@ -6,7 +6,7 @@ same drive run again.
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -22,7 +22,6 @@ from agent.core.upload import (
     UploadTrouble,
     judge_end,
     tells_its_end,
-    what_to_send,
 )
 from agent.core.upload_form import UploadView, show_upload
 from agent.errors import AgentError
@@ -35,7 +34,7 @@ from agent.jobs.uploads.places import KeptPlaces
 from agent.jobs.uploads.queue import Item, UploadQueue
 from agent.jobs.uploads.sending import Changed, Sending, journal_failure
 from agent.jobs.uploads.tools import UploadTools
-from agent.spec import Upload
+from agent.spec import Upload, UploadTo
 
 log = structlog.get_logger()
 
@@ -43,6 +42,15 @@ log = structlog.get_logger()
 CHANGED_SECONDS = 1.0
 # Progress is told no more often than that, nor than once in each hundredth of the time that the upload has taken.
 PROGRESS_SECONDS, PROGRESS_SHARE = 1.0, 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """To the endpoint, for as long as its connections are open."""
+
+    delivery: Delivery
+    places: KeptPlaces
+    to: UploadTo
 
 
 class Drive:
@@ -115,15 +123,14 @@ class Drive:
             await self.end("target_lost")
             return
         tools, job = self._tools, self._job
-        wanted = what_to_send(job.spec.outputs, job.outcome)
-        batch = await gather(tools.folders, tools.store, job, wanted, tools.limits())
+        batch = await gather(tools, job, upload.to)
         await self._note_begin(batch)
         places = await KeptPlaces.read(tools.folders, job.id)
         async with (
             beside(self._tell_progress(), f"upload progress {job.id}"),
             tools.deliveries.open(job, upload, places) as delivery,
         ):
-            await self._deliver(delivery, batch)
+            await self._deliver(Way(delivery, places, upload.to), batch)
 
     async def _find_target(self) -> Upload | None:
         """Where it goes, with its secrets; None where these are lost."""
@@ -134,18 +141,22 @@ class Drive:
     async def _note_begin(self, batch: Batch) -> None:
         meter = self._meter
         meter.sent, meter.failed, meter.given_up = batch.sent, batch.failed, batch.given_up
-        told = [] if meter.record.was_told else [NewEvent("upload.began", show_upload(self.view))]
+        was_told = meter.record.was_told
         meter.record = replace(meter.record, total=batch.total, was_told=True)
+        told = [] if was_told else [NewEvent("upload.began", show_upload(self.view))]
         await self._tools.store.keep_upload(meter.current(), told)
 
-    async def _deliver(self, delivery: Delivery, batch: Batch) -> None:
+    async def _deliver(self, way: Way, batch: Batch) -> None:
+        delivery = way.delivery
         failure = await self._insist(lambda: delivery.begin(batch.offered))
         if failure is not None:
             await self.end(failure.code, failure.status)
             return
-        await self._send_files(delivery, batch)
+        await self._send_files(
+            Sending(delivery, way.places, self._job, batch.logs, self._tools, self._meter), batch
+        )
         is_whole = not self._meter.failed and batch.cut is None
-        if tells_its_end(self._job.spec.outputs.upload.to, is_whole=is_whole):
+        if tells_its_end(way.to, is_whole=is_whole):
             manifest = await measure_manifest(self._tools.store, self._job, batch.skipped)
             failure = await self._insist(lambda: delivery.end(manifest))
             if failure is not None:
@@ -166,9 +177,8 @@ class Drive:
             await asyncio.sleep(self._pause(failures, answer))
             failures += 1
 
-    async def _send_files(self, delivery: Delivery, batch: Batch) -> None:
+    async def _send_files(self, sending: Sending, batch: Batch) -> None:
         queue = UploadQueue(batch.left)
-        sending = Sending(delivery, self._job, batch.logs, self._tools, self._meter)
         async with asyncio.TaskGroup() as group:
             while (item := await queue.take()) is not None:
                 await self._tools.budget.enter(self._job.owner, self._job.id)

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 
 from agent.aio import Flag
 
+# A timer may be early by so much.
+DUE_SECONDS = 0.001
+
 
 @dataclass(slots=True, order=True)
 class Item:
@@ -39,7 +42,7 @@ class UploadQueue:
         while self._heap or self._on_their_way:
             self._flag.clear()
             seconds = self._seconds_to_wait()
-            if seconds == 0:
+            if seconds is not None and seconds < DUE_SECONDS:
                 self._on_their_way += 1
                 return heapq.heappop(self._heap)
             await self._flag.wait(seconds)
@@ -67,8 +70,7 @@ class UploadQueue:
         """None: until somebody settles one."""
         if not self._heap or (self._failures and self._on_their_way):
             return None
-        due = max(self._heap[0].due, self._pause_until)
-        return max(0.0, due - asyncio.get_running_loop().time())
+        return max(self._heap[0].due, self._pause_until) - asyncio.get_running_loop().time()
 
     def _leave(self) -> None:
         self._on_their_way -= 1

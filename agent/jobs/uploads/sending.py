@@ -11,6 +11,7 @@ from agent.interfaces import Content, Delivery, OutputChangedError, OutputFile, 
 from agent.jobs.uploads.contents import Moved, open_output
 from agent.jobs.uploads.made import LogText, Made, log_texts
 from agent.jobs.uploads.meter import Meter
+from agent.jobs.uploads.places import KeptPlaces
 from agent.jobs.uploads.tools import UploadTools
 
 
@@ -27,6 +28,7 @@ class Sending:
     """To one delivery."""
 
     delivery: Delivery
+    places: KeptPlaces
     job: Job
     logs: dict[str, LogText]
     tools: UploadTools
@@ -47,6 +49,7 @@ class Sending:
 
     async def _send_output(self, path: str) -> Result:
         async with open_output(self.tools.folders, self.job.id, path, self._moved(path)) as opened:
+            self.places.turn_to(opened.file)
             answer = await self._deliver(opened.content)
             if isinstance(answer, Failure):
                 return answer

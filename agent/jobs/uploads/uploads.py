@@ -181,6 +181,9 @@ class Uploads:
             # The top of the task: a mistake of ours in one job's upload ends neither the daemon nor others'.
             log.exception("upload.broke")
             pause = BROKEN_SECONDS
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():  # an error of one file's task beside it must not hide that
+            raise asyncio.CancelledError
         return pause
 
     async def _go_on(self, job: Job) -> None:
