@@ -104,6 +104,11 @@ UPLOAD_TROUBLES: dict[str, UploadWords] = {
         "the file is not there any more, or is no regular file of the job's own now",
         "Leave outputs in place until the upload is over.",
     ),
+    "file_unreadable": UploadWords(
+        Blame.HOST,
+        "the host's disk does not give the file",
+        "Ask the operator to see to the disk of the state folder; then POST …/outputs/retry.",
+    ),
     "name_reserved": UploadWords(
         Blame.USER,
         "an output has a name that the agent's own files have: manifest.json, or job.N.log where logs are sent",

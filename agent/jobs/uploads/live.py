@@ -4,6 +4,7 @@ Nothing is final here: a file that is refused, or changes, is the last pass' to 
 """
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
@@ -15,7 +16,7 @@ from agent.core.backoff import endpoint_pause, read_retry_after
 from agent.core.delivery import Failure
 from agent.core.globs import compile_choice
 from agent.core.job import Job
-from agent.core.quiet import Noticed, QuietFiles, Sighting
+from agent.core.quiet import QuietFiles, Sighting
 from agent.core.upload import JournalFile, UploadRecord, is_same_content, names_attempt
 from agent.core.upload_form import UploadView
 from agent.interfaces import Delivery
@@ -31,6 +32,8 @@ log = structlog.get_logger()
 
 # More names than that wait for the last pass.
 MOST_WAITING = 10_000
+# A timer may be early by a little.
+LEAST_WAIT_SECONDS = 0.01
 
 
 @dataclass(slots=True)
@@ -99,7 +102,9 @@ class Live:
         self._meter = Meter(record)
         self._journal = Journal(tools.store, record.row)
         self._files = QuietFiles(job.spec.outputs.quiet, MOST_WAITING)
+        self._due = deque[Sighting]()
         self._flag = Flag()
+        self._on_their_way = 0
         self._failures = 0
         self._pause_until = 0.0
 
@@ -115,9 +120,12 @@ class Live:
             spawn(group, self._watch(), f"live watch {self._job.id}")
             while True:
                 self._flag.clear()
-                for sighting in self._take_due():
+                self._due.extend(self._files.take_due(_loop_time()))
+                while self._due and self._may_send():
                     await self._tools.budget.enter(self._job.owner, self._job.id)
-                    spawn(group, self._send_in_place(sending, sighting), f"live send {self._job.id}")
+                    self._on_their_way += 1
+                    sent = self._send_in_place(sending, self._due.popleft())
+                    spawn(group, sent, f"live send {self._job.id}")
                 await self._flag.wait(self._seconds_to_wait())
 
     @asynccontextmanager
@@ -147,18 +155,26 @@ class Live:
                 self._files.see(sighting, _loop_time())
                 self._flag.set()
 
-    def _take_due(self) -> list[Sighting]:
-        return self._files.take_due(_loop_time()) if _loop_time() >= self._pause_until else []
+    def _may_send(self) -> bool:
+        """What is down is asked, one file at a time, and not stormed."""
+        is_probing = self._failures > 0 and self._on_their_way > 0
+        return not is_probing and _loop_time() >= self._pause_until
 
     def _seconds_to_wait(self) -> float | None:
+        """None: until something is seen, or is settled."""
+        if self._due:
+            left = self._pause_until - _loop_time()
+            return max(left, LEAST_WAIT_SECONDS) if not self._on_their_way else None
         due_at = self._files.next_due_at()
-        return None if due_at is None else max(0.01, max(due_at, self._pause_until) - _loop_time())
+        return None if due_at is None else max(due_at - _loop_time(), LEAST_WAIT_SECONDS)
 
     async def _send_in_place(self, sending: Sending, sighting: Sighting) -> None:
         try:
             await self._send_one(sending, sighting)
         finally:
+            self._on_their_way -= 1
             self._tools.budget.leave(self._job.owner, self._job.id)
+            self._flag.set()
 
     async def _send_one(self, sending: Sending, sighting: Sighting) -> None:
         if await self._was_sent(sighting):
@@ -171,9 +187,7 @@ class Live:
             log.debug("upload.live_sent", path=result.path, size=result.size_bytes)
         elif isinstance(result, Failure) and result.is_passing:
             self._pause_until = _loop_time() + self._note_failure(result)
-            # As one that was renamed in: it was quiet for long enough already.
-            self._files.see(replace(sighting, noticed=Noticed.MOVED_IN), _loop_time())
-            self._flag.set()
+            self._due.append(sighting)
         elif not isinstance(result, Changed):
             log.info("upload.live_left_out", path=sighting.path, code=result.code, status=result.status)
 

@@ -47,6 +47,8 @@ class Sending:
             return Failure("file_gone", is_passing=False)
         except OutputChangedError:
             return Changed()
+        except OSError as error:  # what the disk says of this very file, such as EIO
+            return Failure("file_unreadable", is_passing=False, detail=str(error))
         finally:
             self.meter.stop(path)
 
