@@ -98,6 +98,29 @@ class Uploads:
         if record is not None and not record.is_over:
             await Drive(job, record, self._tools).end_as_stopped()
 
+    async def stop_retry(self, job: Job) -> bool:
+        """End what was asked for again of a finished job; durable when it returns. False: nothing of it is under way.
+
+        Raises StateFullError, StateReadOnlyError, StoreUnavailableError.
+        """
+        if job.phase is not Phase.FINISHED:
+            return False
+        record = (await self._tools.store.upload_records([job.id])).get(job.id)
+        if record is None or record.is_over:
+            return False
+        try:
+            await self.stop(job)
+        except AgentError:
+            self.join(job)  # the record says still that it is under way
+            raise
+        self._tools.hiding.drop(job.id)
+        return True
+
+    async def forget(self, job_id: str) -> None:
+        """The job is gone from this host: send nothing more of it."""
+        await self._leave(job_id)
+        self._tools.hiding.drop(job_id)
+
     async def again(self, job: Job, upload: Upload | None) -> UploadRecord:
         """Send what did not leave, of a finished job. `upload`: where to, with its secrets; None: as the spec says.
 
