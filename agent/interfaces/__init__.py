@@ -33,6 +33,7 @@ from agent.interfaces.gpus import Gpus
 from agent.interfaces.kernel_log import KernelLog
 from agent.interfaces.notify import NotifyStore
 from agent.interfaces.outgoing import Outgoing, OutgoingRequest
+from agent.interfaces.quotas import Quotas, QuotaUnavailableError, Shortage
 from agent.interfaces.store import (
     MOST_HOST_EVENTS,
     Accepted,
@@ -83,7 +84,10 @@ __all__ = [
     "Prepared",
     "PullFailedError",
     "QueueFullError",
+    "QuotaUnavailableError",
+    "Quotas",
     "SecretFiles",
+    "Shortage",
     "SkippedOutput",
     "StaleError",
     "StartFailedError",

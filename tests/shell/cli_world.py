@@ -99,6 +99,7 @@ async def cli_world(tmp: Path) -> AsyncIterator[CliWorld]:
             world.store,
             world.engine,
             world.folders,
+            world.folders.quotas,
             world.gpus,
             FakeKernelLog(world.clock),
             world.clock,

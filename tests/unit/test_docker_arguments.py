@@ -8,7 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.adapters.docker.arguments import TAKEN_AWAY, create_body, environment
-from agent.core.container import ContainerPlan, Cpuset, Injection, LogBounds, Mount, PublishedPort
+from agent.core.container import (
+    ContainerPlan,
+    Cpuset,
+    Injection,
+    LogBounds,
+    Mount,
+    PublishedPort,
+    VolumeFolder,
+    VolumeMount,
+)
 from agent.spec import is_reserved_env
 
 PLAN = ContainerPlan(
@@ -149,6 +158,19 @@ def test_ports_are_published_as_leased_and_only_with_a_network() -> None:
         ({"cpuset": Cpuset("0-3,8", "0")}, "CpusetMems", "0"),
         ({"dns": ("1.1.1.1",), "bridge": "b"}, "Dns", ["1.1.1.1"]),
         ({"oom_score": 300}, "OomScoreAdj", 300),
+        (
+            {"mounts": (VolumeMount(VolumeFolder("gpu-agent-j", "outputs"), "/outputs"),)},
+            "Mounts",
+            [
+                {
+                    "Type": "volume",
+                    "Source": "gpu-agent-j",
+                    "Target": "/outputs",
+                    "ReadOnly": False,
+                    "VolumeOptions": {"NoCopy": True, "Subpath": "outputs"},
+                }
+            ],
+        ),
         (
             {"mounts": (Mount("/a", "/b", read_only=True),)},
             "Mounts",

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from agent.core.container import ContainerPlan, Injection, Mount, PublishedPort
+from agent.core.container import ContainerPlan, Injection, Mount, PublishedPort, VolumeMount
 from agent.core.injection import NVIDIA_RUNTIME
 
 AGENT_LABEL = "gpu-agent.agent"
@@ -69,6 +69,22 @@ def environment(plan: ContainerPlan, secrets: Mapping[str, str]) -> list[str]:
     values |= _visible_gpus(plan)
     kept = [f"{name}={value}" for name, value in values.items() if name not in TAKEN_AWAY]
     return sorted([*kept, *TAKEN_AWAY])
+
+
+def without_layer_bound(body: Mapping[str, object]) -> dict[str, object]:
+    """The same body for an engine whose storage can't bound the writable layer."""
+    config = body["HostConfig"]
+    kept = (
+        {key: value for key, value in config.items() if key != "StorageOpt"}
+        if isinstance(config, dict)
+        else {}
+    )
+    return {**body, "HostConfig": kept}
+
+
+def needs_subpath(plan: ContainerPlan) -> bool:
+    """Of API 1.45: an older one takes the request, and mounts the whole volume."""
+    return any(isinstance(mount, VolumeMount) for mount in plan.mounts)
 
 
 def host_config(plan: ContainerPlan) -> dict[str, object]:
@@ -151,7 +167,18 @@ def _network(plan: ContainerPlan) -> dict[str, object]:
     return {"NetworkMode": plan.bridge, "PortBindings": bindings, "Dns": list(plan.dns)}
 
 
-def _mount(mount: Mount) -> dict[str, object]:
+def _mount(mount: Mount | VolumeMount) -> dict[str, object]:
+    if isinstance(mount, VolumeMount):
+        # What the image has at that path is not copied in, as it is not beneath a bind. A folder that is not there is an
+        # error at the start; so is it where the volume itself is gone, and the engine has made a plain one of its name.
+        options = {"NoCopy": True, "Subpath": mount.source.folder}
+        return {
+            "Type": "volume",
+            "Source": mount.source.volume,
+            "Target": mount.target,
+            "ReadOnly": False,
+            "VolumeOptions": options,
+        }
     return {
         "Type": "bind",
         "Source": mount.source,

@@ -8,6 +8,7 @@ from agent.adapters.folders import durable, jobs, outputs, secrets, state
 from agent.adapters.folders.disk import Disk
 from agent.adapters.folders.jobs import FoundRecord
 from agent.adapters.folders.names import attempt_log, job_folder
+from agent.adapters.folders.quotas import DiskQuotas
 from agent.adapters.folders.streams import Hashes, LogReader, LogWriter, OutputReader
 from agent.aio import Threads
 from agent.core.notify import NotifyTarget
@@ -28,6 +29,7 @@ class DiskFolders:
         self._state = opened
         self._disk = disk
         self._hashes = Hashes()
+        self.quotas = DiskQuotas(opened, disk)
 
     @property
     def agent_id(self) -> str:
@@ -97,7 +99,7 @@ class DiskFolders:
 
     async def list_outputs(self, job_id: str, limits: OutputLimits) -> OutputListing:
         """What of the outputs can be fetched, and what not and why. Raises JobFolderMissingError, Openat2MissingError."""
-        return await self._disk.run(outputs.list_outputs, self._state.jobs, job_id, limits)
+        return await self._disk.run(outputs.list_outputs, self._state, job_id, limits)
 
     async def open_output(self, job_id: str, path: str) -> OutputReader:
         """One file of the listing. Raises OutputRefusedError, JobFolderMissingError, Openat2MissingError."""
@@ -133,7 +135,7 @@ class DiskFolders:
         return LogReader(self._disk, number)
 
     def _open_output(self, job_id: str, path: str) -> OutputReader:
-        number, file = outputs.open_output(self._state.jobs, job_id, path)
+        number, file = outputs.open_output(self._state, job_id, path)
         return OutputReader(self._disk, number, file, self._hashes)
 
     def _free_bytes(self) -> int:

@@ -46,6 +46,7 @@ class Rest:
     job_stop: Stop | None = None
     kill_at: BootTime | None = None
     image_digest: str | None = None
+    has_disk: bool = False
     reason: Reason | None = None
     started_at: float | None = None
 
