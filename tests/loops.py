@@ -1,0 +1,32 @@
+"""loops — whether this machine can make loop devices, and which of them lie on files below a folder. Needs root."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from agent.adapters.folders.loops import Loop, in_use
+
+CAN_MAKE_LOOPS = os.access("/dev/loop-control", os.R_OK | os.W_OK)
+# Who runs the tests alone on such a machine is told; where a machine runs them for everybody, they fail instead.
+needs_loops = pytest.mark.skipif(
+    not CAN_MAKE_LOOPS and "CI" not in os.environ, reason="this machine can make no loop devices"
+)
+
+
+def loops_below(folder: Path) -> list[Loop]:
+    return [loop for loop in in_use() if loop.path.startswith(f"{folder.resolve()}/")]
+
+
+@contextmanager
+def mounted(device: str, target: Path) -> Iterator[Path]:
+    """As an engine mounts it, in the namespace of the host."""
+    target.mkdir(exist_ok=True)
+    subprocess.run(["mount", "-t", "ext4", "-o", "nosuid,nodev", device, str(target)], check=True)
+    try:
+        yield target
+    finally:
+        subprocess.run(["umount", str(target)], check=True)
