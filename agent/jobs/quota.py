@@ -1,9 +1,13 @@
 """jobs/quota — what a job with `disk` needs before its container: room, a device, the engine's volume on it. Starts nothing."""
 
+import structlog
+
 from agent.core.container import QuotaVolume, VolumeFolder
 from agent.core.job import FailureKind, Job, StartFailure
 from agent.interfaces import JobFolderMissingError, QuotaUnavailableError, Shortage
 from agent.jobs.tools import Tools
+
+log = structlog.get_logger()
 
 # In the file system that a quota is.
 OUTPUTS = "outputs"
@@ -32,6 +36,7 @@ async def volume_for(tools: Tools, job: Job) -> VolumeFolder:
         raise QuotaUnavailableError(f"the room that was reserved is gone: {words_of(shortage)}")
     volume = await _volume(tools, job)
     await tools.engine.ensure_volume(volume)
+    log.debug("volume.ready", device=volume.device)
     return VolumeFolder(volume.name, OUTPUTS)
 
 
