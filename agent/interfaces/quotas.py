@@ -55,8 +55,12 @@ class Quotas(Protocol):
 
     async def release(self, job_id: str) -> None:
         """Nothing writes to it any more: give back the room that it did not fill, and let its device go once nobody has it
-        open. What was written stays readable. Gone is fine.
+        open. What was written stays readable. Gone is fine. Where it raises, the device is let go all the same.
         """
+        ...
+
+    async def why_impossible(self) -> str | None:
+        """What this host lacks for any quota; None: nothing that can be seen before one is made."""
         ...
 
     async def rest(self) -> None:

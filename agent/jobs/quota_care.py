@@ -14,6 +14,8 @@ log = structlog.get_logger()
 SWEEP_SECONDS = 30.0
 # Who asks for a look comes in crowds, and the engine looks at each of its volumes: one look serves all of so long.
 PAUSE_SECONDS = 5.0
+# A file system that is damaged stays so, and each try to mount it is told in the kernel's log.
+STUCK_SECONDS = 3600.0
 
 
 class QuotaCare:
@@ -24,6 +26,12 @@ class QuotaCare:
         self._store = store
         self._quotas = quotas
         self._flag = Flag()
+        self._stuck: dict[str, float] = {}
+
+    @property
+    def stuck(self) -> frozenset[str]:
+        """The jobs whose quota could not be released, for /health."""
+        return frozenset(self._stuck)
 
     def look(self) -> None:
         self._flag.set()
@@ -43,7 +51,9 @@ class QuotaCare:
     async def _clean_once(self) -> None:
         """The engine's volume first, then what it is on: a device that is let go may soon be another job's."""
         in_use = await self._remove_volumes()
-        for job_id in sorted(await self._quotas.held() - in_use):
+        held = await self._quotas.held()
+        self._stuck = {job_id: since for job_id, since in self._stuck.items() if job_id in held}
+        for job_id in sorted(held - in_use):
             if not needs_volume(await self._store.read(job_id)):
                 await self._release(job_id)
             elif not await self._quotas.refill(job_id):
@@ -64,9 +74,14 @@ class QuotaCare:
         return in_use
 
     async def _release(self, job_id: str) -> None:
+        now = asyncio.get_running_loop().time()
+        if now - self._stuck.get(job_id, -STUCK_SECONDS) < STUCK_SECONDS:
+            return
         try:
             await self._quotas.release(job_id)
-            log.debug("disk.released", job=job_id)
         except QuotaUnavailableError as error:
             # One that can't be mounted keeps its room until it is forgotten; the others must not wait for it.
             log.warning("disk.not_released", job=job_id, code=error.code, error=str(error))
+            self._stuck[job_id] = now
+        else:
+            log.debug("disk.released", job=job_id)

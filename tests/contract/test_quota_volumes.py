@@ -13,7 +13,7 @@ import pytest
 
 from agent.adapters.folders import DiskFolders, images, jobs
 from agent.adapters.folders.loops import Keep
-from agent.adapters.folders.quotas import attached_jobs
+from agent.adapters.folders.quotas import devices_of
 from agent.adapters.folders.roots import MOST_IDLE
 from agent.interfaces import JobFolderMissingError, QuotaUnavailableError
 from tests.contract.folders_on_disk import (
@@ -346,7 +346,7 @@ def test_an_attach_that_died_leaves_one_device_or_none_and_the_next_one_has_it(t
             assert len(loops_below(tmp_path)) <= 1
             attach()
             assert len(loops_below(tmp_path)) == 1
-            assert attached_jobs(str(tmp_path / "state" / "jobs")) == {JOB}
+            assert [job for job, _ in devices_of(str(tmp_path / "state" / "jobs"))] == [JOB]
             state.loops.release(image(tmp_path).stat())
             assert loops_below(tmp_path) == []
             if lived:

@@ -30,6 +30,7 @@ STOP_SLACK_SECONDS = 5.0 + 20.0
 END_SECONDS = 300.0
 NEAR_SECONDS = 5.0
 MISTAKES = ("job.task_broke", "probe.crashed", "request.crashed", "daemon.failed")
+DISK = "48MiB"
 SCRIPT = """{trap}echo $GPU_AGENT_ATTEMPT >> /outputs/attempts
 i=1; while [ $i -le {lines} ]; do echo line $i; sleep {pause}; i=$((i+1)); done
 touch /outputs/done.$GPU_AGENT_ATTEMPT; exit {code}"""
@@ -129,6 +130,7 @@ class Chaos:
             "secrets": {"KEY": "value"},
         }
         body |= {"ports": PORTS} if draw.random() < 0.5 else {"network": "none"}
+        body |= {"disk": DISK} if draw.random() < 0.5 else {}
         return Sent(str(uuid.UUID(int=draw.getrandbits(128), version=4)), body, code, lines, retries)
 
     def put(self, job: Sent) -> None:

@@ -81,6 +81,7 @@ class FakeEngine:
         self.start_failures: deque[StartFailure] = deque()
         self.live_restore = True
         self.seccomp = True
+        self.api_version = "1.45"
         self.runtimes = frozenset({"runc", "nvidia"})
         self.cdi_gpus: frozenset[str] = frozenset()  # without any, CDI is off
         self.is_up = True
@@ -111,7 +112,7 @@ class FakeEngine:
         await self._answer("facts", "")
         return EngineFacts(
             version="26.1.5",
-            api_version="1.45",
+            api_version=self.api_version,
             live_restore=self.live_restore,
             seccomp=self.seccomp,
             cgroup_version=2,
@@ -153,6 +154,8 @@ class FakeEngine:
             raise StartFailedError(
                 StartFailure(FailureKind.IMAGE, "image_not_found", f"no image {plan.image}")
             )
+        if self.api_version < "1.45" and any(isinstance(mount, VolumeMount) for mount in plan.mounts):
+            raise StartFailedError(StartFailure(FailureKind.ENGINE, "engine_too_old", "it has API 1.44"))
         container = self._create(plan)
         self.after("create", plan.name)
         if fate is Fate.LOST:

@@ -13,7 +13,7 @@ class _Image:
 
 
 class FakeQuotas:
-    """`written`: what each job has on its volume when it is released. `broken`: the next calls say so."""
+    """`written`: what each job has on its volume when it is released. `broken`: the calls say so. `damaged`: can't be mounted."""
 
     def __init__(self, disk_bytes: int = 2**40) -> None:
         self.disk_bytes = disk_bytes
@@ -21,6 +21,8 @@ class FakeQuotas:
         self.devices: dict[str, str] = {}
         self.written: dict[str, int] = {}
         self.broken: str | None = None
+        self.damaged: set[str] = set()
+        self.releases: list[str] = []
         self._free_bytes = 0
         self._count = 0
 
@@ -60,11 +62,17 @@ class FakeQuotas:
 
     async def release(self, job_id: str) -> None:
         self._raise_if_broken()
+        self.releases.append(job_id)
         self.devices.pop(job_id, None)
+        if job_id in self.damaged:
+            raise QuotaUnavailableError("it can't be mounted")
         image = self.images.get(job_id)
         if image is not None:
             image.is_released = True
             image.taken_bytes = self.written.get(job_id, 0)
+
+    async def why_impossible(self) -> str | None:
+        return self.broken
 
     async def rest(self) -> None:
         """Nothing is ever mounted here."""

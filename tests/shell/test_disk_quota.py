@@ -6,6 +6,9 @@ from collections.abc import Callable
 import pytest
 
 from agent.core.container import QuotaVolume, VolumeMount
+from agent.errors import Blame
+from agent.jobs.health import CheckState
+from agent.jobs.quota_probe import leftovers_probe, quota_probe
 from tests.fakes.engine import FakeEngine, Fate, Program
 from tests.shell.world import Outcome, Phase, World
 
@@ -209,4 +212,90 @@ async def test_a_device_is_not_let_go_as_long_as_a_container_holds_the_volume_on
     stuck = False
     await world.finish(job_id)
     await until(lambda: job_id not in world.quotas.devices)
+    await world.crash()
+
+
+async def test_a_quota_that_can_not_be_released_is_told_tried_hourly_and_holds_up_no_other(
+    world: World,
+) -> None:
+    await world.start()
+    damaged, sound = await world.submit(**DISK), await world.submit(**DISK)
+    world.quotas.damaged.add(damaged)
+    for job_id in (damaged, sound):
+        await world.finish(job_id)
+    await world.quiesce(120)
+    assert world.shell is not None
+    assert world.shell.quota_care.stuck == {damaged}
+    assert world.quotas.devices == {}
+    assert world.quotas.images[sound].is_released
+    assert world.quotas.releases.count(damaged) == 1
+    await world.quiesce(3700)
+    assert world.quotas.releases.count(damaged) == 2
+    world.quotas.forget(damaged)
+    await world.quiesce()
+    assert world.shell.quota_care.stuck == frozenset()
+    await world.crash()
+
+
+async def test_what_the_host_took_of_a_running_jobs_room_is_taken_back(world: World) -> None:
+    await world.start()
+    job_id = await world.submit(**DISK, timeout=600)
+    world.engine.programs[job_id] = Program(seconds=300)
+    await world.until_phase(job_id, Phase.RUNNING)
+    world.quotas.images[job_id].taken_bytes = 0
+    await world.quiesce()
+    assert world.quotas.images[job_id].taken_bytes == 4 * GIB
+    await world.crash()
+
+
+@pytest.mark.parametrize(
+    ("broken", "api", "stuck", "state"),
+    [
+        (None, "1.45", 0, CheckState.OK),
+        (None, "1.100", 0, CheckState.OK),
+        (None, "1.44", 0, CheckState.WARN),
+        ("mke2fs is not installed", "1.45", 0, CheckState.WARN),
+        (None, "1.45", 2, CheckState.WARN),
+    ],
+)
+async def test_the_check_says_whether_this_host_can_hold_a_job_to_a_quota(
+    world: World, broken: str | None, api: str, stuck: int, state: CheckState
+) -> None:
+    world.quotas.broken, world.engine.api_version = broken, api
+    found = await quota_probe(world.engine, world.quotas.why_impossible, lambda: stuck)()
+    assert found.state is state
+    assert bool(found.remedy) is (state is CheckState.WARN)
+
+
+async def test_the_doctor_names_what_is_left_and_how_it_goes() -> None:
+    volumes = [QuotaVolume(f"gpu-agent-{job}", job, "/dev/loop1") for job in ("over", "runs")]
+
+    async def some_volumes() -> list[QuotaVolume]:
+        return volumes
+
+    async def devices() -> list[tuple[str, str]]:
+        return [("over", "/dev/loop1"), ("runs", "/dev/loop2")]
+
+    async def running() -> frozenset[str]:
+        return frozenset({"runs"})
+
+    async def all_of_them() -> frozenset[str]:
+        return frozenset({"runs", "over"})
+
+    assert (await leftovers_probe(some_volumes, devices, all_of_them)()).state is CheckState.OK
+    found = await leftovers_probe(some_volumes, devices, running)()
+    assert found.state is CheckState.WARN
+    assert "docker volume rm gpu-agent-over; losetup --detach /dev/loop1" in found.remedy
+    assert "runs" not in found.evidence + found.remedy
+
+
+async def test_an_engine_that_mounts_no_folder_of_a_volume_is_told_so_and_never_given_the_whole(
+    world: World,
+) -> None:
+    world.engine.api_version = "1.44"
+    await world.start()
+    job = await world.finish(await world.submit(**DISK))
+    assert job.reason is not None
+    assert (job.outcome, job.reason.code, job.reason.blame) == (Outcome.FAILED, "engine_too_old", Blame.HOST)
+    assert (await world.finish(await world.submit())).outcome is Outcome.SUCCEEDED
     await world.crash()

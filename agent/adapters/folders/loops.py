@@ -117,6 +117,18 @@ def goes_by_itself(loop: Loop) -> bool:
         return True
 
 
+def check_loops() -> None:
+    """Raises QuotaUnavailableError where this process can make no loop device."""
+    os.close(_open_control())
+
+
+def _open_control() -> int:
+    try:
+        return os.open(_CONTROL, os.O_RDWR | os.O_CLOEXEC)
+    except OSError as error:
+        raise QuotaUnavailableError(f"no loop devices can be made here: {error}") from error
+
+
 def _find(image: int) -> tuple[int, int] | None:
     wanted, name = os.fstat(image), _path_of(image).name
     for loop in in_use():
@@ -134,10 +146,7 @@ def _find(image: int) -> tuple[int, int] | None:
 
 
 def _make(image: int, keep: Keep) -> tuple[int, int]:
-    try:
-        control = os.open(_CONTROL, os.O_RDWR | os.O_CLOEXEC)
-    except OSError as error:
-        raise QuotaUnavailableError(f"this host has no loop devices: {error}") from error
+    control = _open_control()
     try:
         for _ in range(_TRIES):
             number: int = fcntl.ioctl(control, CTL_GET_FREE)

@@ -6,7 +6,6 @@ open to writes and to setuid until a second call had changed that.
 """
 
 import ctypes
-import errno
 import os
 
 from agent.interfaces import QuotaUnavailableError
@@ -28,22 +27,32 @@ def mount_to_read(device: str) -> int:
     The file system itself is open for writing, as the container's mount of it wants it, and as the replay of a journal does
     after a crash of the host. Raises QuotaUnavailableError.
     """
+    check_mounts()
     try:
         mount = _mount(device)
     except OSError as error:
-        if error.errno == errno.ENOSYS:
-            why = "the kernel has no fsopen, or a sandbox around the agent hides it"
-        else:
-            why = f"{device} can't be mounted: {error.strerror}"
-        raise QuotaUnavailableError(why) from error
+        raise QuotaUnavailableError(f"{device} can't be mounted: {error.strerror}") from error
     try:
         return os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=mount)
     finally:
         os.close(mount)
 
 
+def check_mounts() -> None:
+    """Raises QuotaUnavailableError where this process can mount nothing in this way."""
+    try:
+        os.close(_open())
+    except OSError as error:
+        why = f"ext4 can't be mounted here ({error.strerror}): an old kernel, or a sandbox around the agent"
+        raise QuotaUnavailableError(why) from error
+
+
+def _open() -> int:
+    return _call(_FSOPEN, ctypes.c_char_p(b"ext4"), ctypes.c_uint(_FSOPEN_CLOEXEC))
+
+
 def _mount(device: str) -> int:
-    context = _call(_FSOPEN, ctypes.c_char_p(b"ext4"), ctypes.c_uint(_FSOPEN_CLOEXEC))
+    context = _open()
     try:
         source = ctypes.c_char_p(os.fsencode(device))
         _configure(context, _SET_STRING, ctypes.c_char_p(b"source"), source)

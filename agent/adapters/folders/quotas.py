@@ -8,10 +8,11 @@ from pathlib import Path
 from agent.adapters.folders import durable, images
 from agent.adapters.folders.disk import Disk
 from agent.adapters.folders.jobs import job_ids
-from agent.adapters.folders.loops import Keep, goes_by_itself, in_use
+from agent.adapters.folders.loops import Keep, check_loops, goes_by_itself, in_use
+from agent.adapters.folders.mounts import check_mounts
 from agent.adapters.folders.names import job_folder
 from agent.adapters.folders.state import State
-from agent.interfaces import JobFolderMissingError, Shortage
+from agent.interfaces import QuotaUnavailableError, Shortage
 
 
 class DiskQuotas:
@@ -50,7 +51,8 @@ class DiskQuotas:
     async def held(self) -> set[str]:
         if self._unreleased is None:
             self._unreleased = await self._disk.run(self._find_unreleased)
-        return self._unreleased | await self._disk.run(attached_jobs, path_of(self._state.jobs))
+        attached = await self._disk.run(devices_of, path_of(self._state.jobs))
+        return self._unreleased | {job_id for job_id, _ in attached}
 
     async def release(self, job_id: str) -> None:
         await self._disk.run(self._release, job_id)
@@ -59,6 +61,10 @@ class DiskQuotas:
 
     async def rest(self) -> None:
         await self._disk.run(self._state.roots.let_go_idle)
+
+    async def why_impossible(self) -> str | None:
+        """What this host lacks for any quota; None: nothing that can be seen before one is made."""
+        return await self._disk.run(why_impossible)
 
     def _attach(self, job_id: str) -> str:
         with (
@@ -84,10 +90,12 @@ class DiskQuotas:
             # The folder is gone, and the file, but for whoever has it open.
             self._state.loops.release_path(f"{path_of(self._state.jobs)}/{job_id}")
             return
-        with suppress(JobFolderMissingError, FileNotFoundError):
-            self._give_back(job_id)
-        self._state.roots.let_go(job_id)
-        self._state.loops.release(status)
+        try:
+            with suppress(FileNotFoundError):  # the job was forgotten meanwhile
+                self._give_back(job_id)
+        finally:
+            self._state.roots.let_go(job_id)
+            self._state.loops.release(status)
 
     def _give_back(self, job_id: str) -> None:
         with durable.open_folder(self._state.jobs, job_folder(job_id)) as job:
@@ -106,11 +114,22 @@ def path_of(folder: int) -> str:
     return str(Path(f"/proc/self/fd/{folder}").readlink())
 
 
-def attached_jobs(jobs: str) -> set[str]:
-    """Those below this folder of jobs that have a loop device which does not go by itself, by the path of its file."""
-    found = set()
+def devices_of(jobs: str) -> list[tuple[str, str]]:
+    """Each loop device on a quota below this folder of jobs, but those that go by themselves: the job, and the device."""
+    found = []
     for loop in in_use():
         named = _JOB.fullmatch(loop.path.removeprefix(f"{jobs}/"))
         if named is not None and not goes_by_itself(loop):
-            found.add(named[1])
+            found.append((named[1], loop.device))
     return found
+
+
+def why_impossible() -> str | None:
+    """What this host lacks for any quota; None: nothing that can be seen before one is made."""
+    try:
+        images.find_mkfs()
+        check_loops()
+        check_mounts()
+    except QuotaUnavailableError as error:
+        return str(error)
+    return None
