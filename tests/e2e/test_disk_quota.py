@@ -7,16 +7,18 @@ import subprocess
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from http.client import HTTPException
 from pathlib import Path
 
 import pytest
 
 from agent.adapters.folders.images import FLOOR_BYTES
+from agent.daemon import examine, repair
+from agent.jobs.health import Check, CheckState
 from tests.e2e.client import expect
 from tests.e2e.conftest import Make
-from tests.e2e.daemon import Daemon
+from tests.e2e.daemon import Daemon, in_loop
 from tests.e2e.test_kill_points import Point, after, parameter_of, put
 from tests.loops import needs_loops
 from tests.private_engine import PrivateEngine, busybox_image
@@ -125,11 +127,10 @@ def test_a_retry_finds_its_checkpoint_also_where_the_loop_devices_number_has_cha
         file.truncate(DISK)
     subprocess.run(["losetup", loop.device, str(foreign)], check=True)
     try:
-        with sqlite3.connect(daemon.database) as connection:
+        with closing(sqlite3.connect(daemon.database)) as connection, connection:
             (rest,) = connection.execute("SELECT rest FROM jobs WHERE id = ?", (job_id,)).fetchone()
             due = json.dumps({**json.loads(rest), "not_before": None})
             connection.execute("UPDATE jobs SET rest = ? WHERE id = ?", (due, job_id))
-        connection.close()
         daemon.start()
         job = daemon.local.wait_finished(job_id)
         assert [attempt["exit"]["code"] for attempt in job["attempts"]] == [7, 7]
@@ -147,11 +148,9 @@ def test_what_no_row_knows_is_found_and_taken_away(make_daemon: Make) -> None:
     keeps = daemon.local.submit("echo kept > /outputs/file; sleep 300", disk=DISK)
     daemon.local.wait_phase(keeps, "running")
     daemon.kill()
-    with sqlite3.connect(daemon.database) as connection:
-        for table in ("events", "attempts"):
-            connection.execute(f"DELETE FROM {table} WHERE job = ?", (job_id,))
+    with closing(sqlite3.connect(daemon.database)) as connection, connection:
+        connection.execute("PRAGMA foreign_keys = OFF")
         connection.execute("DELETE FROM jobs WHERE id = ?", (job_id,))
-    connection.close()
     daemon.start()
     expect(lambda: len(daemon.containers()) == 1, "the orphan is gone")
     expect(lambda: len(daemon.volumes()) == 1, "its volume is gone", seconds=60)
@@ -160,6 +159,49 @@ def test_what_no_row_knows_is_found_and_taken_away(make_daemon: Make) -> None:
     assert read_output(daemon, keeps, "file") == b"kept\n"
     daemon.local.cancel(keeps, grace=0)
     daemon.local.wait_finished(keeps)
+    expect_nothing_left(daemon)
+
+
+def check_of(daemon: Daemon, name: str) -> Check:
+    (found,) = [check for check in in_loop(examine(daemon.config)) if check.name == name]
+    return found
+
+
+def test_the_doctor_names_what_is_left_of_a_job_that_is_over(make_daemon: Make) -> None:
+    daemon = make_daemon().start()
+    assert daemon.local.checks()["disk_quotas"]["state"] == "ok"
+    assert check_of(daemon, "disk_quotas").state is CheckState.OK
+    job_id = daemon.local.submit("sleep 300", disk=DISK)
+    daemon.local.wait_phase(job_id, "running")
+    assert check_of(daemon, "quota_leftovers").state is CheckState.OK
+    daemon.kill()
+    with closing(sqlite3.connect(daemon.database)) as connection, connection:
+        connection.execute("UPDATE jobs SET phase = 'finished' WHERE id = ?", (job_id,))
+    found = check_of(daemon, "quota_leftovers")
+    (loop,) = daemon.loops()
+    assert found.state is CheckState.WARN
+    assert f"docker volume rm gpu-agent-{job_id}; losetup --detach {loop.device}" in found.remedy
+
+
+def test_a_repair_keeps_the_quota_of_what_runs_and_lets_all_others_go(make_daemon: Make) -> None:
+    daemon = make_daemon().start()
+    runs = daemon.local.submit("echo one > /outputs/file; while :; do sleep 0.1; done", disk=DISK)
+    over = daemon.local.submit("echo two > /outputs/file; sleep 300", disk=DISK)
+    for job_id in (runs, over):
+        expect(lambda job_id=job_id: outputs_of(daemon, job_id), "it has written")
+    daemon.kill()
+    for container in daemon.containers(over):
+        daemon.engine.request("DELETE", f"/containers/{container['Id']}?force=1")
+    daemon.database.write_bytes(b"\xff" * 8192)
+    done = in_loop(repair(daemon.config))
+    assert f"{over}: its volume gpu-agent-{over} is removed" in done
+    assert [volume["Name"] for volume in daemon.volumes()] == [f"gpu-agent-{runs}"]
+    assert [loop.path for loop in daemon.loops()] == [str(image_of(daemon, runs))]
+    daemon.start()
+    assert read_output(daemon, runs, "file") == b"one\n"
+    daemon.local.cancel(runs, grace=0)
+    daemon.local.wait_finished(runs)
+    assert read_output(daemon, runs, "file") == b"one\n"
     expect_nothing_left(daemon)
 
 
