@@ -214,11 +214,12 @@ async def test_a_sweep_and_a_folder_that_is_set_aside_leave_no_device(
 
 async def test_a_second_job_of_the_same_id_reads_its_own_files(folders: DiskFolders, tmp_path: Path) -> None:
     await write(folders, tmp_path, b"first")
-    assert await listed(folders) == {"file": 5}
-    await folders.remove(JOB)
-    await folders.claim(JOB, RECORD, NO_SECRETS)
-    await folders.quotas.reserve(JOB, SIZE)
-    assert await listed(folders) == {}
+    with folders._state.roots.opened(folders._state.jobs, JOB) as first:
+        await folders.remove(JOB)
+        await folders.claim(JOB, RECORD, NO_SECRETS)
+        await folders.quotas.reserve(JOB, SIZE)
+        assert await listed(folders) == {}
+        assert os.listdir(first) == ["file"], "who reads the first one's is not disturbed"  # noqa: PTH208 - by descriptor
 
 
 async def test_what_a_trim_of_the_host_took_is_reserved_again_with_nothing_lost(

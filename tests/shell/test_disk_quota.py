@@ -2,15 +2,19 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
-from agent.core.container import QuotaVolume, VolumeMount
+from agent.aio import beside
+from agent.core.container import QuotaVolume, VolumeFolder, VolumeMount
 from agent.errors import Blame
 from agent.jobs.health import CheckState
+from agent.jobs.quota_care import QuotaCare
 from agent.jobs.quota_probe import leftovers_probe, quota_probe
-from tests.fakes.engine import FakeEngine, Fate, Program
-from tests.shell.world import Outcome, Phase, World
+from tests.contract.engine_contract import bare_plan
+from tests.fakes.engine import FakeEngine, Program
+from tests.shell.world import AGENT, Outcome, Phase, World
 
 pytestmark = pytest.mark.looptime
 
@@ -201,18 +205,18 @@ async def test_what_is_left_of_an_ended_job_goes_at_the_next_start(world: World)
 
 
 async def test_a_device_is_not_let_go_as_long_as_a_container_holds_the_volume_on_it(world: World) -> None:
-    await world.start()
-    job_id = await world.submit(**DISK)
-    await world.until_phase(job_id, Phase.RUNNING)
-    stuck = True
-    world.engine.fates = lambda name, _target: Fate.NEVER if stuck and name == "remove" else Fate.WORKS
-    await world.until_phase(job_id, Phase.STOPPING)
-    await world.quiesce(60)
-    assert job_id in world.quotas.devices
-    stuck = False
-    await world.finish(job_id)
-    await until(lambda: job_id not in world.quotas.devices)
-    await world.crash()
+    """A stray of a job that is over: the janitor, who removes it, is not here."""
+    mount = VolumeMount(VolumeFolder("gpu-agent-stray", "outputs"), "/outputs")
+    await world.engine.ensure_volume(QuotaVolume("gpu-agent-stray", "stray", "/dev/loop9"))
+    world.quotas.devices["stray"] = "/dev/loop9"
+    image = world.engine.images["busybox"].id
+    stray = await world.engine.create(replace(bare_plan(AGENT, "stray", image), mounts=(mount,)), {})
+    care = QuotaCare(world.engine, world.store, world.quotas)
+    async with beside(care.clean(), "quota care"):
+        await world.quiesce(100)
+        assert world.quotas.devices == {"stray": "/dev/loop9"}
+        await world.engine.remove(stray)
+        await until(lambda: not world.engine.volumes_by_name and not world.quotas.devices)
 
 
 async def test_a_quota_that_can_not_be_released_is_told_tried_hourly_and_holds_up_no_other(
