@@ -1,4 +1,4 @@
-"""loops — whether this machine can make loop devices, and which of them lie on files below a folder. Needs root."""
+"""loops — whether this machine can make loop devices, and which of them an agent has. Needs root."""
 
 import os
 import subprocess
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.adapters.folders.loops import Loop, in_use
+from agent.adapters.folders.loops import Loop, loops_of
 
 CAN_MAKE_LOOPS = os.access("/dev/loop-control", os.R_OK | os.W_OK)
 # Who runs the tests alone on such a machine is told; where a machine runs them for everybody, they fail instead.
@@ -17,8 +17,9 @@ needs_loops = pytest.mark.skipif(
 )
 
 
-def loops_below(folder: Path) -> list[Loop]:
-    return [loop for loop in in_use() if loop.path.startswith(f"{folder.resolve()}/")]
+def loops_of_state(folder: Path) -> list[Loop]:
+    """Of the agent whose state folder this is."""
+    return loops_of((folder / "agent-id").read_text().strip())
 
 
 @contextmanager

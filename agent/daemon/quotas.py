@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from agent.adapters.docker.engine import DockerEngine
-from agent.adapters.folders.quotas import devices_of
-from agent.adapters.folders.state import AGENT_ID, JOBS
+from agent.adapters.folders.loops import Keep, loops_of
+from agent.adapters.folders.state import AGENT_ID
 from agent.adapters.sqlite import open_jobs
 from agent.aio import Threads
 from agent.config import Config
@@ -35,9 +35,15 @@ def quota_leftovers_probe(config: Config) -> Probe:
         return await _in_thread(lambda: open_jobs(path) if path.exists() else frozenset())
 
     async def devices() -> Sequence[tuple[str, str]]:
-        return await _in_thread(lambda: devices_of(str((config.state_dir / JOBS).resolve())))
+        return await _in_thread(lambda: _devices(config))
 
     return leftovers_probe(volumes, devices, needed)
+
+
+def _devices(config: Config) -> list[tuple[str, str]]:
+    agent = _agent_id(config)
+    loops = [] if agent is None else loops_of(agent)
+    return [(loop.job, loop.device) for loop in loops if loop.keep is Keep.UNTIL_RELEASED]
 
 
 def _agent_id(config: Config) -> str | None:

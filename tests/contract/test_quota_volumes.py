@@ -13,7 +13,7 @@ import pytest
 
 from agent.adapters.folders import DiskFolders, images, jobs
 from agent.adapters.folders.loops import Keep
-from agent.adapters.folders.quotas import devices_of
+from agent.adapters.folders.names import IMAGE
 from agent.adapters.folders.roots import MOST_IDLE
 from agent.interfaces import JobFolderMissingError, QuotaUnavailableError
 from tests.contract.folders_on_disk import (
@@ -29,7 +29,7 @@ from tests.contract.folders_on_disk import (
     outputs,
     whole,
 )
-from tests.loops import loops_below, mounted, needs_loops
+from tests.loops import loops_of_state, mounted, needs_loops
 
 pytestmark = needs_loops
 
@@ -45,11 +45,11 @@ async def folders(tmp_path: Path) -> AsyncIterator[DiskFolders]:
         yield folders
         for job_id in await folders.ids():
             await folders.remove(job_id)
-    assert loops_below(tmp_path) == []
+    assert loops_of_state(tmp_path / "state") == []
 
 
 def image(path: Path, job_id: str = JOB) -> Path:
-    return path / "state" / "jobs" / job_id / images.IMAGE
+    return path / "state" / "jobs" / job_id / IMAGE
 
 
 def facts_of(file: Path) -> str:
@@ -102,7 +102,7 @@ async def test_the_agents_mount_is_seen_by_nobody_and_allows_nothing(
 ) -> None:
     await write(folders, tmp_path, b"x")
     reader = await folders.open_output(JOB, "file")
-    (loop,) = loops_below(tmp_path)
+    (loop,) = loops_of_state(tmp_path / "state")
     assert loop.device not in mounts_of_all()
     with folders._state.roots.opened(folders._state.jobs, JOB) as root:
         flags = os.fstatvfs(root).f_flag
@@ -128,12 +128,12 @@ async def test_a_finished_job_has_a_device_only_while_somebody_reads(
 ) -> None:
     await write(folders, tmp_path, b"x")
     await folders.quotas.release(JOB)
-    assert loops_below(tmp_path) == []
+    assert loops_of_state(tmp_path / "state") == []
     assert await listed(folders) == {"file": 1}
-    assert len(loops_below(tmp_path)) == 1
+    assert len(loops_of_state(tmp_path / "state")) == 1
     assert await folders.quotas.held() == set(), "it goes by itself"
     folders._state.roots.let_go_idle(0)
-    assert loops_below(tmp_path) == []
+    assert loops_of_state(tmp_path / "state") == []
 
 
 async def test_a_reader_in_the_middle_of_a_file_is_not_cut_off_by_a_release_or_by_idleness(
@@ -144,7 +144,7 @@ async def test_a_reader_in_the_middle_of_a_file_is_not_cut_off_by_a_release_or_b
     await folders.quotas.release(JOB)
     folders._state.roots.let_go_idle(0)
     assert await whole(reader) == b"x" * MIB
-    assert loops_below(tmp_path) == []
+    assert loops_of_state(tmp_path / "state") == []
 
 
 async def test_a_crawl_over_many_finished_jobs_holds_few_devices(tmp_path: Path) -> None:
@@ -154,8 +154,8 @@ async def test_a_crawl_over_many_finished_jobs_holds_few_devices(tmp_path: Path)
             await folders.claim(job_id, RECORD, NO_SECRETS)
             await folders.quotas.reserve(job_id, 32 * MIB)
             await listed(folders, job_id)
-        assert len(loops_below(tmp_path)) <= MOST_IDLE + 1
-    assert loops_below(tmp_path) == []
+        assert len(loops_of_state(tmp_path / "state")) <= MOST_IDLE + 1
+    assert loops_of_state(tmp_path / "state") == []
 
 
 async def test_a_reader_that_came_first_takes_no_device_from_the_job(
@@ -164,7 +164,7 @@ async def test_a_reader_that_came_first_takes_no_device_from_the_job(
     assert await listed(folders) == {}
     device = await folders.quotas.attach(JOB)
     folders._state.roots.let_go_idle(0)
-    (loop,) = loops_below(tmp_path)
+    (loop,) = loops_of_state(tmp_path / "state")
     assert loop.device == device
     assert await folders.quotas.held() == {JOB}
 
@@ -174,7 +174,7 @@ async def test_many_that_attach_and_read_at_once_share_one_device(
 ) -> None:
     calls = [folders.quotas.attach(JOB) if number % 2 else listed(folders) for number in range(40)]
     await asyncio.gather(*calls)
-    assert len(loops_below(tmp_path)) == 1
+    assert len(loops_of_state(tmp_path / "state")) == 1
 
 
 async def test_a_removed_job_leaves_no_device_and_one_that_is_mounted_goes_with_its_last_mount(
@@ -184,7 +184,7 @@ async def test_a_removed_job_leaves_no_device_and_one_that_is_mounted_goes_with_
     with mounted(device, tmp_path / "engine"):
         await folders.remove(JOB)
         assert not image(tmp_path).exists()
-    assert loops_below(tmp_path) == []
+    assert loops_of_state(tmp_path / "state") == []
     with pytest.raises(JobFolderMissingError):
         await folders.quotas.attach(JOB)
 
@@ -196,7 +196,7 @@ async def test_a_device_whose_job_somebody_removed_by_hand_is_found_and_let_go(
     shutil.rmtree(image(tmp_path).parent)
     assert await folders.quotas.held() == {JOB}
     await folders.quotas.release(JOB)
-    assert loops_below(tmp_path) == []
+    assert loops_of_state(tmp_path / "state") == []
 
 
 async def test_a_sweep_and_a_folder_that_is_set_aside_leave_no_device(
@@ -208,8 +208,8 @@ async def test_a_sweep_and_a_folder_that_is_set_aside_leave_no_device(
     await folders.quotas.attach(OTHER)
     aside = await folders.set_aside(OTHER)
     assert await folders.sweep(set()) == [JOB]
-    assert loops_below(tmp_path) == []
-    assert images.IMAGE in names(Path(aside or ""))
+    assert loops_of_state(tmp_path / "state") == []
+    assert IMAGE in names(Path(aside or ""))
 
 
 async def test_a_second_job_of_the_same_id_reads_its_own_files(folders: DiskFolders, tmp_path: Path) -> None:
@@ -338,18 +338,18 @@ def test_an_attach_that_died_leaves_one_device_or_none_and_the_next_one_has_it(t
         def attach() -> None:
             with (
                 images.open_image(state.jobs, JOB) as opened_image,
-                state.loops.attached(opened_image, Keep.UNTIL_RELEASED),
+                state.loops.attached(JOB, opened_image, Keep.UNTIL_RELEASED),
             ):
                 pass
 
         for step in range(200):
             lived = die_at(step, attach)
-            assert len(loops_below(tmp_path)) <= 1
+            assert len(loops_of_state(tmp_path / "state")) <= 1
             attach()
-            assert len(loops_below(tmp_path)) == 1
-            assert [job for job, _ in devices_of(str(tmp_path / "state" / "jobs"))] == [JOB]
-            state.loops.release(image(tmp_path).stat())
-            assert loops_below(tmp_path) == []
+            assert len(loops_of_state(tmp_path / "state")) == 1
+            assert [loop.job for loop in state.loops.all()] == [JOB]
+            state.loops.release(JOB)
+            assert loops_of_state(tmp_path / "state") == []
             if lived:
                 assert step > 3
                 return
@@ -367,7 +367,7 @@ def test_a_reader_that_was_killed_leaves_neither_mount_nor_device(tmp_path: Path
                     os.scandir(root).close()
 
             lived = die_at(step, read)
-            assert loops_below(tmp_path) == [], step
+            assert loops_of_state(tmp_path / "state") == [], step
             if lived:
                 assert step > 5
                 return

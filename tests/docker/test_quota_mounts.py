@@ -16,7 +16,7 @@ from agent.core.job import FailureKind
 from agent.interfaces import StartFailedError
 from tests.contract.engine_contract import until_exited
 from tests.contract.folders_on_disk import JOB, NO_SECRETS, OTHER, PLENTY, RECORD, opened
-from tests.loops import loops_below, mounted, needs_loops
+from tests.loops import loops_of_state, mounted, needs_loops
 
 pytestmark = needs_loops
 
@@ -132,7 +132,7 @@ async def test_the_device_is_free_as_soon_as_the_container_and_the_volume_are_go
     assert await stage.engine.remove_volume(NAME)
     await folders.quotas.release(JOB)
     async with asyncio.timeout(10):
-        while loops_below(tmp_path):
+        while loops_of_state(tmp_path / "state"):
             await asyncio.sleep(0.02)
     assert [file.path for file in (await folders.list_outputs(JOB, PLENTY)).files] == ["file"]
 
@@ -151,7 +151,7 @@ async def test_an_engine_that_was_restarted_under_a_job_lets_its_volume_go_at_th
     assert await stage.engine.remove_volume(NAME)
     await folders.quotas.release(JOB)
     async with asyncio.timeout(10):
-        while loops_below(tmp_path):
+        while loops_of_state(tmp_path / "state"):
             await asyncio.sleep(0.02)
 
 

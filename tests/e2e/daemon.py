@@ -25,7 +25,7 @@ from agent.config import Config, load_config
 from agent.daemon import create_token
 from tests.e2e.client import Client, expect
 from tests.e2e.network import Net, TcpConnection
-from tests.loops import loops_below
+from tests.loops import loops_of_state
 from tests.private_engine import PrivateEngine
 from tests.private_engine_host import UnixConnection
 
@@ -229,7 +229,7 @@ class Daemon:
 
     def loops(self) -> list[Loop]:
         """The host's loop devices on files of this agent's."""
-        return loops_below(self.state)
+        return loops_of_state(self.state)
 
     def count_starts(self, job: str) -> int:
         """How often a container of the job was started, since the engine's own start: its events reach back so far."""

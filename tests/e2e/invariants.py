@@ -54,7 +54,7 @@ class Invariants:
 
     def _quotas_left(self) -> list[str]:
         volumes = [f"volume {volume['Name']} is left" for volume in self.daemon.volumes()]
-        return volumes + [f"{loop.device} is left on {loop.path}" for loop in self.daemon.loops()]
+        return volumes + [f"{loop.device} is left of {loop.job}" for loop in self.daemon.loops()]
 
     def _rows(self) -> list[dict[str, Any]]:
         rows = self.daemon.query("SELECT id, phase, attempt, outcome, rest FROM jobs")

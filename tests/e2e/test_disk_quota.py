@@ -108,6 +108,42 @@ def test_an_agent_in_a_mount_namespace_of_its_own_reads_what_the_job_writes_and_
     expect_nothing_left(daemon)
 
 
+def test_a_restart_in_another_mount_namespace_finds_the_devices_of_the_one_before(make_daemon: Make) -> None:
+    """As a service manager starts it: in a new namespace each time, with its state folder mounted over itself. The kernel's path
+    of an image that was opened in a namespace that has ended is a shorter one.
+    """
+    daemon = make_daemon()
+    daemon.state.mkdir(mode=0o700)
+    sandbox = 'mount --bind "$0" "$0" && exec "$@"'
+    daemon.wrapper = ["unshare", "--mount", "--propagation", "slave", "sh", "-c", sandbox, str(daemon.state)]
+    daemon.start()
+    ends = daemon.local.submit(
+        "echo one > /outputs/file; while [ ! -e /tmp/x ]; do sleep 0.1; done", disk=DISK
+    )
+    stays = daemon.local.submit(
+        "echo two > /outputs/file; while [ ! -e /tmp/x ]; do sleep 0.1; done", disk=DISK
+    )
+    for job_id in (ends, stays):
+        expect(lambda job_id=job_id: outputs_of(daemon, job_id), "it has written")
+    before = {loop.job: loop.device for loop in daemon.loops()}
+    daemon.kill()
+    expect(lambda: str(daemon.state) not in backing_files(), "the namespace is gone")
+    daemon.start()
+    daemon.local.cancel(ends, grace=0)
+    daemon.local.wait_finished(ends)
+    assert read_output(daemon, stays, "file") == b"two\n"
+    expect(lambda: [loop.job for loop in daemon.loops()] == [stays], "what nobody needs goes", seconds=60)
+    assert {loop.job: loop.device for loop in daemon.loops()} == {stays: before[stays]}
+    daemon.local.cancel(stays, grace=0)
+    daemon.local.wait_finished(stays)
+    assert read_output(daemon, stays, "file") == b"two\n"
+    expect_nothing_left(daemon)
+
+
+def backing_files() -> str:
+    return "".join(file.read_text() for file in Path("/sys/block").glob("loop*/loop/backing_file"))
+
+
 def mounts_of(pid: int) -> str:
     return Path(f"/proc/{pid}/mountinfo").read_text()
 
@@ -196,7 +232,7 @@ def test_a_repair_keeps_the_quota_of_what_runs_and_lets_all_others_go(make_daemo
     done = in_loop(repair(daemon.config))
     assert f"{over}: its volume gpu-agent-{over} is removed" in done
     assert [volume["Name"] for volume in daemon.volumes()] == [f"gpu-agent-{runs}"]
-    assert [loop.path for loop in daemon.loops()] == [str(image_of(daemon, runs))]
+    assert [loop.job for loop in daemon.loops()] == [runs]
     daemon.start()
     assert read_output(daemon, runs, "file") == b"one\n"
     daemon.local.cancel(runs, grace=0)

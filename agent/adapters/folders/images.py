@@ -9,7 +9,6 @@ import errno
 import fcntl
 import os
 import shutil
-import stat
 import struct
 import subprocess
 import threading
@@ -17,10 +16,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from agent.adapters.folders import durable
-from agent.adapters.folders.names import job_folder
+from agent.adapters.folders.names import IMAGE, job_folder
 from agent.interfaces import JobFolderMissingError, QuotaUnavailableError, Shortage
 
-IMAGE, PART, TREE, RELEASED = "q.img", "q.img.part", "q.tree", "q.released"
+PART, TREE, RELEASED = "q.img.part", "q.tree", "q.released"
 # In the file system, beside lost+found: what the job gets.
 FOLDER, FOLDER_MODE = "outputs", 0o1777
 # What reservations leave of the disk: for the database, logs, images and jobs without a quota.
@@ -150,15 +149,6 @@ def open_image(jobs: int, job_id: str) -> Iterator[int]:
 def has_image(job: int) -> bool:
     """Whether the job's folder, open as `job`, has one: then its outputs are in there, and nowhere else."""
     return durable.is_there(job, IMAGE)
-
-
-def image_status(jobs: int, job_id: str) -> os.stat_result | None:
-    try:
-        with durable.open_folder(jobs, job_folder(job_id)) as job:
-            status = os.stat(IMAGE, dir_fd=job, follow_symlinks=False)
-    except FileNotFoundError:
-        return None
-    return status if stat.S_ISREG(status.st_mode) else None
 
 
 def is_released(job: int) -> bool:

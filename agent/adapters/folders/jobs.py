@@ -12,7 +12,7 @@ from secrets import token_hex
 
 import structlog
 
-from agent.adapters.folders import durable, images, secrets
+from agent.adapters.folders import durable, secrets
 from agent.adapters.folders.names import is_half_made, is_job_id, job_folder
 from agent.adapters.folders.roots import OUTPUTS
 from agent.adapters.folders.state import ASIDE, JOBS, State
@@ -115,9 +115,7 @@ def remove(state: State, job_id: str) -> None:
 def _let_quota_go(state: State, job_id: str) -> None:
     """Before its image goes: a device that is left holds the room of a file that no name leads to."""
     state.roots.let_go(job_id)
-    status = images.image_status(state.jobs, job_id)
-    if status is not None:
-        state.loops.release(status)
+    state.loops.release(job_id)
 
 
 def sweep(state: State, known: set[str]) -> list[str]:

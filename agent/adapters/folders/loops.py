@@ -1,7 +1,8 @@
-"""adapters/folders/loops — loop devices: found by the file behind them, made, let go. Mounts nothing.
+"""adapters/folders/loops — loop devices on quota images: found, made, let go. Mounts nothing.
 
-A device is known by the file's device and inode numbers alone: its own number changes with each boot, and a path means
-another file in another mount namespace.
+Which file a device is on is known by that file's device and inode numbers, and whose it is by a label that we write into it.
+The kernel's path of the file serves for neither: it is another in each mount namespace, and a shorter one where the
+namespace in which the device was made has ended, as a service's does with each restart.
 """
 
 import errno
@@ -15,20 +16,19 @@ from dataclasses import dataclass
 from enum import IntFlag
 from pathlib import Path
 
+from agent.adapters.folders.names import IMAGE, is_job_id
 from agent.interfaces import QuotaUnavailableError
 
 # include/uapi/linux/loop.h; LOOP_CONFIGURE is of Linux 5.8.
-CLR_FD, SET_STATUS64, GET_STATUS64, CONFIGURE, CTL_GET_FREE = 0x4C01, 0x4C04, 0x4C05, 0x4C0A, 0x4C82
-# struct loop_info64: device, inode, rdevice, offset, sizelimit; number, encrypt type and key size, flags; file name, crypt
-# name, key; init.
-_INFO = struct.Struct("=5Q4I64s64s32s2Q")
-_NAME_BYTES = 63
+_CLR_FD, _SET_STATUS64, _GET_STATUS64, _CONFIGURE, _CTL_GET_FREE = 0x4C01, 0x4C04, 0x4C05, 0x4C0A, 0x4C82
+# struct loop_info64: the file's device and inode; a span of it; numbers; flags; a name, which is for us to choose; the rest.
+_INFO = struct.Struct("=2Q24s12sI64s112s")
 _CONFIG_RESERVED = bytes(64)
 _CONTROL = "/dev/loop-control"
 _BLOCKS = Path("/sys/block")
 # Between the look for a free number and its use another program may take it.
 _TRIES = 16
-_DELETED = " (deleted)"
+_JOB_CHARACTERS, _LABEL_CHARACTERS = 36, 63
 
 
 class Keep(IntFlag):
@@ -40,39 +40,44 @@ class Keep(IntFlag):
 
 @dataclass(frozen=True, slots=True)
 class Loop:
-    """One that is in use. `path`: its file's, as the kernel tells it to us; of one that was unlinked, its last."""
+    """One on a quota image. `label` is ours: the job, and the agent as far as there is room; others have other names there."""
 
     number: int
-    path: str
+    file_device: int
+    file_inode: int
+    keep: Keep
+    label: str
 
     @property
     def device(self) -> str:
         return f"/dev/loop{self.number}"
 
     @property
-    def is_of_removed_file(self) -> bool:
-        return self.path.endswith(_DELETED)
+    def job(self) -> str:
+        return self.label[:_JOB_CHARACTERS]
 
 
 class Loops:
-    """All that this process does to loop devices; one at a time, so that no file ever gets two (each would have a file system
-    of its own in memory, over one and the same disk).
+    """All that one agent does to loop devices; one at a time, so that no image ever gets two: each would have a file system of
+    its own in memory, over one and the same disk.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, agent_id: str) -> None:
+        self._agent_id = agent_id
         self._lock = threading.Lock()
 
     @contextmanager
-    def attached(self, image: int, keep: Keep) -> Iterator[str]:
-        """The path of the device of the file that is open as `image`, which stays open, and so does not go, during the block.
+    def attached(self, job_id: str, image: int, keep: Keep) -> Iterator[str]:
+        """The path of the device of the job's image, open as `image`; it is open itself, and does not go, during the block.
 
         One that goes with its last user is kept from it by `UNTIL_RELEASED`. Raises QuotaUnavailableError.
         """
+        label = _label(job_id, self._agent_id)
         with self._lock:
-            number, device = _find(image) or _make(image, keep)
+            number, device = _find(image) or _make(image, keep, label)
             try:
                 if keep is Keep.UNTIL_RELEASED:
-                    _make_stay(device)
+                    _make_stay(device, label)
             except OSError:
                 os.close(device)
                 raise
@@ -81,40 +86,23 @@ class Loops:
         finally:
             os.close(device)
 
-    def release(self, image: os.stat_result) -> None:
-        """Let the file's devices go: at once, or with their last user. None is fine."""
+    def release(self, job_id: str) -> None:
+        """Let the devices of all images that the job has or had go: at once, or with their last user. None is fine."""
         with self._lock:
-            for loop in in_use():
-                with suppress(FileNotFoundError), _opened(loop) as device:
-                    if _is_of(device, image):
-                        _clear(device)
+            for loop in loops_of(self._agent_id):
+                if loop.job == job_id:
+                    _release(loop)
 
-    def release_path(self, prefix: str) -> None:
-        """The same of files that were unlinked under a path that begins so, and that no stat finds any more."""
-        with self._lock:
-            for loop in in_use():
-                if loop.path.startswith(prefix) and loop.is_of_removed_file:
-                    with suppress(FileNotFoundError), _opened(loop) as device:
-                        _clear(device)
+    def all(self) -> list[Loop]:
+        return loops_of(self._agent_id)
 
 
-def in_use() -> list[Loop]:
-    """All of the host, whoever's."""
-    found = []
-    for folder in _BLOCKS.glob("loop*"):
-        # It may go while we look: then it is not in use.
-        with suppress(OSError):
-            path = os.fsdecode((folder / "loop" / "backing_file").read_bytes().removesuffix(b"\n"))
-            found.append(Loop(int(folder.name.removeprefix("loop")), path))
-    return sorted(found, key=lambda loop: loop.number)
-
-
-def goes_by_itself(loop: Loop) -> bool:
-    """Whether it goes with its last user. One that has gone meanwhile did."""
-    try:
-        return (_BLOCKS / f"loop{loop.number}" / "loop" / "autoclear").read_text().strip() == "1"
-    except OSError:
-        return True
+def loops_of(agent_id: str) -> list[Loop]:
+    """Those that this agent made, by their number."""
+    return sorted(
+        (loop for loop in _on_images() if loop.label == _label(loop.job, agent_id)),
+        key=lambda loop: loop.number,
+    )
 
 
 def check_loops() -> None:
@@ -122,37 +110,57 @@ def check_loops() -> None:
     os.close(_open_control())
 
 
-def _open_control() -> int:
-    try:
-        return os.open(_CONTROL, os.O_RDWR | os.O_CLOEXEC)
-    except OSError as error:
-        raise QuotaUnavailableError(f"no loop devices can be made here: {error}") from error
+def _label(job_id: str, agent_id: str) -> str:
+    return f"{job_id}/{agent_id}"[:_LABEL_CHARACTERS] if is_job_id(job_id) else ""
+
+
+def _on_images() -> Iterator[Loop]:
+    """Of all agents. No other device is opened: to open a stranger's might keep it from going just then."""
+    for folder in _BLOCKS.glob("loop*"):
+        number = int(folder.name.removeprefix("loop"))
+        # It may go while we look: then it is not in use.
+        with suppress(OSError):
+            path = (folder / "loop" / "backing_file").read_text("utf-8", "replace")
+            if _names_an_image(path):
+                with _opened(number) as device:
+                    yield _read(number, device)
+
+
+def _names_an_image(path: str) -> bool:
+    """Also where the file was unlinked, which the kernel adds to its path."""
+    return path.removesuffix("\n").removesuffix(" (deleted)").endswith(f"/{IMAGE}")
 
 
 def _find(image: int) -> tuple[int, int] | None:
-    wanted, name = os.fstat(image), _path_of(image).name
-    for loop in in_use():
-        if Path(loop.path.removesuffix(_DELETED)).name != name:
-            continue  # no stranger's device is opened without need
-        try:
-            device = os.open(loop.device, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:
+    wanted = os.fstat(image)
+    for loop in _on_images():
+        if (loop.file_device, loop.file_inode) != (wanted.st_dev, wanted.st_ino):
             continue
-        # From here on it does not go; but it may have gone before, and be another file's by now.
-        if _is_of(device, wanted):
-            return loop.number, device
-        os.close(device)
+        with suppress(OSError):
+            device = os.open(loop.device, os.O_RDONLY | os.O_CLOEXEC)
+            # From here on it does not go; but it may have gone just before, and be another file's by now.
+            if _is_still(loop, device):
+                return loop.number, device
+            os.close(device)
     return None
 
 
-def _make(image: int, keep: Keep) -> tuple[int, int]:
+def _is_still(loop: Loop, device: int) -> bool:
+    try:
+        found = _read(loop.number, device)
+    except OSError:  # ENXIO: it is no file's
+        return False
+    return (found.file_device, found.file_inode) == (loop.file_device, loop.file_inode)
+
+
+def _make(image: int, keep: Keep, label: str) -> tuple[int, int]:
     control = _open_control()
     try:
         for _ in range(_TRIES):
-            number: int = fcntl.ioctl(control, CTL_GET_FREE)
+            number: int = fcntl.ioctl(control, _CTL_GET_FREE)
             device = os.open(f"/dev/loop{number}", os.O_RDWR | os.O_CLOEXEC)
             try:
-                fcntl.ioctl(device, CONFIGURE, _config(image, keep))
+                fcntl.ioctl(device, _CONFIGURE, _config(image, keep, label))
             except OSError as error:
                 os.close(device)
                 if error.errno != errno.EBUSY:
@@ -166,47 +174,48 @@ def _make(image: int, keep: Keep) -> tuple[int, int]:
     raise QuotaUnavailableError("no loop device can be had: each free one was taken by another program")
 
 
-def _config(image: int, keep: Keep) -> bytes:
+def _open_control() -> int:
+    try:
+        return os.open(_CONTROL, os.O_RDWR | os.O_CLOEXEC)
+    except OSError as error:
+        raise QuotaUnavailableError(f"no loop devices can be made here: {error}") from error
+
+
+def _config(image: int, keep: Keep, label: str) -> bytes:
     """`struct loop_config`: the file, the size of a block (0: the kernel's choice), the status."""
-    name = os.fsencode(_path_of(image))[-_NAME_BYTES:]
-    info = _INFO.pack(0, 0, 0, 0, 0, 0, 0, 0, keep, name, b"", b"", 0, 0)
+    info = _INFO.pack(0, 0, b"", b"", keep, label.encode(), b"")
     return struct.pack("=2I", image, 0) + info + _CONFIG_RESERVED
 
 
-def _path_of(image: int) -> Path:
-    return Path(f"/proc/self/fd/{image}").readlink()
+def _make_stay(device: int, label: str) -> None:
+    """Also one that somebody else made on the image: from now on it is ours to let go."""
+    status = list(_INFO.unpack(fcntl.ioctl(device, _GET_STATUS64, bytes(_INFO.size))))
+    wanted = [*status[:4], status[4] & ~Keep.WHILE_OPEN, label.encode().ljust(64, b"\0"), status[6]]
+    if wanted != status:
+        fcntl.ioctl(device, _SET_STATUS64, _INFO.pack(*wanted))
 
 
-def _make_stay(device: int) -> None:
-    status = list(_INFO.unpack(_status(device)))
-    if status[8] & Keep.WHILE_OPEN:
-        status[8] &= ~Keep.WHILE_OPEN
-        fcntl.ioctl(device, SET_STATUS64, _INFO.pack(*status))
+def _read(number: int, device: int) -> Loop:
+    answer = fcntl.ioctl(device, _GET_STATUS64, bytes(_INFO.size))
+    file_device, inode, _, _, flags, name, _ = _INFO.unpack(answer)
+    label = name.partition(b"\0")[0].decode("ascii", "replace")
+    return Loop(number, file_device, inode, Keep(flags & Keep.WHILE_OPEN), label)
 
 
-def _status(device: int) -> bytes:
-    return fcntl.ioctl(device, GET_STATUS64, bytes(_INFO.size))
-
-
-def _is_of(device: int, file: os.stat_result) -> bool:
-    try:
-        found = _INFO.unpack(_status(device))
-    except OSError:  # ENXIO: it has gone
-        return False
-    return (found[0], found[1]) == (file.st_dev, file.st_ino)
-
-
-def _clear(device: int) -> None:
-    try:
-        fcntl.ioctl(device, CLR_FD)
-    except OSError as error:
-        if error.errno != errno.ENXIO:  # it has gone
-            raise
+def _release(loop: Loop) -> None:
+    with suppress(FileNotFoundError), _opened(loop.number) as device:
+        if not _is_still(loop, device):
+            return
+        try:
+            fcntl.ioctl(device, _CLR_FD)
+        except OSError as error:
+            if error.errno != errno.ENXIO:  # it has gone
+                raise
 
 
 @contextmanager
-def _opened(loop: Loop) -> Iterator[int]:
-    device = os.open(loop.device, os.O_RDONLY | os.O_CLOEXEC)
+def _opened(number: int) -> Iterator[int]:
+    device = os.open(f"/dev/loop{number}", os.O_RDONLY | os.O_CLOEXEC)
     try:
         yield device
     finally:

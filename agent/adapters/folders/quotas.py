@@ -1,14 +1,12 @@
 """adapters/folders/quotas — quota volumes as the shell sees them: one method a step, all blocking work in threads."""
 
 import os
-import re
 from contextlib import suppress
-from pathlib import Path
 
 from agent.adapters.folders import durable, images
 from agent.adapters.folders.disk import Disk
 from agent.adapters.folders.jobs import job_ids
-from agent.adapters.folders.loops import Keep, check_loops, goes_by_itself, in_use
+from agent.adapters.folders.loops import Keep, check_loops
 from agent.adapters.folders.mounts import check_mounts
 from agent.adapters.folders.names import job_folder
 from agent.adapters.folders.state import State
@@ -51,8 +49,8 @@ class DiskQuotas:
     async def held(self) -> set[str]:
         if self._unreleased is None:
             self._unreleased = await self._disk.run(self._find_unreleased)
-        attached = await self._disk.run(devices_of, path_of(self._state.jobs))
-        return self._unreleased | {job_id for job_id, _ in attached}
+        loops = await self._disk.run(self._state.loops.all)
+        return self._unreleased | {loop.job for loop in loops if loop.keep is Keep.UNTIL_RELEASED}
 
     async def release(self, job_id: str) -> None:
         await self._disk.run(self._release, job_id)
@@ -69,7 +67,7 @@ class DiskQuotas:
     def _attach(self, job_id: str) -> str:
         with (
             images.open_image(self._state.jobs, job_id) as image,
-            self._state.loops.attached(image, Keep.UNTIL_RELEASED) as device,
+            self._state.loops.attached(job_id, image, Keep.UNTIL_RELEASED) as device,
         ):
             return device
 
@@ -85,43 +83,20 @@ class DiskQuotas:
         return found
 
     def _release(self, job_id: str) -> None:
-        status = images.image_status(self._state.jobs, job_id)
-        if status is None:
-            # The folder is gone, and the file, but for whoever has it open.
-            self._state.loops.release_path(f"{path_of(self._state.jobs)}/{job_id}")
-            return
         try:
-            with suppress(FileNotFoundError):  # the job was forgotten meanwhile
+            with suppress(FileNotFoundError):  # the job was forgotten, or never had any
                 self._give_back(job_id)
         finally:
             self._state.roots.let_go(job_id)
-            self._state.loops.release(status)
+            self._state.loops.release(job_id)
 
     def _give_back(self, job_id: str) -> None:
         with durable.open_folder(self._state.jobs, job_folder(job_id)) as job:
-            if images.is_released(job):
+            if images.is_released(job) or not images.has_image(job):
                 return
             with self._state.roots.opened(self._state.jobs, job_id) as root:
                 images.give_back(root)
             images.mark_released(job)
-
-
-_JOB = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})(?:\.removed)?/q\.img(?: \(deleted\))?")
-
-
-def path_of(folder: int) -> str:
-    """As the kernel writes it, also in the paths of loop devices' files: without links."""
-    return str(Path(f"/proc/self/fd/{folder}").readlink())
-
-
-def devices_of(jobs: str) -> list[tuple[str, str]]:
-    """Each loop device on a quota below this folder of jobs, but those that go by themselves: the job, and the device."""
-    found = []
-    for loop in in_use():
-        named = _JOB.fullmatch(loop.path.removeprefix(f"{jobs}/"))
-        if named is not None and not goes_by_itself(loop):
-            found.append((named[1], loop.device))
-    return found
 
 
 def why_impossible() -> str | None:

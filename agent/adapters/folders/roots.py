@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from agent.adapters.folders import durable, images
 from agent.adapters.folders.loops import Keep, Loops
 from agent.adapters.folders.mounts import mount_to_read
-from agent.adapters.folders.names import job_folder
+from agent.adapters.folders.names import IMAGE, job_folder
 
 OUTPUTS = "outputs"
 # A client that fetches file by file mounts once; more of them at once than these let go of the longest unread.
@@ -51,7 +51,7 @@ class Roots:
                 return
             with self._use(job_id) as mounted:
                 with mounted.lock:
-                    self._ensure_mounted(job, mounted)
+                    self._ensure_mounted(job_id, job, mounted)
                     # Of its own, so that nothing here closes it beneath who reads.
                     root = os.dup(mounted.root) if mounted.root is not None else -1
                 try:
@@ -96,14 +96,14 @@ class Roots:
                 mounted.read_at = time.monotonic()
             self.let_go_idle()
 
-    def _ensure_mounted(self, job: int, mounted: _Mounted) -> None:
-        image = os.open(images.IMAGE, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=job)
+    def _ensure_mounted(self, job_id: str, job: int, mounted: _Mounted) -> None:
+        image = os.open(IMAGE, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=job)
         try:
             inode = os.fstat(image).st_ino
             if mounted.root is not None and mounted.inode == inode:
                 return
             _unmount(mounted)
-            with self._loops.attached(image, Keep.WHILE_OPEN) as device:
+            with self._loops.attached(job_id, image, Keep.WHILE_OPEN) as device:
                 top = mount_to_read(device)
             try:
                 mounted.root, mounted.inode = os.open(images.FOLDER, durable.FOLDER, dir_fd=top), inode

@@ -94,7 +94,7 @@ def open_state(state_dir: Path, runtime_dir: Path) -> State:
         for descriptor in opened:
             os.close(descriptor)
         raise
-    loops = Loops()
+    loops = Loops(agent_id)
     return State(state_dir, runtime_dir, agent_id, root, lock, jobs, runtime_jobs, loops, Roots(loops))
 
 
