@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from agent.core.state import EDGES
@@ -54,7 +55,11 @@ class Invariants:
 
     def _quotas_left(self) -> list[str]:
         volumes = [f"volume {volume['Name']} is left" for volume in self.daemon.volumes()]
-        return volumes + [f"{loop.device} is left of {loop.job}" for loop in self.daemon.loops()]
+        mounts = [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if "/dev/loop" in line]
+        return volumes + [
+            f"{loop.device} is left of {loop.job}, mounted as {[line for line in mounts if loop.device in line.split()]}"
+            for loop in self.daemon.loops()
+        ]
 
     def _rows(self) -> list[dict[str, Any]]:
         rows = self.daemon.query("SELECT id, phase, attempt, outcome, rest FROM jobs")
