@@ -56,28 +56,20 @@ class Mount:
 
 
 @dataclass(frozen=True, slots=True)
-class VolumeFolder:
-    """A folder in a quota volume: what of it a container gets. Its root is not the job's."""
-
-    volume: str
-    folder: str
-
-
-@dataclass(frozen=True, slots=True)
-class VolumeMount:
-    """That the engine mounts itself: a mount of ours may be in a namespace of ours, where the engine does not see it."""
-
-    source: VolumeFolder
-    target: str
-
-
-@dataclass(frozen=True, slots=True)
 class QuotaVolume:
     """A named volume of ours: the file system on that device, for the outputs of that job."""
 
     name: str
     job: str
     device: str
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeMount:
+    """That the engine mounts itself: a mount of ours may be in a namespace of ours, where the engine does not see it."""
+
+    volume: QuotaVolume
+    target: str
 
 
 class Injection(StrEnum):

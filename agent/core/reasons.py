@@ -195,13 +195,6 @@ CATALOGUE: dict[str, Entry] = {
         "the host's engine has no seccomp, and no job is started on one without",
         "Submit it to another host; the host's owner should use an engine with seccomp (see `gpu-agent doctor`).",
     ),
-    "engine_too_old": Entry(
-        Phase.STARTING,
-        Blame.HOST,
-        RETRYABLE,
-        "the host's engine can't mount a folder of a volume, which a job with `disk` needs",
-        "Submit it to another host, or without `disk`; the host's owner should install Docker Engine 26 or later.",
-    ),
     "quota_volume_failed": Entry(
         Phase.STARTING,
         Blame.HOST,

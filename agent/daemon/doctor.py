@@ -40,7 +40,7 @@ async def examine(config: Config) -> list[Check]:
         "gpu_injection": gpu_probes.gpu_injection_probe(
             engine, InjectionWish(config.gpus.injection), config.engine.runtime, has_nvidia_gpus
         ),
-        "disk_quotas": quota_probe(engine, _why_no_quotas, lambda: 0),
+        "disk_quotas": quota_probe(_why_no_quotas, lambda: 0),
         "quota_leftovers": quota_leftovers_probe(config),
         "kernel_log": gpu_probes.kernel_log_probe(
             lambda: why_unreadable(config.gpus.kernel_log), has_nvidia_gpus

@@ -33,9 +33,7 @@ def build_health(
             outside.engine, outside.gpus, lambda: shell.tools.gpu_care.settings.use
         ),
         "orphans": _orphans_probe(shell),
-        "disk_quotas": quota_probe(
-            outside.engine, outside.quotas.why_impossible, lambda: len(shell.quota_care.stuck)
-        ),
+        "disk_quotas": quota_probe(outside.quotas.why_impossible, lambda: len(shell.quota_care.stuck)),
         "notifications": _notifications_probe(shell.notifier),
     }
     return Health(outside.clock, checks, NEEDED)

@@ -2,15 +2,13 @@
 
 import structlog
 
-from agent.core.container import QuotaVolume, VolumeFolder
+from agent.core.container import QuotaVolume
 from agent.core.job import FailureKind, Job, StartFailure
 from agent.interfaces import JobFolderMissingError, QuotaUnavailableError, Shortage
 from agent.jobs.tools import Tools
 
 log = structlog.get_logger()
 
-# In the file system that a quota is.
-OUTPUTS = "outputs"
 _GIB = 1 << 30
 
 
@@ -24,8 +22,8 @@ async def reserve(tools: Tools, job: Job) -> Shortage | StartFailure | None:
         return StartFailure(FailureKind.FOLDER, error.code, str(error))
 
 
-async def volume_for(tools: Tools, job: Job) -> VolumeFolder:
-    """What of the host the container gets at its outputs' path.
+async def volume_for(tools: Tools, job: Job) -> QuotaVolume:
+    """What the container gets at its outputs' path.
 
     The device is looked for each time, and the volume made anew where it is on another: numbers change with a boot. Raises
     QuotaUnavailableError, JobFolderMissingError, NameTakenError, EngineRefusedError, EngineUnavailableError.
@@ -37,7 +35,7 @@ async def volume_for(tools: Tools, job: Job) -> VolumeFolder:
     volume = await _volume(tools, job)
     await tools.engine.ensure_volume(volume)
     log.debug("volume.ready", device=volume.device)
-    return VolumeFolder(volume.name, OUTPUTS)
+    return volume
 
 
 async def find_move(tools: Tools, job: Job) -> StartFailure | None:

@@ -3,36 +3,23 @@
 from collections.abc import Awaitable, Callable, Sequence
 
 from agent.core.container import QuotaVolume
-from agent.interfaces import Engine
 from agent.jobs.health import CheckState, Finding, Probe
 
-# Docker 26: the first that mounts a folder of a volume.
-OLDEST_API = (1, 45)
-INSTALL_ENGINE = (
-    "Install Docker Engine 26 or later; until then only jobs with `disk` fail, with `engine_too_old`."
-)
 MEND_HOST = "Jobs with `disk` fail until then, and no others; see docs/operations.md, Disk quotas."
 
 
-def quota_probe(
-    engine: Engine, why_impossible: Callable[[], Awaitable[str | None]], stuck: Callable[[], int]
-) -> Probe:
+def quota_probe(why_impossible: Callable[[], Awaitable[str | None]], stuck: Callable[[], int]) -> Probe:
     """`why_impossible`: what this host lacks. `stuck`: how many quotas of ended jobs could not be released."""
 
     async def probe() -> Finding:
         why = await why_impossible()
         if why is not None:
             return Finding(CheckState.WARN, why, MEND_HOST)
-        facts = await engine.facts()
-        if _numbers(facts.api_version) < OLDEST_API:
-            return Finding(
-                CheckState.WARN, f"engine {facts.version} mounts no part of a volume", INSTALL_ENGINE
-            )
         if count := stuck():
             told = f"the disk quotas of {count} ended jobs can't be released, and keep their room"
             remedy = "The log says why for each (disk.not_released); delete those jobs to have the room back."
             return Finding(CheckState.WARN, told, remedy)
-        return Finding(CheckState.OK, f"engine {facts.version} and this host can hold jobs to a quota")
+        return Finding(CheckState.OK, "this host can hold jobs to a quota")
 
     return probe
 
@@ -67,7 +54,3 @@ def leftovers_probe(
 
 def _told(what: str, names: Sequence[str]) -> str:
     return f"{what} {', '.join(names)}" if names else ""
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.split(".") if part.isdigit())

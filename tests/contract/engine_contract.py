@@ -17,7 +17,6 @@ from agent.core.container import (
     LogBounds,
     QuotaVolume,
     StreamOpened,
-    VolumeFolder,
     VolumeMount,
 )
 from agent.core.gpu_strangers import GpuStranger, GpuStrangers
@@ -353,7 +352,7 @@ class EngineContract:
     ) -> None:
         engine, volume = stage.engine, volume_of(stage, "held", 77)
         await engine.ensure_volume(volume)
-        mount = VolumeMount(VolumeFolder(volume.name, "outputs"), "/outputs")
+        mount = VolumeMount(volume, "/outputs")
         container = await engine.create(replace(stage.plan("held", FOREVER), mounts=(mount,)), {})
         assert not await engine.remove_volume(volume.name)
         with pytest.raises(EngineRefusedError):
@@ -361,6 +360,14 @@ class EngineContract:
         assert await engine.find_volume(volume.name) == volume
         await engine.remove(container)
         assert await engine.remove_volume(volume.name)
+
+    async def test_a_create_that_finds_its_volume_gone_makes_it_as_it_was(self, stage: Stage) -> None:
+        volume = volume_of(stage, "gone", 77)
+        mounts = (VolumeMount(volume, "/outputs"),)
+        container = await stage.engine.create(replace(stage.plan("gone", FOREVER), mounts=mounts), {})
+        assert await stage.engine.volumes() == [volume]
+        await stage.engine.remove(container)
+        assert await stage.engine.volumes() == [volume], "what is removed with a container is anonymous"
 
     async def test_a_strangers_volume_is_not_ours_and_is_left_alone(self, stage: Stage) -> None:
         volume = volume_of(stage, "strange", 77)

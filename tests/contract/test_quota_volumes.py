@@ -67,7 +67,7 @@ async def listed(folders: DiskFolders, job_id: str = JOB) -> dict[str, int]:
 async def write(folders: DiskFolders, tmp_path: Path, content: bytes, job_id: str = JOB) -> None:
     """As a container does, through a mount of its own."""
     with mounted(await folders.quotas.attach(job_id), tmp_path / "engine") as root:
-        (root / "outputs" / "file").write_bytes(content)
+        (root / "file").write_bytes(content)
 
 
 async def test_the_whole_size_is_reserved_and_the_folder_is_anybodys(
@@ -77,8 +77,8 @@ async def test_the_whole_size_is_reserved_and_the_folder_is_anybodys(
     assert status.st_size == SIZE <= status.st_blocks * 512
     assert names(image(tmp_path).parent) == ["outputs", "q.img", "secrets", "spec.json"]
     with mounted(await folders.quotas.attach(JOB), tmp_path / "engine") as root:
-        assert names(root) == ["lost+found", "outputs"]
-        assert (root / "outputs").stat().st_mode & 0o7777 == 0o1777
+        assert names(root) == []
+        assert root.stat().st_mode & 0o7777 == 0o1777
         room = os.statvfs(root)
         assert room.f_bavail * room.f_frsize > SIZE * 0.75
     assert re.search(r"^Reserved block count: +0$", facts_of(image(tmp_path)), re.MULTILINE)
@@ -89,7 +89,7 @@ async def test_what_the_job_writes_is_read_while_it_writes_and_after_it(
 ) -> None:
     assert await listed(folders) == {}
     with mounted(await folders.quotas.attach(JOB), tmp_path / "engine") as root:
-        (root / "outputs" / "file").write_bytes(b"one")
+        (root / "file").write_bytes(b"one")
         assert await listed(folders) == {"file": 3}
         assert await whole(await folders.open_output(JOB, "file")) == b"one"
     await folders.quotas.release(JOB)
@@ -117,8 +117,8 @@ async def test_the_agents_mount_is_seen_by_nobody_and_allows_nothing(
 
 async def test_a_link_of_the_jobs_leads_nowhere(folders: DiskFolders, tmp_path: Path) -> None:
     with mounted(await folders.quotas.attach(JOB), tmp_path / "engine") as root:
-        (root / "outputs" / "up").symlink_to("../lost+found")
-        (root / "outputs" / "away").symlink_to("/etc/passwd")
+        (root / "up").symlink_to("../..")
+        (root / "away").symlink_to("/etc/passwd")
     listing = await folders.list_outputs(JOB, PLENTY)
     assert (listing.files, {entry.path for entry in listing.skipped}) == ((), {"up", "away"})
 
@@ -242,8 +242,8 @@ async def test_the_journal_of_a_crashed_host_is_replayed_for_the_reader(
     await folders.claim(OTHER, RECORD, NO_SECRETS)
     await folders.quotas.reserve(OTHER, SIZE)
     with mounted(await folders.quotas.attach(JOB), tmp_path / "engine") as root:
-        (root / "outputs" / "file").write_bytes(b"in the journal")
-        file = os.open(root / "outputs" / "file", os.O_RDONLY)
+        (root / "file").write_bytes(b"in the journal")
+        file = os.open(root / "file", os.O_RDONLY)
         os.fsync(file)
         os.close(file)
         # What is on the disk at this moment is what a power cut leaves.
@@ -317,10 +317,10 @@ def test_a_reservation_that_died_is_whole_or_nothing_and_the_next_one_ends_it(tm
     with opened_state(tmp_path) as state:
         jobs.claim(state, JOB, RECORD, NO_SECRETS)
         for step in range(200):
-            lived = die_at(step, lambda: images.reserve(state.jobs, JOB, SIZE))
+            lived = die_at(step, lambda: images.reserve(state.jobs, state.loops, JOB, SIZE))
             if image(tmp_path).exists():
                 assert image(tmp_path).stat().st_blocks * 512 >= SIZE
-            assert images.reserve(state.jobs, JOB, SIZE) is None
+            assert images.reserve(state.jobs, state.loops, JOB, SIZE) is None
             jobs.remove(state, JOB)
             assert names(tmp_path / "state" / "jobs") == []
             jobs.claim(state, JOB, RECORD, NO_SECRETS)
@@ -333,7 +333,7 @@ def test_a_reservation_that_died_is_whole_or_nothing_and_the_next_one_ends_it(tm
 def test_an_attach_that_died_leaves_one_device_or_none_and_the_next_one_has_it(tmp_path: Path) -> None:
     with opened_state(tmp_path) as state:
         jobs.claim(state, JOB, RECORD, NO_SECRETS)
-        images.reserve(state.jobs, JOB, SIZE)
+        images.reserve(state.jobs, state.loops, JOB, SIZE)
 
         def attach() -> None:
             with (
@@ -359,7 +359,7 @@ def test_an_attach_that_died_leaves_one_device_or_none_and_the_next_one_has_it(t
 def test_a_reader_that_was_killed_leaves_neither_mount_nor_device(tmp_path: Path) -> None:
     with opened_state(tmp_path) as state:
         jobs.claim(state, JOB, RECORD, NO_SECRETS)
-        images.reserve(state.jobs, JOB, SIZE)
+        images.reserve(state.jobs, state.loops, JOB, SIZE)
         for step in range(200):
 
             def read() -> None:

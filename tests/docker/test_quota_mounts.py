@@ -11,7 +11,7 @@ import pytest
 from conftest import DockerStage
 
 from agent.adapters.folders import DiskFolders
-from agent.core.container import ContainerPlan, QuotaVolume, VolumeFolder, VolumeMount
+from agent.core.container import ContainerPlan, QuotaVolume, VolumeMount
 from agent.core.job import FailureKind
 from agent.interfaces import StartFailedError
 from tests.contract.engine_contract import until_exited
@@ -37,8 +37,9 @@ async def folders(tmp_path: Path) -> AsyncIterator[DiskFolders]:
 
 
 async def plan_of(stage: DockerStage, folders: DiskFolders, script: str) -> ContainerPlan:
-    await stage.engine.ensure_volume(QuotaVolume(NAME, JOB, await folders.quotas.attach(JOB)))
-    return replace(stage.shell(JOB, script), mounts=(VolumeMount(VolumeFolder(NAME, "outputs"), "/outputs"),))
+    volume = QuotaVolume(NAME, JOB, await folders.quotas.attach(JOB))
+    await stage.engine.ensure_volume(volume)
+    return replace(stage.shell(JOB, script), mounts=(VolumeMount(volume, "/outputs"),))
 
 
 async def log_of(stage: DockerStage, plan: ContainerPlan) -> str:
@@ -76,7 +77,7 @@ async def test_neither_setuid_nor_devices_work_on_it(
     plan = await plan_of(stage, folders, "grep ' /outputs ' /proc/mounts; head -c 1 /outputs/zero 2>&1")
     with mounted(await folders.quotas.attach(JOB), tmp_path / "host") as root:
         # One that every container may open, so that nothing but the mount is in its way.
-        os.mknod(root / "outputs" / "zero", stat.S_IFCHR | 0o666, os.makedev(1, 5))
+        os.mknod(root / "zero", stat.S_IFCHR | 0o666, os.makedev(1, 5))
     told, tried = (await log_of(stage, plan)).splitlines()
     assert {"rw", "nosuid", "nodev"} <= set(told.split()[3].split(","))
     assert "Permission denied" in tried
@@ -94,8 +95,9 @@ async def test_a_device_that_is_gone_or_holds_no_file_system_is_a_start_failure(
     stage: DockerStage, folders: DiskFolders
 ) -> None:
     for number, device in enumerate(("/dev/loop999", "/dev/zero")):
-        await stage.engine.ensure_volume(QuotaVolume(NAME, JOB, device))
-        mount = VolumeMount(VolumeFolder(NAME, "outputs"), "/outputs")
+        volume = QuotaVolume(NAME, JOB, device)
+        await stage.engine.ensure_volume(volume)
+        mount = VolumeMount(volume, "/outputs")
         plan = replace(stage.shell(JOB, "true"), name=f"gpu-agent-x-{number}", mounts=(mount,))
         with pytest.raises(StartFailedError) as raised:
             await stage.run(plan)
@@ -105,22 +107,22 @@ async def test_a_device_that_is_gone_or_holds_no_file_system_is_a_start_failure(
         await stage.engine.remove(left.id)
 
 
-async def test_a_volume_that_somebody_removed_is_a_start_failure_and_no_folder_of_the_host(
+async def test_a_volume_that_somebody_removed_is_made_again_on_its_device_and_never_on_the_host(
     stage: DockerStage, folders: DiskFolders
 ) -> None:
-    plan = await plan_of(stage, folders, "touch /outputs/lost")
+    plan = await plan_of(stage, folders, "echo x > /outputs/kept")
     assert await stage.engine.remove_volume(NAME)
-    with pytest.raises(StartFailedError) as raised:
-        await stage.run(plan)
-    assert raised.value.failure.kind is FailureKind.VOLUME
+    await log_of(stage, plan)
+    assert [file.path for file in (await folders.list_outputs(JOB, PLENTY)).files] == ["kept"]
 
 
 async def test_what_the_image_has_at_that_path_is_not_copied_in(
     stage: DockerStage, folders: DiskFolders
 ) -> None:
     plan = await plan_of(stage, folders, "ls -A /etc")
-    mount = VolumeMount(VolumeFolder(NAME, "outputs"), "/etc")
-    seen = (await log_of(stage, replace(plan, mounts=(mount,)))).split()
+    (mount,) = plan.mounts
+    assert isinstance(mount, VolumeMount)
+    seen = (await log_of(stage, replace(plan, mounts=(replace(mount, target="/etc"),)))).split()
     assert "hosts" in seen, "the engine's own files are there"
     assert "passwd" not in seen
 

@@ -55,7 +55,9 @@ class Invariants:
 
     def _quotas_left(self) -> list[str]:
         volumes = [f"volume {volume['Name']} is left" for volume in self.daemon.volumes()]
-        mounts = [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if "/dev/loop" in line]
+        mounts = [
+            line for line in Path("/proc/self/mountinfo").read_text().splitlines() if "/dev/loop" in line
+        ]
         return volumes + [
             f"{loop.device} is left of {loop.job}, mounted as {[line for line in mounts if loop.device in line.split()]}"
             for loop in self.daemon.loops()

@@ -81,7 +81,6 @@ class FakeEngine:
         self.start_failures: deque[StartFailure] = deque()
         self.live_restore = True
         self.seccomp = True
-        self.api_version = "1.45"
         self.runtimes = frozenset({"runc", "nvidia"})
         self.cdi_gpus: frozenset[str] = frozenset()  # without any, CDI is off
         self.is_up = True
@@ -112,7 +111,7 @@ class FakeEngine:
         await self._answer("facts", "")
         return EngineFacts(
             version="26.1.5",
-            api_version=self.api_version,
+            api_version="1.45",
             live_restore=self.live_restore,
             seccomp=self.seccomp,
             cgroup_version=2,
@@ -154,8 +153,6 @@ class FakeEngine:
             raise StartFailedError(
                 StartFailure(FailureKind.IMAGE, "image_not_found", f"no image {plan.image}")
             )
-        if self.api_version < "1.45" and any(isinstance(mount, VolumeMount) for mount in plan.mounts):
-            raise StartFailedError(StartFailure(FailureKind.ENGINE, "engine_too_old", "it has API 1.44"))
         container = self._create(plan)
         self.after("create", plan.name)
         if fate is Fate.LOST:
@@ -385,6 +382,9 @@ class FakeEngine:
         self._tell(EventKind.CREATE, seen.id)
 
     def _create(self, plan: ContainerPlan) -> str:
+        for mount in plan.mounts:
+            if isinstance(mount, VolumeMount):
+                self.volumes_by_name.setdefault(mount.volume.name, mount.volume)
         seen = just_created(self._new_id(), plan)
         self._add(seen, plan)
         return seen.id
@@ -478,4 +478,4 @@ class FakeEngine:
 
 def _volumes_of(box: _Box) -> list[str]:
     mounts = box.plan.mounts if box.plan is not None else ()
-    return [mount.source.volume for mount in mounts if isinstance(mount, VolumeMount)]
+    return [mount.volume.name for mount in mounts if isinstance(mount, VolumeMount)]

@@ -7,8 +7,7 @@ from dataclasses import replace
 import pytest
 
 from agent.aio import beside
-from agent.core.container import QuotaVolume, VolumeFolder, VolumeMount
-from agent.errors import Blame
+from agent.core.container import QuotaVolume, VolumeMount
 from agent.jobs.health import CheckState
 from agent.jobs.quota_care import QuotaCare
 from agent.jobs.quota_probe import leftovers_probe, quota_probe
@@ -45,7 +44,7 @@ async def test_the_container_gets_a_folder_of_its_own_volume_and_no_folder_of_th
     await world.until_phase(job_id, Phase.RUNNING)
     (mount,) = mounts_of(world.engine)
     assert isinstance(mount, VolumeMount)
-    assert (mount.source.volume, mount.source.folder) == (f"gpu-agent-{job_id}", "outputs")
+    assert mount.volume == QuotaVolume(f"gpu-agent-{job_id}", job_id, world.quotas.devices[job_id])
     assert world.engine.devices_at_start == [(job_id, world.quotas.devices[job_id])]
     assert world.quotas.images[job_id].taken_bytes == 4 * GIB
     await world.crash()
@@ -206,8 +205,7 @@ async def test_what_is_left_of_an_ended_job_goes_at_the_next_start(world: World)
 
 async def test_a_device_is_not_let_go_as_long_as_a_container_holds_the_volume_on_it(world: World) -> None:
     """A stray of a job that is over: the janitor, who removes it, is not here."""
-    mount = VolumeMount(VolumeFolder("gpu-agent-stray", "outputs"), "/outputs")
-    await world.engine.ensure_volume(QuotaVolume("gpu-agent-stray", "stray", "/dev/loop9"))
+    mount = VolumeMount(QuotaVolume("gpu-agent-stray", "stray", "/dev/loop9"), "/outputs")
     world.quotas.devices["stray"] = "/dev/loop9"
     image = world.engine.images["busybox"].id
     stray = await world.engine.create(replace(bare_plan(AGENT, "stray", image), mounts=(mount,)), {})
@@ -253,20 +251,18 @@ async def test_what_the_host_took_of_a_running_jobs_room_is_taken_back(world: Wo
 
 
 @pytest.mark.parametrize(
-    ("broken", "api", "stuck", "state"),
+    ("broken", "stuck", "state"),
     [
-        (None, "1.45", 0, CheckState.OK),
-        (None, "1.100", 0, CheckState.OK),
-        (None, "1.44", 0, CheckState.WARN),
-        ("mke2fs is not installed", "1.45", 0, CheckState.WARN),
-        (None, "1.45", 2, CheckState.WARN),
+        (None, 0, CheckState.OK),
+        ("mke2fs is not installed", 0, CheckState.WARN),
+        (None, 2, CheckState.WARN),
     ],
 )
 async def test_the_check_says_whether_this_host_can_hold_a_job_to_a_quota(
-    world: World, broken: str | None, api: str, stuck: int, state: CheckState
+    world: World, broken: str | None, stuck: int, state: CheckState
 ) -> None:
-    world.quotas.broken, world.engine.api_version = broken, api
-    found = await quota_probe(world.engine, world.quotas.why_impossible, lambda: stuck)()
+    world.quotas.broken = broken
+    found = await quota_probe(world.quotas.why_impossible, lambda: stuck)()
     assert found.state is state
     assert bool(found.remedy) is (state is CheckState.WARN)
 
@@ -291,15 +287,3 @@ async def test_the_doctor_names_what_is_left_and_how_it_goes() -> None:
     assert found.state is CheckState.WARN
     assert "docker volume rm gpu-agent-over; losetup --detach /dev/loop1" in found.remedy
     assert "runs" not in found.evidence + found.remedy
-
-
-async def test_an_engine_that_mounts_no_folder_of_a_volume_is_told_so_and_never_given_the_whole(
-    world: World,
-) -> None:
-    world.engine.api_version = "1.44"
-    await world.start()
-    job = await world.finish(await world.submit(**DISK))
-    assert job.reason is not None
-    assert (job.outcome, job.reason.code, job.reason.blame) == (Outcome.FAILED, "engine_too_old", Blame.HOST)
-    assert (await world.finish(await world.submit())).outcome is Outcome.SUCCEEDED
-    await world.crash()

@@ -15,7 +15,7 @@ from agent.core.container import (
     LogBounds,
     Mount,
     PublishedPort,
-    VolumeFolder,
+    QuotaVolume,
     VolumeMount,
 )
 from agent.spec import is_reserved_env
@@ -159,7 +159,7 @@ def test_ports_are_published_as_leased_and_only_with_a_network() -> None:
         ({"dns": ("1.1.1.1",), "bridge": "b"}, "Dns", ["1.1.1.1"]),
         ({"oom_score": 300}, "OomScoreAdj", 300),
         (
-            {"mounts": (VolumeMount(VolumeFolder("gpu-agent-j", "outputs"), "/outputs"),)},
+            {"mounts": (VolumeMount(QuotaVolume("gpu-agent-j", "j", "/dev/loop7"), "/outputs"),)},
             "Mounts",
             [
                 {
@@ -167,7 +167,14 @@ def test_ports_are_published_as_leased_and_only_with_a_network() -> None:
                     "Source": "gpu-agent-j",
                     "Target": "/outputs",
                     "ReadOnly": False,
-                    "VolumeOptions": {"NoCopy": True, "Subpath": "outputs"},
+                    "VolumeOptions": {
+                        "NoCopy": True,
+                        "Labels": {"gpu-agent.agent": "a", "gpu-agent.job": "j"},
+                        "DriverConfig": {
+                            "Name": "local",
+                            "Options": {"type": "ext4", "device": "/dev/loop7", "o": "nosuid,nodev"},
+                        },
+                    },
                 }
             ],
         ),

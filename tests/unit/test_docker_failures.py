@@ -8,7 +8,6 @@ from agent.adapters.docker.failures import (
     Refusal,
     is_engine_away,
     is_layer_unbounded,
-    is_too_old,
     refused_pull,
     refused_start,
     start_failure,
@@ -28,10 +27,6 @@ ENGINE = (FailureKind.ENGINE, "engine_refused", None)
 NOT_FOUND = (FailureKind.COMMAND, "command_not_found", None)
 QUOTA = (FailureKind.VOLUME, "quota_volume_failed", None)
 VOLUME = "error while mounting volume '/var/lib/docker/volumes/v/_data': failed to mount local volume: "
-SUBPATH = (
-    "cannot access path /var/lib/docker/volumes/v/_data/outputs: lstat /var/lib/docker/volumes/v/_data/outputs: "
-    "no such file or directory"
-)
 NETWORK = "driver failed programming external connectivity on endpoint gpu-agent-j-1 (99be): "
 
 STARTS = [
@@ -173,7 +168,6 @@ STARTS = [
     (404, "No such image: x:1", FailureKind.IMAGE, "image_gone", None),
     (500, VOLUME + "mount /dev/loop7:/var/lib/docker/volumes/v/_data, flags: 0x6: no such device", *QUOTA),
     (500, VOLUME + "mount /dev/loop7:/var/lib/docker/volumes/v/_data, flags: 0x6: invalid argument", *QUOTA),
-    (404, SUBPATH, *QUOTA),
     # A job's own words, where they look like the engine's of a volume.
     (400, INIT + 'exec: "failed to mount local volume": no such file or directory: unknown', *NOT_FOUND),
     (404, "network gpuagent0 not found", FailureKind.ENGINE, "engine_refused", None),
@@ -324,9 +318,7 @@ def test_a_registrys_denial_is_one_in_all_its_forms(text: str) -> None:
     assert refused_pull(text).reason_code == "image_denied"
 
 
-def test_an_engine_that_is_too_old_for_a_call_and_one_that_bounds_no_layer_are_told_from_others() -> None:
-    old = Refusal(400, "client version 1.45 is too new. Maximum supported API version is 1.44")
-    plain = Refusal(500, "--storage-opt is supported only for overlay over xfs with 'pquota' mount option")
-    assert (is_too_old(old), is_layer_unbounded(old)) == (True, False)
-    assert (is_too_old(plain), is_layer_unbounded(plain)) == (False, True)
+def test_an_engine_whose_storage_bounds_no_layer_is_told_from_others() -> None:
+    text = "--storage-opt is supported only for overlay over xfs with 'pquota' mount option"
+    assert is_layer_unbounded(Refusal(500, text))
     assert not is_layer_unbounded(Refusal(400, INIT + 'exec: "--storage-opt is supported only": not found'))

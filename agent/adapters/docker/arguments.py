@@ -11,6 +11,8 @@ ATTEMPT_LABEL = "gpu-agent.attempt"
 PLAN_LABEL = "gpu-agent.plan"
 BRIDGE_LABEL = "gpu-agent.bridge"
 
+VOLUME_DRIVER = "local"
+
 # What the nvidia runtime reads of any container where it is the engine's default: an image's own `all` would hand out every
 # GPU. CDI needs no such variable.
 NO_VISIBLE_GPUS = {"NVIDIA_VISIBLE_DEVICES": "void"}
@@ -82,9 +84,13 @@ def without_layer_bound(body: Mapping[str, object]) -> dict[str, object]:
     return {**body, "HostConfig": kept}
 
 
-def needs_subpath(plan: ContainerPlan) -> bool:
-    """Of API 1.45: an older one takes the request, and mounts the whole volume."""
-    return any(isinstance(mount, VolumeMount) for mount in plan.mounts)
+def volume_options(device: str) -> dict[str, str]:
+    """Without dev a device node, without suid a setuid file in the outputs does nothing, whoever opens it."""
+    return {"type": "ext4", "device": device, "o": "nosuid,nodev"}
+
+
+def volume_labels(agent: str, job: str) -> dict[str, str]:
+    return {AGENT_LABEL: agent, JOB_LABEL: job}
 
 
 def host_config(plan: ContainerPlan) -> dict[str, object]:
@@ -93,7 +99,7 @@ def host_config(plan: ContainerPlan) -> dict[str, object]:
         **_confinement(plan),
         **_limits(plan),
         **_network(plan),
-        "Mounts": [_mount(mount) for mount in plan.mounts],
+        "Mounts": [_mount(mount, plan.agent) for mount in plan.mounts],
         "DeviceRequests": _device_requests(plan),
         # Restarts are ours, with a count on disk; and a container that removes itself takes its exit code with it.
         "RestartPolicy": {"Name": "no"},
@@ -167,17 +173,18 @@ def _network(plan: ContainerPlan) -> dict[str, object]:
     return {"NetworkMode": plan.bridge, "PortBindings": bindings, "Dns": list(plan.dns)}
 
 
-def _mount(mount: Mount | VolumeMount) -> dict[str, object]:
+def _mount(mount: Mount | VolumeMount, agent: str) -> dict[str, object]:
     if isinstance(mount, VolumeMount):
-        # What the image has at that path is not copied in, as it is not beneath a bind. A folder that is not there is an
-        # error at the start; so is it where the volume itself is gone, and the engine has made a plain one of its name.
-        options = {"NoCopy": True, "Subpath": mount.source.folder}
+        # What the image has at that path is not copied in, as it is not beneath a bind. The volume is there already; were it
+        # gone, the engine would make one of its name, and must make the same one: never a plain folder of the host.
+        driver = {"Name": VOLUME_DRIVER, "Options": volume_options(mount.volume.device)}
+        labels = volume_labels(agent, mount.volume.job)
         return {
             "Type": "volume",
-            "Source": mount.source.volume,
+            "Source": mount.volume.name,
             "Target": mount.target,
             "ReadOnly": False,
-            "VolumeOptions": options,
+            "VolumeOptions": {"NoCopy": True, "Labels": labels, "DriverConfig": driver},
         }
     return {
         "Type": "bind",

@@ -47,10 +47,8 @@ ENGINE_BROKEN = re.compile(
     r"|(?:^|: )ttrpc: closed(?:$|: )|(?:^|: )context (?:canceled|deadline exceeded)(?:$|: )"
 )
 
-# The engine begins with these words; those of the plain volume that it makes of a name without a volume are the second's.
-VOLUME_FAULT = re.compile(
-    r"^error while mounting volume '|^failed to mount local volume|^cannot access path .*volume"
-)
+# The engine begins with these words.
+VOLUME_FAULT = re.compile(r"^error while mounting volume '|^failed to mount local volume")
 # Nothing but overlay on XFS with project quotas, and some rarer storage, can bound the writable layer.
 NO_LAYER_BOUND = re.compile(r"^--storage-opt is supported only|^--storage-opt is not supported")
 
@@ -134,11 +132,6 @@ def _is_of_the_job(text: str) -> bool:
 def is_layer_unbounded(refusal: Refusal) -> bool:
     """A create that asks for a bound of the writable layer, of an engine whose storage has none."""
     return NO_LAYER_BOUND.search(refusal.text) is not None
-
-
-def is_too_old(refusal: Refusal) -> bool:
-    """A call of an API that the engine does not speak yet."""
-    return refusal.status == 400 and "is too new. Maximum supported API version" in refusal.text
 
 
 def is_container_gone(refusal: Refusal) -> bool:

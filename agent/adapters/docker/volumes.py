@@ -4,7 +4,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from agent.adapters.docker import failures
-from agent.adapters.docker.arguments import AGENT_LABEL, JOB_LABEL
+from agent.adapters.docker.arguments import (
+    AGENT_LABEL,
+    JOB_LABEL,
+    VOLUME_DRIVER,
+    volume_labels,
+    volume_options,
+)
 from agent.adapters.docker.client import Calls
 from agent.adapters.docker.failures import Refusal
 from agent.core.container import QuotaVolume
@@ -12,18 +18,14 @@ from agent.interfaces import EngineRefusedError, NameTakenError
 
 Json = Mapping[str, Any]
 
-# Without dev a device node, without suid a setuid file in the outputs does nothing, whoever opens it.
-_OPTIONS = {"type": "ext4", "o": "nosuid,nodev"}
-
 
 async def ensure(calls: Calls, agent: str, volume: QuotaVolume) -> None:
     """The engine answers a second create of a name with the first one's volume, whatever is asked for: so look, and look again."""
     if not await _is_as_wanted(calls, agent, volume):
         await _remove_stale(calls, volume.name)
-        options = {**_OPTIONS, "device": volume.device}
-        labels = {AGENT_LABEL: agent, JOB_LABEL: volume.job}
+        options, labels = volume_options(volume.device), volume_labels(agent, volume.job)
         try:
-            await calls.slow(lambda client: client.create_volume(volume.name, "local", options, labels))
+            await calls.slow(lambda client: client.create_volume(volume.name, VOLUME_DRIVER, options, labels))
         except Refusal as refusal:
             raise failures.refused(refusal) from refusal
         if not await _is_as_wanted(calls, agent, volume):
@@ -63,7 +65,7 @@ async def _is_as_wanted(calls: Calls, agent: str, volume: QuotaVolume) -> bool:
         return False
     if _labels(found).get(AGENT_LABEL) != agent:
         raise NameTakenError(f"the volume {volume.name} is not this agent's")
-    return _volume(found) == volume and (found.get("Options") or {}).items() >= _OPTIONS.items()
+    return _volume(found) == volume and found.get("Options") == volume_options(volume.device)
 
 
 async def _remove_stale(calls: Calls, name: str) -> None:

@@ -1,4 +1,4 @@
-"""adapters/folders/images — a quota as a file: an ext4 in `q.img` of the job's folder, all its room reserved. Mounts nothing.
+"""adapters/folders/images — a quota as a file: an ext4 in `q.img` of the job's folder, all its room reserved. Serves no reader.
 
 It is made as `q.img.part`, synced and renamed, so that `q.img` is always whole. `q.released` beside it says that nothing
 writes to it any more, and that the room which was not filled has been given back.
@@ -16,12 +16,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from agent.adapters.folders import durable
+from agent.adapters.folders.loops import Keep, Loops
+from agent.adapters.folders.mounts import mount_to_make
 from agent.adapters.folders.names import IMAGE, job_folder
 from agent.interfaces import JobFolderMissingError, QuotaUnavailableError, Shortage
 
-PART, TREE, RELEASED = "q.img.part", "q.tree", "q.released"
-# In the file system, beside lost+found: what the job gets.
-FOLDER, FOLDER_MODE = "outputs", 0o1777
+PART, RELEASED = "q.img.part", "q.released"
+# Of the file system's root, which is what the job gets: as of any output folder.
+ROOT_MODE = 0o1777
 # What reservations leave of the disk: for the database, logs, images and jobs without a quota.
 FLOOR_BYTES = 2 << 30
 _BLOCK = 4096
@@ -45,7 +47,7 @@ def free_bytes(jobs: int) -> int:
     return max(0, status.f_bavail * status.f_frsize - FLOOR_BYTES)
 
 
-def reserve(jobs: int, job_id: str, size_bytes: int) -> Shortage | None:
+def reserve(jobs: int, loops: Loops, job_id: str, size_bytes: int) -> Shortage | None:
     """Make the job's image, or leave the one that is there. Raises JobFolderMissingError, QuotaUnavailableError."""
     size = size_bytes // _BLOCK * _BLOCK
     with _job_folder(jobs, job_id) as job:
@@ -57,7 +59,7 @@ def reserve(jobs: int, job_id: str, size_bytes: int) -> Shortage | None:
             if not _take_room(jobs, image, size):
                 durable.unlink_if_there(job, PART)
                 return Shortage(size, free_bytes(jobs))
-            _make_file_system(job, image)
+            _make_file_system(image, loops, job_id)
         finally:
             os.close(image)
         os.rename(PART, IMAGE, src_dir_fd=job, dst_dir_fd=job)
@@ -94,19 +96,26 @@ def _fallocate(image: int, size: int) -> bool:
     raise OSError(code, os.strerror(code))
 
 
-def _make_file_system(job: int, image: int) -> None:
-    durable.ensure_folder(job, TREE, durable.PRIVATE_FOLDER)
-    with durable.open_folder(job, TREE) as tree:
-        durable.ensure_folder(tree, FOLDER, FOLDER_MODE)
-        _run_mkfs(image, tree)
-        os.rmdir(FOLDER, dir_fd=tree)
-    os.rmdir(TREE, dir_fd=job)
+def _make_file_system(image: int, loops: Loops, job_id: str) -> None:
+    """An empty one, anybody's to write to; e2fsck makes its folder for what it finds anew where it needs it.
+
+    By the kernel, which will mount it for the job as well: what can't be mounted is told before anything is granted.
+    """
+    _run_mkfs(image)
+    with loops.attached(job_id, image, Keep.WHILE_OPEN) as device:
+        root = mount_to_make(device)
+        try:
+            os.rmdir("lost+found", dir_fd=root)
+            os.fchmod(root, ROOT_MODE)
+            os.fsync(root)
+        finally:
+            os.close(root)
     os.fsync(image)
 
 
-def _run_mkfs(image: int, tree: int) -> None:
-    """Both by descriptor: one that outlives a killed daemon writes into its own file, not into the next one of the name."""
-    arguments = [find_mkfs(), *_MKFS, "-d", f"/proc/self/fd/{tree}", f"/proc/self/fd/{image}"]
+def _run_mkfs(image: int) -> None:
+    """By descriptor: one that outlives a killed daemon writes into its own file, not into the next one of the name."""
+    arguments = [find_mkfs(), *_MKFS, f"/proc/self/fd/{image}"]
     try:
         done = subprocess.run(  # noqa: S603 - the arguments are ours
             arguments,
@@ -115,7 +124,7 @@ def _run_mkfs(image: int, tree: int) -> None:
             timeout=_MKFS_SECONDS,
             check=False,
             env={"PATH": _PATH, "LC_ALL": "C"},
-            pass_fds=(image, tree),
+            pass_fds=(image,),
         )
     except subprocess.TimeoutExpired as error:
         raise QuotaUnavailableError(f"mke2fs was not done after {_MKFS_SECONDS:.0f} s") from error

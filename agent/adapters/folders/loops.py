@@ -127,8 +127,8 @@ def _on_images() -> Iterator[Loop]:
 
 
 def _names_an_image(path: str) -> bool:
-    """Also where the file was unlinked, which the kernel adds to its path."""
-    return path.removesuffix("\n").removesuffix(" (deleted)").endswith(f"/{IMAGE}")
+    """Also one that is being made, and where the file was unlinked, which the kernel adds to its path."""
+    return path.removesuffix("\n").removesuffix(" (deleted)").endswith((f"/{IMAGE}", f"/{IMAGE}.part"))
 
 
 def _find(image: int) -> tuple[int, int] | None:

@@ -1,4 +1,4 @@
-"""adapters/folders/mounts — a file system read through a mount that hangs in no folder and in no namespace. Looks for no device.
+"""adapters/folders/mounts — a file system used through a mount that hangs in no folder and in no namespace. Looks for no device.
 
 A descriptor is all that it is: nobody else sees it, no path leads to it, and it goes with its last user, also one that is
 killed. A mount(2) at a path would be in the host's namespace where there is no sandbox, would outlast a SIGKILL, and would be
@@ -27,9 +27,18 @@ def mount_to_read(device: str) -> int:
     The file system itself is open for writing, as the container's mount of it wants it, and as the replay of a journal does
     after a crash of the host. Raises QuotaUnavailableError.
     """
+    return _root_of(device, _RDONLY | _NOSUID | _NODEV | _NOEXEC)
+
+
+def mount_to_make(device: str) -> int:
+    """The same, to lay out a file system that is no job's yet. Raises QuotaUnavailableError."""
+    return _root_of(device, _NOSUID | _NODEV | _NOEXEC)
+
+
+def _root_of(device: str, attributes: int) -> int:
     check_mounts()
     try:
-        mount = _mount(device)
+        mount = _mount(device, attributes)
     except OSError as error:
         raise QuotaUnavailableError(f"{device} can't be mounted: {error.strerror}") from error
     try:
@@ -51,13 +60,12 @@ def _open() -> int:
     return _call(_FSOPEN, ctypes.c_char_p(b"ext4"), ctypes.c_uint(_FSOPEN_CLOEXEC))
 
 
-def _mount(device: str) -> int:
+def _mount(device: str, attributes: int) -> int:
     context = _open()
     try:
         source = ctypes.c_char_p(os.fsencode(device))
         _configure(context, _SET_STRING, ctypes.c_char_p(b"source"), source)
         _configure(context, _CMD_CREATE, None, None)
-        attributes = _RDONLY | _NOSUID | _NODEV | _NOEXEC
         return _call(
             _FSMOUNT, ctypes.c_int(context), ctypes.c_uint(_FSMOUNT_CLOEXEC), ctypes.c_uint(attributes)
         )

@@ -34,7 +34,9 @@ class DiskQuotas:
         return max(0, status.f_blocks * status.f_frsize - images.FLOOR_BYTES)
 
     async def reserve(self, job_id: str, size_bytes: int) -> Shortage | None:
-        shortage = await self._disk.run(images.reserve, self._state.jobs, job_id, size_bytes)
+        shortage = await self._disk.run(
+            images.reserve, self._state.jobs, self._state.loops, job_id, size_bytes
+        )
         if self._unreleased is not None:
             self._unreleased.add(job_id)
         self._free_bytes = await self._disk.run(images.free_bytes, self._state.jobs)

@@ -104,11 +104,7 @@ class Roots:
                 return
             _unmount(mounted)
             with self._loops.attached(job_id, image, Keep.WHILE_OPEN) as device:
-                top = mount_to_read(device)
-            try:
-                mounted.root, mounted.inode = os.open(images.FOLDER, durable.FOLDER, dir_fd=top), inode
-            finally:
-                os.close(top)
+                mounted.root, mounted.inode = mount_to_read(device), inode
         finally:
             os.close(image)
 
