@@ -177,6 +177,46 @@ async def test_many_that_attach_and_read_at_once_share_one_device(
     assert len(loops_of_state(tmp_path / "state")) == 1
 
 
+async def test_one_agents_devices_are_no_other_agents_whatever_the_jobs_id(tmp_path: Path) -> None:
+    async with opened(tmp_path / "a") as one, opened(tmp_path / "b") as two:
+        for folders in (one, two):
+            await folders.claim(JOB, RECORD, NO_SECRETS)
+            await folders.quotas.reserve(JOB, SIZE)
+        device = await two.quotas.attach(JOB)
+        await one.quotas.release(JOB)
+        assert await one.quotas.held() == set()
+        await one.remove(JOB)
+        assert [loop.device for loop in loops_of_state(tmp_path / "b" / "state")] == [device]
+        await two.remove(JOB)
+        assert loops_of_state(tmp_path / "b" / "state") == []
+
+
+async def test_a_release_of_one_job_leaves_the_others_its_device(
+    folders: DiskFolders, tmp_path: Path
+) -> None:
+    await folders.claim(OTHER, RECORD, NO_SECRETS)
+    await folders.quotas.reserve(OTHER, SIZE)
+    for job_id in (JOB, OTHER):
+        await folders.quotas.attach(job_id)
+    await folders.quotas.release(JOB)
+    assert [loop.job for loop in loops_of_state(tmp_path / "state")] == [OTHER]
+
+
+async def test_a_device_that_an_operator_made_on_an_image_is_taken_over_and_let_go(
+    folders: DiskFolders, tmp_path: Path
+) -> None:
+    made = attach_by_hand(image(tmp_path))
+    assert await folders.quotas.attach(JOB) == made
+    assert [loop.device for loop in loops_of_state(tmp_path / "state")] == [made]
+    await folders.quotas.release(JOB)
+    assert loops_of_state(tmp_path / "state") == []
+
+
+def attach_by_hand(file: Path) -> str:
+    done = run(["losetup", "--find", "--show", str(file)], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
 async def test_a_removed_job_leaves_no_device_and_one_that_is_mounted_goes_with_its_last_mount(
     folders: DiskFolders, tmp_path: Path
 ) -> None:

@@ -157,6 +157,31 @@ async def test_an_engine_that_was_restarted_under_a_job_lets_its_volume_go_at_th
             await asyncio.sleep(0.02)
 
 
+async def test_an_engine_that_was_killed_within_a_start_deletes_nothing_and_lets_the_volume_go(
+    stage: DockerStage, folders: DiskFolders, tmp_path: Path
+) -> None:
+    """It leaves the mount that it made; at its next start it must not empty what is mounted there."""
+    plan = await plan_of(stage, folders, "echo x > /outputs/kept")
+    await log_of(stage, plan)
+    left = stage.private.root / "data" / "volumes" / NAME / "_data"
+    await stage.go_down()
+    device = await folders.quotas.attach(JOB)
+    for _ in range(2):
+        await mount_and_leave(device, left)
+    await stage.come_up()
+    assert await log_of(stage, replace(plan, name="gpu-agent-again-2", command=("ls", "/outputs"))) == "kept"
+    assert await stage.engine.remove_volume(NAME)
+    await folders.quotas.release(JOB)
+    assert [file.path for file in (await folders.list_outputs(JOB, PLENTY)).files] == ["kept"]
+
+
+async def mount_and_leave(device: str, target: Path) -> None:
+    done = await asyncio.create_subprocess_exec(
+        "mount", "-t", "ext4", "-o", "nosuid,nodev", device, str(target)
+    )
+    assert await done.wait() == 0
+
+
 async def test_an_engine_whose_storage_bounds_no_layer_runs_the_job_all_the_same(stage: DockerStage) -> None:
     """The storage of this engine is none that can: an overlay on something else than XFS with project quotas."""
     for number in range(2):
