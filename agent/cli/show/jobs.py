@@ -90,7 +90,7 @@ def job_view(job: Json, now: float, bar: int = 0) -> RenderableType:
     if reason := job.get("reason"):
         parts += [Text(), reason_text(reason)]
     if (job.get("upload") or {}).get("state") in LEFT_BEHIND:
-        parts += [Text(), Text(f"gpu-agent outputs retry {job['id']}  sends what did not leave", style="dim")]
+        parts += [Text(), Text(f"send the rest: gpu-agent outputs retry {job['id']}", style="dim")]
     if len(job["attempts"]) > 1:
         parts += [Text(), attempts_table(job["attempts"])]
     return Group(*parts)

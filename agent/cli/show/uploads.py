@@ -36,13 +36,12 @@ def upload_text(upload: Json, bar: int = 0) -> Text:
 def counts_text(upload: Json) -> str:
     """`2 of 3 files, 1.0 KiB of 2.0 KiB, 1 failed`; what is whole is told once."""
     files, size = upload["files_done"], size_text(upload["bytes_done"])
-    if upload["files_total"] not in {None, files} or upload["bytes_total"] not in {
-        None,
-        upload["bytes_done"],
-    }:
-        told = f"{files} of {_count(upload['files_total'])}, {size} of {size_text(upload['bytes_total'])}"
-    else:
+    if upload["files_total"] is None:
+        return "files not counted"
+    if (files, upload["bytes_done"]) == (upload["files_total"], upload["bytes_total"]):
         told = f"{_count(files)}, {size}"
+    else:
+        told = f"{files} of {_count(upload['files_total'])}, {size} of {size_text(upload['bytes_total'])}"
     return f"{told}, {upload['files_failed']} failed" if upload["files_failed"] else told
 
 
@@ -123,5 +122,5 @@ def _named(paths: Sequence[str]) -> str:
     return ", ".join(paths[:NAMED]) + rest
 
 
-def _count(files: int | None) -> str:
-    return "files not counted yet" if files is None else f"{files} file{'s' if files != 1 else ''}"
+def _count(files: int) -> str:
+    return f"{files} file{'s' if files != 1 else ''}"
