@@ -95,6 +95,7 @@ async def serve(config: Config, read_config: Callable[[], Config] | None, redact
             store=store,
             engine=engine,
             folders=folders,
+            watch=folders,
             gpus=gpus,
             kernel_log=kernel_log,
             clock=SystemClock(),

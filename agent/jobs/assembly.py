@@ -17,6 +17,7 @@ from agent.interfaces import (
     KernelLog,
     Outgoing,
     OutputLimits,
+    OutputWatch,
     Store,
 )
 from agent.jobs.avoided import Avoided
@@ -61,6 +62,7 @@ class Outside:
     store: Store
     engine: Engine
     folders: Folders
+    watch: OutputWatch
     gpus: Gpus
     kernel_log: KernelLog
     clock: Clock
@@ -151,6 +153,7 @@ def _uploads(outside: Outside, settings: Settings, hiding: Hiding, poke: Callabl
     tools = UploadTools(
         store=outside.store,
         folders=outside.folders,
+        watch=outside.watch,
         deliveries=outside.deliveries,
         clock=outside.clock,
         random=outside.random,

@@ -201,6 +201,7 @@ class Runner:
     async def _wait(self, job: Job, container: Container | None, seconds: float | None) -> None:
         if container is not None and container.state is ContainerState.RUNNING:
             self._tools.gpu_accounts.hold(job)
+            self._tools.uploads.hold(job)
         if job.phase is Phase.QUEUED:
             if not await self._flag.wait(seconds):
                 self._tools.ask_grant()  # what it waited for has come due

@@ -1,13 +1,16 @@
-"""A reader of a watch that runs beside a test."""
+"""A reader of a watch that runs beside a test, and what the kernel says of the watches of this process."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable
-from contextlib import aclosing, asynccontextmanager, suppress
+import threading
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
+from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
+from pathlib import Path
 
 from agent.core.globs import EVERY_OUTPUT, OutputChoice
-from agent.core.quiet import Sighting
+from agent.core.quiet import Noticed, Sighting
 from agent.interfaces import OutputWatch
 from tests.contract.folders_on_disk import JOB, PLENTY
+from tests.contract.nvml_world import until
 
 
 @asynccontextmanager
@@ -39,3 +42,48 @@ async def reading(sightings: AsyncGenerator[Sighting, None]) -> AsyncIterator[li
 
 def paths(seen: Iterable[Sighting]) -> set[str]:
     return {sighting.path for sighting in seen}
+
+
+def watched_inodes() -> set[int]:
+    """What all inotify instances of this process watch, as the kernel says."""
+    inodes: set[int] = set()
+    for info in Path("/proc/self/fdinfo").iterdir():
+        try:
+            lines = info.read_text().splitlines()
+        except OSError:
+            continue  # closed meanwhile
+        for line in lines:
+            if line.startswith("inotify"):
+                fields = dict(field.split(":") for field in line.split()[1:] if ":" in field)
+                inodes.add(int(fields["ino"], 16))
+    return inodes
+
+
+def inode(path: Path) -> int:
+    return path.stat().st_ino
+
+
+def how(seen: list[Sighting], path: str) -> Noticed:
+    """The last time that it was told."""
+    return [sighting.noticed for sighting in seen if sighting.path == path][-1]
+
+
+async def until_told(seen: list[Sighting], path: str) -> None:
+    await until(lambda: path in paths(seen))
+
+
+@contextmanager
+def over_and_over(act: Callable[[], None]) -> Iterator[None]:
+    ended = threading.Event()
+
+    def run() -> None:
+        while not ended.is_set():
+            act()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()

@@ -176,6 +176,7 @@ async def api_world(
         store,
         engine,
         folders,
+        folders,
         gpus,
         FakeKernelLog(clock),
         clock,

@@ -597,6 +597,27 @@ async def test_a_retry_to_another_endpoint_sends_everything() -> None:
     assert Counter(world.deliveries.tries) - before == Counter([*FILES, MANIFEST])
 
 
+async def test_a_retry_knows_where_the_last_one_sent_to() -> None:
+    world, job_id = await started(
+        {"a": b"a"}, outputs={"upload": {"to": "put", "url": "https://a.example.org/{path}"}}
+    )
+    job = await world.finish(job_id)
+    assert world.shell is not None
+    uploads, other = world.shell.tools.uploads, Upload(to=UploadTo.PUT, url="https://b.example.org/{path}")
+    await uploads.again(job, other)
+    await until_over(world, job_id)
+    with pytest.raises(NothingToRetryError):
+        await uploads.again(job, other)
+    await uploads.again(job, None)  # back to where the spec says: that has not what the other place got
+    await until_over(world, job_id)
+    assert [upload.url for upload in world.deliveries.opened] == [
+        "https://a.example.org/{path}",
+        "https://b.example.org/{path}",
+        "https://a.example.org/{path}",
+    ]
+    assert Counter(world.deliveries.tries) == Counter({"a": 3, MANIFEST: 3})
+
+
 async def test_a_retry_goes_on_after_a_restart_and_the_job_is_kept_for_so_long() -> None:
     world, job_id = await started()
     answering(world, begin=[Failure("address_refused", is_passing=False)])

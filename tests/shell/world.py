@@ -89,6 +89,7 @@ class World:
             self.store,
             self.engine,
             self.folders,
+            self.folders,
             self.seen_gpus,
             self.kernel_log,
             self.clock,

@@ -178,8 +178,8 @@ REFUSED: list[tuple[dict[str, Any], set[tuple[str, str]]]] = [
     ({"notify": {"url": "https://a/", "secret": "whsec_c2hvcnQ="}}, {("notify.secret", "secret_invalid")}),
     ({"volumes": [{"name": "v"}]}, {("volumes", "not_supported_yet")}),
     ({"outputs": {"exclude": ["*.pt"]}}, {("outputs.exclude", "nothing_is_sent")}),
-    ({"outputs": {"live": True}}, {("outputs.live", "not_supported_yet")}),
-    ({"outputs": {"quiet": 6}}, {("outputs.quiet", "not_supported_yet")}),
+    ({"outputs": {"live": True}}, {("outputs.live", "nothing_is_sent")}),
+    ({"outputs": {"quiet": 6}}, {("outputs.quiet", "nothing_is_sent")}),
 ]  # fmt: skip
 
 TAKEN: list[dict[str, Any]] = [
