@@ -6,6 +6,7 @@ from typing import Any
 from rich.text import Text
 
 from agent.cli.bars import Bar
+from agent.cli.follow import ENDED
 from agent.cli.request import get, job_path
 from agent.cli.session import Call
 from agent.cli.show.uploads import LEFT_BEHIND, counts_text, trouble_line, upload_text
@@ -48,9 +49,9 @@ class Leaving:
         self._said: set[str] = set()
 
     def show(self, job: Any) -> bool:  # noqa: ANN401 - decoded JSON
-        """Whether any of the job's outputs are on their way."""
+        """Whether any of the outputs of the job, which has ended, are on their way."""
         upload = job["upload"]
-        if upload is None or upload["state"] != "sending":
+        if upload is None or upload["state"] != "sending" or job["phase"] not in ENDED:
             return False
         self._bar.tell(WHAT, upload["bytes_done"], upload["bytes_total"])
         error = upload["last_error"]

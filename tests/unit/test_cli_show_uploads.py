@@ -48,7 +48,7 @@ def test_while_files_leave_the_counts_the_share_the_rate_and_the_time_left_are_t
         "████▊░░░░░ 47%  2.0 MiB/s, 3m left",
     ]
     uncounted = upload(files_done=0, files_total=None, bytes_done=0, bytes_total=None, rate=None, eta=None)
-    assert drawn(upload_text(uncounted)) == ["sending: files not counted"]
+    assert drawn(upload_text(uncounted)) == ["sending: 0 files, 0 B so far"]
 
 
 def test_what_keeps_files_is_told_with_the_file_and_the_way_out() -> None:

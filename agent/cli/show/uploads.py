@@ -34,11 +34,11 @@ def upload_text(upload: Json, bar: int = 0) -> Text:
 
 
 def counts_text(upload: Json) -> str:
-    """`2 of 3 files, 1.0 KiB of 2.0 KiB, 1 failed`; what is whole is told once."""
+    """`2 of 3 files, 1.0 KiB of 2.0 KiB, 1 failed`; what is whole is told once. While the job runs nobody knows how much it will be."""
     files, size = upload["files_done"], size_text(upload["bytes_done"])
     if upload["files_total"] is None:
-        return "files not counted"
-    if (files, upload["bytes_done"]) == (upload["files_total"], upload["bytes_total"]):
+        told = f"{_count(files)}, {size} so far"
+    elif (files, upload["bytes_done"]) == (upload["files_total"], upload["bytes_total"]):
         told = f"{_count(files)}, {size}"
     else:
         told = f"{files} of {_count(upload['files_total'])}, {size} of {size_text(upload['bytes_total'])}"
