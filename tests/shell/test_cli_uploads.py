@@ -12,6 +12,7 @@ from rich.console import Console
 
 from agent.cli import jobs, outputs, retrying, run
 from agent.cli.screen import Form
+from agent.core.delivery import Sent
 from agent.core.upload import MANIFEST
 from tests.fakes.engine import Program
 from tests.shell.api_world import until
@@ -65,15 +66,28 @@ async def test_run_tells_the_outcome_then_that_outputs_leave_and_that_they_have(
     assert world.api.deliveries.of(job_id) == FILES
 
 
-async def test_on_a_terminal_run_draws_how_far_outputs_are(world: CliWorld, tmp_path: Path) -> None:
-    held, seen = Held(world.api, "models/b.bin"), Seen()
+async def test_on_a_terminal_run_draws_how_far_outputs_are_and_says_each_trouble_once(
+    world: CliWorld, tmp_path: Path
+) -> None:
+    held, seen, gate = Held(world.api, "models/b.bin", refused=("c",)), Seen(), asyncio.Event()
+
+    async def wait_for_gate(path: str) -> Sent:
+        if path == "models/b.bin":
+            await gate.wait()
+        return Sent()
+
+    world.api.deliveries.before_reading = wait_for_gate
     drawn = StringIO()
     seen.terminal = Console(file=drawn, width=80, force_terminal=True, highlight=False, markup=False)
     running, job_id = await running_job(world, seen, upload=written(tmp_path))
     end(world.api, job_id)
-    await until(lambda: "sending outputs" in drawn.getvalue() and "9.8/9.8 KiB" in drawn.getvalue(), 10)
+    await until(lambda: "0.0/9.8 KiB" in drawn.getvalue(), 10)
+    gate.set()
+    await until(lambda: "9.8/9.8 KiB" in drawn.getvalue(), 10)
     held.free.set()
-    assert await asyncio.wait_for(running, 10) == 0
+    assert await asyncio.wait_for(running, 10) == 125
+    assert "sending outputs" in drawn.getvalue()
+    assert drawn.getvalue().count("outputs: c: the endpoint refused (403)") == 1
 
 
 async def test_run_whose_outputs_did_not_all_leave_is_125_and_says_how_to_send_them(
@@ -100,16 +114,6 @@ async def test_a_jobs_own_code_goes_before_what_became_of_its_outputs(
     assert await asyncio.wait_for(running, 10) == 3
     assert json.loads(seen.out.getvalue())["upload"]["state"] == "partial"
     assert seen.err.getvalue() == ""
-
-
-async def test_trouble_is_told_while_it_lasts_and_once(world: CliWorld, tmp_path: Path) -> None:
-    held, seen = Held(world.api, "models/b.bin", refused=("a.txt", "c")), Seen()
-    running, job_id = await running_job(world, seen, upload=written(tmp_path))
-    end(world.api, job_id)
-    await until(lambda: "outputs: " in seen.err.getvalue(), 10)
-    held.free.set()
-    assert await asyncio.wait_for(running, 10) == 125
-    assert seen.err.getvalue().count("outputs: ") == 1
 
 
 async def test_stop_of_a_job_whose_outputs_leave_says_that_only_these_are_stopped(world: CliWorld) -> None:
