@@ -14,6 +14,8 @@ from agent.cli.submission import WAIT_SECONDS, ask_patiently, read_job
 
 # How often a bar is drawn anew.
 EACH_SECONDS = 1
+# Of a few small files the end comes before that.
+FIRST_SECONDS = 0.1
 WHAT = "sending outputs"
 
 
@@ -32,12 +34,13 @@ async def see_end(call: Call, job_id: str) -> Any:  # noqa: ANN401 - the job as 
 async def see_upload_end(call: Call, job_id: str) -> Any:  # noqa: ANN401 - the job as decoded JSON
     """The job, once nothing of it is on its way: of a finished one of which something is sent again."""
     with Bar(call.screen) as bar:
-        leaving = Leaving(call, bar)
+        leaving, pause = Leaving(call, bar), FIRST_SECONDS
         while True:
             job = await read_job(call, job_id)
             if not leaving.show(job):
                 return job
-            await asyncio.sleep(EACH_SECONDS)
+            await asyncio.sleep(pause)
+            pause = min(EACH_SECONDS, 2 * pause)
 
 
 class Leaving:

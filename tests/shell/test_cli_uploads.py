@@ -48,6 +48,7 @@ async def running_job(world: CliWorld, seen: Seen, **options: object) -> tuple["
     return task, JOB
 
 
+@pytest.mark.slow
 async def test_run_tells_the_outcome_then_that_outputs_leave_and_that_they_have(
     world: CliWorld, tmp_path: Path
 ) -> None:
@@ -66,6 +67,7 @@ async def test_run_tells_the_outcome_then_that_outputs_leave_and_that_they_have(
     assert world.api.deliveries.of(job_id) == FILES
 
 
+@pytest.mark.slow
 async def test_on_a_terminal_run_draws_how_far_outputs_are_and_says_each_trouble_once(
     world: CliWorld, tmp_path: Path
 ) -> None:
@@ -214,6 +216,7 @@ async def test_a_file_that_holds_no_upload_is_refused_here_or_by_name_there(
     assert (code, "can't be read" in seen.err.getvalue()) == (-1, True)
 
 
+@pytest.mark.slow
 async def test_run_and_stop_wait_through_an_absence_of_the_agent_while_outputs_leave(
     world: CliWorld, tmp_path: Path
 ) -> None:
