@@ -36,6 +36,7 @@ from agent.interfaces.kernel_log import KernelLog
 from agent.interfaces.notify import NotifyStore
 from agent.interfaces.outgoing import Body, Outgoing, OutgoingRequest, Sender
 from agent.interfaces.output_watch import OutputWatch
+from agent.interfaces.quotas import Quotas, QuotaUnavailableError, Shortage
 from agent.interfaces.store import (
     MOST_HOST_EVENTS,
     Accepted,
@@ -97,8 +98,11 @@ __all__ = [
     "Prepared",
     "PullFailedError",
     "QueueFullError",
+    "QuotaUnavailableError",
+    "Quotas",
     "SecretFiles",
     "Sender",
+    "Shortage",
     "SkippedOutput",
     "SmallOutput",
     "StaleError",

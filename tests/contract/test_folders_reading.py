@@ -219,7 +219,7 @@ async def test_a_small_file_that_changes_between_its_open_and_its_end_is_an_erro
     for change in (lambda: path.write_bytes(b"HELLO"), lambda: os.truncate(path, 2), path.unlink):
         path.write_bytes(b"hello")
         await rest()
-        just_opened = open_output(folders._state.jobs, JOB, "a")
+        just_opened = open_output(folders._state, JOB, "a")
         change()
         with pytest.raises(OutputChangedError):
             read_small(just_opened, BLOCK_BYTES)
@@ -231,7 +231,7 @@ async def test_no_way_through_a_small_file_leaves_a_descriptor(folders: DiskFold
     before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - the number of entries, without a list of paths
     for most in (9, 1):
         assert isinstance(await folders.read_small(JOB, "a", most), SmallOutput | OutputFile)
-    opened_before = open_output(folders._state.jobs, JOB, "a")
+    opened_before = open_output(folders._state, JOB, "a")
     os.truncate(path, 2)
     with pytest.raises(OutputChangedError):
         read_small(opened_before, BLOCK_BYTES)

@@ -124,7 +124,7 @@ async def test_a_folder_that_is_swapped_for_a_link_is_never_watched_through_it(
 ) -> None:
     """One scan after the other, each of which puts the watches anew."""
     swapping = Swapping(root, outside)
-    eye = open_eye(folders._state.jobs, Watched(JOB, PLENTY, EVERY_OUTPUT, MOST_WATCHES))
+    eye = open_eye(folders._state, Watched(JOB, PLENTY, EVERY_OUTPUT, MOST_WATCHES))
     watched, told, scans = set[int](), set[str](), 0
 
     def scan(seconds: float) -> None:

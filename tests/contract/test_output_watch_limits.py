@@ -74,7 +74,7 @@ async def test_past_the_most_watches_the_rest_is_found_by_scans_and_told_once(
 ) -> None:
     for number in range(20):
         (root / f"folder{number}").mkdir()
-    watch = watching(folders, 5).watch(folders._state.jobs, JOB, PLENTY, EVERY_OUTPUT)
+    watch = watching(folders, 5).watch(folders._state, JOB, PLENTY, EVERY_OUTPUT)
     with structlog.testing.capture_logs() as said:
         async with reading(watch) as seen:
             for number in range(20):
@@ -95,7 +95,7 @@ async def test_a_folder_that_is_no_longer_chosen_loses_its_watch_with_the_next_s
 ) -> None:
     for name in ("a", "b"):
         (root / name).mkdir()
-    watch = watching(folders, 2).watch(folders._state.jobs, JOB, PLENTY, compile_choice(("**",), ("cache*",)))
+    watch = watching(folders, 2).watch(folders._state, JOB, PLENTY, compile_choice(("**",), ("cache*",)))
     async with reading(watch):
         await until(lambda: len(watched_inodes()) == 2)
         (lost,) = [name for name in ("a", "b") if inode(root / name) in watched_inodes()]
@@ -104,7 +104,7 @@ async def test_a_folder_that_is_no_longer_chosen_loses_its_watch_with_the_next_s
 
 
 async def test_folders_that_are_gone_leave_room_for_others(folders: DiskFolders, root: Path) -> None:
-    watch = watching(folders, 3).watch(folders._state.jobs, JOB, PLENTY, EVERY_OUTPUT)
+    watch = watching(folders, 3).watch(folders._state, JOB, PLENTY, EVERY_OUTPUT)
     with structlog.testing.capture_logs() as said:
         async with reading(watch) as seen:
             for number in range(9):
@@ -118,7 +118,7 @@ async def test_folders_that_are_gone_leave_room_for_others(folders: DiskFolders,
 
 async def test_a_scan_comes_though_events_never_end(folders: DiskFolders, root: Path) -> None:
     (root / "unseen").mkdir()
-    watch = watching(folders, 1).watch(folders._state.jobs, JOB, PLENTY, EVERY_OUTPUT)
+    watch = watching(folders, 1).watch(folders._state, JOB, PLENTY, EVERY_OUTPUT)
 
     def make_noise() -> None:
         (root / "noise").write_text("x")
@@ -136,7 +136,7 @@ async def test_where_no_inotify_is_left_files_are_found_by_scans(folders: DiskFo
         with suppress(OSError):  # until none is left
             while True:
                 taken.append(open_inotify())
-        watch = watching(folders).watch(folders._state.jobs, JOB, PLENTY, EVERY_OUTPUT)
+        watch = watching(folders).watch(folders._state, JOB, PLENTY, EVERY_OUTPUT)
         async with reading(watch) as seen:
             (root / "a").write_text("x")
             await until(lambda: paths(seen) == {"a"})
@@ -165,7 +165,7 @@ async def main():
             (root / str(number)).mkdir()
         watching = OutputWatching(folders._disk, scan_seconds=0.2)
         missing = {f"{number}/file" for number in range(9)}
-        async with aclosing(watching.watch(folders._state.jobs, JOB, PLENTY, EVERY_OUTPUT)) as sightings:
+        async with aclosing(watching.watch(folders._state, JOB, PLENTY, EVERY_OUTPUT)) as sightings:
             for number in range(9):
                 (root / str(number) / "file").touch()
             async for sighting in sightings:

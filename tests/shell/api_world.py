@@ -177,6 +177,7 @@ async def api_world(
         engine,
         folders,
         folders,
+        folders.quotas,
         gpus,
         FakeKernelLog(clock),
         clock,

@@ -3,14 +3,15 @@
 import asyncio
 from collections.abc import Callable
 
-from agent.interfaces import LogWriter, Prepared
+from agent.interfaces import LogWriter, Prepared, Shortage
 from tests.fakes.engine import Fate
 from tests.fakes.folders import FakeFolders
+from tests.fakes.quotas import FakeQuotas
 from tests.shell.world import World
 
 # A death before a look is the same as one after the write that came before it.
 WRITES = frozenset({"save", "change", "grant", "append_event"})
-ACTS = frozenset({"create", "start", "kill", "remove", "pull"})
+ACTS = frozenset({"create", "start", "kill", "remove", "pull", "ensure_volume", "remove_volume"})
 
 
 class DeathOfTheDaemon(BaseException):
@@ -33,6 +34,7 @@ class Boundaries:
         world.store.before, world.store.after = self._before_store, self._after_store
         world.engine.fates, world.engine.after = self._before_act, self._after_act
         world.folders = _Folders(self.step)
+        world.quotas = _Quotas(self.step)
 
     def step(self, name: str) -> None:
         if asyncio.current_task() is self.test:
@@ -102,3 +104,26 @@ class _Folders(FakeFolders):
         self._step("before drop_used_secrets")
         await super().drop_used_secrets(job_id)
         self._step("after drop_used_secrets")
+
+
+class _Quotas(FakeQuotas):
+    def __init__(self, step: Callable[[str], None]) -> None:
+        super().__init__()
+        self._step = step
+
+    async def reserve(self, job_id: str, size_bytes: int) -> Shortage | None:
+        self._step("before reserve")
+        shortage = await super().reserve(job_id, size_bytes)
+        self._step("after reserve")
+        return shortage
+
+    async def attach(self, job_id: str) -> str:
+        self._step("before attach")
+        device = await super().attach(job_id)
+        self._step("after attach")
+        return device
+
+    async def release(self, job_id: str) -> None:
+        self._step("before release")
+        await super().release(job_id)
+        self._step("after release")

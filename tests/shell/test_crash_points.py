@@ -79,6 +79,13 @@ SCENARIOS = [
         Program(seconds=2),
         {"secrets": {"KEY": "s3cret"}, "secrets_env": ["KEY"]},
     ),
+    Scenario(
+        "disk",
+        Outcome.FAILED,
+        Program(seconds=2, code=3),
+        {"disk": "1GiB", "retry": {"count": 1, "backoff": 2}},
+        attempts=2,
+    ),
 ]
 
 
@@ -137,6 +144,8 @@ class Trial:
         world = self.world
         await world.assert_all_is_well()
         assert world.engine.boxes == {}
+        assert (world.engine.volumes_by_name, world.quotas.devices) == ({}, {})
+        assert all(image.is_released for image in world.quotas.images.values())
         assert job.lease is None
         assert not world.folders.holds_secrets(self.job_id)
         events = await world.store.events(ME, 0, self.job_id, 1000)

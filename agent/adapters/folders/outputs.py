@@ -13,10 +13,9 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from agent.adapters.folders import durable
-from agent.adapters.folders.jobs import OUTPUTS
-from agent.adapters.folders.names import MAX_DEPTH, MAX_PATH_BYTES, job_folder, to_bytes, to_text
+from agent.adapters.folders.names import MAX_DEPTH, MAX_PATH_BYTES, to_bytes, to_text
 from agent.adapters.folders.openat2 import open_beneath
+from agent.adapters.folders.state import State
 from agent.core.globs import OutputChoice
 from agent.interfaces import (
     JobFolderMissingError,
@@ -60,18 +59,21 @@ FAILURES = {
 
 
 @contextmanager
-def open_outputs(jobs: int, job_id: str) -> Iterator[int]:
-    """A descriptor of the job's output folder. Raises JobFolderMissingError."""
+def open_outputs(state: State, job_id: str) -> Iterator[int]:
+    """A descriptor of the job's output folder, wherever that is: every reader comes by here.
+
+    Raises JobFolderMissingError, QuotaUnavailableError.
+    """
     try:
-        with durable.open_folder(jobs, job_folder(job_id)) as job, durable.open_folder(job, OUTPUTS) as root:
+        with state.roots.opened(state.jobs, job_id) as root:
             yield root
     except FileNotFoundError as error:
         raise JobFolderMissingError(job_id, "folder of outputs") from error
 
 
-def list_outputs(jobs: int, job_id: str, limits: OutputLimits, choice: OutputChoice) -> OutputListing:
+def list_outputs(state: State, job_id: str, limits: OutputLimits, choice: OutputChoice) -> OutputListing:
     """Walk the folder. Each entry counts to `limits.files`, also folders and what is skipped or not chosen: each costs time."""
-    with open_outputs(jobs, job_id) as root:
+    with open_outputs(state, job_id) as root:
         return Walk(root, limits, choice).run((b"",))
 
 
@@ -84,12 +86,12 @@ class OpenedOutput:
     status: os.stat_result
 
 
-def open_output(jobs: int, job_id: str, path: str) -> OpenedOutput:
+def open_output(state: State, job_id: str, path: str) -> OpenedOutput:
     """One file. Raises OutputRefusedError, JobFolderMissingError, Openat2MissingError."""
     raw = to_bytes(path)
     if raw is None:
         raise OutputRefusedError(f"{path!r} is no path of an output")
-    with open_outputs(jobs, job_id) as root:
+    with open_outputs(state, job_id) as root:
         return _open_file(root, raw, path)
 
 

@@ -19,6 +19,7 @@ from agent.adapters.folders.disk import Disk
 from agent.adapters.folders.names import to_text
 from agent.adapters.folders.openat2 import open_beneath
 from agent.adapters.folders.outputs import Walk, can_hold_files, look_at, open_outputs
+from agent.adapters.folders.state import State
 from agent.adapters.folders.streams import Descriptor
 from agent.aio import Flag
 from agent.core.globs import OutputChoice
@@ -65,11 +66,11 @@ class OutputWatching:
         self._turns = asyncio.Semaphore(LOOKS_AT_ONCE)
 
     async def watch(
-        self, jobs: int, job_id: str, limits: OutputLimits, choice: OutputChoice
+        self, state: State, job_id: str, limits: OutputLimits, choice: OutputChoice
     ) -> AsyncGenerator[Sighting, None]:
         """As interfaces.OutputWatch promises it."""
         watched = Watched(job_id, limits, choice, self._most_watches)
-        eye = await self._disk.run(open_eye, jobs, watched)
+        eye = await self._disk.run(open_eye, state, watched)
         has_news = Flag()
         scanned_at = time.monotonic()
         try:
@@ -213,9 +214,9 @@ class Eye:
         self._has_told_why = self.is_blind = True
 
 
-def open_eye(jobs: int, watched: Watched) -> Eye:
+def open_eye(state: State, watched: Watched) -> Eye:
     """Blocking. Raises JobFolderMissingError, Openat2MissingError."""
-    with open_outputs(jobs, watched.job_id) as number:
+    with open_outputs(state, watched.job_id) as number:
         root = Descriptor(open_beneath(number, b".", os.O_PATH | os.O_DIRECTORY))
     try:
         events = Descriptor(inotify.open_inotify())
