@@ -454,6 +454,45 @@ async def test_a_cancel_while_outputs_leave_ends_the_upload_and_the_outcome_stay
     assert await world.folders.upload_target(job_id) is None
 
 
+async def test_a_cancel_after_a_restart_counts_each_file_once() -> None:
+    world, job_id = await started()
+    hangs = {"large", "empty"}
+
+    async def hang(path: str) -> Answer:
+        if path in hangs:
+            await asyncio.Event().wait()
+        return Sent()
+
+    world.deliveries.before_reading = hang
+    await world.until_phase(job_id, Phase.UPLOADING)
+    await asyncio.sleep(30)
+    await world.restart()
+    hangs.remove("empty")
+    await asyncio.sleep(30)
+    await stop_upload(world, job_id)
+    await world.finish(job_id, seconds=10)
+    assert (await record_of(world, job_id)).sent.files == 3
+
+
+async def test_a_cancel_of_an_upload_that_is_decided_already_changes_nothing_of_it() -> None:
+    world, job_id = await started()
+
+    async def before(step: str) -> None:
+        await asyncio.sleep(0)
+        record = world.store._uploads.get(1)
+        if step == "keep_upload" and record is not None and record.verdict is not None and is_stuck:
+            await asyncio.Event().wait()
+
+    is_stuck, world.store.before = True, before
+    await world.until_phase(job_id, Phase.UPLOADING)
+    await asyncio.sleep(30)
+    is_stuck = False
+    await stop_upload(world, job_id)
+    await world.finish(job_id, seconds=10)
+    record = await record_of(world, job_id)
+    assert (record.state, record.trouble) == (UploadState.COMPLETE, None)
+
+
 async def stop_upload(world: World, job_id: str) -> None:
     """As the intake does for a cancel."""
     job = await world.job(job_id)

@@ -101,11 +101,14 @@ class Drive:
 
     async def end_as_stopped(self) -> None:
         """What an earlier drive sent is counted by the journal, since its meter is gone."""
-        sent = [
-            file async for page in journal_pages(self._tools.store, self._meter.record.row) for file in page
-        ]
-        for file in sent:
-            self._meter.count(file)
+        record = self._meter.record
+        if record.verdict is not None:  # it was over but for its secrets
+            await self._close(record)
+            return
+        self._meter = Meter(record)
+        async for page in journal_pages(self._tools.store, record.row):
+            for file in page:
+                self._meter.count(file)
         await self.end("upload_cancelled")
 
     async def _close(self, record: UploadRecord) -> None:
