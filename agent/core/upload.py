@@ -80,6 +80,10 @@ class UploadRecord:
     trouble: UploadTrouble | None = None
     was_told: bool = False  # that it began, as an event
     verdict: UploadState | None = None  # decided; `state` follows once its secrets are dropped
+    is_announced: bool = (
+        False  # over, and somebody asks for it again: its secrets may be there, and nothing has begun
+    )
+    place: str | None = None  # what the journal is about: the endpoint of a retry, None: the one of the spec
 
     @property
     def is_over(self) -> bool:

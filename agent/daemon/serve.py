@@ -154,6 +154,7 @@ def _intake(outside: Outside, shell: Shell) -> Intake:
         shell.tools.hiding,
         new_job_id(outside.clock),
         shell.wake,
+        shell.tools.uploads.forsake,
     )
 
 

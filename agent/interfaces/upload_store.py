@@ -14,10 +14,10 @@ class UploadStore(Protocol):
         """The record, made now if there is none. None: there is no such job."""
         ...
 
-    async def begin_upload_again(self, job_id: str, at: float) -> UploadRecord | None:
-        """A record that is over is opened again, with the time and the trouble of now; what failed leaves the journal.
+    async def begin_upload_again(self, job_id: str, at: float, place: str | None) -> UploadRecord | None:
+        """A record that was announced is opened, with the time and the trouble of now; what failed leaves the journal.
 
-        None: there is none that is over.
+        At another `place` than before nothing was sent yet: all leaves the journal. None: none was announced.
         """
         ...
 
@@ -39,10 +39,6 @@ class UploadStore(Protocol):
 
     async def journal_of(self, row: int, paths: Sequence[str]) -> dict[str, JournalFile]:
         """What the journal says of these; an unknown one is no key."""
-        ...
-
-    async def forget_journal(self, row: int) -> None:
-        """What was sent to another endpoint counts for nothing at this one."""
         ...
 
     async def retried_uploads(self) -> list[str]:

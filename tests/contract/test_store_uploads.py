@@ -90,23 +90,41 @@ async def test_the_journal_is_read_in_pages_by_the_bytes_of_the_paths(store: Tes
 
 async def test_an_upload_that_is_over_is_opened_again_without_what_failed(store: TestedStore) -> None:
     record = await begun_of(store)
-    assert await store.begin_upload_again("a", 300.0) is None
+    assert await store.begin_upload_again("a", 300.0, None) is None
     await store.keep_files(record.row, [sent("a"), failed("b")])
     over = replace(record, state=UploadState.PARTIAL, failed=1, trouble=TROUBLE, sent=Tally(1, 3))
     await store.keep_upload(over)
+    assert await store.begin_upload_again("a", 300.0, None) is None
+    await store.keep_upload(announced(over))
     opened_again = replace(over, begun_at=300.0, state=UploadState.SENDING, failed=0, trouble=None)
-    assert await store.begin_upload_again("a", 300.0) == opened_again
+    assert await store.begin_upload_again("a", 300.0, None) == opened_again
     assert await store.upload_records(["a"]) == {"a": opened_again}
     assert await store.journal(record.row, "", PLENTY) == [sent("a")]
-    assert await store.begin_upload_again("a", 400.0) is None
-    assert await store.begin_upload_again("nobody", 400.0) is None
+    assert await store.begin_upload_again("a", 400.0, None) is None
+    assert await store.begin_upload_again("nobody", 400.0, None) is None
 
 
-async def test_a_journal_can_be_forgotten_whole(store: TestedStore) -> None:
+async def test_an_upload_that_is_opened_again_at_another_place_has_sent_nothing_there(
+    store: TestedStore,
+) -> None:
     record = await begun_of(store)
     await store.keep_files(record.row, [sent("a"), failed("b")])
-    await store.forget_journal(record.row)
+    await store.keep_upload(announced(replace(record, sent=Tally(1, 3))))
+    opened_there = UploadRecord(record.row, 300.0, place="there")
+    assert await store.begin_upload_again("a", 300.0, "there") == opened_there
     assert await store.journal(record.row, "", PLENTY) == []
+    await store.keep_files(record.row, [sent("a"), failed("b")])
+    await store.keep_upload(announced(opened_there))
+    assert await store.begin_upload_again("a", 400.0, "there") == replace(opened_there, begun_at=400.0)
+    assert await store.journal(record.row, "", PLENTY) == [sent("a")]
+    await store.keep_upload(announced(opened_there))
+    assert await store.begin_upload_again("a", 500.0, None) == UploadRecord(record.row, 500.0)
+    assert await store.journal(record.row, "", PLENTY) == []
+
+
+def announced(record: UploadRecord) -> UploadRecord:
+    verdict = UploadState.PARTIAL
+    return replace(record, state=UploadState.SENDING, verdict=verdict, is_announced=True)
 
 
 async def test_what_goes_on_beside_a_finished_job_is_found_after_a_restart(store: TestedStore) -> None:

@@ -3,11 +3,10 @@
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
 from typing import TypeVar
 
 from agent.core.job import Job, NewEvent
-from agent.core.upload import FileState, JournalFile, UploadRecord, UploadState
+from agent.core.upload import FileState, JournalFile, Tally, UploadRecord
 from agent.errors import Phase
 
 T = TypeVar("T")
@@ -49,26 +48,20 @@ class MemoryUploads(ABC):
 
         return await self._call("begin_upload", act)
 
-    async def begin_upload_again(self, job_id: str, at: float) -> UploadRecord | None:
+    async def begin_upload_again(self, job_id: str, at: float, place: str | None) -> UploadRecord | None:
         def act() -> UploadRecord | None:
             job = self._job(job_id)
             known = None if job is None else self._uploads.get(job.seq)
-            if known is None or not known.is_over:
+            if known is None or not known.is_announced:
                 return None
-            opened = replace(
-                known,
-                begun_at=at,
-                state=UploadState.SENDING,
-                failed=0,
-                trouble=None,
-                was_told=False,
-                verdict=None,
-            )
+            is_same = place == known.place
+            sent = known.sent if is_same else Tally()
+            opened = UploadRecord(known.row, at, total=known.total, sent=sent, place=place)
             self._uploads[known.row] = opened
-            journal = self._journals.get(known.row, {})
-            self._journals[known.row] = {
-                path: file for path, file in journal.items() if file.state is not FileState.FAILED
-            }
+            journal = self._journals.pop(known.row, {})
+            if is_same:
+                kept = {path: file for path, file in journal.items() if file.state is not FileState.FAILED}
+                self._journals[known.row] = kept
             return opened
 
         return await self._call("begin_upload_again", act)
@@ -111,9 +104,6 @@ class MemoryUploads(ABC):
             return {path: journal[path] for path in paths if path in journal}
 
         return await self._call("journal_of", act)
-
-    async def forget_journal(self, row: int) -> None:
-        await self._call("forget_journal", lambda: self._journals.pop(row, None))
 
     async def retried_uploads(self) -> list[str]:
         def act() -> list[str]:

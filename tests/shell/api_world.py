@@ -169,7 +169,6 @@ async def api_world(
     )
     woken: list[str] = []
     current, hiding = Current(policy), Hiding(Redactor())
-    intake = Intake(store, folders, gpus.inventory, clock, current, hiding, lambda: next(ids), woken.append)
     deliveries = FakeDeliveries()
     uploads = Uploads(
         UploadTools(
@@ -183,6 +182,17 @@ async def api_world(
             lambda: OutputLimits(1000, 10**12, 60),
         ),
         woken.append,
+    )
+    intake = Intake(
+        store,
+        folders,
+        gpus.inventory,
+        clock,
+        current,
+        hiding,
+        lambda: next(ids),
+        woken.append,
+        uploads.forsake,
     )
     settings = CareSettings(HealthPolicy(600, XidTable()), ("*",), 30)
     care = GpuCare(gpus, store, clock, settings, Wakes(lambda: None, woken.append))

@@ -636,6 +636,98 @@ async def test_a_retry_to_another_endpoint_sends_everything() -> None:
     assert Counter(world.deliveries.tries) - before == Counter([*FILES, MANIFEST])
 
 
+async def test_a_retry_to_the_endpoint_of_the_spec_after_one_elsewhere_sends_what_only_the_other_has() -> (
+    None
+):
+    here = {"to": "put", "url": "https://here.example.org/{path}"}
+    there = Upload(to=UploadTo.PUT, url="https://there.example.org/{path}")
+    world, job_id = await started(outputs={"upload": here})
+    answering(world, empty=[Failure("status_refused", is_passing=False)] * 2)
+    job = await world.finish(job_id)
+    assert world.shell is not None
+    uploads = world.shell.tools.uploads
+    await uploads.again(job, there)
+    assert (await until_over(world, job_id)).state is UploadState.PARTIAL
+    before = Counter(world.deliveries.tries)
+    await uploads.again(job, there)
+    assert (await until_over(world, job_id)).state is UploadState.COMPLETE
+    assert Counter(world.deliveries.tries) - before == Counter(["empty", MANIFEST])
+    with pytest.raises(NothingToRetryError):
+        await uploads.again(job, there)
+    before = Counter(world.deliveries.tries)
+    await uploads.again(job, None)
+    record = await until_over(world, job_id)
+    assert (record.state, record.sent.files) == (UploadState.COMPLETE, len(FILES))
+    assert Counter(world.deliveries.tries) - before == Counter([*FILES, MANIFEST])
+    assert [str(upload.url).split("/")[2] for upload in world.deliveries.opened] == [
+        "here.example.org",
+        "there.example.org",
+        "there.example.org",
+        "here.example.org",
+    ]
+
+
+async def test_a_retry_elsewhere_whose_target_is_lost_goes_nowhere() -> None:
+    here = {"to": "put", "url": "https://here.example.org/{path}"}
+    world, job_id = await started(outputs={"upload": here})
+    job = await world.finish(job_id)
+
+    async def down(_path: str) -> Answer:
+        return DOWN
+
+    world.deliveries.behave = down
+    assert world.shell is not None
+    await world.shell.tools.uploads.again(
+        job, Upload(to=UploadTo.PUT, url="https://there.example.org/{path}")
+    )
+    await asyncio.sleep(10)
+    await world.crash()
+    await world.folders.drop_upload_secrets(job_id)
+    await world.start()
+    record = await until_over(world, job_id)
+    assert record.trouble is not None
+    assert record.trouble.code == "target_lost"
+
+
+async def test_two_who_ask_for_a_retry_at_once_begin_one() -> None:
+    world, job_id = await started()
+    job = await world.finish(job_id)
+    assert world.shell is not None
+    uploads = world.shell.tools.uploads
+    there = [Upload(to=UploadTo.PUT, url=f"https://there-{n}.example.org/{{path}}") for n in range(3)]
+    answers = await asyncio.gather(*(uploads.again(job, place) for place in there), return_exceptions=True)
+    assert [type(answer) for answer in answers] == [UploadRecord, NotOverError, NotOverError]
+    await until_over(world, job_id)
+    assert [upload.url for upload in world.deliveries.opened[1:]] == [there[0].url]
+
+
+async def test_nothing_more_is_sent_of_a_job_that_is_deleted_while_its_upload_is_retried() -> None:
+    world, job_id = await started()
+    job = await world.finish(job_id)
+    is_down = True
+
+    async def behave(_path: str) -> Answer:
+        return DOWN if is_down else Sent()
+
+    world.deliveries.behave = behave
+    assert world.shell is not None
+    uploads = world.shell.tools.uploads
+    await uploads.again(
+        job, Upload(to=UploadTo.PUT, url="https://there.example.org/{path}", headers={"A": "hush-9"})
+    )
+    await asyncio.sleep(10)
+    await world.folders.remove(job_id)
+    await uploads.forsake(job_id)
+    await world.store.forget(job_id, ME)
+    assert world.redactor.hide("hush-9") == "hush-9"
+    world.count -= 1
+    assert await submitted(world, {"b": b"another's"}, outputs={"upload": {"to": "local"}}) == job_id
+    is_down = False
+    before = list(world.deliveries.begun)
+    await asyncio.sleep(DAY)
+    assert world.deliveries.begun == before
+
+
 async def test_a_retry_goes_on_after_a_restart_and_the_job_is_kept_for_so_long() -> None:
     world, job_id = await started()
     answering(world, begin=[Failure("address_refused", is_passing=False)])

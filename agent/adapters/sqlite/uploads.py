@@ -10,11 +10,11 @@ from pydantic import TypeAdapter
 from agent.adapters.sqlite import events
 from agent.adapters.sqlite.rows import dump_data
 from agent.core.job import NewEvent
-from agent.core.upload import FileState, JournalFile, UploadRecord, UploadState, UploadTrouble
+from agent.core.upload import FileState, JournalFile, Tally, UploadRecord, UploadTrouble
 
 RECORD: TypeAdapter[UploadRecord] = TypeAdapter(UploadRecord)
 TROUBLE: TypeAdapter[UploadTrouble] = TypeAdapter(UploadTrouble)
-SENDING, SENT, FAILED = UploadState.SENDING, FileState.SENT, FileState.FAILED
+FAILED = FileState.FAILED
 
 JOB = "SELECT seq, owner FROM jobs WHERE id = ?"
 INSERT = "INSERT INTO upload_states (job, state, begun_at, rest) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"
@@ -48,13 +48,19 @@ def begin(connection: sqlite3.Connection, job_id: str, at: float) -> UploadRecor
     return read_one(connection, job_id)
 
 
-def begin_again(connection: sqlite3.Connection, job_id: str, at: float) -> UploadRecord | None:
+def begin_again(
+    connection: sqlite3.Connection, job_id: str, at: float, place: str | None
+) -> UploadRecord | None:
     known = read_one(connection, job_id)
-    if known is None or not known.is_over:
+    if known is None or not known.is_announced:
         return None
-    opened = replace(known, begun_at=at, state=SENDING, failed=0, trouble=None, was_told=False, verdict=None)
+    opened = UploadRecord(known.row, at, total=known.total, sent=known.sent, place=place)
+    if place == known.place:
+        connection.execute(DROP_FAILED, (opened.row, FAILED))
+    else:
+        opened = replace(opened, sent=Tally())
+        connection.execute(DROP_ALL, (opened.row,))
     keep(connection, opened, at)
-    connection.execute(DROP_FAILED, (opened.row, FAILED))
     return opened
 
 
@@ -87,10 +93,6 @@ def read_page(connection: sqlite3.Connection, row: int, after: str, limit: int) 
 
 def read_of(connection: sqlite3.Connection, row: int, paths: Sequence[str]) -> dict[str, JournalFile]:
     return {file.path: file for file in _files_of(connection, row, paths)}
-
-
-def forget_journal(connection: sqlite3.Connection, row: int) -> None:
-    connection.execute(DROP_ALL, (row,))
 
 
 def read_retried(connection: sqlite3.Connection) -> list[str]:

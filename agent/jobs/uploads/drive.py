@@ -115,9 +115,11 @@ class Drive:
         # The verdict first: what a crash leaves before the secrets are dropped must still be open, or nobody drops them.
         await self._tools.store.keep_upload(record)
         await self._tools.folders.drop_upload_secrets(self._job.id)
-        over = replace(record, state=record.verdict or UploadState.FAILED)
+        over = replace(record, state=record.verdict or UploadState.FAILED, is_announced=False)
         self._meter.record = over
-        await self._tools.store.keep_upload(over, [NewEvent("upload.ended", show_upload(UploadView(over, over.sent.bytes)))])  # fmt: skip
+        # What was announced and not begun ended before, and that was told.
+        told = [] if record.is_announced else [NewEvent("upload.ended", show_upload(UploadView(over, over.sent.bytes)))]  # fmt: skip
+        await self._tools.store.keep_upload(over, told)
         log.info("upload.ended", state=over.state, files=over.sent.files, bytes=over.sent.bytes, failed=over.failed)  # fmt: skip
 
     async def _send_all(self) -> None:
@@ -139,7 +141,8 @@ class Drive:
         """Where it goes, with its secrets; None where these are lost."""
         kept = await self._tools.folders.upload_target(self._job.id)
         written = self._job.spec.outputs.upload
-        return kept or (None if written.has_secrets else written)
+        is_elsewhere = self._meter.record.place is not None
+        return kept or (None if written.has_secrets or is_elsewhere else written)
 
     async def _note_begin(self, batch: Batch) -> None:
         meter = self._meter

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -66,6 +66,7 @@ class Uploads:
         self._poke = poke
         self._drives: dict[str, _Drive] = {}
         self._group: asyncio.TaskGroup | None = None
+        self._asking = asyncio.Lock()
 
     def use(self, group: asyncio.TaskGroup) -> None:
         """Where drives run."""
@@ -98,30 +99,49 @@ class Uploads:
         if record is not None and not record.is_over:
             await Drive(job, record, self._tools).end_as_stopped()
 
+    async def forsake(self, job_id: str) -> None:
+        """Of a finished job that is deleted nothing more is sent. To be called before another may have its id: files are found by that."""
+        await self._leave(job_id)
+        self._tools.hiding.drop(job_id)
+
     async def again(self, job: Job, upload: Upload | None) -> UploadRecord:
         """Send what did not leave, of a finished job. `upload`: where to, with its secrets; None: as the spec says.
 
         To another endpoint than before everything is sent. Raises NotOverError, NothingToRetryError, TargetNeededError,
         JobFolderMissingError, StateFullError, StateReadOnlyError, StoreUnavailableError.
         """
-        written = job.spec.outputs.upload
+        async with self._asking:
+            place = _place_of_retry(job, upload)
+            record = await self._find_over(job, upload, place)
+            try:
+                return await self._open_again(job, record, upload, place)
+            finally:
+                # Also where it failed: what was announced and not opened is taken back, and what was opened goes on.
+                self._begin(job)
+
+    async def _find_over(self, job: Job, upload: Upload | None, place: str | None) -> UploadRecord:
         record = (await self._tools.store.upload_records([job.id])).get(job.id)
         if job.phase is not Phase.FINISHED or job.id in self._drives or (record and not record.is_over):
             raise NotOverError(f"the upload of job {job.id} is not over")
-        is_elsewhere = upload is not None and _place(upload) != _place(written)
-        if record is None or (record.state is UploadState.COMPLETE and not is_elsewhere):
+        if record is None or (record.state is UploadState.COMPLETE and place == record.place):
             raise NothingToRetryError(f"nothing of job {job.id} is left to send")
-        if upload is None and written.has_secrets:
+        if upload is None and job.spec.outputs.upload.has_secrets:
             raise TargetNeededError(f"the secrets of the upload of job {job.id} went with its end")
-        # The target first: a record that is open and has none is an upload that is lost.
+        return record
+
+    async def _open_again(
+        self, job: Job, record: UploadRecord, upload: Upload | None, place: str | None
+    ) -> UploadRecord:
+        store, folders = self._tools.store, self._tools.folders
+        # Before the target, or a crash would leave its secrets where nobody looks for them. And the target before it is
+        # opened: an upload that is open and has none is lost.
+        announced = replace(record, state=UploadState.SENDING, verdict=record.state, is_announced=True)
+        await store.keep_upload(announced)
         if upload is not None:
-            await self._tools.folders.keep_upload_target(job.id, upload)
-        if is_elsewhere:
-            await self._tools.store.forget_journal(record.row)
-        opened = await self._tools.store.begin_upload_again(job.id, self._tools.clock.now())
+            await folders.keep_upload_target(job.id, upload)
+        opened = await store.begin_upload_again(job.id, self._tools.clock.now(), place)
         if opened is None:
-            raise NotOverError(f"the upload of job {job.id} is not over")
-        self._begin(job)
+            raise NotOverError(f"the job {job.id} was deleted meanwhile")
         return opened
 
     async def views(self, job_ids: Sequence[str]) -> dict[str, UploadView]:
@@ -188,7 +208,7 @@ class Uploads:
 
     async def _go_on(self, job: Job) -> None:
         record = await self._tools.store.begin_upload(job.id, self._tools.clock.now())
-        if record is None or record.is_over:
+        if record is None or record.is_over or record.row != job.seq:  # a later job may have the id
             return
         target = await self._tools.folders.upload_target(job.id)
         self._tools.hiding.add(job.id, SecretFiles({}, upload=target))
@@ -207,6 +227,12 @@ class Uploads:
                 await asyncio.sleep(RETRY_SECONDS)
 
 
-def _place(upload: Upload) -> tuple[object, ...]:
+def _place_of_retry(job: Job, upload: Upload | None) -> str | None:
+    """As the record keeps it. None: where the spec says."""
+    written = job.spec.outputs.upload
+    return None if upload is None or _place(upload) == _place(written) else _place(upload)
+
+
+def _place(upload: Upload) -> str:
     """Of what may be shown: signatures in a query change from day to day."""
-    return upload.to, *sorted(hide_upload(upload).urls.items())
+    return " ".join([upload.to, *(f"{name}={url}" for name, url in sorted(hide_upload(upload).urls.items()))])
