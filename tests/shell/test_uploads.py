@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import json
+import random
 from collections import Counter
 from dataclasses import replace
 from itertools import pairwise
@@ -842,3 +843,50 @@ async def test_a_disk_that_is_full_when_a_place_is_kept_is_waited_out() -> None:
     world.deliveries.before_reading = full
     await world.finish(job_id)
     assert world.deliveries.of(job_id) == {"a": b"a"}
+
+
+async def test_an_end_that_was_decided_in_time_is_not_the_deadlines() -> None:
+    world, job_id = await started({"a": b"a"}, outputs={"deadline": 60})
+
+    async def slow(path: str) -> Answer:
+        await asyncio.sleep(59 if path == "a" else 0)
+        return Sent()
+
+    async def before(step: str) -> None:
+        await asyncio.sleep(5 if step == "keep_upload" and MANIFEST in world.deliveries.tries else 0)
+
+    world.deliveries.behave, world.store.before = slow, before
+    await world.finish(job_id, seconds=200)
+    record = await record_of(world, job_id)
+    assert (record.state, record.trouble) == (UploadState.COMPLETE, None)
+    told = [event.type for event in await world.store.events(ME, 0, job_id, 1000)]
+    assert told.count("upload.ended") == 1
+
+
+async def test_no_failure_leaves_a_place_of_the_hosts_budget_taken() -> None:
+    world = World()
+    world.settings.parallel_uploads = 4
+    files = {f"f{n:03}": b"x" for n in range(40)}
+    draw = random.Random(7)
+    failing = True
+
+    async def before(step: str) -> None:
+        for _ in range(draw.randrange(4)):
+            await asyncio.sleep(0)
+        if failing and step == "keep_files" and draw.random() < 0.3:
+            raise StoreUnavailableError("the disk is full")
+
+    async def ragged(_path: str) -> Answer:
+        for _ in range(draw.randrange(6)):
+            await asyncio.sleep(0)
+        return Sent()
+
+    world.deliveries.behave, world.store.before = ragged, before
+    jobs = [await submitted(world, files) for _ in range(3)]
+    await asyncio.sleep(600)
+    failing = False
+    for job_id in jobs:
+        await world.finish(job_id)
+    world.deliveries.most_at_once = 0
+    await world.finish(await submitted(world, files))
+    assert world.deliveries.most_at_once >= 4

@@ -53,6 +53,15 @@ class Way:
     to: UploadTo
 
 
+@dataclass(frozen=True, slots=True)
+class End:
+    """Why nothing more is sent. `code`: what cut it short, out of core/upload_troubles; None: nothing did."""
+
+    code: str | None = None
+    status: int | None = None
+    path: str | None = None
+
+
 class Drive:
     """`run` ends with a record that is over. It may be cut off anywhere, and another drive go on."""
 
@@ -78,26 +87,18 @@ class Drive:
             await self._close(record)
             return
         left = record.begun_at + self._job.spec.outputs.deadline - self._tools.clock.now()
+        end = End("folder_missing")
         try:
             async with asyncio.timeout(max(0.0, left)) as limit:
-                await self._send_all()
+                end = await self._send_all()
         except* JobFolderMissingError:
-            await self.end("folder_missing")
+            log.info("upload.folder_missing")
         except* TimeoutError:
             if not limit.expired():
                 raise
-            await self.end("deadline_passed")
-
-    async def end(self, code: str | None = None, status: int | None = None, path: str | None = None) -> None:
-        """Decide how it ended, and write it. `code`: what cut it short, out of core/upload_troubles; None: nothing did."""
-        meter = self._meter
-        trouble = meter.given_up
-        if code is not None:
-            trouble = UploadTrouble(code, self._tools.clock.now(), status, path)
-        if code == "deadline_passed" and meter.trouble is not None:
-            trouble = meter.trouble  # what it was that took so long
-        verdict = judge_end(meter.current(), was_cut=code is not None)
-        await self._close(replace(meter.current(), verdict=verdict, trouble=trouble))
+            end = End("deadline_passed")
+        # Beyond the deadline's reach: what was decided in time is not decided again.
+        await self._end(end)
 
     async def end_as_stopped(self) -> None:
         """What an earlier drive sent is counted by the journal, since its meter is gone."""
@@ -109,7 +110,18 @@ class Drive:
         async for page in journal_pages(self._tools.store, record.row):
             for file in page:
                 self._meter.count(file)
-        await self.end("upload_cancelled")
+        await self._end(End("upload_cancelled"))
+
+    async def _end(self, end: End) -> None:
+        """Decide how it ended, and write it."""
+        meter = self._meter
+        trouble = meter.given_up
+        if end.code is not None:
+            trouble = UploadTrouble(end.code, self._tools.clock.now(), end.status, end.path)
+        if end.code == "deadline_passed" and meter.trouble is not None:
+            trouble = meter.trouble  # what it was that took so long
+        verdict = judge_end(meter.current(), was_cut=end.code is not None)
+        await self._close(replace(meter.current(), verdict=verdict, trouble=trouble))
 
     async def _close(self, record: UploadRecord) -> None:
         # The verdict first: what a crash leaves before the secrets are dropped must still be open, or nobody drops them.
@@ -122,11 +134,10 @@ class Drive:
         await self._tools.store.keep_upload(over, told)
         log.info("upload.ended", state=over.state, files=over.sent.files, bytes=over.sent.bytes, failed=over.failed)  # fmt: skip
 
-    async def _send_all(self) -> None:
+    async def _send_all(self) -> End:
         upload = await self._find_target()
         if upload is None:
-            await self.end("target_lost")
-            return
+            return End("target_lost")
         tools, job = self._tools, self._job
         batch = await gather(tools, job, upload.to)
         await self._note_begin(batch)
@@ -135,7 +146,7 @@ class Drive:
             beside(self._tell_progress(), f"upload progress {job.id}"),
             tools.deliveries.open(job, upload, places) as delivery,
         ):
-            await self._deliver(Way(delivery, places, upload.to), batch)
+            return await self._deliver(Way(delivery, places, upload.to), batch)
 
     async def _find_target(self) -> Upload | None:
         """Where it goes, with its secrets; None where these are lost."""
@@ -152,12 +163,11 @@ class Drive:
         told = [] if was_told else [NewEvent("upload.began", show_upload(self.view))]
         await self._tools.store.keep_upload(meter.current(), told)
 
-    async def _deliver(self, way: Way, batch: Batch) -> None:
+    async def _deliver(self, way: Way, batch: Batch) -> End:
         delivery = way.delivery
         failure = await self._insist(lambda: delivery.begin(batch.offered))
         if failure is not None:
-            await self.end(failure.code, failure.status)
-            return
+            return End(failure.code, failure.status)
         await self._send_files(
             Sending(delivery, way.places, self._job, batch.logs, self._tools, self._meter), batch
         )
@@ -166,9 +176,8 @@ class Drive:
             manifest = await measure_manifest(self._tools.store, self._job, batch.skipped)
             failure = await self._insist(lambda: delivery.end(manifest))
             if failure is not None:
-                await self.end(failure.code, failure.status, MANIFEST)
-                return
-        await self.end(batch.cut)
+                return End(failure.code, failure.status, MANIFEST)
+        return End(batch.cut)
 
     async def _insist(self, act: Callable[[], Awaitable[Answer]]) -> Failure | None:
         """Until it went well (None), or never will."""
@@ -188,14 +197,13 @@ class Drive:
         async with asyncio.TaskGroup() as group:
             while (item := await queue.take()) is not None:
                 await self._tools.budget.enter(self._job.owner, self._job.id)
-                spawn(group, self._send_in_place(sending, queue, item), f"upload {self._job.id}")
+                task = spawn(group, self._send_one(sending, queue, item), f"upload {self._job.id}")
+                # Held until the journal has it: so many files, and no more, are sent twice after a crash. Not given back by the
+                # task itself: one that is cancelled before its first step never runs.
+                task.add_done_callback(self._leave_place)
 
-    async def _send_in_place(self, sending: Sending, queue: UploadQueue, item: Item) -> None:
-        """The place is held until the journal has it: so many files, and no more, are sent twice after a crash."""
-        try:
-            await self._send_one(sending, queue, item)
-        finally:
-            self._tools.budget.leave(self._job.owner, self._job.id)
+    def _leave_place(self, _task: asyncio.Task[None]) -> None:
+        self._tools.budget.leave(self._job.owner, self._job.id)
 
     async def _send_one(self, sending: Sending, queue: UploadQueue, item: Item) -> None:
         result = await sending.send(item.path)
