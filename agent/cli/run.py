@@ -39,6 +39,7 @@ async def run(  # noqa: PLR0913 - each option is a parameter
     cpus: Annotated[float | None, typer.Option(help="CPU cores.", rich_help_panel=ASKS)] = None,
     memory: Annotated[str | None, typer.Option(metavar="SIZE", help="Memory, as in 8GiB.", rich_help_panel=ASKS)] = None,
     shm: Annotated[str | None, typer.Option(metavar="SIZE", help="Shared memory.", rich_help_panel=ASKS)] = None,
+    disk: Annotated[str | None, typer.Option(metavar="SIZE", help="A quota for the outputs.", rich_help_panel=ASKS)] = None,
     pids: Annotated[int | None, typer.Option(help="Processes and threads.", rich_help_panel=ASKS)] = None,
     network: Annotated[str | None, typer.Option(metavar="egress|none", help="What it may reach.", rich_help_panel=ASKS)] = None,
     user: Annotated[str | None, typer.Option(help="User, and :group.", rich_help_panel=ASKS)] = None,
@@ -65,7 +66,7 @@ async def run(  # noqa: PLR0913 - each option is a parameter
     from agent.cli.attended import Attended, attend, submit_only  # noqa: PLC0415 - takes the event loop with it
 
     plain = {
-        "name": name, "cpus": cpus, "memory": memory, "shm": shm, "pids": pids, "network": network, "user": user,
+        "name": name, "cpus": cpus, "memory": memory, "shm": shm, "disk": disk, "pids": pids, "network": network, "user": user,
         "workdir": workdir, "queue": queue, "priority": priority,
         "outputs": None if outputs_path is None else {"path": outputs_path},
     }  # fmt: skip

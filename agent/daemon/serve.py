@@ -7,6 +7,7 @@ import random
 import signal
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from uuid import UUID
 
@@ -88,13 +89,16 @@ async def serve(config: Config, read_config: Callable[[], Config] | None, redact
         stack.push_async_callback(engine.close)
         kernel_log = open_kernel_log(config, stack)
         host = read_dns_servers(), most_open_files(), read_node_cpus()
-        current = Current(policy_of(config, folders.agent_id, *host))
+        policy = policy_of(config, folders.agent_id, *host)
+        current = Current(replace(policy, most_disk_bytes=await folders.quotas.total_bytes()))
         outgoing = OutgoingClient(lambda: current.policy.outgoing, f"gpu-agent/{program_version()}")
         stack.push_async_callback(outgoing.close)
         outside = Outside(
             store=store,
             engine=engine,
             folders=folders,
+            watch=folders,
+            quotas=folders.quotas,
             gpus=gpus,
             kernel_log=kernel_log,
             clock=SystemClock(),
@@ -154,7 +158,6 @@ def _intake(outside: Outside, shell: Shell) -> Intake:
         shell.tools.hiding,
         new_job_id(outside.clock),
         shell.wake,
-        shell.tools.uploads.forsake,
     )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from agent.core.job import NewEvent
-from agent.core.upload import JournalFile, UploadRecord
+from agent.core.upload import JournalFile, Resend, UploadRecord
 
 
 class UploadStore(Protocol):
@@ -14,10 +14,12 @@ class UploadStore(Protocol):
         """The record, made now if there is none. None: there is no such job."""
         ...
 
-    async def begin_upload_again(self, job_id: str, at: float, place: str | None) -> UploadRecord | None:
-        """A record that was announced is opened, with the time and the trouble of now; what failed leaves the journal.
+    async def begin_upload_again(
+        self, job_id: str, at: float, place: str, resend: Resend
+    ) -> UploadRecord | None:
+        """A record that was asked for again is opened (`core/upload.reopen`), and what is to be sent again leaves the journal.
 
-        At another `place` than before nothing was sent yet: all leaves the journal. None: none was announced.
+        None: there is none that was.
         """
         ...
 

@@ -60,8 +60,7 @@ class JobNotFinishedError(AgentError):
 class Intake:
     """The way in for everyone: API, later chutes and schedules.
 
-    `new_id` makes a fresh UUID; `wake(job_id)` tells the supervisor to look at that job, and to grant; `forsake_upload(job_id)`
-    ends what is still sent of a finished one.
+    `new_id` makes a fresh UUID; `wake(job_id)` tells the supervisor to look at that job, and to grant.
     """
 
     store: Store
@@ -72,7 +71,6 @@ class Intake:
     hiding: Hiding
     new_id: Callable[[], str]
     wake: Callable[[str], None]
-    forsake_upload: Callable[[str], Awaitable[None]]
     _given_ids: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
 
     async def submit(
@@ -137,8 +135,6 @@ class Intake:
             raise JobNotFinishedError(f"the job {job.id} is {job.phase}")
         # The folder first: were the row gone before it, a crash between the two would leave files that nobody owns.
         await self.folders.remove(job.id)
-        # Then its upload, and both while the id is still the job's: what is sent is found by it.
-        await self.forsake_upload(job.id)
         if await self.store.forget(job.id, viewer) is Finished.FORGOTTEN:
             log.info("job.forgotten", job=job.id, owner=job.owner)
 

@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from agent.core.state import EDGES
@@ -13,6 +14,8 @@ from tests.private_engine_host import wait
 OPEN = {"queued", "starting", "running", "stopping"}
 # Five seconds by the rules, and what a host that is busy with other tests may add.
 RECOVERED_SECONDS = 5.0 + 15.0
+# A sweep of what no row needs, and what was read last goes a while after it.
+QUOTAS_SECONDS = 60.0 + 30.0
 
 
 @dataclass
@@ -36,6 +39,7 @@ class Invariants:
         """When every job is finished: nothing is left, and the daemon made no mistake that it noticed itself."""
         self.check(accepted)
         self._eventually(lambda: [f"container {found['Names']}" for found in self.daemon.containers()], "I3")
+        self._eventually(self._quotas_left, "I3", QUOTAS_SECONDS)
         self._hold([f"port {port} is held" for port in self.daemon.held_ports()], "I2")
         phases = Counter(row["phase"] for row in self.daemon.query("SELECT phase FROM jobs"))
         self._hold([f"{count} are {phase}" for phase, count in phases.items() if phase != "finished"], "I4")
@@ -43,9 +47,21 @@ class Invariants:
     def _hold(self, faults: list[str], name: str) -> None:
         self.violations += [f"{name}: {fault}" for fault in faults]
 
-    def _eventually(self, look: Callable[[], list[str]], name: str) -> None:
-        if not wait(lambda: not look(), RECOVERED_SECONDS):
+    def _eventually(
+        self, look: Callable[[], list[str]], name: str, seconds: float = RECOVERED_SECONDS
+    ) -> None:
+        if not wait(lambda: not look(), seconds):
             self._hold(look(), name)
+
+    def _quotas_left(self) -> list[str]:
+        volumes = [f"volume {volume['Name']} is left" for volume in self.daemon.volumes()]
+        mounts = [
+            line for line in Path("/proc/self/mountinfo").read_text().splitlines() if "/dev/loop" in line
+        ]
+        return volumes + [
+            f"{loop.device} is left of {loop.job}, mounted as {[line for line in mounts if loop.device in line.split()]}"
+            for loop in self.daemon.loops()
+        ]
 
     def _rows(self) -> list[dict[str, Any]]:
         rows = self.daemon.query("SELECT id, phase, attempt, outcome, rest FROM jobs")

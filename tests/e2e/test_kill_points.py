@@ -183,9 +183,9 @@ def ends(
         yield {case: pool.submit(tell, case) for case in asked}
 
 
-def parameter_of(item: pytest.Item) -> object:
+def parameter_of(item: pytest.Item, name: str = "case") -> object:
     return (
-        item.callspec.params.get("case")
+        item.callspec.params.get(name)
         if isinstance(item, pytest.Function) and hasattr(item, "callspec")
         else None
     )

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 from agent.core.job import Job, NewEvent
-from agent.core.upload import FileState, JournalFile, Tally, UploadRecord
+from agent.core.upload import FileState, JournalFile, Resend, UploadRecord, reopen
 from agent.errors import Phase
 
 T = TypeVar("T")
@@ -48,21 +48,20 @@ class MemoryUploads(ABC):
 
         return await self._call("begin_upload", act)
 
-    async def begin_upload_again(self, job_id: str, at: float, place: str | None) -> UploadRecord | None:
+    async def begin_upload_again(
+        self, job_id: str, at: float, place: str, resend: Resend
+    ) -> UploadRecord | None:
         def act() -> UploadRecord | None:
             job = self._job(job_id)
             known = None if job is None else self._uploads.get(job.seq)
-            if known is None or not known.is_announced:
+            if known is None or not known.is_retry_asked:
                 return None
-            is_same = place == known.place
-            sent = known.sent if is_same else Tally()
-            opened = UploadRecord(known.row, at, total=known.total, sent=sent, place=place)
-            self._uploads[known.row] = opened
-            journal = self._journals.pop(known.row, {})
-            if is_same:
-                kept = {path: file for path, file in journal.items() if file.state is not FileState.FAILED}
-                self._journals[known.row] = kept
-            return opened
+            self._uploads[known.row] = reopen(known, at, place)
+            kept = self._journals.get(known.row, {}) if resend is Resend.FAILED else {}
+            self._journals[known.row] = {
+                path: file for path, file in kept.items() if file.state is not FileState.FAILED
+            }
+            return self._uploads[known.row]
 
         return await self._call("begin_upload_again", act)
 

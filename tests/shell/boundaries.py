@@ -8,21 +8,22 @@ from dataclasses import dataclass, field
 from agent.core.delivery import Answer, Sent
 from agent.core.job import Job
 from agent.core.upload import FileState
-from agent.interfaces import Content, LogWriter, Offered, Places, Prepared
+from agent.interfaces import Content, LogWriter, Offered, Places, Prepared, Shortage
 from agent.spec import Upload
 from tests.fakes.deliveries import FakeDeliveries, FakeDelivery
 from tests.fakes.engine import Fate
 from tests.fakes.folders import FakeFolders
+from tests.fakes.quotas import FakeQuotas
 from tests.shell.world import World
 
 # A death before a look is the same as one after the write that came before it.
 WRITES = frozenset(
     {
         *("save", "change", "grant", "append_event"),
-        *("begin_upload", "begin_upload_again", "keep_upload", "keep_files", "forget_journal"),
+        *("begin_upload", "begin_upload_again", "keep_upload", "keep_files"),
     }
 )
-ACTS = frozenset({"create", "start", "kill", "remove", "pull"})
+ACTS = frozenset({"create", "start", "kill", "remove", "pull", "ensure_volume", "remove_volume"})
 
 
 class DeathOfTheDaemon(BaseException):
@@ -46,6 +47,7 @@ class Boundaries:
         world.engine.fates, world.engine.after = self._before_act, self._after_act
         world.folders = _Folders(self.step)
         world.deliveries = self.deliveries = _Endpoints(world, self.step)
+        world.quotas = _Quotas(self.step)
 
     def step(self, name: str) -> None:
         if asyncio.current_task() is self.test:
@@ -130,6 +132,29 @@ class _Folders(FakeFolders):
         self._step("before drop_upload_secrets")
         await super().drop_upload_secrets(job_id)
         self._step("after drop_upload_secrets")
+
+
+class _Quotas(FakeQuotas):
+    def __init__(self, step: Callable[[str], None]) -> None:
+        super().__init__()
+        self._step = step
+
+    async def reserve(self, job_id: str, size_bytes: int) -> Shortage | None:
+        self._step("before reserve")
+        shortage = await super().reserve(job_id, size_bytes)
+        self._step("after reserve")
+        return shortage
+
+    async def attach(self, job_id: str) -> str:
+        self._step("before attach")
+        device = await super().attach(job_id)
+        self._step("after attach")
+        return device
+
+    async def release(self, job_id: str) -> None:
+        self._step("before release")
+        await super().release(job_id)
+        self._step("after release")
 
 
 @dataclass(slots=True)

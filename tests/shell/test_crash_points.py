@@ -71,6 +71,13 @@ SCENARIOS = [
         {"outputs": {"upload": PUT, "logs": True}},
         files=FILES,
     ),
+    Scenario(
+        "disk",
+        Outcome.FAILED,
+        Program(seconds=2, code=3),
+        {"disk": "1GiB", "retry": {"count": 1, "backoff": 2}},
+        attempts=2,
+    ),
 ]
 
 

@@ -104,6 +104,8 @@ class Trial:
         world = self.world
         await world.assert_all_is_well()
         assert world.engine.boxes == {}
+        assert (world.engine.volumes_by_name, world.quotas.devices) == ({}, {})
+        assert all(image.is_released for image in world.quotas.images.values())
         assert job.lease is None
         assert not world.folders.holds_secrets(self.job_id)
         assert self.job_id not in world.folders.places

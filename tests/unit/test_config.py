@@ -409,7 +409,6 @@ LATER = [
     'network.egress = "none"',
     'network.egress_allow = ["10.0.0.1"]',
     'network.deny = ["10.0.0.1"]',
-    'limits.disk = "1GiB"',
     'volumes.allow = ["data"]',
     "chutes.cord_idle = 1",
     'proxy.domain = "jobs.example"',

@@ -2,7 +2,6 @@
 
 import sqlite3
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -10,7 +9,7 @@ from pydantic import TypeAdapter
 from agent.adapters.sqlite import events
 from agent.adapters.sqlite.rows import dump_data
 from agent.core.job import NewEvent
-from agent.core.upload import FileState, JournalFile, Tally, UploadRecord, UploadTrouble
+from agent.core.upload import FileState, JournalFile, Resend, UploadRecord, UploadTrouble, reopen
 
 RECORD: TypeAdapter[UploadRecord] = TypeAdapter(UploadRecord)
 TROUBLE: TypeAdapter[UploadTrouble] = TypeAdapter(UploadTrouble)
@@ -49,18 +48,17 @@ def begin(connection: sqlite3.Connection, job_id: str, at: float) -> UploadRecor
 
 
 def begin_again(
-    connection: sqlite3.Connection, job_id: str, at: float, place: str | None
+    connection: sqlite3.Connection, job_id: str, at: float, place: str, resend: Resend
 ) -> UploadRecord | None:
     known = read_one(connection, job_id)
-    if known is None or not known.is_announced:
+    if known is None or not known.is_retry_asked:
         return None
-    opened = UploadRecord(known.row, at, total=known.total, sent=known.sent, place=place)
-    if place == known.place:
-        connection.execute(DROP_FAILED, (opened.row, FAILED))
-    else:
-        opened = replace(opened, sent=Tally())
-        connection.execute(DROP_ALL, (opened.row,))
+    opened = reopen(known, at, place)
     keep(connection, opened, at)
+    if resend is Resend.EVERYTHING:
+        connection.execute(DROP_ALL, (opened.row,))
+    else:
+        connection.execute(DROP_FAILED, (opened.row, FAILED))
     return opened
 
 

@@ -21,6 +21,7 @@ from agent.core.upload import (
     UploadState,
     UploadTrouble,
     judge_end,
+    name_place,
     tells_its_end,
 )
 from agent.core.upload_form import UploadView, show_upload
@@ -33,8 +34,9 @@ from agent.jobs.uploads.meter import Meter
 from agent.jobs.uploads.places import KeptPlaces
 from agent.jobs.uploads.queue import Item, UploadQueue
 from agent.jobs.uploads.sending import Changed, Sending, journal_failure
+from agent.jobs.uploads.target import find_target
 from agent.jobs.uploads.tools import UploadTools
-from agent.spec import Upload, UploadTo
+from agent.spec import UploadTo
 
 log = structlog.get_logger()
 
@@ -45,21 +47,24 @@ PROGRESS_SECONDS, PROGRESS_SHARE = 1.0, 0.01
 
 
 @dataclass(frozen=True, slots=True)
+class Ending:
+    """`code`: what cut it short, out of core/upload_troubles; None: nothing did."""
+
+    code: str | None
+    status: int | None = None
+    path: str | None = None
+
+
+WHOLE = Ending(None)
+
+
+@dataclass(frozen=True, slots=True)
 class Way:
     """To the endpoint, for as long as its connections are open."""
 
     delivery: Delivery
     places: KeptPlaces
     to: UploadTo
-
-
-@dataclass(frozen=True, slots=True)
-class End:
-    """Why nothing more is sent. `code`: what cut it short, out of core/upload_troubles; None: nothing did."""
-
-    code: str | None = None
-    status: int | None = None
-    path: str | None = None
 
 
 class Drive:
@@ -82,26 +87,25 @@ class Drive:
 
     async def run(self) -> None:
         """Raises AgentError, alone or in a group, where this host can't go on just now."""
-        record = self._meter.record
+        record = await self._begin_last_pass()
         if record.verdict is not None:  # decided, and cut off before it was written as over
             await self._close(record)
             return
         left = record.begun_at + self._job.spec.outputs.deadline - self._tools.clock.now()
-        end = End("folder_missing")
+        ending = WHOLE
         try:
             async with asyncio.timeout(max(0.0, left)) as limit:
-                end = await self._send_all()
+                ending = await self._send_all()
         except* JobFolderMissingError:
-            log.info("upload.folder_missing")
+            ending = Ending("folder_missing")
         except* TimeoutError:
             if not limit.expired():
                 raise
-            end = End("deadline_passed")
-        # Beyond the deadline's reach: what was decided in time is not decided again.
-        await self._end(end)
+            ending = Ending("deadline_passed")
+        await self._end(ending)
 
-    async def end_as_stopped(self) -> None:
-        """What an earlier drive sent is counted by the journal, since its meter is gone."""
+    async def stop(self) -> None:
+        """End it as it is. What an earlier drive sent is counted by the journal, since its meter is gone."""
         record = self._meter.record
         if record.verdict is not None:  # it was over but for its secrets
             await self._close(record)
@@ -110,36 +114,46 @@ class Drive:
         async for page in journal_pages(self._tools.store, record.row):
             for file in page:
                 self._meter.count(file)
-        await self._end(End("upload_cancelled"))
+        await self._end(Ending("upload_cancelled"))
 
-    async def _end(self, end: End) -> None:
+    async def _begin_last_pass(self) -> UploadRecord:
+        """The deadline is the last pass', however long files have left before."""
+        record = self._meter.record
+        if record.is_live:
+            record = replace(record, is_live=False, begun_at=self._tools.clock.now())
+            await self._tools.store.keep_upload(record)
+            self._meter.record = record
+        return record
+
+    async def _end(self, ending: Ending) -> None:
         """Decide how it ended, and write it."""
         meter = self._meter
         trouble = meter.given_up
-        if end.code is not None:
-            trouble = UploadTrouble(end.code, self._tools.clock.now(), end.status, end.path)
-        if end.code == "deadline_passed" and meter.trouble is not None:
+        if ending.code is not None:
+            trouble = UploadTrouble(ending.code, self._tools.clock.now(), ending.status, ending.path)
+        if ending.code == "deadline_passed" and meter.trouble is not None:
             trouble = meter.trouble  # what it was that took so long
-        verdict = judge_end(meter.current(), was_cut=end.code is not None)
+        verdict = judge_end(meter.current(), was_cut=ending.code is not None)
         await self._close(replace(meter.current(), verdict=verdict, trouble=trouble))
 
     async def _close(self, record: UploadRecord) -> None:
         # The verdict first: what a crash leaves before the secrets are dropped must still be open, or nobody drops them.
         await self._tools.store.keep_upload(record)
         await self._tools.folders.drop_upload_secrets(self._job.id)
-        over = replace(record, state=record.verdict or UploadState.FAILED, is_announced=False)
+        over = replace(record, state=record.verdict or UploadState.FAILED, is_retry_asked=False)
         self._meter.record = over
-        # What was announced and not begun ended before, and that was told.
-        told = [] if record.is_announced else [NewEvent("upload.ended", show_upload(UploadView(over, over.sent.bytes)))]  # fmt: skip
-        await self._tools.store.keep_upload(over, told)
-        log.info("upload.ended", state=over.state, files=over.sent.files, bytes=over.sent.bytes, failed=over.failed)  # fmt: skip
+        told = [NewEvent("upload.ended", show_upload(UploadView(over, over.sent.bytes)))]
+        # What was asked for again and has not begun ended before, and that was told.
+        await self._tools.store.keep_upload(over, [] if record.is_retry_asked else told)
+        log.info("upload.ended", state=over.state, files=over.sent.files, failed=over.failed)
 
-    async def _send_all(self) -> End:
-        upload = await self._find_target()
-        if upload is None:
-            return End("target_lost")
+    async def _send_all(self) -> Ending:
+        upload = await find_target(self._tools.folders, self._job)
+        place = self._meter.record.place
+        if upload is None or place not in {None, name_place(upload)}:
+            return Ending("target_lost")
         tools, job = self._tools, self._job
-        batch = await gather(tools, job, upload.to)
+        batch = await gather(tools, job, upload)
         await self._note_begin(batch)
         places = await KeptPlaces.read(tools.folders, job.id)
         async with (
@@ -147,13 +161,6 @@ class Drive:
             tools.deliveries.open(job, upload, places) as delivery,
         ):
             return await self._deliver(Way(delivery, places, upload.to), batch)
-
-    async def _find_target(self) -> Upload | None:
-        """Where it goes, with its secrets; None where these are lost."""
-        kept = await self._tools.folders.upload_target(self._job.id)
-        written = self._job.spec.outputs.upload
-        is_elsewhere = self._meter.record.place is not None
-        return kept or (None if written.has_secrets or is_elsewhere else written)
 
     async def _note_begin(self, batch: Batch) -> None:
         meter = self._meter
@@ -163,21 +170,20 @@ class Drive:
         told = [] if was_told else [NewEvent("upload.began", show_upload(self.view))]
         await self._tools.store.keep_upload(meter.current(), told)
 
-    async def _deliver(self, way: Way, batch: Batch) -> End:
+    async def _deliver(self, way: Way, batch: Batch) -> Ending:
         delivery = way.delivery
         failure = await self._insist(lambda: delivery.begin(batch.offered))
         if failure is not None:
-            return End(failure.code, failure.status)
-        await self._send_files(
-            Sending(delivery, way.places, self._job, batch.logs, self._tools, self._meter), batch
-        )
+            return Ending(failure.code, failure.status)
+        sending = Sending(delivery, way.places, self._job, batch.logs, self._tools, self._meter)
+        await self._send_files(sending, batch)
         is_whole = not self._meter.failed and batch.cut is None
         if tells_its_end(way.to, is_whole=is_whole):
             manifest = await measure_manifest(self._tools.store, self._job, batch.skipped)
             failure = await self._insist(lambda: delivery.end(manifest))
             if failure is not None:
-                return End(failure.code, failure.status, MANIFEST)
-        return End(batch.cut)
+                return Ending(failure.code, failure.status, MANIFEST)
+        return Ending(batch.cut)
 
     async def _insist(self, act: Callable[[], Awaitable[Answer]]) -> Failure | None:
         """Until it went well (None), or never will."""
@@ -240,8 +246,9 @@ class Drive:
             if self.view.bytes_done == told:
                 continue
             told = self.view.bytes_done
+            event = NewEvent("upload.progress", show_upload(self.view))
             try:
-                await self._tools.store.append_event(self._job.id, NewEvent("upload.progress", show_upload(self.view)))  # fmt: skip
+                await self._tools.store.append_event(self._job.id, event)
             except AgentError as error:  # the next one tells more
                 log.debug("upload.progress_not_told", code=error.code)
 

@@ -2,25 +2,32 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import structlog
 
 from agent.aio import spawn
 from agent.core.job import Job
-from agent.core.upload import JournalFile, UploadRecord, UploadState, has_upload
+from agent.core.upload import (
+    JournalFile,
+    Resend,
+    UploadRecord,
+    UploadState,
+    announce_retry,
+    has_upload,
+    name_place,
+)
 from agent.core.upload_form import UploadView
 from agent.errors import AgentError, Blame, Phase
 from agent.interfaces import SecretFiles
 from agent.jobs.uploads.drive import Drive
+from agent.jobs.uploads.live import LiveUploads
 from agent.jobs.uploads.made import journal_pages
 from agent.jobs.uploads.tools import UploadTools
-from agent.spec import Upload, hide_upload
+from agent.jobs.uploads.trying import RETRY_SECONDS, until_done
+from agent.spec import Upload
 
 log = structlog.get_logger()
-
-# After the state folder failed; and after a mistake of ours in one job's upload.
-RETRY_SECONDS, BROKEN_SECONDS = 5.0, 60.0
 
 
 class NotOverError(AgentError):
@@ -52,6 +59,16 @@ class FilesLeft:
     moving: dict[str, int]
 
 
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """What somebody asks for, as `place` names it."""
+
+    job_id: str
+    upload: Upload
+    place: str
+    resend: Resend
+
+
 @dataclass(slots=True)
 class _Drive:
     drive: Drive | None
@@ -66,11 +83,17 @@ class Uploads:
         self._poke = poke
         self._drives: dict[str, _Drive] = {}
         self._group: asyncio.TaskGroup | None = None
+        self._live = LiveUploads(tools)
         self._asking = asyncio.Lock()
 
     def use(self, group: asyncio.TaskGroup) -> None:
         """Where drives run."""
         self._group = group
+        self._live.use(group)
+
+    def hold(self, job: Job) -> None:
+        """The job runs: what it wants to leave meanwhile leaves from here on. Again is fine."""
+        self._live.hold(job)
 
     async def resume(self) -> None:
         """Standing task: goes on with what was asked for again of finished jobs, whose own tasks are over. Never returns."""
@@ -95,54 +118,79 @@ class Uploads:
     async def stop(self, job: Job) -> None:
         """End the job's upload as it is: what was sent stays sent."""
         await self._leave(job.id)
+        await self._live.leave(job.id)
         record = await self._tools.store.begin_upload(job.id, self._tools.clock.now())
         if record is not None and not record.is_over:
-            await Drive(job, record, self._tools).end_as_stopped()
+            await Drive(job, record, self._tools).stop()
 
-    async def forsake(self, job_id: str) -> None:
-        """Of a finished job that is deleted nothing more is sent. To be called before another may have its id: files are found by that."""
+    async def stop_retry(self, job: Job) -> bool:
+        """End what was asked for again of a finished job; durable when it returns. False: nothing of it is under way.
+
+        Raises StateFullError, StateReadOnlyError, StoreUnavailableError.
+        """
+        if job.phase is not Phase.FINISHED:
+            return False
+        record = (await self._tools.store.upload_records([job.id])).get(job.id)
+        if record is None or record.is_over:
+            return False
+        try:
+            await self.stop(job)
+        except AgentError:
+            self.join(job)  # the record says still that it is under way
+            raise
+        self._tools.hiding.drop(job.id)
+        return True
+
+    async def forget(self, job_id: str) -> None:
+        """The job is gone from this host: send nothing more of it."""
         await self._leave(job_id)
         self._tools.hiding.drop(job_id)
 
     async def again(self, job: Job, upload: Upload | None) -> UploadRecord:
         """Send what did not leave, of a finished job. `upload`: where to, with its secrets; None: as the spec says.
 
-        To another endpoint than before everything is sent. Raises NotOverError, NothingToRetryError, TargetNeededError,
+        To another place than the last time everything is sent. Raises NotOverError, NothingToRetryError, TargetNeededError,
         JobFolderMissingError, StateFullError, StateReadOnlyError, StoreUnavailableError.
         """
+        # Of two that ask, the second must not put its target in the place of the first's.
         async with self._asking:
-            place = _place_of_retry(job, upload)
-            record = await self._find_over(job, upload, place)
+            record = await self._find_ended(job)
+            written = job.spec.outputs.upload
+            place = name_place(upload or written)
+            resend = Resend.FAILED if place == (record.place or name_place(written)) else Resend.EVERYTHING
+            if record.state is UploadState.COMPLETE and resend is Resend.FAILED:
+                raise NothingToRetryError(f"nothing of job {job.id} is left to send")
+            if upload is None and written.has_secrets:
+                raise TargetNeededError(f"the secrets of the upload of job {job.id} went with its end")
             try:
-                return await self._open_again(job, record, upload, place)
-            finally:
-                # Also where it failed: what was announced and not opened is taken back, and what was opened goes on.
-                self._begin(job)
+                opened = await self._open_again(record, Retry(job.id, upload or written, place, resend))
+            except Exception:
+                self._begin(
+                    job
+                )  # as far as it came: what was opened goes on, what was announced is taken back
+                raise
+            self._begin(job)
+            return opened
 
-    async def _find_over(self, job: Job, upload: Upload | None, place: str | None) -> UploadRecord:
+    async def _open_again(self, record: UploadRecord, retry: Retry) -> UploadRecord:
+        store, folders = self._tools.store, self._tools.folders
+        # Announced before its target is there, or a crash would leave secrets where nobody looks for them; and opened behind
+        # that, since an upload that is open and has no target is lost.
+        await store.keep_upload(announce_retry(record))
+        await folders.keep_upload_target(retry.job_id, retry.upload)
+        now = self._tools.clock.now()
+        opened = await store.begin_upload_again(retry.job_id, now, retry.place, retry.resend)
+        if opened is None:
+            raise NotOverError(f"the job {retry.job_id} was deleted meanwhile")
+        return opened
+
+    async def _find_ended(self, job: Job) -> UploadRecord:
         record = (await self._tools.store.upload_records([job.id])).get(job.id)
         if job.phase is not Phase.FINISHED or job.id in self._drives or (record and not record.is_over):
             raise NotOverError(f"the upload of job {job.id} is not over")
-        if record is None or (record.state is UploadState.COMPLETE and place == record.place):
-            raise NothingToRetryError(f"nothing of job {job.id} is left to send")
-        if upload is None and job.spec.outputs.upload.has_secrets:
-            raise TargetNeededError(f"the secrets of the upload of job {job.id} went with its end")
+        if record is None:
+            raise NothingToRetryError(f"job {job.id} had nothing to send")
         return record
-
-    async def _open_again(
-        self, job: Job, record: UploadRecord, upload: Upload | None, place: str | None
-    ) -> UploadRecord:
-        store, folders = self._tools.store, self._tools.folders
-        # Before the target, or a crash would leave its secrets where nobody looks for them. And the target before it is
-        # opened: an upload that is open and has none is lost.
-        announced = replace(record, state=UploadState.SENDING, verdict=record.state, is_announced=True)
-        await store.keep_upload(announced)
-        if upload is not None:
-            await folders.keep_upload_target(job.id, upload)
-        opened = await store.begin_upload_again(job.id, self._tools.clock.now(), place)
-        if opened is None:
-            raise NotOverError(f"the job {job.id} was deleted meanwhile")
-        return opened
 
     async def views(self, job_ids: Sequence[str]) -> dict[str, UploadView]:
         """How far the uploads of these jobs are; of those that have begun."""
@@ -153,7 +201,8 @@ class Uploads:
             for job_id in job_ids
             if (running := self._drives.get(job_id)) is not None and running.drive is not None
         }
-        return {**kept, **moving}
+        live = {job_id: view for job_id in job_ids if (view := self._live.view(job_id)) is not None}
+        return {**kept, **live, **moving}
 
     async def files(self, job: Job) -> FilesLeft:
         """What became of each of the job's files until now."""
@@ -179,34 +228,14 @@ class Uploads:
 
     async def _drive(self, job: Job) -> None:
         with structlog.contextvars.bound_contextvars(job=job.id):
-            pause: float | None = 0.0
-            while pause is not None:
-                await asyncio.sleep(pause)
-                pause = await self._go_on_or_put_off(job)
+            await until_done(lambda: self._go_on(job))
         self._drives.pop(job.id, None)
         if job.phase is Phase.FINISHED:
             self._tools.hiding.drop(job.id)
         self._poke(job.id)
 
-    async def _go_on_or_put_off(self, job: Job) -> float | None:
-        """None: it is over. Else in how many seconds to go on."""
-        pause = None
-        try:
-            await self._go_on(job)
-        except* AgentError as errors:
-            for error in errors.exceptions:
-                log.warning("upload.put_off", error=str(error))
-            pause = RETRY_SECONDS
-        except* Exception:
-            # The top of the task: a mistake of ours in one job's upload ends neither the daemon nor others'.
-            log.exception("upload.broke")
-            pause = BROKEN_SECONDS
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():  # an error of one file's task beside it must not hide that
-            raise asyncio.CancelledError
-        return pause
-
     async def _go_on(self, job: Job) -> None:
+        await self._live.leave(job.id)
         record = await self._tools.store.begin_upload(job.id, self._tools.clock.now())
         if record is None or record.is_over or record.row != job.seq:  # a later job may have the id
             return
@@ -225,14 +254,3 @@ class Uploads:
             except AgentError as error:
                 log.warning("state.unavailable", code=error.code, error=str(error))
                 await asyncio.sleep(RETRY_SECONDS)
-
-
-def _place_of_retry(job: Job, upload: Upload | None) -> str | None:
-    """As the record keeps it. None: where the spec says."""
-    written = job.spec.outputs.upload
-    return None if upload is None or _place(upload) == _place(written) else _place(upload)
-
-
-def _place(upload: Upload) -> str:
-    """Of what may be shown: signatures in a query change from day to day."""
-    return " ".join([upload.to, *(f"{name}={url}" for name, url in sorted(hide_upload(upload).urls.items()))])
