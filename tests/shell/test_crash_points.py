@@ -72,6 +72,13 @@ SCENARIOS = [
         files=FILES,
     ),
     Scenario(
+        "live upload",
+        Outcome.SUCCEEDED,
+        Program(seconds=4),
+        {"outputs": {"upload": PUT, "live": True, "quiet": 1}},
+        files=FILES,
+    ),
+    Scenario(
         "disk",
         Outcome.FAILED,
         Program(seconds=2, code=3),
@@ -190,7 +197,7 @@ def lose_the_database(trial: Trial) -> None:
 def stumble(_trial: Trial) -> None:
     """In a job's own task, or in one that sends its outputs; in another it would end the daemon: by design."""
     task = asyncio.current_task()
-    if task is not None and task.get_name().startswith(("job ", "upload ")):
+    if task is not None and task.get_name().startswith(("job ", "upload ", "live ")):
         raise ZeroDivisionError
 
 

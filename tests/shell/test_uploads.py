@@ -853,7 +853,8 @@ async def test_an_end_that_was_decided_in_time_is_not_the_deadlines() -> None:
     assert told.count("upload.ended") == 1
 
 
-async def test_no_failure_leaves_a_place_of_the_hosts_budget_taken() -> None:
+@pytest.mark.parametrize("outputs", [{}, {"live": True, "quiet": 1}], ids=["the last pass", "live"])
+async def test_no_failure_leaves_a_place_of_the_hosts_budget_taken(outputs: dict[str, object]) -> None:
     world = World()
     world.settings.parallel_uploads = 4
     files = {f"f{n:03}": b"x" for n in range(40)}
@@ -872,7 +873,8 @@ async def test_no_failure_leaves_a_place_of_the_hosts_budget_taken() -> None:
         return Sent()
 
     world.deliveries.behave, world.store.before = ragged, before
-    jobs = [await submitted(world, files) for _ in range(3)]
+    seconds = 590 if outputs else 2
+    jobs = [await submitted(world, files, seconds, outputs=outputs) for _ in range(3)]
     await asyncio.sleep(600)
     failing = False
     for job_id in jobs:
