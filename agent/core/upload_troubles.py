@@ -13,7 +13,7 @@ class UploadWords:
     remedy: str
 
 
-_ENDPOINT = "See to the endpoint; the agent tries again until `outputs.deadline`."
+_ENDPOINT = "See to the endpoint; the agent tries again until `outputs.deadline`, and after that on POST …/outputs/retry."
 _RETRY = "The files are kept here until retention ends: mend it, then POST …/outputs/retry."
 
 UPLOAD_TROUBLES: dict[str, UploadWords] = {

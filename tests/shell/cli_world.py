@@ -28,17 +28,20 @@ def console(file: StringIO) -> Console:
 
 @dataclass(slots=True)
 class Seen:
-    """A screen of 80 columns without colours, and what came onto it."""
+    """A screen of 80 columns without colours, and what came onto it. `terminal`: takes what would go to `err`."""
 
     form: Form = Form.PEOPLE
     out: StringIO = field(default_factory=StringIO)
     err: StringIO = field(default_factory=StringIO)
     raw_out: BytesIO = field(default_factory=BytesIO)
     raw_err: BytesIO = field(default_factory=BytesIO)
+    terminal: Console | None = None
 
     @property
     def screen(self) -> Screen:
-        return Screen(self.form, console(self.out), console(self.err), self.raw_out, self.raw_err)
+        return Screen(
+            self.form, console(self.out), self.terminal or console(self.err), self.raw_out, self.raw_err
+        )
 
 
 @dataclass(slots=True)

@@ -46,7 +46,7 @@ class Sending:
         except OutputRefusedError:
             return Failure("file_gone", is_passing=False)
         except OutputChangedError:
-            return Changed()
+            return self._changed(path)
         except OSError as error:  # what the disk says of this very file, such as EIO
             return Failure("file_unreadable", is_passing=False, detail=str(error))
         finally:
@@ -61,7 +61,7 @@ class Sending:
             if isinstance(answer, Failure):
                 return answer
             sha256 = await opened.settled_sha256()
-            return Changed() if sha256 is None else self._journal(opened.file, sha256)
+            return self._changed(path) if sha256 is None else self._journal(opened.file, sha256)
 
     async def _send_log(self, text: LogText) -> Result:
         def make() -> AsyncGenerator[bytes]:
@@ -75,6 +75,10 @@ class Sending:
     async def _deliver(self, content: Content) -> Failure | None:
         answer = await self.delivery.send(content)
         return answer if isinstance(answer, Failure) else None
+
+    def _changed(self, path: str) -> Changed:
+        self.places.leave(path)
+        return Changed()
 
     def _journal(self, file: OutputFile, sha256: str) -> JournalFile:
         return JournalFile(
