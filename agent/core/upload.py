@@ -3,7 +3,7 @@
 An upload is a job's: it begins when the job's outcome is decided, and its end changes nothing of the job but this record.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from agent.core.job import Job, Outcome
@@ -89,6 +89,9 @@ class UploadRecord:
     is_live: bool = False  # begun while the job runs; the last pass has not
     was_told: bool = False  # that it began, as an event
     verdict: UploadState | None = None  # decided; `state` follows once its secrets are dropped
+    is_retry_asked: bool = (
+        False  # decided, and asked for again: its secrets may be there, and nothing has begun
+    )
 
     @property
     def is_over(self) -> bool:
@@ -150,6 +153,11 @@ def name_place(upload: Upload) -> str:
     return " ".join([upload.to, *(f"{name}={url}" for name, url in sorted(hide_upload(upload).urls.items()))])
 
 
+def announce_retry(record: UploadRecord) -> UploadRecord:
+    """An upload that is over, before its target is kept once more: what a crash leaves of that is found, and closed as it was."""
+    return replace(record, state=UploadState.SENDING, verdict=record.state, is_retry_asked=True)
+
+
 def reopen(record: UploadRecord, at: float, place: str) -> UploadRecord:
-    """An upload that is over, begun again."""
+    """An upload that is over, and was asked for again, begun."""
     return UploadRecord(record.row, at, total=record.total, sent=record.sent, place=place)

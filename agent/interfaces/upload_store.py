@@ -17,9 +17,9 @@ class UploadStore(Protocol):
     async def begin_upload_again(
         self, job_id: str, at: float, place: str, resend: Resend
     ) -> UploadRecord | None:
-        """A record that is over is opened again (`core/upload.reopen`), and what is to be sent again leaves the journal.
+        """A record that was asked for again is opened (`core/upload.reopen`), and what is to be sent again leaves the journal.
 
-        None: there is none that is over.
+        None: there is none that was.
         """
         ...
 

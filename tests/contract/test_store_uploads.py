@@ -8,7 +8,16 @@ import pytest
 
 from agent.core.job import Job, Outcome
 from agent.core.state import phase_event
-from agent.core.upload import FileState, JournalFile, Resend, Tally, UploadRecord, UploadState, UploadTrouble
+from agent.core.upload import (
+    FileState,
+    JournalFile,
+    Resend,
+    Tally,
+    UploadRecord,
+    UploadState,
+    UploadTrouble,
+    announce_retry,
+)
 from agent.errors import Phase
 from agent.interfaces import Finished
 from tests.contract.store_values import PLENTY, ROOT, TestedStore, WallClock, accepted, opened, told
@@ -107,6 +116,8 @@ async def test_an_upload_that_is_over_is_opened_again_without_what_is_to_be_sent
         verdict=UploadState.PARTIAL,
     )
     await store.keep_upload(over)
+    assert await store.begin_upload_again("a", 300.0, PLACE, resend) is None  # nobody asked
+    await store.keep_upload(announce_retry(over))
     opened_again = UploadRecord(record.row, 300.0, sent=Tally(1, 3), place=PLACE)
     assert await store.begin_upload_again("a", 300.0, PLACE, resend) == opened_again
     assert await store.upload_records(["a"]) == {"a": opened_again}

@@ -54,7 +54,7 @@ class MemoryUploads(ABC):
         def act() -> UploadRecord | None:
             job = self._job(job_id)
             known = None if job is None else self._uploads.get(job.seq)
-            if known is None or not known.is_over:
+            if known is None or not known.is_retry_asked:
                 return None
             self._uploads[known.row] = reopen(known, at, place)
             kept = self._journals.get(known.row, {}) if resend is Resend.FAILED else {}

@@ -51,7 +51,7 @@ def begin_again(
     connection: sqlite3.Connection, job_id: str, at: float, place: str, resend: Resend
 ) -> UploadRecord | None:
     known = read_one(connection, job_id)
-    if known is None or not known.is_over:
+    if known is None or not known.is_retry_asked:
         return None
     opened = reopen(known, at, place)
     keep(connection, opened, at)

@@ -21,6 +21,7 @@ from agent.core.upload import (
     UploadState,
     UploadTrouble,
     judge_end,
+    name_place,
     tells_its_end,
 )
 from agent.core.upload_form import UploadView, show_upload
@@ -105,8 +106,12 @@ class Drive:
 
     async def stop(self) -> None:
         """End it as it is. What an earlier drive sent is counted by the journal, since its meter is gone."""
-        self._meter = Meter(self._meter.record)
-        async for page in journal_pages(self._tools.store, self._meter.record.row):
+        record = self._meter.record
+        if record.verdict is not None:  # it was over but for its secrets
+            await self._close(record)
+            return
+        self._meter = Meter(record)
+        async for page in journal_pages(self._tools.store, record.row):
             for file in page:
                 self._meter.count(file)
         await self._end(Ending("upload_cancelled"))
@@ -135,15 +140,17 @@ class Drive:
         # The verdict first: what a crash leaves before the secrets are dropped must still be open, or nobody drops them.
         await self._tools.store.keep_upload(record)
         await self._tools.folders.drop_upload_secrets(self._job.id)
-        over = replace(record, state=record.verdict or UploadState.FAILED)
+        over = replace(record, state=record.verdict or UploadState.FAILED, is_retry_asked=False)
         self._meter.record = over
-        told = show_upload(UploadView(over, over.sent.bytes))
-        await self._tools.store.keep_upload(over, [NewEvent("upload.ended", told)])
+        told = [NewEvent("upload.ended", show_upload(UploadView(over, over.sent.bytes)))]
+        # What was asked for again and has not begun ended before, and that was told.
+        await self._tools.store.keep_upload(over, [] if record.is_retry_asked else told)
         log.info("upload.ended", state=over.state, files=over.sent.files, failed=over.failed)
 
     async def _send_all(self) -> Ending:
         upload = await find_target(self._tools.folders, self._job)
-        if upload is None:
+        place = self._meter.record.place
+        if upload is None or place not in {None, name_place(upload)}:
             return Ending("target_lost")
         tools, job = self._tools, self._job
         batch = await gather(tools, job, upload)
@@ -196,14 +203,13 @@ class Drive:
         async with asyncio.TaskGroup() as group:
             while (item := await queue.take()) is not None:
                 await self._tools.budget.enter(self._job.owner, self._job.id)
-                spawn(group, self._send_in_place(sending, queue, item), f"upload {self._job.id}")
+                task = spawn(group, self._send_one(sending, queue, item), f"upload {self._job.id}")
+                # Held until the journal has it: so many files, and no more, are sent twice after a crash. Not given back by the
+                # task itself: one that is cancelled before its first step never runs.
+                task.add_done_callback(self._leave_place)
 
-    async def _send_in_place(self, sending: Sending, queue: UploadQueue, item: Item) -> None:
-        """The place is held until the journal has it: so many files, and no more, are sent twice after a crash."""
-        try:
-            await self._send_one(sending, queue, item)
-        finally:
-            self._tools.budget.leave(self._job.owner, self._job.id)
+    def _leave_place(self, _task: asyncio.Task[None]) -> None:
+        self._tools.budget.leave(self._job.owner, self._job.id)
 
     async def _send_one(self, sending: Sending, queue: UploadQueue, item: Item) -> None:
         result = await sending.send(item.path)

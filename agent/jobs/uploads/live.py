@@ -124,8 +124,9 @@ class Live:
                 while self._due and self._may_send():
                     await self._tools.budget.enter(self._job.owner, self._job.id)
                     self._on_their_way += 1
-                    sent = self._send_in_place(sending, self._due.popleft())
-                    spawn(group, sent, f"live send {self._job.id}")
+                    sent = self._send_one(sending, self._due.popleft())
+                    # Not by the task itself: one that is cancelled before its first step never runs.
+                    spawn(group, sent, f"live send {self._job.id}").add_done_callback(self._leave_place)
                 await self._flag.wait(self._seconds_to_wait())
 
     @asynccontextmanager
@@ -168,13 +169,10 @@ class Live:
         due_at = self._files.next_due_at()
         return None if due_at is None else max(due_at - _loop_time(), LEAST_WAIT_SECONDS)
 
-    async def _send_in_place(self, sending: Sending, sighting: Sighting) -> None:
-        try:
-            await self._send_one(sending, sighting)
-        finally:
-            self._on_their_way -= 1
-            self._tools.budget.leave(self._job.owner, self._job.id)
-            self._flag.set()
+    def _leave_place(self, _task: asyncio.Task[None]) -> None:
+        self._on_their_way -= 1
+        self._tools.budget.leave(self._job.owner, self._job.id)
+        self._flag.set()
 
     async def _send_one(self, sending: Sending, sighting: Sighting) -> None:
         if await self._was_sent(sighting):

@@ -8,7 +8,15 @@ import structlog
 
 from agent.aio import spawn
 from agent.core.job import Job
-from agent.core.upload import JournalFile, Resend, UploadRecord, UploadState, has_upload, name_place
+from agent.core.upload import (
+    JournalFile,
+    Resend,
+    UploadRecord,
+    UploadState,
+    announce_retry,
+    has_upload,
+    name_place,
+)
 from agent.core.upload_form import UploadView
 from agent.errors import AgentError, Blame, Phase
 from agent.interfaces import SecretFiles
@@ -49,6 +57,16 @@ class FilesLeft:
 
     journal: dict[str, JournalFile]
     moving: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """What somebody asks for, as `place` names it."""
+
+    job_id: str
+    upload: Upload
+    place: str
+    resend: Resend
 
 
 @dataclass(slots=True)
@@ -138,9 +156,8 @@ class Uploads:
         To another place than the last time everything is sent. Raises NotOverError, NothingToRetryError, TargetNeededError,
         JobFolderMissingError, StateFullError, StateReadOnlyError, StoreUnavailableError.
         """
-        async with (
-            self._asking
-        ):  # of two that ask, the second must not put its target in the place of the first's
+        # Of two that ask, the second must not put its target in the place of the first's.
+        async with self._asking:
             record = await self._find_ended(job)
             written = job.spec.outputs.upload
             place = name_place(upload or written)
@@ -149,15 +166,27 @@ class Uploads:
                 raise NothingToRetryError(f"nothing of job {job.id} is left to send")
             if upload is None and written.has_secrets:
                 raise TargetNeededError(f"the secrets of the upload of job {job.id} went with its end")
-            # The target first: a record that is open and has none is an upload that is lost.
-            await self._tools.folders.keep_upload_target(job.id, upload or written)
-            opened = await self._tools.store.begin_upload_again(
-                job.id, self._tools.clock.now(), place, resend
-            )
-            if opened is None:
-                raise NotOverError(f"the upload of job {job.id} is not over")
+            try:
+                opened = await self._open_again(record, Retry(job.id, upload or written, place, resend))
+            except Exception:
+                self._begin(
+                    job
+                )  # as far as it came: what was opened goes on, what was announced is taken back
+                raise
             self._begin(job)
             return opened
+
+    async def _open_again(self, record: UploadRecord, retry: Retry) -> UploadRecord:
+        store, folders = self._tools.store, self._tools.folders
+        # Announced before its target is there, or a crash would leave secrets where nobody looks for them; and opened behind
+        # that, since an upload that is open and has no target is lost.
+        await store.keep_upload(announce_retry(record))
+        await folders.keep_upload_target(retry.job_id, retry.upload)
+        now = self._tools.clock.now()
+        opened = await store.begin_upload_again(retry.job_id, now, retry.place, retry.resend)
+        if opened is None:
+            raise NotOverError(f"the job {retry.job_id} was deleted meanwhile")
+        return opened
 
     async def _find_ended(self, job: Job) -> UploadRecord:
         record = (await self._tools.store.upload_records([job.id])).get(job.id)
@@ -212,7 +241,7 @@ class Uploads:
     async def _go_on(self, job: Job) -> None:
         await self._live.leave(job.id)
         record = await self._tools.store.begin_upload(job.id, self._tools.clock.now())
-        if record is None or record.is_over:
+        if record is None or record.is_over or record.row != job.seq:  # a later job may have the id
             return
         target = await self._tools.folders.upload_target(job.id)
         self._tools.hiding.add(job.id, SecretFiles({}, upload=target))
