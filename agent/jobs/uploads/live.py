@@ -198,7 +198,7 @@ class Live:
 
     def _note_failure(self, failure: Failure) -> float:
         """For how many seconds nothing is sent."""
-        log.info("upload.trouble", code=failure.code, status=failure.status)
+        log.info("upload.trouble", code=failure.code, status=failure.status, detail=failure.detail)
         asked = read_retry_after(failure.retry_after, self._tools.clock.now())
         pause = max(asked, endpoint_pause(self._failures, self._tools.random()))
         self._failures += 1
