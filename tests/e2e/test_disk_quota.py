@@ -217,6 +217,7 @@ def test_the_doctor_names_what_is_left_of_a_job_that_is_over(make_daemon: Make) 
     (loop,) = daemon.loops()
     assert found.state is CheckState.WARN
     assert f"docker volume rm gpu-agent-{job_id}; losetup --detach {loop.device}" in found.remedy
+    assert f"{loop.device} (mounted by " in found.evidence, "the job itself has it mounted"
 
 
 def test_a_repair_keeps_the_quota_of_what_runs_and_lets_all_others_go(make_daemon: Make) -> None:
