@@ -139,7 +139,9 @@ class Drive:
     async def _close(self, record: UploadRecord) -> None:
         # The verdict first: what a crash leaves before the secrets are dropped must still be open, or nobody drops them.
         await self._tools.store.keep_upload(record)
+        log.debug("upload.decided", verdict=record.verdict)
         await self._tools.folders.drop_upload_secrets(self._job.id)
+        log.debug("upload.secrets_dropped")
         over = replace(record, state=record.verdict or UploadState.FAILED, is_retry_asked=False)
         self._meter.record = over
         told = [NewEvent("upload.ended", show_upload(UploadView(over, over.sent.bytes)))]
@@ -169,6 +171,7 @@ class Drive:
         meter.record = replace(meter.record, total=batch.total, was_told=True)
         told = [] if was_told else [NewEvent("upload.began", show_upload(self.view))]
         await self._tools.store.keep_upload(meter.current(), told)
+        log.debug("upload.began", files=batch.total.files, left=len(batch.left))
 
     async def _deliver(self, way: Way, batch: Batch) -> Ending:
         delivery = way.delivery
@@ -183,6 +186,7 @@ class Drive:
             failure = await self._insist(lambda: delivery.end(manifest))
             if failure is not None:
                 return Ending(failure.code, failure.status, MANIFEST)
+            log.debug("upload.end_told")
         return Ending(batch.cut)
 
     async def _insist(self, act: Callable[[], Awaitable[Answer]]) -> Failure | None:
@@ -228,6 +232,7 @@ class Drive:
             self._note(result, item.path)
             result = journal_failure(item.path, self._job, result, self._tools.clock.now())
         await self._journal.keep(result)
+        log.debug("upload.file_kept", path=result.path, state=result.state)
         self._meter.count(result)
         queue.settle()
 

@@ -181,11 +181,14 @@ class Uploads:
         # Announced before its target is there, or a crash would leave secrets where nobody looks for them; and opened behind
         # that, since an upload that is open and has no target is lost.
         await store.keep_upload(announce_retry(record))
+        log.debug("upload.retry_announced", job=retry.job_id)
         await folders.keep_upload_target(retry.job_id, retry.upload)
+        log.debug("upload.target_kept", job=retry.job_id)
         now = self._tools.clock.now()
         opened = await store.begin_upload_again(retry.job_id, now, retry.place, retry.resend)
         if opened is None:
             raise NotOverError(f"the job {retry.job_id} was deleted meanwhile")
+        log.info("upload.retried", job=retry.job_id, place=retry.place)
         return opened
 
     async def _find_ended(self, job: Job) -> UploadRecord:
