@@ -40,7 +40,7 @@ class Act(Enum):
 
 @dataclass(slots=True)
 class Request:
-    """One PUT. `size` and `sha256` are of the body as far as it came; `data` only of a small one that came whole."""
+    """One PUT. `size` and `sha256` are of the body as far as it came; `data` only of a small one."""
 
     job: str
     path: str
@@ -141,17 +141,19 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _read(self, request: Request, pause: float) -> None:
         digest, buffer, kept = hashlib.sha256(), memoryview(bytearray(READ_BYTES)), bytearray()
-        while request.size < request.length:
-            count = self.rfile.readinto(buffer[: request.length - request.size])  # type: ignore[attr-defined] # a BufferedReader
-            if not count:
-                raise ConnectionAbortedError
-            digest.update(buffer[:count])
-            request.size += count
-            if request.length <= KEPT_BYTES:
-                kept += buffer[:count]
-            if pause:
-                self.sink.free.wait(pause)
-        request.sha256, request.data = digest.hexdigest(), bytes(kept)
+        try:
+            while request.size < request.length:
+                count = self.rfile.readinto(buffer[: request.length - request.size])  # type: ignore[attr-defined] # a BufferedReader
+                if not count:
+                    raise ConnectionAbortedError
+                digest.update(buffer[:count])
+                request.size += count
+                if request.length <= KEPT_BYTES:
+                    kept += buffer[:count]
+                if pause:
+                    self.sink.free.wait(pause)
+        finally:
+            request.sha256, request.data = digest.hexdigest(), bytes(kept)
 
     def _reset(self, request: Request) -> None:
         self.rfile.read(min(request.length // 2, READ_BYTES))
