@@ -28,7 +28,9 @@ def test_what_a_job_saved_before_it_ran_out_of_memory_leaves(make_daemon: Make) 
 def test_what_a_job_saved_before_somebody_killed_it_leaves(make_daemon: Make) -> None:
     daemon = make_daemon(SETTINGS).start()
     with sinking(daemon.net) as sink:
-        job_id = daemon.local.submit(SAVE + "sleep 300", outputs={"upload": sink.upload()}, retry={"count": 0})
+        job_id = daemon.local.submit(
+            SAVE + "sleep 300", outputs={"upload": sink.upload()}, retry={"count": 0}
+        )
         daemon.local.wait_phase(job_id, "running")
         status, _ = daemon.engine.request("POST", f"/containers/gpu-agent-{job_id}-1/kill")
         assert status == 204
