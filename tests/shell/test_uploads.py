@@ -557,9 +557,25 @@ async def test_no_more_files_leave_at_once_than_the_host_allows_and_jobs_share_a
     second = await submitted(world, {"a": b"a", "b": b"b"})
     await world.finish(second, seconds=20)
     assert (await world.job(first)).phase is Phase.UPLOADING
-    assert world.deliveries.most_at_once <= 4 + 1  # a manifest takes no place
+    assert world.deliveries.most_at_once <= 4
     await world.finish(first)
     assert world.deliveries.of(first) == many
+
+
+async def test_what_begins_and_what_ends_uploads_takes_a_place_too() -> None:
+    world = World()
+    world.settings.parallel_uploads = 2
+
+    async def slow(_path: str) -> Answer:
+        await asyncio.sleep(10)
+        return Sent()
+
+    world.deliveries.behave = slow
+    jobs = [await submitted(world, {"a": b"a"}) for _ in range(5)]
+    live = await submitted(world, {"b": b"b"}, 30, outputs={"live": True, "quiet": 1})
+    for job_id in (*jobs, live):
+        await world.finish(job_id, seconds=400)
+    assert world.deliveries.most_at_once == 2
 
 
 async def test_a_full_disk_holds_an_upload_up_and_ends_none() -> None:

@@ -2,6 +2,8 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from itertools import count
 
@@ -28,6 +30,15 @@ class Budget:
         self._by_job: Counter[str] = Counter()
         self._waiters: list[_Waiter] = []
         self._orders = count()
+
+    @asynccontextmanager
+    async def place(self, owner: str, job: str) -> AsyncIterator[None]:
+        """One for the time of the block."""
+        await self.enter(owner, job)
+        try:
+            yield
+        finally:
+            self.leave(owner, job)
 
     async def enter(self, owner: str, job: str) -> None:
         """Wait for a place, to be given back by `leave`."""

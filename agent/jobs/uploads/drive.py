@@ -193,7 +193,9 @@ class Drive:
         """Until it went well (None), or never will."""
         failures = 0
         while True:
-            answer = await act()
+            # What begins and what ends an upload are requests like any other: a thousand jobs must not make a thousand at once.
+            async with self._tools.budget.place(self._job.owner, self._job.id):
+                answer = await act()
             if isinstance(answer, Sent):
                 return None
             self._note(answer)

@@ -142,10 +142,12 @@ class Live:
             yield Sending(delivery, places, self._job, {}, self._tools, self._meter)
 
     async def _begin(self, delivery: Delivery) -> None:
-        answer = await delivery.begin(())
-        while isinstance(answer, Failure):
+        while True:
+            async with self._tools.budget.place(self._job.owner, self._job.id):
+                answer = await delivery.begin(())
+            if not isinstance(answer, Failure):
+                break
             await asyncio.sleep(self._note_failure(answer))
-            answer = await delivery.begin(())
         self._failures = 0
 
     async def _watch(self) -> None:
