@@ -192,7 +192,7 @@ def _choose_on(
     seconds = max(after.at - before.at, 0.001)
     return Offender(
         worst,
-        frozenset(where for where in (after.held or {})[worst] if where in wheres),
+        frozenset(where for where in wheres if _held(worst, [where], after).bytes > 0),
         _held(worst, wheres, after).bytes,
         grown[worst],
         free,

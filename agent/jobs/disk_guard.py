@@ -181,7 +181,7 @@ class DiskGuard:
         log.warning(
             "disk_guard.stopped",
             job=offender.job,
-            where=sorted(offender.where),
+            where=sorted(where.value for where in offender.where),
             held=offender.held_bytes,
             grown=offender.grown_bytes,
             free=offender.free_bytes,
