@@ -69,7 +69,7 @@ async def test_a_writer_is_ended_before_the_disk_is_full_and_the_quiet_one_lives
     assert (job.outcome, job.reason.code if job.reason else None) == (Outcome.FAILED, "disk_guard")
     assert world.folders.disk.refused == 0
     assert 0 < world.folders.disk.least_free < LINE_BYTES
-    await world.quiesce(300)
+    await world.quiesce(60)
     assert (await world.job(quiet)).phase is Phase.RUNNING
     await world.assert_all_is_well()
     await world.crash()
@@ -109,7 +109,7 @@ async def test_a_disk_that_is_low_for_days_and_does_not_fall_ends_nobody_and_is_
         world.folders.disk.write(job_id, 50 * GIB)
     await world.quiesce(60)
     counted = len(world.folders.counts)
-    await world.quiesce(1500)
+    await world.quiesce(200)
     assert len(world.folders.counts) == counted <= 2 * len(jobs)
     for job_id in jobs:
         assert (await world.job(job_id)).attempt_stop is None
@@ -119,7 +119,7 @@ async def test_a_disk_that_is_low_for_days_and_does_not_fall_ends_nobody_and_is_
 async def test_nothing_is_measured_and_no_row_is_read_while_there_is_room(world: World) -> None:
     await world.start()
     await run(world)
-    await world.quiesce(1500)
+    await world.quiesce(200)
     assert world.folders.counts == []
     assert "held" not in {name for name, _ in world.engine.calls}
     await world.crash()
