@@ -75,11 +75,9 @@ class _Count:
             self._forgive(error)
             return
         try:
-            # Else another file system is mounted there.
-            if os.fstat(number).st_dev == self._device:
-                with os.scandir(number) as entries:
-                    for entry in self._within_budget(entries):
-                        self._take(folder, entry)
+            with os.scandir(number) as entries:
+                for entry in self._within_budget(entries):
+                    self._take(folder, entry)
         except OSError as error:
             self._forgive(error)
         finally:
@@ -99,7 +97,7 @@ class _Count:
             self._forgive(error)
             return
         if status.st_dev != self._device:
-            return
+            return  # mounted there, which is nothing that a job can do
         if entry.is_dir(follow_symlinks=False):
             self._pending.append(_Folder(folder, entry.name))
         elif status.st_nlink > 1:

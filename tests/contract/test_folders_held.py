@@ -46,11 +46,14 @@ async def test_what_a_job_writes_is_held_until_it_is_removed(
         job.write("one", bytes(3 * MIB))
         job.write("two", b"x")
         held = await folders.held(JOB, PLENTY)
-        assert (held.bytes, held.entries, held.is_whole) == (3 * MIB + 4 * KIB, 2, True)
+        assert (held.entries, held.is_whole) == (2, True)
+        assert 3 * MIB + 4 * KIB <= held.bytes < 4 * MIB, (
+            "a file in pieces has a block that says where they are"
+        )
         cut_short = await folders.held(JOB, replace(PLENTY, entries=1))
         assert (cut_short.entries, cut_short.is_whole) == (1, False)
         job.unlink("one")
-        assert (await folders.held(JOB, PLENTY)).bytes == 4 * KIB
+        assert 4 * KIB <= (await folders.held(JOB, PLENTY)).bytes < MIB
         with pytest.raises(JobFolderMissingError):
             await folders.held(OTHER, PLENTY)
         assert (await folders.space()).free_bytes == await folders.free_bytes() > 0
@@ -132,7 +135,7 @@ async def test_what_lies_deeper_than_any_path_reaches_is_counted(folders: DiskFo
     os.close(number)
     held = await folders.held(JOB, PLENTY)
     assert (held.entries, held.is_whole) == (depth + 1, True)
-    assert held.bytes == MIB + depth * A_FOLDER
+    assert MIB + depth * A_FOLDER <= held.bytes < 2 * MIB + depth * A_FOLDER
 
 
 async def test_a_bomb_of_files_ends_at_its_entries_or_at_its_time_and_says_so(
@@ -156,7 +159,8 @@ async def test_only_what_changed_since_is_fresh(folders: DiskFolders, root: Path
     time.sleep(0.05)  # noqa: ASYNC251 - as above
     (root / "new").write_bytes(bytes(MIB))
     held = await folders.held(JOB, replace(PLENTY, fresh_since=since))
-    assert (held.bytes, held.fresh_bytes) == (9 * MIB, MIB)
+    assert MIB <= held.fresh_bytes < 2 * MIB
+    assert 9 * MIB <= held.bytes < 10 * MIB
 
 
 async def test_a_folder_that_is_swapped_for_a_link_all_the_time_leads_nowhere(

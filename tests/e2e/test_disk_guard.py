@@ -25,6 +25,8 @@ QUIET = (
 )
 WRITES_OUTPUTS = "cat /dev/zero > /outputs/much; echo ended with $?; sleep 600"
 WRITES_LAYER = "cat /dev/zero > /much; echo ended with $?; sleep 600"
+# So slow that the disk is not full before the agent is back.
+WRITES_SLOWLY = "while :; do head -c 4M /dev/zero >> /outputs/much; sleep 0.05; done"
 # As one call does it, which takes no time; it is left alone with what it took.
 TAKES_AT_ONCE = "fallocate -l 3000000000 /outputs/taken; echo ended with $?; sleep 600"
 
@@ -155,7 +157,7 @@ def test_an_agent_that_is_killed_as_it_asks_ends_him_after_its_start(make_daemon
         daemon = make_daemon(state=disk / "state")
         daemon.launch(lambda line: line.get("event") == "disk_guard.stopped")
         daemon.wait_ready()
-        writer = daemon.local.submit(WRITES_OUTPUTS, grace="10m")
+        writer = daemon.local.submit(WRITES_SLOWLY, grace="10m")
         assert daemon.wait_killed(), daemon.tail()
         daemon.start()
         job = daemon.local.wait_finished(writer)

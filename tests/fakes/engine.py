@@ -106,7 +106,7 @@ class FakeEngine:
         self.removed_undrained: list[str] = []
         self.after: Callable[[str, str], None] = lambda _name, _target: None
         self._codes_at_start: dict[str, int] = {}
-        self._has_told_where = False
+        self.has_told_where = False  # where its disk is: to this agent, since its start
         self._ring: deque[ContainerEvent] = deque(maxlen=RING)
         self._streams: list[asyncio.Queue[ContainerEvent | None]] = []
         self._count = 0
@@ -210,9 +210,9 @@ class FakeEngine:
         return ContainerStats(seconds, 10_000_000, 2**30, 3, 1000, 2000, 4096, 8192)
 
     async def space(self) -> DiskSpace | None:
-        if not self.is_up and not self._has_told_where:
+        if not self.is_up and not self.has_told_where:
             raise EngineUnavailableError("the engine is down")
-        self._has_told_where = True
+        self.has_told_where = True
         return self.disk.space() if self.disk is not None else None
 
     async def held(self, container: str, limits: CountLimits) -> Held:

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from agent.core.disk_guard import FLOOR_BYTES, LINE_BYTES
+from agent.core.job import StopCause
 from agent.interfaces import EngineUnavailableError
 from agent.jobs.disk_guard import DiskGuard
 from agent.jobs.disk_guard_probe import disk_guard_probe
@@ -227,6 +228,22 @@ async def test_an_engine_that_is_away_keeps_nobody_from_being_found_by_his_outpu
     job = await world.finish(writer)
     assert job.reason is not None
     assert job.reason.code == "disk_guard"
+    await world.crash()
+
+
+async def test_an_engine_that_is_down_from_the_agents_start_on_leaves_the_state_folder_guarded(
+    world: World,
+) -> None:
+    await world.start()
+    writer = await run(world)
+    await world.crash()
+    world.engine.stop()
+    world.engine.has_told_where = False
+    await world.start()
+    await write(world, writer, 200 * MIB, 60)
+    stop = (await world.job(writer)).attempt_stop
+    assert stop is not None
+    assert stop.cause is StopCause.DISK_GUARD
     await world.crash()
 
 
