@@ -6,13 +6,14 @@ from typing import TypeVar
 from agent.adapters.docker.engine import DockerEngine
 from agent.adapters.folders.loops import Keep, loops_of
 from agent.adapters.folders.state import AGENT_ID
+from agent.adapters.linux import read_holders
 from agent.adapters.sqlite import open_jobs
 from agent.aio import Threads
 from agent.config import Config
 from agent.core.container import QuotaVolume
 from agent.daemon.values import DATABASE
 from agent.jobs.health import Probe
-from agent.jobs.quota_probe import leftovers_probe
+from agent.jobs.quota_probe import Device, leftovers_probe
 
 T = TypeVar("T")
 
@@ -34,16 +35,19 @@ def quota_leftovers_probe(config: Config) -> Probe:
         path = config.state_dir / DATABASE
         return await _in_thread(lambda: open_jobs(path) if path.exists() else frozenset())
 
-    async def devices() -> Sequence[tuple[str, str]]:
+    async def devices() -> Sequence[Device]:
         return await _in_thread(lambda: _devices(config))
 
     return leftovers_probe(volumes, devices, needed)
 
 
-def _devices(config: Config) -> list[tuple[str, str]]:
+def _devices(config: Config) -> list[Device]:
     agent = _agent_id(config)
     loops = [] if agent is None else loops_of(agent)
-    return [(loop.job, loop.device) for loop in loops if loop.keep is Keep.UNTIL_RELEASED]
+    return [
+        Device(loop.job, loop.device, loop.keep is Keep.UNTIL_RELEASED, read_holders(loop.device))
+        for loop in loops
+    ]
 
 
 def _agent_id(config: Config) -> str | None:

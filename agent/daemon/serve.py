@@ -116,7 +116,8 @@ async def serve(config: Config, read_config: Callable[[], Config] | None, redact
         sites = await open_sites(build_app(parts), listen_of(config))
         stack.push_async_callback(sites.close)
         log.info("daemon.started", agent=folders.agent_id, listen=str(config.api.listen), port=sites.port)
-        places = Places(settings, current, shell.janitor, parts.outputs, shell.tools.ask_grant)
+        tools = shell.tools
+        places = Places(settings, current, shell.janitor, parts.outputs, tools.uploads.allow, tools.ask_grant)
         await _stand(shell, sites, Reload(config, read_config, places))
 
 

@@ -1,6 +1,7 @@
 """jobs/quota_probe — what /health and the doctor look at of jobs with `disk`: whether the host can run any, and what is left of some. Mends nothing."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 
 from agent.core.container import QuotaVolume
 from agent.jobs.health import CheckState, Finding, Probe
@@ -24,33 +25,58 @@ def quota_probe(why_impossible: Callable[[], Awaitable[str | None]], stuck: Call
     return probe
 
 
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A loop device on a quota. `is_kept`: it stays until it is let go. `holders`: processes in whose namespace it is mounted."""
+
+    job: str
+    path: str
+    is_kept: bool
+    holders: tuple[str, ...] = ()
+
+
 def leftovers_probe(
     volumes: Callable[[], Awaitable[Sequence[QuotaVolume]]],
-    devices: Callable[[], Awaitable[Sequence[tuple[str, str]]]],
+    devices: Callable[[], Awaitable[Sequence[Device]]],
     open_jobs: Callable[[], Awaitable[frozenset[str]]],
 ) -> Probe:
-    """Volumes and devices of jobs that are over or unknown. `devices`: job and device; `open_jobs`: those that may need theirs."""
+    """Volumes and devices of jobs that are over or unknown. `open_jobs`: those that may need theirs."""
 
     async def probe() -> Finding:
         found_volumes, found_devices = await volumes(), await devices()
         # Read after the two: what was made in between is of a job that is in it.
         needed = await open_jobs()
-        stray_volumes = sorted(volume.name for volume in found_volumes if volume.job not in needed)
-        stray_devices = sorted(device for job, device in found_devices if job not in needed)
+        stray_volumes = [volume for volume in found_volumes if volume.job not in needed]
+        # The agent's own readers show in no namespace, and their devices go with them.
+        stray_devices = [
+            device
+            for device in found_devices
+            if device.job not in needed and (device.is_kept or device.holders)
+        ]
         if not stray_volumes and not stray_devices:
             return Finding(CheckState.OK, "no volume and no loop device is left of a job that is over")
-        told = ", ".join(
-            part for part in (_told("volumes", stray_volumes), _told("loop devices", stray_devices)) if part
-        )
-        commands = [
-            *(f"docker volume rm {name}" for name in stray_volumes),
-            *(f"losetup --detach {device}" for device in stray_devices),
-        ]
-        remedy = f"A running agent takes them away within a minute. If they stay: {'; '.join(commands)}."
-        return Finding(CheckState.WARN, f"left of jobs that are over: {told}", remedy)
+        told = [f"volume {volume.name}" for volume in stray_volumes] + [_told(one) for one in stray_devices]
+        evidence = f"left of jobs that are over: {', '.join(sorted(told))}"
+        return Finding(CheckState.WARN, evidence, _remedy(stray_volumes, stray_devices))
 
     return probe
 
 
-def _told(what: str, names: Sequence[str]) -> str:
-    return f"{what} {', '.join(names)}" if names else ""
+def _told(device: Device) -> str:
+    held = f" (mounted by {', '.join(device.holders)})" if device.holders else ""
+    return f"loop device {device.path}{held}"
+
+
+def _remedy(volumes: Sequence[QuotaVolume], devices: Sequence[Device]) -> str:
+    commands = [
+        *(f"docker volume rm {volume.name}" for volume in volumes),
+        *(f"losetup --detach {device.path}" for device in devices if device.is_kept),
+    ]
+    by_hand = f"; if they stay: {'; '.join(commands)}." if commands else "."
+    remedy = f"A running agent takes them away within a minute{by_hand}"
+    if not any(device.holders for device in devices):
+        return remedy
+    return (
+        f"{remedy} A device goes with the last process that has it mounted: runc:[2:INIT] is what an engine that was "
+        "killed within a start has lost, and may be ended (kill -9)."
+    )

@@ -29,6 +29,7 @@ from agent.interfaces import (
 from agent.jobs.ending import Ending
 from agent.jobs.first_line import FirstLine
 from agent.jobs.moment import now_of
+from agent.jobs.readying import Readying
 from agent.jobs.sampling import PeakMemory
 from agent.jobs.starting import Starting
 from agent.jobs.tools import Tools
@@ -49,7 +50,8 @@ class Runner:
         self._id = job_id
         self._flag = flag
         self._tools = tools
-        self._starting = Starting(tools, group, flag)
+        self._readying = Readying(tools, group, flag)
+        self._starting = Starting(tools, flag)
         self._ending = Ending(tools, flag)
         self._first_line = FirstLine(tools.engine, group, flag)
         self._peak = PeakMemory(tools.engine, flag)
@@ -112,7 +114,7 @@ class Runner:
             container=container,
             settle_seconds=max(settle_seconds, SOON_SECONDS) if knows_birth is None else settle_seconds,
             is_start_forgotten=knows_birth is False,
-            image_was_looked_for=self._starting.image_was_looked_for,
+            image_was_looked_for=self._readying.image_was_looked_for,
             outlives_engine=None if container is None else self._tools.witness.outlives_engine(container.id),
             signal_was_sent=self._ending.signal_was_sent,
             since_kill_seconds=self._ending.since_kill_seconds,
@@ -136,12 +138,12 @@ class Runner:
     async def _take(self, job: Job, seen: Container | None, step: steps.Step) -> None:  # noqa: C901, PLR0912, PLR0915 - one line a step: the table of the line
         match step:
             case steps.FindImage():
-                found = await self._starting.find_image(job)
+                found = await self._readying.find_image(job)
                 self._known = None if found is None else Known(found, None)
             case steps.PullImage():
-                await self._starting.pull_image(job)
+                await self._readying.pull_image(job)
             case steps.ReserveDisk():
-                await self._starting.reserve_disk(job)
+                await self._readying.reserve_disk(job)
             case steps.BeginStopping(failure, facts):
                 await self._begin_stopping(job, replace(job.run, failure=failure, exit=facts))
             case steps.Create():
@@ -228,7 +230,7 @@ class Runner:
         self._known = Known(await write(self._tools, replace(job, run=run)), container)
 
     async def _begin_stopping(self, job: Job, run: Run) -> Job:
-        self._starting.leave_pull(job)
+        self._tools.images.leave(job.id)
         return await write(self._tools, *move(job, Phase.STOPPING, waiting_for=None, run=run))
 
     async def _request_timeout(self, job: Job) -> None:
@@ -262,6 +264,7 @@ class Runner:
     async def _close(self, job: Job) -> None:
         closing = close(job, self._tools.clock.now(), self._tools.random())
         # Before the write, whose answer may be lost: nothing of this lease may be taken for the next one's.
+        self._readying.forget()
         self._starting.forget()
         self._ending.forget()
         self._first_line.leave()

@@ -1,4 +1,4 @@
-"""jobs/starting — the acts that bring one job's container up: image, create, start, running. Called by the runner, step by step."""
+"""jobs/starting — the acts that bring one job's container up: create, start, running. Called by the runner, step by step."""
 
 import asyncio
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import structlog
 
 from agent.aio import Flag
-from agent.core.container import Container, ContainerPlan, Image, Injection, just_created
+from agent.core.container import Container, ContainerPlan, Injection, just_created
 from agent.core.injection import (
     NOTHING_TO_HAND_OVER,
     Handover,
@@ -15,7 +15,7 @@ from agent.core.injection import (
     choose_injection,
     near_cpus,
 )
-from agent.core.job import FailureKind, Job, Lease, NewEvent, StartFailure, StartIntent
+from agent.core.job import FailureKind, Job, Lease, StartFailure, StartIntent
 from agent.core.plan import plan
 from agent.core.state import move
 from agent.core.timeout import deadline
@@ -25,12 +25,12 @@ from agent.interfaces import (
     EngineUnavailableError,
     JobFolderMissingError,
     NameTakenError,
-    PullFailedError,
     QuotaUnavailableError,
     StartFailedError,
 )
 from agent.interfaces.engine import Trouble
 from agent.jobs import quota
+from agent.jobs.failing import fail, folder_missing
 from agent.jobs.moment import now_of
 from agent.jobs.tools import Tools
 from agent.jobs.writing import Known, write
@@ -42,18 +42,12 @@ SETTLE_SECONDS = 3.0
 # A name is reserved before its container can be seen: that long a 409 beside a 404 is an earlier create on its way.
 CREATE_SECONDS = 60.0
 _LOOK_AGAIN_SECONDS = 0.2
-# A disk without room is looked at again this often: what makes room tells nobody.
-_DISK_SECONDS = 5.0
-# Progress is told at most this often a job.
-_PROGRESS_SECONDS = 1.0
 
 
 @dataclass(slots=True)
 class _Memory:
     """What this process knows, and a restart may forget."""
 
-    image: Image | None = None
-    image_was_looked_for: bool = False
     start_unsettled_at: float | None = None
     name_taken_since: float | None = None
     gpus_passed: bool = False  # the gate, since this process began and the engine last was away
@@ -62,16 +56,11 @@ class _Memory:
 class Starting:
     """One a job. All acts look first, act, and write the fact; each may be cut off anywhere and done again."""
 
-    def __init__(self, tools: Tools, group: asyncio.TaskGroup, flag: Flag) -> None:
+    def __init__(self, tools: Tools, flag: Flag) -> None:
         self._tools = tools
-        self._group = group
         self._flag = flag
         # An earlier daemon may have sent a start just before it died.
         self._memory = _Memory(start_unsettled_at=_loop_time())
-
-    @property
-    def image_was_looked_for(self) -> bool:
-        return self._memory.image_was_looked_for
 
     def settle_seconds(self, job: Job) -> float:
         """How long a start may still be on its way. Without a start intent none was ever sent."""
@@ -93,81 +82,12 @@ class Starting:
         """The attempt is closed."""
         self._memory = _Memory()
 
-    async def find_image(self, job: Job) -> Job | None:
-        """The row that has the image. None: the next look must tell."""
-        image = self._memory.image or await self._tools.images.find(job.spec.image)
-        if image is not None:
-            self._memory.image = image  # the grant may write the row meanwhile: then we come again
-            return await self._have_image(job, image)
-        self._memory.image_was_looked_for = True
-        self._tools.ask_grant()  # it says whether the pull's turn has come
-        return None
-
-    async def pull_image(self, job: Job) -> None:
-        """Join the pull, and wait for it or for a poke; then the line begins again, and may join once more."""
-        try:
-            credentials = (await self._tools.folders.secrets(job.id)).registry
-        except JobFolderMissingError as error:
-            await self.fail(job, _folder_missing(error))
-            return
-        result = self._tools.images.join(self._group, job.id, job.spec.image, credentials)
-        if isinstance(result, Image):
-            await self._have_image(job, result)
-        elif isinstance(result, PullFailedError):
-            failure = StartFailure(FailureKind.IMAGE, result.reason_code, str(result))
-            await self.fail(job, failure)
-        else:
-            while not await self._flag.wait(_PROGRESS_SECONDS):
-                await self._tell_progress(job)
-
-    def leave_pull(self, job: Job) -> None:
-        self._tools.images.leave(job.id)
-
-    async def _have_image(self, job: Job, image: Image) -> Job | None:
-        most = self._tools.policy.images.max_bytes
-        if most is not None and image.size_bytes > most:
-            message = f"the image has {image.size_bytes} bytes, this host allows {most}"
-            await self.fail(job, StartFailure(FailureKind.IMAGE, "image_too_large", message))
-            return None
-        job = await write(self._tools, replace(job, image_digest=image.digest, waiting_for=None))
-        self._tools.ask_grant()
-        return job
-
-    async def reserve_disk(self, job: Job) -> None:
-        """Room for its outputs, or the row says how much is wanting; then wait a little, or for a poke."""
-        found = await quota.reserve(self._tools, job)
-        if isinstance(found, StartFailure):
-            await self.fail(job, found)
-            return
-        if found is None:
-            log.debug("disk.reserved", bytes=job.spec.disk)
-            await write(self._tools, replace(job, has_disk=True, waiting_for=None, waiting_words=None))
-            self._tools.ask_grant()
-            return
-        words = quota.words_of(found)
-        if words != job.waiting_words:
-            await write(self._tools, replace(job, waiting_words=words))
-            self._tools.ask_grant()  # nobody behind it may take what comes free
-        await self._flag.wait(_DISK_SECONDS)
-
-    async def _tell_progress(self, job: Job) -> None:
-        progress = self._tools.images.progress(job.id)
-        if progress is not None:
-            data: dict[str, object] = {
-                "image": job.spec.image,
-                "bytes_done": progress.done_bytes,
-                "bytes_total": progress.total_bytes,
-                "layers_done": progress.layers_done,
-                "layers_total": progress.layers_total,
-            }
-            await self._tools.store.append_event(job.id, NewEvent("image.progress", data))
-
     async def create(self, job: Job) -> Known | None:
         """The row and the new container. None: it failed, or the next look must tell."""
         facts = self._tools.witness.facts or await self._tools.engine.facts()
         if not facts.seccomp:
             message = f"engine {facts.version} has no seccomp, and no job is started on one without"
-            await self.fail(job, StartFailure(FailureKind.ENGINE, "no_seccomp", message))
+            await fail(self._tools, job, StartFailure(FailureKind.ENGINE, "no_seccomp", message))
             return None
         if not await self._gpus_pass(job):
             return None
@@ -178,10 +98,10 @@ class Starting:
         try:
             planned, secrets = await self._prepare(job, handover)
         except JobFolderMissingError as error:
-            await self.fail(job, _folder_missing(error))
+            await fail(self._tools, job, folder_missing(error))
             return None
         except (QuotaUnavailableError, NameTakenError) as error:
-            await self.fail(job, quota.volume_failed(error))
+            await fail(self._tools, job, quota.volume_failed(error))
             return None
         # The hash is in the row before each create: a container with another one is of an earlier lease.
         job = await write(self._tools, replace(job, run=replace(job.run, plan=planned.digest)))
@@ -196,7 +116,7 @@ class Starting:
             for uuid in unclean:
                 self._tools.bad_gpus.mark(uuid)
             message = f"not clean, or not well: {', '.join(unclean)}"
-            await self.fail(job, StartFailure(FailureKind.GATE, "gpu_not_clean", message))
+            await fail(self._tools, job, StartFailure(FailureKind.GATE, "gpu_not_clean", message))
         return not unclean
 
     async def _choose_handover(self, lease: Lease) -> Handover | StartFailure:
@@ -237,7 +157,7 @@ class Starting:
         except StartFailedError as error:
             await self._fail_start(job, _as_at_create(error.failure))
         except EngineRefusedError as error:
-            await self.fail(job, StartFailure(FailureKind.ENGINE, error.code, str(error)))
+            await fail(self._tools, job, StartFailure(FailureKind.ENGINE, error.code, str(error)))
         else:
             self._memory.start_unsettled_at = None  # new: no start of it was ever sent
             return Known(job, just_created(container, planned))
@@ -248,7 +168,7 @@ class Starting:
         since = self._memory.name_taken_since or _loop_time()
         self._memory.name_taken_since = since
         if _loop_time() - since > CREATE_SECONDS:
-            await self.fail(job, StartFailure(FailureKind.NAME, "name_taken", message))
+            await fail(self._tools, job, StartFailure(FailureKind.NAME, "name_taken", message))
         else:
             await asyncio.sleep(_LOOK_AGAIN_SECONDS)
 
@@ -258,7 +178,7 @@ class Starting:
         if not self._memory.gpus_passed and not await self._gpus_pass(job):
             return False
         if job.spec.disk is not None and (moved := await quota.find_move(self._tools, job)) is not None:
-            await self.fail(job, moved)
+            await fail(self._tools, job, moved)
             return False
         before, self._memory.start_unsettled_at = self._memory.start_unsettled_at, _loop_time()
         try:
@@ -284,7 +204,7 @@ class Starting:
         if failure.kind is FailureKind.GPU:
             for uuid in blamed_gpus(lease.gpus, failure.message):
                 self._tools.bad_gpus.mark(uuid)
-        await self.fail(job, failure)
+        await fail(self._tools, job, failure)
 
     async def begin_running(self, job: Job, container: Container) -> Job:
         now = now_of(self._tools.clock)
@@ -294,20 +214,10 @@ class Starting:
         run = replace(job.run, intent=intent, started_at=started_at, deadline=until)
         return await write(self._tools, *move(job, Phase.RUNNING, run=run, started_at=started_at))
 
-    async def fail(self, job: Job, failure: StartFailure) -> None:
-        """Why it failed is in the same write as *stopping*, or a crash between the two would forget it."""
-        self.leave_pull(job)
-        moved = move(job, Phase.STOPPING, waiting_for=None, run=replace(job.run, failure=failure))
-        await write(self._tools, *moved)
-
 
 def _as_at_create(failure: StartFailure) -> StartFailure:
     """The image was there when the lease was granted: that it is gone is not its author's fault."""
     return replace(failure, code="image_gone") if failure.kind is FailureKind.IMAGE else failure
-
-
-def _folder_missing(error: JobFolderMissingError) -> StartFailure:
-    return StartFailure(FailureKind.FOLDER, error.code, str(error))
 
 
 def _loop_time() -> float:

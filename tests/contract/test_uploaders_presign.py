@@ -102,6 +102,21 @@ async def test_an_answer_that_gives_no_urls_is_told(reply: str) -> None:
     assert answer.is_passing is is_passing
 
 
+async def test_an_answer_of_many_more_values_than_urls_is_not_made_into_objects() -> None:
+    text = '{"urls": {"a": "https://10.0.0.1/"}, "more": [' + "[]," * 5_000 + "0]}"
+    world = PresignWorld(before=lambda _request: web.Response(text=text))
+    async with to(world) as way:
+        (answer,) = await way.send(File("a"))
+    assert is_known(answer, "grant_broken")
+
+
+async def test_names_may_hold_the_signs_of_json() -> None:
+    world = PresignWorld()
+    files = [File(f"{'[,{' * 100}{number}") for number in range(40)]
+    async with to(world) as way:
+        assert await way.send(*files) == [Sent()] * 40
+
+
 async def test_a_question_that_failed_for_now_is_asked_again_for_the_same_files() -> None:
     world = PresignWorld(before=lambda _request: web.Response(status=503, headers={"Retry-After": "3"}))
     files = [File(name) for name in "abc"]

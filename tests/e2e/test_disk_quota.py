@@ -6,20 +6,23 @@ import sqlite3
 import subprocess
 import uuid
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 
 import pytest
 
-from agent.adapters.folders.images import FLOOR_BYTES
+from agent.core.disk_guard import FLOOR_BYTES
 from agent.daemon import examine, repair
 from agent.jobs.health import Check, CheckState
 from tests.e2e.client import expect
 from tests.e2e.conftest import Make
 from tests.e2e.daemon import Daemon, in_loop
-from tests.e2e.test_kill_points import Point, after, parameter_of, put
+from tests.e2e.points import Point, after, asked_of, told_at_once
+from tests.e2e.sink import UPLOADS, Act, sinking
+from tests.e2e.test_kill_points import put
 from tests.loops import needs_loops
 from tests.private_engine import PrivateEngine, busybox_image
 
@@ -30,7 +33,6 @@ DISK = 64 * MIB
 # Each attempt adds a line to what the one before it left.
 COUNTS = "echo $GPU_AGENT_ATTEMPT >> /outputs/runs; cat /outputs/runs; exit 7"
 TWICE = {"count": 1, "backoff": 0}
-AT_ONCE = 4
 
 
 def outputs_of(daemon: Daemon, job_id: str) -> dict[str, int]:
@@ -217,6 +219,7 @@ def test_the_doctor_names_what_is_left_of_a_job_that_is_over(make_daemon: Make) 
     (loop,) = daemon.loops()
     assert found.state is CheckState.WARN
     assert f"docker volume rm gpu-agent-{job_id}; losetup --detach {loop.device}" in found.remedy
+    assert f"{loop.device} (mounted by " in found.evidence, "the job itself has it mounted"
 
 
 def test_a_repair_keeps_the_quota_of_what_runs_and_lets_all_others_go(make_daemon: Make) -> None:
@@ -238,6 +241,34 @@ def test_a_repair_keeps_the_quota_of_what_runs_and_lets_all_others_go(make_daemo
     daemon.local.cancel(runs, grace=0)
     daemon.local.wait_finished(runs)
     assert read_output(daemon, runs, "file") == b"one\n"
+    expect_nothing_left(daemon)
+
+
+def test_outputs_in_a_quota_are_sent_while_it_runs_and_after_its_device_was_let_go_and_a_kill(
+    make_daemon: Make,
+) -> None:
+    daemon = make_daemon({"uploads": UPLOADS}).start()
+    with sinking(daemon.net) as sink:
+        sink.act = lambda _job, path: Act.SLOW if path == "late" else Act.TAKE
+        script = (
+            "cd /outputs; echo early > early; trap 'head -c 3000000 /dev/zero > late; exit 0' TERM;"
+            " while :; do sleep 0.1; done"
+        )
+        outputs = {"live": True, "quiet": 1, "upload": sink.upload()}
+        job_id = daemon.local.submit(script, disk=DISK, outputs=outputs)
+        sink.until(
+            lambda request: request.path == "early" and request.is_taken, "it is sent while the job runs"
+        )
+        assert daemon.local.job(job_id)["phase"] == "running"
+        daemon.local.cancel(job_id)
+        daemon.local.wait_phase(job_id, "uploading")
+        expect(lambda: not daemon.volumes(), "the engine's part is over", seconds=60)
+        daemon.kill()
+        sink.act = lambda _job, _path: Act.TAKE
+        daemon.start()
+        job = daemon.local.wait_finished(job_id)
+        assert job["upload"]["state"] == "complete"
+        assert {path: one.size for path, one in sink.files(job_id).items()} == {"early": 6, "late": 3_000_000}
     expect_nothing_left(daemon)
 
 
@@ -315,29 +346,38 @@ def be_killed_and_go_on(daemon: Daemon, point: Point) -> None:
     expect(lambda: image_of(daemon, job_id).stat().st_blocks * 512 < DISK // 2, "unused room is given back")
 
 
+@dataclass(frozen=True)
+class Kill:
+    """Of this file's own, so that no other's points are told here."""
+
+    at: Point
+
+    def __str__(self) -> str:
+        return str(self.at)
+
+
+KILLS = [Kill(point) for point in POINTS]
+
+
 @pytest.fixture(scope="module")
 def kills(
     request: pytest.FixtureRequest, session_engine: PrivateEngine, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[dict[Point, "Future[None]"]]:
-    """Several at once, since each spends most of its time waiting; only those that were asked for."""
+) -> Iterator[dict[Kill, "Future[None]"]]:
     image, folder = busybox_image(session_engine), tmp_path_factory.mktemp("quotas")
-    asked = [
-        point for item in request.session.items if isinstance(point := parameter_of(item, "point"), Point)
-    ]
 
-    def tell(point: Point) -> None:
-        daemon = Daemon(folder / f"d{POINTS.index(point)}", session_engine, image)
+    def tell(case: Kill) -> None:
+        daemon = Daemon(folder / f"d{KILLS.index(case)}", session_engine, image)
         try:
-            be_killed_and_go_on(daemon, point)
+            be_killed_and_go_on(daemon, case.at)
         finally:
             daemon.clean_up()
 
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        yield {point: pool.submit(tell, point) for point in asked}
+    with told_at_once(asked_of(request.session, Kill), tell) as told:
+        yield told
 
 
-@pytest.mark.parametrize("point", POINTS, ids=str)
+@pytest.mark.parametrize("case", KILLS, ids=str)
 def test_a_kill_at_a_step_loses_no_checkpoint_and_leaves_neither_volume_nor_device(
-    point: Point, kills: dict[Point, "Future[None]"]
+    case: Kill, kills: dict[Kill, "Future[None]"]
 ) -> None:
-    kills[point].result(timeout=300)
+    kills[case].result(timeout=300)

@@ -1,8 +1,8 @@
 """fakes/deliveries — an endpoint in memory that takes files: agent.interfaces.Deliveries without a protocol, for tests under a virtual clock."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 
 from agent.core.delivery import Answer, Sent
@@ -40,6 +40,16 @@ class FakeDeliveries:
         self.opened.append(upload)
         yield FakeDelivery(self, job.id, places)
 
+    @contextmanager
+    def asked(self) -> Iterator[None]:
+        """For as long as a request lasts."""
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        try:
+            yield
+        finally:
+            self.at_once -= 1
+
     def of(self, job_id: str) -> dict[str, bytes]:
         """What the endpoint has of the job, the manifest aside."""
         return {path: data for path, data in self.received.get(job_id, {}).items() if path != MANIFEST}
@@ -53,7 +63,8 @@ class FakeDelivery:
 
     async def begin(self, files: Sequence[Offered]) -> Answer:
         self.endpoint.begun.append(tuple(files))
-        return await self.endpoint.behave(BEGIN)
+        with self.endpoint.asked():
+            return await self.endpoint.behave(BEGIN)
 
     async def send(self, content: Content) -> Answer:
         return await self._take(content)
@@ -64,9 +75,7 @@ class FakeDelivery:
     async def _take(self, content: Content) -> Answer:
         endpoint = self.endpoint
         endpoint.tries.append(content.path)
-        endpoint.at_once += 1
-        endpoint.most_at_once = max(endpoint.most_at_once, endpoint.at_once)
-        try:
+        with endpoint.asked():
             early = await endpoint.before_reading(content.path)
             if not isinstance(early, Sent):
                 return early
@@ -76,5 +85,3 @@ class FakeDelivery:
             if isinstance(answer, Sent):
                 endpoint.received.setdefault(self.job_id, {})[content.path] = data
             return answer
-        finally:
-            endpoint.at_once -= 1

@@ -51,11 +51,11 @@ async def retry(world: ApiWorld, job_id: str, body: object = None, **options: An
 
 
 async def over(world: ApiWorld, job_id: str) -> Any:  # noqa: ANN401 - JSON is any
-    """The upload, once nothing of it is under way."""
+    """The upload, once nothing of it is under way, and the job is finished."""
     async with asyncio.timeout(5):
-        while (found := await upload_of(world, job_id))["state"] == "sending":
+        while await phase_of(world, job_id) != "finished" or (await upload_of(world, job_id))["state"] == "sending":  # fmt: skip
             await asyncio.sleep(0.01)
-    return found
+    return await upload_of(world, job_id)
 
 
 # ── what is shown ──

@@ -10,7 +10,7 @@ from agent.aio import beside
 from agent.core.container import QuotaVolume, VolumeMount
 from agent.jobs.health import CheckState
 from agent.jobs.quota_care import QuotaCare
-from agent.jobs.quota_probe import leftovers_probe, quota_probe
+from agent.jobs.quota_probe import Device, leftovers_probe, quota_probe
 from tests.contract.engine_contract import bare_plan
 from tests.fakes.engine import FakeEngine, Program
 from tests.shell.world import AGENT, Outcome, Phase, World
@@ -273,17 +273,26 @@ async def test_the_doctor_names_what_is_left_and_how_it_goes() -> None:
     async def some_volumes() -> list[QuotaVolume]:
         return volumes
 
-    async def devices() -> list[tuple[str, str]]:
-        return [("over", "/dev/loop1"), ("runs", "/dev/loop2")]
+    async def devices() -> list[Device]:
+        return [
+            Device("over", "/dev/loop1", is_kept=True),
+            Device("runs", "/dev/loop2", is_kept=True, holders=("1 (init)",)),
+            Device("read", "/dev/loop3", is_kept=False),
+            Device("lost", "/dev/loop4", is_kept=False, holders=("77 (runc:[2:INIT])",)),
+        ]
 
     async def running() -> frozenset[str]:
         return frozenset({"runs"})
 
     async def all_of_them() -> frozenset[str]:
-        return frozenset({"runs", "over"})
+        return frozenset({"runs", "over", "lost"})
 
     assert (await leftovers_probe(some_volumes, devices, all_of_them)()).state is CheckState.OK
     found = await leftovers_probe(some_volumes, devices, running)()
     assert found.state is CheckState.WARN
-    assert "docker volume rm gpu-agent-over; losetup --detach /dev/loop1" in found.remedy
-    assert "runs" not in found.evidence + found.remedy
+    assert found.evidence.endswith(
+        ": loop device /dev/loop1, loop device /dev/loop4 (mounted by 77 (runc:[2:INIT])), volume gpu-agent-over"
+    )
+    assert "docker volume rm gpu-agent-over; losetup --detach /dev/loop1." in found.remedy
+    assert "kill -9" in found.remedy
+    assert "loop2" not in found.evidence + found.remedy

@@ -8,6 +8,7 @@ import pytest
 from agent.core.delivery import Answer, Failure, Sent
 from agent.core.upload import MANIFEST, UploadRecord, UploadState
 from agent.interfaces import StoreUnavailableError
+from agent.jobs.uploads.live import MOST_WAITING
 from tests.fakes.deliveries import BEGIN
 from tests.fakes.engine import Program
 from tests.shell.world import Outcome, Phase, World
@@ -117,6 +118,27 @@ async def test_an_endpoint_that_is_away_is_asked_seldom_and_gets_it_once_it_is_b
     is_down = False
     await asyncio.sleep(900)
     assert len(world.deliveries.of(job_id)) == 100
+
+
+@pytest.mark.slow
+async def test_while_the_endpoint_is_away_no_more_names_wait_than_there_is_room_for() -> None:
+    world, job_id = await running(seconds=10 * HOUR)
+    refused, is_down = set[str](), True
+
+    async def before_reading(path: str) -> Answer:
+        if is_down:
+            return DOWN
+        refused.add(path)
+        return Failure("status_refused", is_passing=False, status=403)
+
+    world.deliveries.before_reading = before_reading
+    for wave in range(6):
+        for number in range(5_000):
+            write(world, job_id, f"{wave}-{number}")
+        await asyncio.sleep(60)
+    is_down = False
+    await asyncio.sleep(2 * HOUR)
+    assert 10_000 <= len(refused) <= 2 * MOST_WAITING  # those that wait to be quiet, and those that are due
 
 
 async def test_a_refusal_while_it_runs_is_not_final() -> None:

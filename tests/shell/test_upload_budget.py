@@ -1,4 +1,4 @@
-"""Places for files that leave: never more than there are, and fairly shared, whoever gives up waiting."""
+"""Places for files that leave: no more than there are but for one of each principal, and fairly shared, whoever gives up waiting."""
 
 import asyncio
 from collections import Counter
@@ -39,26 +39,44 @@ async def test_a_place_goes_to_who_has_the_fewest_and_then_to_who_came_first() -
 async def test_a_wait_that_is_given_up_as_its_place_comes_loses_no_place_and_breaks_nobody() -> None:
     budget = Budget(1)
     await budget.enter("ann", "1")
-    waiting = [asyncio.ensure_future(budget.enter("bob", str(number))) for number in range(3)]
+    waiting = [asyncio.ensure_future(budget.enter("ann", str(number))) for number in range(3)]
     await asyncio.sleep(0)
     waiting[0].cancel()  # cancelled, and not run since: as its place is given back just now
     budget.leave("ann", "1")
     waiting[1].cancel()  # granted a moment ago
     await asyncio.wait(waiting)
     assert [task.cancelled() for task in waiting] == [True, True, False]
-    budget.leave("bob", "2")
+    budget.leave("ann", "2")
     await asyncio.wait_for(budget.enter("ann", "1"), 1)
 
 
-async def test_a_budget_that_grows_lets_more_in_with_the_next_that_leaves() -> None:
+async def test_who_has_no_place_gets_one_whoever_holds_all_of_them() -> None:
+    budget = Budget(2)
+    for number in range(2):
+        await budget.enter("ann", str(number))  # to endpoints that will never be done
+    await asyncio.wait_for(budget.enter("bob", "1"), 1)
+    second = asyncio.ensure_future(budget.enter("bob", "1"))
+    await asyncio.sleep(1)
+    assert not second.done()
+    budget.leave("bob", "1")
+    await asyncio.wait_for(second, 1)
+
+
+async def test_a_budget_that_grows_lets_more_in_at_once_and_one_that_shrinks_none_before_it_fits() -> None:
     budget = Budget(1)
-    await budget.enter("ann", "1")
+    await budget.enter("ann", "first")
     waiting = [asyncio.ensure_future(budget.enter("ann", str(number))) for number in range(3)]
     await asyncio.sleep(0)
-    budget.most = 3
-    budget.leave("ann", "1")
+    budget.allow(3)
     await asyncio.sleep(0.1)
-    assert [task.done() for task in waiting] == [True, True, True]
+    assert [task.done() for task in waiting] == [True, True, False]
+    budget.allow(1)
+    for number in (1, 0):
+        budget.leave("ann", str(number))
+        await asyncio.sleep(0.1)
+        assert not waiting[2].done()
+    budget.leave("ann", "first")
+    await asyncio.wait_for(waiting[2], 1)
 
 
 @given(
@@ -68,22 +86,21 @@ async def test_a_budget_that_grows_lets_more_in_with_the_next_that_leaves() -> N
         max_size=30,
     ),
 )
-def test_never_more_are_in_than_there_are_places_and_everyone_gets_in(
+def test_never_more_are_in_than_there_are_places_but_for_one_of_each_principal_and_everyone_gets_in(
     most: int, files: list[tuple[str, str, int, bool]]
 ) -> None:
     async def run() -> None:
-        budget, inside, entered = Budget(most), 0, 0
+        budget, inside = Budget(most), Counter[str]()
 
         async def send(owner: str, job: str, ticks: int) -> None:
-            nonlocal inside, entered
             await budget.enter(owner, job)
-            inside, entered = inside + 1, entered + 1
-            assert inside <= most
+            inside[owner] += 1
+            assert inside.total() <= most or inside[owner] == 1
             try:
                 for _ in range(ticks):
                     await asyncio.sleep(0)
             finally:
-                inside -= 1
+                inside[owner] -= 1
                 budget.leave(owner, job)
 
         tasks = [asyncio.ensure_future(send(owner, job, ticks)) for owner, job, ticks, _ in files]
@@ -95,5 +112,7 @@ def test_never_more_are_in_than_there_are_places_and_everyone_gets_in(
             assert result is None or isinstance(result, asyncio.CancelledError)
         for number in range(most):  # no place was lost
             await asyncio.wait_for(budget.enter("c", str(number)), 1)
+        with pytest.raises(TimeoutError):  # nor one won
+            await asyncio.wait_for(budget.enter("c", "one more"), 0.001)
 
     asyncio.run(run())

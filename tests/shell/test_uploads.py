@@ -13,6 +13,7 @@ import pytest
 
 from agent.core.delivery import Answer, Failure, Sent
 from agent.core.frames import Stream
+from agent.core.job import Job
 from agent.core.upload import MANIFEST, FileState, UploadRecord, UploadState
 from agent.interfaces import OutputLimits, StateFullError, StoreUnavailableError
 from agent.jobs.uploads import NothingToRetryError, NotOverError, TargetNeededError
@@ -62,8 +63,16 @@ async def record_of(world: World, job_id: str) -> UploadRecord:
 async def until_over(world: World, job_id: str, seconds: float = 2 * DAY) -> UploadRecord:
     async with asyncio.timeout(seconds):
         while not (found := await record_of(world, job_id)).is_over:
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(5)
     return found
+
+
+async def finish_late(world: World, job_id: str) -> Job:
+    """Looks seldom: hours pass."""
+    async with asyncio.timeout(DAY):
+        while (job := await world.job(job_id)).phase is not Phase.FINISHED:
+            await asyncio.sleep(10)
+    return job
 
 
 def answering(world: World, **answers: list[Answer]) -> None:
@@ -230,7 +239,7 @@ async def test_what_fails_for_a_while_is_sent_again_until_it_is_there() -> None:
         manifest_json=[DOWN],
         begin=[DOWN],
     )
-    await world.finish(job_id, seconds=DAY)
+    await finish_late(world, job_id)
     assert world.deliveries.of(job_id) == FILES
     assert Counter(world.deliveries.tries) == Counter(
         {**dict.fromkeys(FILES, 1), "model.pt": 11, MANIFEST: 2}
@@ -250,7 +259,7 @@ async def test_an_endpoint_that_is_away_for_an_hour_is_asked_seldom_and_gets_eve
     await world.until_phase(job_id, Phase.UPLOADING)
     await asyncio.sleep(3500)
     assert len(world.deliveries.begun) < 40  # no storm
-    await world.finish(job_id, seconds=DAY)
+    await finish_late(world, job_id)
     assert world.deliveries.of(job_id) == files
 
 
@@ -267,7 +276,7 @@ async def test_files_are_not_stormed_at_an_endpoint_that_fails_in_the_middle() -
     await world.until_phase(job_id, Phase.UPLOADING)
     await asyncio.sleep(3000)
     assert 50 < len(world.deliveries.tries) < 100
-    await world.finish(job_id, seconds=DAY)
+    await finish_late(world, job_id)
     assert world.deliveries.of(job_id) == files
 
 
@@ -335,7 +344,7 @@ async def test_the_deadline_ends_an_upload_and_says_what_was_in_the_way() -> Non
     world.deliveries.behave = behave
     begun = world.clock.now()
     await asyncio.sleep(3500)
-    job = await world.finish(job_id, seconds=DAY)
+    job = await finish_late(world, job_id)
     record = await record_of(world, job_id)
     assert 3600 <= world.clock.now() - begun < 3700
     assert (job.outcome, record.state, record.sent.files) == (Outcome.SUCCEEDED, UploadState.PARTIAL, 1)
@@ -548,9 +557,25 @@ async def test_no_more_files_leave_at_once_than_the_host_allows_and_jobs_share_a
     second = await submitted(world, {"a": b"a", "b": b"b"})
     await world.finish(second, seconds=20)
     assert (await world.job(first)).phase is Phase.UPLOADING
-    assert world.deliveries.most_at_once <= 4 + 1  # a manifest takes no place
+    assert world.deliveries.most_at_once <= 4
     await world.finish(first)
     assert world.deliveries.of(first) == many
+
+
+async def test_what_begins_and_what_ends_uploads_takes_a_place_too() -> None:
+    world = World()
+    world.settings.parallel_uploads = 2
+
+    async def slow(_path: str) -> Answer:
+        await asyncio.sleep(10)
+        return Sent()
+
+    world.deliveries.behave = slow
+    jobs = [await submitted(world, {"a": b"a"}) for _ in range(5)]
+    live = await submitted(world, {"b": b"b"}, 30, outputs={"live": True, "quiet": 1})
+    for job_id in (*jobs, live):
+        await world.finish(job_id, seconds=400)
+    assert world.deliveries.most_at_once == 2
 
 
 async def test_a_full_disk_holds_an_upload_up_and_ends_none() -> None:
@@ -580,7 +605,7 @@ async def test_a_mistake_of_ours_in_one_upload_ends_neither_the_daemon_nor_other
             raise RuntimeError("a mistake")
         return Sent()
 
-    until = world.clock.now() + 300
+    until = world.clock.now() + 30
     world.deliveries.behave = break_down
     await world.until_phase(job_id, Phase.UPLOADING)
     other = await submitted(world, {"a": b"a"})

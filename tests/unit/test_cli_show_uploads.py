@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.cells import cell_len
 from rich.console import Console, RenderableType
 
 from agent.cli.show.events import event_line
@@ -152,7 +153,7 @@ def test_whatever_a_file_is_called_all_of_it_fits_80_columns(
     file = {**FILE, "path": path, "size": size, "upload": {"state": "failed", "bytes_done": 0, "last_error": error}}  # fmt: skip
     listed = {**page(), "items": [file]}
     for what in (job_view(job(upload=shown), NOW, 24), outputs_view(listed, shown)):
-        assert all(len(line) <= 80 for line in drawn(what, 80))
+        assert all(cell_len(line) <= 80 for line in drawn(what, 80))
         assert "\x1b" not in "".join(drawn(what, 80))
 
 

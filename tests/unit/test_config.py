@@ -480,6 +480,7 @@ retention = 1
 max_files = 3
 max_bytes = 4
 [uploads]
+parallel = 3
 allow_http = true
 allow_hosts = ["CI.internal", "10.0.0.0/8"]
 [log]
@@ -505,6 +506,7 @@ external_ports = {"20000-20001" = "1-2"}
         "queues.extra.concurrency",
         "uploads.allow_hosts",
         "uploads.allow_http",
+        "uploads.parallel",
     )
     assert new.uploads.allow_hosts == ("ci.internal", "10.0.0.0/8")
     assert changes.needs_restart == (

@@ -178,10 +178,10 @@ def _own(url: WebUrl) -> frozenset[str]:
 
 
 async def _read(stream: aiohttp.StreamReader, most: int) -> bytes:
-    body = b""
+    body = bytearray()
     while len(body) < most and (part := await stream.read(min(READ_BYTES, most - len(body)))):
         body += part
-    return body
+    return bytes(body)
 
 
 def _trouble_of(error: Exception) -> SendTrouble:

@@ -9,6 +9,10 @@ from agent.core.outgoing import Reply, Unsent
 from agent.interfaces import Body, OutgoingRequest, Sender
 from agent.spec import WebUrl, limits, read_url
 
+# How many more values than its question an answer may have: made up of empty lists it would take twenty times its bytes in memory,
+# and seconds of the loop.
+TIMES_THE_QUESTION, MORE_VALUES = 4, 4_096
+
 OCTETS = "application/octet-stream"
 JSON = "application/json"
 
@@ -57,7 +61,7 @@ class Wire:
     async def post_json(
         self, url: WebUrl, headers: Mapping[str, str], content: object, most: int
     ) -> Reply | Failure:
-        """The answer, if it is a success."""
+        """The answer, if it is a success, and of no more values than make sense."""
         body = json.dumps(content).encode()
         told = with_own(headers, {"Content-Type": JSON})
         outcome = await self.ask(Question("POST", url, told, body, most))
@@ -65,6 +69,8 @@ class Wire:
         if isinstance(answer, Failure):
             return answer
         assert isinstance(outcome, Reply)  # noqa: S101 - nothing else is a success
+        if _most_values(outcome.body) > TIMES_THE_QUESTION * _most_values(body) + MORE_VALUES:
+            return grant_broken("an answer of many more values than were asked for")
         return outcome
 
     async def send(self, method: str, url: WebUrl, headers: Mapping[str, str], body: Body) -> Reply | Unsent:
@@ -72,6 +78,11 @@ class Wire:
 
     async def put(self, url: WebUrl, headers: Mapping[str, str], body: Body) -> Answer:
         return read_answer(await self.send("PUT", url, headers, body))
+
+
+def _most_values(text: bytes) -> int:
+    """How many values JSON can hold that has so many commas and brackets, in names or not."""
+    return sum(map(text.count, (b",", b"[", b"{")))
 
 
 def with_own(given: Mapping[str, str], own: Mapping[str, str]) -> dict[str, str]:

@@ -2,6 +2,8 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from itertools import count
 
@@ -17,19 +19,30 @@ class _Waiter:
 class Budget:
     """`most` places for all jobs. A free one goes to the principal who has the fewest, of his to the job that has the fewest, then to
     who came first: neither ten thousand files of one job nor a hundred jobs of one principal hold up others.
+
+    A principal who has none gets one though all are taken: endpoints that take a byte a minute hold theirs for days.
     """
 
     def __init__(self, most: int) -> None:
-        self.most = most  # replaced when the config was read again
+        self._most = most
         self._taken = 0
         self._by_owner: Counter[str] = Counter()
         self._by_job: Counter[str] = Counter()
         self._waiters: list[_Waiter] = []
         self._orders = count()
 
+    @asynccontextmanager
+    async def place(self, owner: str, job: str) -> AsyncIterator[None]:
+        """One for the time of the block."""
+        await self.enter(owner, job)
+        try:
+            yield
+        finally:
+            self.leave(owner, job)
+
     async def enter(self, owner: str, job: str) -> None:
         """Wait for a place, to be given back by `leave`."""
-        if self._taken < self.most and not self._waiters:
+        if self._is_free(owner):
             self._take(owner, job)
             return
         waiter = _Waiter(owner, job, next(self._orders), asyncio.get_running_loop().create_future())
@@ -49,15 +62,26 @@ class Budget:
             counter[key] -= 1
             if counter[key] == 0:
                 del counter[key]
-        while self._waiters and self._taken < self.most:
-            self._grant_next()
+        self._grant()
 
-    def _grant_next(self) -> None:
-        waiter = min(self._waiters, key=self._rank)
-        self._waiters.remove(waiter)
-        if not waiter.granted.cancelled():  # its task was cancelled, and has not run since
-            self._take(waiter.owner, waiter.job)
-            waiter.granted.set_result(None)
+    def allow(self, most: int) -> None:
+        """From now on so many. What is on its way above that goes on."""
+        self._most = most
+        self._grant()
+
+    def _is_free(self, owner: str) -> bool:
+        """Who has none waits for nobody, so none that waits is passed over by him."""
+        return not self._by_owner[owner] or (self._taken < self._most and not self._waiters)
+
+    def _grant(self) -> None:
+        while self._waiters:
+            waiter = min(self._waiters, key=self._rank)
+            if self._taken >= self._most and self._by_owner[waiter.owner]:
+                return
+            self._waiters.remove(waiter)
+            if not waiter.granted.cancelled():  # its task was cancelled, and has not run since
+                self._take(waiter.owner, waiter.job)
+                waiter.granted.set_result(None)
 
     def _rank(self, waiter: _Waiter) -> tuple[int, int, int]:
         return self._by_owner[waiter.owner], self._by_job[waiter.job], waiter.order

@@ -193,10 +193,12 @@ class Drive:
         """Until it went well (None), or never will."""
         failures = 0
         while True:
-            answer = await act()
+            # What begins and what ends an upload are requests like any other: a thousand jobs must not make a thousand at once.
+            async with self._tools.budget.place(self._job.owner, self._job.id):
+                answer = await act()
             if isinstance(answer, Sent):
                 return None
-            self._note(answer.code, answer.status)
+            self._note(answer)
             if not answer.is_passing:
                 return answer
             await asyncio.sleep(self._pause(failures, answer))
@@ -218,7 +220,7 @@ class Drive:
     async def _send_one(self, sending: Sending, queue: UploadQueue, item: Item) -> None:
         result = await sending.send(item.path)
         if isinstance(result, Failure) and result.is_passing:
-            self._note(result.code, result.status, item.path)
+            self._note(result, item.path)
             item.failures += 1
             queue.fail(item, self._pause(max(queue.failures, item.failures - 1), result))
             return
@@ -229,7 +231,7 @@ class Drive:
                 return
             result = Failure("file_unstable", is_passing=False)
         if isinstance(result, Failure):
-            self._note(result.code, result.status, item.path)
+            self._note(result, item.path)
             result = journal_failure(item.path, self._job, result, self._tools.clock.now())
         await self._journal.keep(result)
         log.debug("upload.file_kept", path=result.path, state=result.state)
@@ -240,9 +242,9 @@ class Drive:
         asked = read_retry_after(failure.retry_after, self._tools.clock.now())
         return max(asked, endpoint_pause(failures, self._tools.random()))
 
-    def _note(self, code: str, status: int | None = None, path: str | None = None) -> None:
-        self._meter.trouble = UploadTrouble(code, self._tools.clock.now(), status, path)
-        log.info("upload.trouble", code=code, status=status, path=path)
+    def _note(self, failure: Failure, path: str | None = None) -> None:
+        self._meter.trouble = UploadTrouble(failure.code, self._tools.clock.now(), failure.status, path)
+        log.info("upload.trouble", code=failure.code, status=failure.status, path=path, detail=failure.detail)
 
     async def _tell_progress(self) -> None:
         begun_at, told = _loop_time(), self.view.bytes_done

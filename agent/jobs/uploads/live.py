@@ -120,7 +120,9 @@ class Live:
             spawn(group, self._watch(), f"live watch {self._job.id}")
             while True:
                 self._flag.clear()
-                self._due.extend(self._files.take_due(_loop_time()))
+                # Only then, or those of an endpoint that is away for a day would pile up here, past every bound.
+                if not self._due:
+                    self._due.extend(self._files.take_due(_loop_time()))
                 while self._due and self._may_send():
                     await self._tools.budget.enter(self._job.owner, self._job.id)
                     self._on_their_way += 1
@@ -141,10 +143,12 @@ class Live:
             yield Sending(delivery, places, self._job, {}, self._tools, self._meter)
 
     async def _begin(self, delivery: Delivery) -> None:
-        answer = await delivery.begin(())
-        while isinstance(answer, Failure):
+        while True:
+            async with self._tools.budget.place(self._job.owner, self._job.id):
+                answer = await delivery.begin(())
+            if not isinstance(answer, Failure):
+                break
             await asyncio.sleep(self._note_failure(answer))
-            answer = await delivery.begin(())
         self._failures = 0
 
     async def _watch(self) -> None:
@@ -198,7 +202,7 @@ class Live:
 
     def _note_failure(self, failure: Failure) -> float:
         """For how many seconds nothing is sent."""
-        log.info("upload.trouble", code=failure.code, status=failure.status)
+        log.info("upload.trouble", code=failure.code, status=failure.status, detail=failure.detail)
         asked = read_retry_after(failure.retry_after, self._tools.clock.now())
         pause = max(asked, endpoint_pause(self._failures, self._tools.random()))
         self._failures += 1

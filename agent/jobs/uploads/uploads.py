@@ -97,6 +97,10 @@ class Uploads:
         """The job runs: what it wants to leave meanwhile leaves from here on. Again is fine."""
         self._live.hold(job)
 
+    def allow(self, most: int) -> None:
+        """So many files leave at once from now on, of all jobs together."""
+        self._tools.budget.allow(most)
+
     async def resume(self) -> None:
         """Standing task: goes on with what was asked for again of finished jobs, whose own tasks are over. Never returns."""
         while True:
