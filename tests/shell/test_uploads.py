@@ -907,3 +907,46 @@ async def test_no_failure_leaves_a_place_of_the_hosts_budget_taken(outputs: dict
     world.deliveries.most_at_once = 0
     await world.finish(await submitted(world, files))
     assert world.deliveries.most_at_once >= 4
+
+
+def slowed(world: World, **seconds: float) -> None:
+    """The store is so slow at these steps, before it does them."""
+
+    async def before(step: str) -> None:
+        await asyncio.sleep(seconds.get(step, 0))
+
+    world.store.before = before
+
+
+async def partial() -> tuple[World, str, Upload]:
+    """A finished job of which a file is left to send, and where a retry may send it."""
+    world, job_id = await started()
+    answering(world, empty=[Failure("status_refused", is_passing=False)])
+    await world.finish(job_id)
+    return world, job_id, Upload(to=UploadTo.PUT, url=PUT["url"], headers=PUT["headers"])
+
+
+async def test_a_cancel_that_comes_while_a_retry_is_opened_ends_it_and_leaves_no_secret() -> None:
+    world, job_id, upload = await partial()
+    slowed(world, begin_upload_again=5)
+    assert world.shell is not None
+    uploads, job = world.shell.tools.uploads, await world.job(job_id)
+    asked = asyncio.create_task(uploads.again(job, upload))
+    await asyncio.sleep(1)
+    assert await uploads.stop_retry(job)
+    await asked
+    assert (await record_of(world, job_id)).is_over
+    await asyncio.sleep(30)
+    assert await world.folders.upload_target(job_id) is None
+
+
+async def test_a_retry_that_is_asked_for_as_the_daemon_starts_is_one_retry() -> None:
+    world, job_id, upload = await partial()
+    await world.crash()
+    slowed(world, retried_uploads=2, begin_upload_again=5)
+    await world.start()
+    assert world.shell is not None
+    await world.shell.tools.uploads.again(await world.job(job_id), upload)
+    assert (await until_over(world, job_id)).state is UploadState.COMPLETE
+    assert len(world.deliveries.opened) == 2
+    assert await world.folders.upload_target(job_id) is None

@@ -84,6 +84,8 @@ class Uploads:
         self._drives: dict[str, _Drive] = {}
         self._group: asyncio.TaskGroup | None = None
         self._live = LiveUploads(tools)
+        # A retry is opened in steps, of which nobody else may see one and think it over: not another who asks, nor who cancels, nor a
+        # start of the daemon.
         self._asking = asyncio.Lock()
 
     def use(self, group: asyncio.TaskGroup) -> None:
@@ -101,9 +103,13 @@ class Uploads:
 
     async def resume(self) -> None:
         """Standing task: goes on with what was asked for again of finished jobs, whose own tasks are over. Never returns."""
-        for job in await self._retried():
-            self._begin(job)
-        await asyncio.Event().wait()
+        while True:
+            try:
+                await self._take_up_retries()
+                await asyncio.Event().wait()
+            except AgentError as error:
+                log.warning("state.unavailable", code=error.code, error=str(error))
+                await asyncio.sleep(RETRY_SECONDS)
 
     async def is_over(self, job: Job) -> bool:
         """Whether the job has nothing (more) to send."""
@@ -134,16 +140,17 @@ class Uploads:
         """
         if job.phase is not Phase.FINISHED:
             return False
-        record = (await self._tools.store.upload_records([job.id])).get(job.id)
-        if record is None or record.is_over:
-            return False
-        try:
-            await self.stop(job)
-        except AgentError:
-            self.join(job)  # the record says still that it is under way
-            raise
-        self._tools.hiding.drop(job.id)
-        return True
+        async with self._asking:
+            record = (await self._tools.store.upload_records([job.id])).get(job.id)
+            if record is None or record.is_over:
+                return False
+            try:
+                await self.stop(job)
+            except AgentError:
+                self.join(job)  # the record says still that it is under way
+                raise
+            self._tools.hiding.drop(job.id)
+            return True
 
     async def forget(self, job_id: str) -> None:
         """The job is gone from this host: send nothing more of it."""
@@ -156,7 +163,6 @@ class Uploads:
         To another place than the last time everything is sent. Raises NotOverError, NothingToRetryError, TargetNeededError,
         JobFolderMissingError, StateFullError, StateReadOnlyError, StoreUnavailableError.
         """
-        # Of two that ask, the second must not put its target in the place of the first's.
         async with self._asking:
             record = await self._find_ended(job)
             written = job.spec.outputs.upload
@@ -252,12 +258,10 @@ class Uploads:
         self._drives[job.id].drive = drive
         await drive.run()
 
-    async def _retried(self) -> list[Job]:
-        while True:
-            try:
-                job_ids = await self._tools.store.retried_uploads()
-                found = [await self._tools.store.read(job_id) for job_id in job_ids]
-                return [job for job in found if job is not None]
-            except AgentError as error:
-                log.warning("state.unavailable", code=error.code, error=str(error))
-                await asyncio.sleep(RETRY_SECONDS)
+    async def _take_up_retries(self) -> None:
+        async with self._asking:
+            job_ids = await self._tools.store.retried_uploads()
+            found = [await self._tools.store.read(job_id) for job_id in job_ids]
+            for job in found:
+                if job is not None:
+                    self.join(job)
