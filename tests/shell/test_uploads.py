@@ -578,6 +578,56 @@ async def test_what_begins_and_what_ends_uploads_takes_a_place_too() -> None:
     assert world.deliveries.most_at_once == 2
 
 
+async def test_files_that_are_still_to_be_sent_are_the_first_that_the_endpoint_hears_of_after_a_restart() -> (
+    None
+):
+    files = {f"f{number}": b"x" for number in range(9)}
+    world, job_id = await started(files)
+
+    async def behave(path: str) -> Answer:
+        return Sent() if path in {BEGIN, "f0", "f1", "f2"} else DOWN
+
+    world.deliveries.behave = behave
+    await world.until_phase(job_id, Phase.UPLOADING)
+    await asyncio.sleep(60)
+    await world.restart()
+    await asyncio.sleep(60)
+    assert [[file.path for file in begun] for begun in world.deliveries.begun] == [
+        [f"f{number}" for number in range(9)],
+        [*(f"f{number}" for number in range(3, 9)), "f0", "f1", "f2"],
+    ]
+
+
+async def test_the_loop_has_its_turns_while_ten_thousand_files_are_gone_through() -> None:
+    world, job_id = await started(
+        {f"f{number:05}": b"" for number in range(10_000)}, outputs={"deadline": 60}
+    )
+    turns, is_counting = 0, False
+
+    def turn() -> None:
+        nonlocal turns
+        turns += 1
+        if is_counting:
+            asyncio.get_running_loop().call_soon(turn)
+
+    async def before(step: str) -> None:
+        nonlocal is_counting
+        await asyncio.sleep(0)
+        if step == "journal" and not is_counting and not turns:
+            is_counting = True
+            turn()
+        elif step == "keep_upload":
+            is_counting = False
+
+    async def never(_path: str) -> Answer:
+        return DOWN
+
+    world.store.before, world.deliveries.behave = before, never
+    await world.until_phase(job_id, Phase.UPLOADING)
+    await asyncio.sleep(1)
+    assert turns >= 10
+
+
 async def test_a_full_disk_holds_an_upload_up_and_ends_none() -> None:
     world, job_id = await started()
     failing = True

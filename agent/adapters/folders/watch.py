@@ -33,6 +33,8 @@ MOST_WATCHES = 8_192
 SCAN_SECONDS = 30.0
 # Between two looks: events come together meanwhile, and a job that makes them by the million gets half a thread at most.
 PAUSE_SECONDS = 0.05
+# A scan finds up to a hundred thousand files: between so many the loop has its turn.
+TOLD_AT_ONCE = 1_000
 # Of the folders' eight threads: jobs that are watched must not hold up the steps of jobs.
 LOOKS_AT_ONCE = 3
 # No watch or no instance is left, the kernel has none or grants none: reasons to scan.
@@ -83,8 +85,10 @@ class OutputWatching:
                     began = time.monotonic()
                     sightings = await self._disk.run(eye.look)
                     took = time.monotonic() - began
-                for sighting in sightings:
+                for number, sighting in enumerate(sightings, start=1):
                     yield sighting
+                    if number % TOLD_AT_ONCE == 0:
+                        await asyncio.sleep(0)
                 await asyncio.sleep(max(PAUSE_SECONDS, took))
                 eye.wake_on_news(has_news)
                 await has_news.wait(self._scan_seconds if eye.is_blind else None)
