@@ -1,6 +1,7 @@
 """Outputs on their way, under a virtual clock: everything arrives as it was written, whatever fails, and the job's outcome stays."""
 
 import asyncio
+import errno
 import hashlib
 import json
 import random
@@ -626,6 +627,30 @@ async def test_the_loop_has_its_turns_while_ten_thousand_files_are_gone_through(
     await world.until_phase(job_id, Phase.UPLOADING)
     await asyncio.sleep(1)
     assert turns >= 10
+
+
+@pytest.mark.parametrize(
+    ("code", "state"),
+    [
+        (errno.EMFILE, UploadState.COMPLETE),
+        (errno.ENOMEM, UploadState.COMPLETE),
+        (errno.EIO, UploadState.PARTIAL),
+    ],
+)
+async def test_what_the_host_lacks_for_a_while_costs_no_file_and_what_its_disk_has_lost_costs_one(
+    code: int, state: UploadState
+) -> None:
+    world, job_id = await started({"a": b"a", "b": b"b"})
+    errors = [OSError(code, "not now")]
+
+    async def fail_once(path: str) -> Answer:
+        if path == "a" and errors:
+            raise errors.pop()
+        return Sent()
+
+    world.deliveries.before_reading = fail_once
+    await world.finish(job_id)
+    assert (await record_of(world, job_id)).state is state
 
 
 async def test_a_full_disk_holds_an_upload_up_and_ends_none() -> None:

@@ -1,6 +1,7 @@
 """jobs/uploads/sending — one try to send one file, from its opening to what the journal will say. Tries nothing again."""
 
 import asyncio
+import errno
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
@@ -14,6 +15,9 @@ from agent.jobs.uploads.made import LogText, Made, log_texts
 from agent.jobs.uploads.meter import Meter
 from agent.jobs.uploads.places import KeptPlaces
 from agent.jobs.uploads.tools import UploadTools
+
+# No descriptors, no memory: nothing of that is the file's doing.
+SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN})
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +51,8 @@ class Sending:
             return Failure("file_gone", is_passing=False)
         except OutputChangedError:
             return self._changed(path)
-        except OSError as error:  # what the disk says of this very file, such as EIO
-            return Failure("file_unreadable", is_passing=False, detail=str(error))
+        except OSError as error:  # what the disk says of this very file, such as EIO; or the host of itself
+            return Failure("file_unreadable", is_passing=error.errno in SHORTAGES, detail=str(error))
         finally:
             self.meter.stop(path)
 
