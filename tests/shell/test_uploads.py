@@ -653,6 +653,74 @@ async def test_what_the_host_lacks_for_a_while_costs_no_file_and_what_its_disk_h
     assert (await record_of(world, job_id)).state is state
 
 
+async def refused(world: World, job_id: str) -> Job:
+    """Finished, with nothing sent; from now on the endpoint takes everything, after an hour."""
+    answering(world, a=[Failure("status_refused", is_passing=False, status=403)])
+    job = await world.finish(job_id)
+
+    async def slow(_path: str) -> Answer:
+        await asyncio.sleep(3600)
+        return Sent()
+
+    world.deliveries.behave = slow
+    return job
+
+
+async def test_two_who_stop_a_retry_at_once_are_told_of_one_end() -> None:
+    world, job_id = await started({"a": b"a"})
+    job = await refused(world, job_id)
+    assert world.shell is not None
+    uploads = world.shell.tools.uploads
+    await uploads.again(job, Upload(to=UploadTo.PUT, url=PUT["url"], headers={"Authorization": "hush-3"}))
+    await asyncio.sleep(1)
+    assert await asyncio.gather(uploads.stop_retry(job), uploads.stop_retry(job)) == [True, False]
+    told = [event.type for event in await world.store.events(ME, 0, job_id, 1000)]
+    assert told.count("upload.ended") == 2  # the first pass, and the retry
+
+
+async def test_who_stops_a_retry_that_is_being_opened_stops_it_once_it_is_open() -> None:
+    world, job_id = await started({"a": b"a"})
+    job = await refused(world, job_id)
+    assert world.shell is not None
+    uploads = world.shell.tools.uploads
+    stopping = list[asyncio.Task[bool]]()
+
+    async def before(step: str) -> None:
+        await asyncio.sleep(0)
+        if step == "begin_upload_again":
+            stopping.append(asyncio.ensure_future(uploads.stop_retry(job)))
+            await asyncio.sleep(5)
+
+    world.store.before = before
+    opened = await uploads.again(
+        job, Upload(to=UploadTo.PUT, url=PUT["url"], headers={"Authorization": "hush-3"})
+    )
+    assert not opened.is_over
+    assert await stopping[0]
+    assert (await record_of(world, job_id)).is_over
+    assert not world.folders.holds_secrets(job_id)
+
+
+async def test_a_retry_that_is_asked_for_before_old_ones_could_be_read_has_one_drive() -> None:
+    world, job_id = await started({"a": b"a"})
+    job = await refused(world, job_id)
+    is_away = True
+
+    async def before(step: str) -> None:
+        await asyncio.sleep(0)
+        if step == "retried_uploads" and is_away:
+            raise StoreUnavailableError("busy")
+
+    world.store.before = before
+    await world.restart()
+    assert world.shell is not None
+    world.deliveries.opened.clear()
+    await world.shell.tools.uploads.again(job, Upload(to=UploadTo.PUT, url=PUT["url"]))
+    is_away = False
+    await asyncio.sleep(60)
+    assert len(world.deliveries.opened) == 1
+
+
 async def test_a_full_disk_holds_an_upload_up_and_ends_none() -> None:
     world, job_id = await started()
     failing = True

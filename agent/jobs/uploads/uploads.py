@@ -102,7 +102,7 @@ class Uploads:
     async def resume(self) -> None:
         """Standing task: goes on with what was asked for again of finished jobs, whose own tasks are over. Never returns."""
         for job in await self._retried():
-            self._begin(job)
+            self.join(job)  # somebody may have asked anew meanwhile
         await asyncio.Event().wait()
 
     async def is_over(self, job: Job) -> bool:
@@ -134,16 +134,18 @@ class Uploads:
         """
         if job.phase is not Phase.FINISHED:
             return False
-        record = (await self._tools.store.upload_records([job.id])).get(job.id)
-        if record is None or record.is_over:
-            return False
-        try:
-            await self.stop(job)
-        except AgentError:
-            self.join(job)  # the record says still that it is under way
-            raise
-        self._tools.hiding.drop(job.id)
-        return True
+        # What is being opened just now is stopped once it is open, or its target would be kept behind the drop of its secrets.
+        async with self._asking:
+            record = (await self._tools.store.upload_records([job.id])).get(job.id)
+            if record is None or record.is_over:
+                return False
+            try:
+                await self.stop(job)
+            except AgentError:
+                self.join(job)  # the record says still that it is under way
+                raise
+            self._tools.hiding.drop(job.id)
+            return True
 
     async def forget(self, job_id: str) -> None:
         """The job is gone from this host: send nothing more of it."""
@@ -169,9 +171,8 @@ class Uploads:
             try:
                 opened = await self._open_again(record, Retry(job.id, upload or written, place, resend))
             except Exception:
-                self._begin(
-                    job
-                )  # as far as it came: what was opened goes on, what was announced is taken back
+                # As far as it came: what was opened goes on, what was announced is taken back.
+                self._begin(job)
                 raise
             self._begin(job)
             return opened
