@@ -1,6 +1,6 @@
 """interfaces/folders — the job folders and what lies in them, and the promises on each method. No implementation."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
@@ -208,8 +208,11 @@ class Folders(Protocol):
         """Where outputs are sent from now on, in the place of what was there. Raises JobFolderMissingError."""
         ...
 
-    async def upload_places(self, job_id: str) -> dict[str, str]:
-        """Where half-sent uploads lie, by the files' paths, as `keep_upload_place` left it."""
+    async def upload_places(self, job_id: str, is_wanted: Callable[[str], bool], most: int) -> dict[str, str]:
+        """Where half-sent uploads lie, by the paths that `keep_upload_place` was given; of those that are wanted the last so many.
+
+        `is_wanted` is asked in a thread.
+        """
         ...
 
     async def keep_upload_place(self, job_id: str, path: str, place: str) -> None:

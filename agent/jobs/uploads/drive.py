@@ -157,7 +157,7 @@ class Drive:
         tools, job = self._tools, self._job
         batch = await gather(tools, job, upload)
         await self._note_begin(batch)
-        places = await KeptPlaces.read(tools.folders, job.id)
+        places = await KeptPlaces.read(tools.folders, job.id, frozenset(batch.left))
         async with (
             beside(self._tell_progress(), f"upload progress {job.id}"),
             tools.deliveries.open(job, upload, places) as delivery,

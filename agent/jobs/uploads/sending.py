@@ -50,7 +50,8 @@ class Sending:
         except OutputRefusedError:
             return Failure("file_gone", is_passing=False)
         except OutputChangedError:
-            return self._changed(path)
+            self.places.leave(path)
+            return Changed()
         except OSError as error:  # what the disk says of this very file, such as EIO; or the host of itself
             return Failure("file_unreadable", is_passing=error.errno in SHORTAGES, detail=str(error))
         finally:
@@ -65,7 +66,8 @@ class Sending:
             if isinstance(answer, Failure):
                 return answer
             sha256 = await opened.settled_sha256()
-            return self._changed(path) if sha256 is None else self._journal(opened.file, sha256)
+            self.places.leave(path)
+            return Changed() if sha256 is None else self._journal(opened.file, sha256)
 
     async def _send_log(self, text: LogText) -> Result:
         def make() -> AsyncGenerator[bytes]:
@@ -79,10 +81,6 @@ class Sending:
     async def _deliver(self, content: Content) -> Failure | None:
         answer = await self.delivery.send(content)
         return answer if isinstance(answer, Failure) else None
-
-    def _changed(self, path: str) -> Changed:
-        self.places.leave(path)
-        return Changed()
 
     def _journal(self, file: OutputFile, sha256: str) -> JournalFile:
         return JournalFile(
