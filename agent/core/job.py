@@ -100,6 +100,7 @@ class StopCause(StrEnum):
     INTERNAL_ERROR = "internal_error"
     GPU_FAULT = "gpu_fault"
     GPU_LOST = "gpu_lost"
+    DISK_GUARD = "disk_guard"
 
 
 @dataclass(frozen=True, slots=True)

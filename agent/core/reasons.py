@@ -54,6 +54,14 @@ CATALOGUE: dict[str, Entry] = {
         "the attempt took longer than its timeout",
         "Raise `timeout`, or do less in one attempt; outputs written so far are kept.",
     ),
+    # Final: what it wrote is kept for a next attempt, which would begin on a full disk and fill it again.
+    "disk_guard": Entry(
+        Phase.RUNNING,
+        Blame.USER,
+        FINAL,
+        "the host's disk was nearly full, and the job was what filled it",
+        "Ask for `disk`, so that the job has room of its own for its outputs, or write less; what it wrote to its outputs is kept.",
+    ),
     "internal_error": Entry(
         Phase.STOPPING,
         Blame.PLATFORM,

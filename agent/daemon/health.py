@@ -5,6 +5,7 @@ from collections.abc import Callable
 from agent.core.ports import PortRange
 from agent.jobs import gpu_probes, probes
 from agent.jobs.assembly import Outside, Shell
+from agent.jobs.disk_guard_probe import disk_guard_probe
 from agent.jobs.health import CheckState, Finding, Health, Probe
 from agent.jobs.notifier import Notifier
 from agent.jobs.quota_probe import quota_probe
@@ -24,6 +25,7 @@ def build_health(
         "live_restore": probes.live_restore_probe(outside.engine),
         "store": probes.store_probe(outside.store, outside.clock),
         "state_disk": probes.disk_probe(outside.folders.free_bytes),
+        "disk_guard": disk_guard_probe(shell.disk_guard.view),
         "clock": probes.clock_probe(outside.clock),
         "ports": probes.ports_probe(ports, read_ephemeral),
         "jobs": _jobs_probe(shell),

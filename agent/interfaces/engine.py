@@ -16,6 +16,7 @@ from agent.core.container import (
     StreamOpened,
 )
 from agent.core.container_stats import ContainerStats
+from agent.core.disk_guard import CountLimits, DiskSpace, Held
 from agent.core.gpu_strangers import GpuStrangers
 from agent.core.job import StartFailure
 from agent.errors import AgentError, Blame, Phase
@@ -140,6 +141,16 @@ class Engine(Protocol):
 
     async def stats(self, container: str) -> ContainerStats | None:
         """What it uses just now; None where it does not run. May be cancelled at once."""
+        ...
+
+    async def space(self) -> DiskSpace | None:
+        """Of the disk that containers write to. The engine is asked once, where that is. None: it can't be seen from here."""
+        ...
+
+    async def held(self, container: str, limits: CountLimits) -> Held:
+        """What it holds of that disk beside its image: its own files, and volumes that its image asked for. Its log has bounds,
+        and does not count; nor do our volumes. Nothing where it is gone.
+        """
         ...
 
     def events(self, since: float) -> AsyncGenerator[ContainerEvent | StreamOpened]:

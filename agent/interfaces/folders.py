@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from agent.core.container import Credentials
+from agent.core.disk_guard import CountLimits, DiskSpace, Held
 from agent.core.globs import EVERY_OUTPUT, OutputChoice
 from agent.core.notify import NotifyTarget
 from agent.errors import AgentError, Blame
@@ -260,3 +261,14 @@ class Folders(Protocol):
         ...
 
     async def free_bytes(self) -> int: ...
+
+    async def space(self) -> DiskSpace:
+        """Of the disk that the state folder is on."""
+        ...
+
+    async def held(self, job_id: str, limits: CountLimits) -> Held:
+        """What the job's outputs hold of that disk, in allocated bytes; none where they are in a quota, whose room is reserved.
+
+        Raises JobFolderMissingError.
+        """
+        ...

@@ -23,6 +23,7 @@ from agent.interfaces import (
 )
 from agent.jobs.avoided import Avoided
 from agent.jobs.current import Current
+from agent.jobs.disk_guard import DiskGuard
 from agent.jobs.gpu_accounts import GpuAccounts
 from agent.jobs.gpu_care import CareSettings, GpuCare, Wakes
 from agent.jobs.gpu_samples import GpuSamples
@@ -88,6 +89,7 @@ class Shell:
     notifier: Notifier
     tools: Tools
     gpu_samples: GpuSamples
+    disk_guard: DiskGuard
 
     def wake(self, job_id: str) -> None:
         self.supervisor.poke(job_id)
@@ -99,6 +101,7 @@ class Shell:
         stand(group, self.supervisor.supervise(), "supervisor")
         stand(group, self.janitor.clean(), "janitor")
         stand(group, self.quota_care.clean(), "quota care")
+        stand(group, self.disk_guard.watch(), "disk guard")
         stand(group, self.tools.gpu_care.watch(), "gpu care")
         stand(group, self.tools.gpu_accounts.watch(), "gpu accounts")
         stand(group, self.notifier.notify(), "notifier")
@@ -155,7 +158,8 @@ def assemble(outside: Outside, current: Current, settings: Settings) -> Shell:
     )
     supervisor = Supervisor(tools, lambda: _host(tools, settings), ask)
     notifier = Notifier(outside.outgoing, outside.store, outside.folders, outside.clock, outside.random)
-    return Shell(supervisor, janitor, quota_care, witness, notifier, tools, gpu_samples)
+    disk_guard = DiskGuard(outside.engine, outside.folders, outside.store, outside.clock, poke)
+    return Shell(supervisor, janitor, quota_care, witness, notifier, tools, gpu_samples, disk_guard)
 
 
 def _uploads(outside: Outside, settings: Settings, hiding: Hiding, poke: Callable[[str], None]) -> Uploads:

@@ -19,6 +19,7 @@ from agent.core.container import (
     StreamOpened,
     VolumeMount,
 )
+from agent.core.disk_guard import CountLimits, Held
 from agent.core.gpu_strangers import GpuStranger, GpuStrangers
 from agent.core.job import FailureKind
 from agent.interfaces import (
@@ -34,6 +35,8 @@ T = TypeVar("T")
 
 WITHIN_SECONDS = 20.0
 NOBODY = "f" * 64
+MIB = 1 << 20
+PLENTY = CountLimits(entries=10_000, seconds=10, fresh_since=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,10 @@ class Stage(Protocol):
 
     async def until_ready(self, container: str) -> None:
         """The program runs and has set its signals."""
+        ...
+
+    async def run_writer(self, job: str, size: int) -> str:
+        """A container of ours runs, and has written so many bytes outside its outputs."""
         ...
 
     async def make_stranger(self, name: str) -> None:
@@ -138,6 +145,27 @@ class EngineContract:
         assert image is not None
         assert image.id.startswith("sha256:")
         assert image.size_bytes > 0
+
+    async def test_what_a_container_wrote_is_held_and_nothing_where_it_is_gone(self, stage: Stage) -> None:
+        idle = await stage.run_writer("idle", 0)
+        writer = await stage.run_writer("writer", 8 * MIB)
+        assert (await stage.engine.held(idle, PLENTY)).bytes < MIB
+        held = await stage.engine.held(writer, PLENTY)
+        assert held.is_whole
+        assert 8 * MIB <= held.fresh_bytes <= held.bytes < 9 * MIB
+        assert held.entries > 0
+        assert not (await stage.engine.held(writer, replace(PLENTY, entries=0))).is_whole
+        assert await stage.engine.held(NOBODY, PLENTY) == Held()
+
+    async def test_the_disk_of_containers_has_room_also_while_the_engine_is_down(self, stage: Stage) -> None:
+        space = await stage.engine.space()
+        assert space is not None
+        assert space.free_bytes > 0
+        await stage.go_down()
+        again = await stage.engine.space()
+        assert again is not None
+        assert again.device == space.device
+        await stage.come_up()
 
     async def test_a_strangers_container_that_has_a_gpu_is_told_of_with_it(self, stage: Stage) -> None:
         await stage.make_stranger("gpu-agent-without-1")
@@ -394,6 +422,7 @@ class EngineContract:
             lambda: engine.remove(container),
             lambda: engine.image(stage.image),
             lambda: engine.stats(container),
+            lambda: engine.held(container, PLENTY),
             lambda: engine.ensure_bridge("gatest0"),
             lambda: engine.ensure_volume(volume_of(stage, "down", 77)),
             lambda: engine.find_volume("gpu-agent-down"),

@@ -24,6 +24,13 @@ class FakeStage:
     async def until_ready(self, container: str) -> None:
         """It is, at once."""
 
+    async def run_writer(self, job: str, size: int) -> str:
+        container = await self.engine.create(self.plan(job, Program()), {})
+        await self.engine.start(container)
+        assert self.engine.disk is not None
+        self.engine.disk.write(container, size)
+        return container
+
     async def make_stranger(self, name: str) -> None:
         self.engine.take_name(name)
 

@@ -15,6 +15,7 @@ from agent.adapters.folders import DiskFolders, images, jobs
 from agent.adapters.folders.loops import Keep
 from agent.adapters.folders.names import IMAGE
 from agent.adapters.folders.roots import MOST_IDLE
+from agent.core.disk_guard import FLOOR_BYTES
 from agent.interfaces import JobFolderMissingError, QuotaUnavailableError
 from tests.contract.folders_on_disk import (
     JOB,
@@ -329,7 +330,7 @@ def disk_of_its_own(path: Path, kind: str, size: int) -> Iterator[Path]:
 
 
 async def test_a_file_system_that_can_reserve_nothing_is_refused(tmp_path: Path) -> None:
-    with disk_of_its_own(tmp_path, "ext3", images.FLOOR_BYTES + (1 << 30)) as disk:
+    with disk_of_its_own(tmp_path, "ext3", FLOOR_BYTES + (1 << 30)) as disk:
         async with opened(disk) as folders:
             await folders.claim(JOB, RECORD, NO_SECRETS)
             with pytest.raises(QuotaUnavailableError, match="can't reserve room"):
@@ -337,7 +338,7 @@ async def test_a_file_system_that_can_reserve_nothing_is_refused(tmp_path: Path)
 
 
 async def test_reservations_leave_the_floor_and_room_that_comes_back_is_taken(tmp_path: Path) -> None:
-    with disk_of_its_own(tmp_path, "ext4", images.FLOOR_BYTES + (1 << 30)) as disk:
+    with disk_of_its_own(tmp_path, "ext4", FLOOR_BYTES + (1 << 30)) as disk:
         async with opened(disk) as folders:
             for job_id in (JOB, OTHER):
                 await folders.claim(job_id, RECORD, NO_SECRETS)
@@ -345,7 +346,7 @@ async def test_reservations_leave_the_floor_and_room_that_comes_back_is_taken(tm
             shortage = await folders.quotas.reserve(OTHER, 512 * MIB)
             assert shortage is not None
             assert 0 < shortage.free_bytes < shortage.wanted_bytes
-            assert await folders.free_bytes() >= images.FLOOR_BYTES
+            assert await folders.free_bytes() >= FLOOR_BYTES
             assert names(image(disk, OTHER).parent) == ["outputs", "secrets", "spec.json"]
             await folders.quotas.release(JOB)
             assert await folders.quotas.reserve(OTHER, 512 * MIB) is None

@@ -67,6 +67,12 @@ class DockerStage:
                 if b"ready" in chunk:
                     return
 
+    async def run_writer(self, job: str, size: int) -> str:
+        write = f"head -c {size} /dev/zero > /written; sync; echo ready; while :; do sleep 0.1; done"
+        container = await self.run(self.shell(job, write))
+        await self.until_ready(container)
+        return container
+
     async def make_stranger(self, name: str) -> None:
         await self.request("POST", f"/containers/create?name={name}", {"Image": self.image})
 

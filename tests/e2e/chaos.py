@@ -18,9 +18,11 @@ from datetime import datetime
 from http.client import HTTPException
 from pathlib import Path
 
+from tests.e2e.chaos_uploads import flaky, invent_outputs, secrets_left, upload_faults
 from tests.e2e.client import Json
 from tests.e2e.daemon import Daemon
 from tests.e2e.invariants import Invariants
+from tests.e2e.sink import UPLOADS, Sink, sinking
 from tests.private_engine import PrivateEngine, busybox_image, running
 from tests.private_engine_host import wait
 
@@ -29,9 +31,11 @@ PORTS = [{"name": "web", "port": 8080, "proto": "tcp"}]
 STOP_SLACK_SECONDS = 5.0 + 20.0
 END_SECONDS = 300.0
 NEAR_SECONDS = 5.0
-MISTAKES = ("job.task_broke", "probe.crashed", "request.crashed", "daemon.failed")
+MISTAKES = ("job.task_broke", "upload.broke", "probe.crashed", "request.crashed", "daemon.failed")
 DISK = "48MiB"
+SETTINGS = {"uploads": UPLOADS}
 SCRIPT = """{trap}echo $GPU_AGENT_ATTEMPT >> /outputs/attempts
+head -c 100000 /dev/urandom > /outputs/data.$GPU_AGENT_ATTEMPT
 i=1; while [ $i -le {lines} ]; do echo line $i; sleep {pause}; i=$((i+1)); done
 touch /outputs/done.$GPU_AGENT_ATTEMPT; exit {code}"""
 
@@ -60,12 +64,18 @@ class Chaos:
     # When the engine was away, as (from, to), on the wall clock: what may be lost, and only then.
     away: list[tuple[float, float]] = field(default_factory=list)
     invariants: Invariants = field(init=False)
+    sink: Sink = field(init=False)
 
     def __post_init__(self) -> None:
         self.invariants = Invariants(self.daemon)
 
     def run(self, seconds: float) -> list[str]:
         """The violations."""
+        with sinking(self.daemon.net) as self.sink:
+            self.sink.act = flaky(self.random.randrange(10**6))
+            return self.run_on(seconds)
+
+    def run_on(self, seconds: float) -> list[str]:
         end = time.monotonic() + seconds
         self.daemon.start()
         while time.monotonic() < end:
@@ -77,6 +87,7 @@ class Chaos:
         self.invariants.check_end(self.accepted())
         for job in self.sent.values():
             self.check_job(job)
+        self.invariants.violations += secrets_left(self.daemon.folder)
         return self.invariants.violations
 
     def accepted(self) -> set[str]:
@@ -88,9 +99,15 @@ class Chaos:
         return (
             f"chaos: {len(self.sent)} jobs ({told}), {self.counts['cancels']} cancels,"
             f" {self.counts['kills']} kills of the daemon, {self.counts['engine']} engine restarts"
-            f" ({self.counts['engine kills']} by SIGKILL),"
+            f" ({self.counts['engine kills']} by SIGKILL), {self.told_of_uploads()},"
             f" {len(self.invariants.violations)} violations"
         )
+
+    def told_of_uploads(self) -> str:
+        told = [
+            f"{count} {name}" for name, count in sorted(self.counts.items()) if name.startswith("uploads")
+        ]
+        return ", ".join(told) or "no uploads"
 
     def make_trouble(self) -> None:
         """Jobs and cancels from here, and a fault at some moment beside them."""
@@ -131,6 +148,7 @@ class Chaos:
         }
         body |= {"ports": PORTS} if draw.random() < 0.5 else {"network": "none"}
         body |= {"disk": DISK} if draw.random() < 0.5 else {}
+        body |= invent_outputs(draw, self.sink) if draw.random() < 0.5 else {}
         return Sent(str(uuid.UUID(int=draw.getrandbits(128), version=4)), body, code, lines, retries)
 
     def put(self, job: Sent) -> None:
@@ -208,7 +226,8 @@ class Chaos:
         seconds = max((job.body["grace"] for job in asked), default=0) + STOP_SLACK_SECONDS
 
         def unfinished() -> list[str]:
-            rows = self.daemon.query("SELECT id FROM jobs WHERE phase <> 'finished'")
+            # Outputs of a job that was cancelled leave all the same, as fast as their endpoint takes them.
+            rows = self.daemon.query("SELECT id FROM jobs WHERE phase NOT IN ('uploading', 'finished')")
             return [job.id for job in asked if job.id in {row["id"] for row in rows}]
 
         if not wait(lambda: not unfinished(), seconds):
@@ -245,6 +264,10 @@ class Chaos:
         faults += [f"the output of attempt {number} is lost" for number in printed if number not in seen]
         if (self.daemon.folder / "run/jobs" / sent.id / "secrets").exists():
             faults.append("its secrets are still there")
+        if "outputs" in sent.body:
+            was_cancelled = sent.cancel_asked
+            faults += upload_faults(self.daemon.local, self.sink, job, was_cancelled=was_cancelled)
+            self.counts[f"uploads {job['upload']['state']}"] += 1
         self.invariants.violations += [f"{sent.id}: {fault}; {short(job)}" for fault in faults]
 
     def check_attempt(self, sent: Sent, attempt: Json) -> list[str]:
@@ -302,7 +325,7 @@ def main() -> None:
     root = Path(tempfile.mkdtemp(prefix="gac-", dir="/tmp"))
     try:
         with running(root / "engine") as engine:
-            daemon = Daemon(root / "agent", engine, busybox_image(engine))
+            daemon = Daemon(root / "agent", engine, busybox_image(engine), SETTINGS)
             chaos = Chaos(daemon, engine, random.Random(seed))
             try:
                 violations = chaos.run(asked.seconds)

@@ -24,6 +24,7 @@ KEPT_BYTES = 4 << 20
 # No request holds a slow or hung one for longer: a test has failed by then.
 HANG_SECONDS = 120.0
 SLOW_SECONDS = 0.05
+LATER_SECONDS = 5
 # Whatever is secret of an upload says so: nothing that the daemon leaves on disk may hold the word.
 SECRET = "hush-it"
 UPLOADS = {"allow_http": True, "allow_hosts": ["127.0.0.1"]}
@@ -34,6 +35,7 @@ class Act(Enum):
     SLOW = auto()  # each MiB a while
     HANG = auto()  # read nothing until `free`
     FAIL = auto()  # 503
+    LATER = auto()  # 503, and to be asked again in so many seconds
     FORBID = auto()  # 403, for good
     RESET = auto()  # a TCP reset in the middle of the body
 
@@ -134,8 +136,10 @@ class _Handler(BaseHTTPRequestHandler):
             self._reset(request)
             return
         self._read(request, SLOW_SECONDS if act is Act.SLOW else 0.0)
-        request.status = {Act.FAIL: 503, Act.FORBID: 403}.get(act, 204)
+        request.status = {Act.FAIL: 503, Act.LATER: 503, Act.FORBID: 403}.get(act, 204)
         self.send_response(request.status)
+        if act is Act.LATER:
+            self.send_header("Retry-After", str(LATER_SECONDS))
         self.send_header("Content-Length", "0")
         self.end_headers()
 

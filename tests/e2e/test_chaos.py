@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from tests.e2e.chaos import Chaos
+from tests.e2e.chaos import SETTINGS, Chaos
 from tests.e2e.conftest import Make
 from tests.private_engine import PrivateEngine
 
@@ -14,7 +14,7 @@ def test_chaos_violates_nothing(
     make_daemon: Make, engine: PrivateEngine, seconds: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     seed = random.SystemRandom().randrange(10**6)
-    chaos = Chaos(make_daemon(), engine, random.Random(seed))
+    chaos = Chaos(make_daemon(SETTINGS), engine, random.Random(seed))
     violations = chaos.run(seconds)
     with capsys.disabled():
         print(f"\n{chaos.summary()}, seed {seed}")  # noqa: T201 - the summary is to be seen

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.adapters.folders.images import FLOOR_BYTES
+from agent.core.disk_guard import FLOOR_BYTES
 from agent.daemon import examine, repair
 from agent.jobs.health import Check, CheckState
 from tests.e2e.client import expect

@@ -26,6 +26,7 @@ from agent.core.container import (
     just_created,
 )
 from agent.core.container_stats import ContainerStats
+from agent.core.disk_guard import CountLimits, DiskSpace, Held
 from agent.core.gpu_strangers import GpuStranger, GpuStrangers
 from agent.core.job import FailureKind, StartFailure
 from agent.interfaces import (
@@ -38,6 +39,7 @@ from agent.interfaces import (
     StartFailedError,
 )
 from agent.interfaces.engine import Trouble
+from tests.fakes.disk import FakeDisk
 
 RING = 256
 
@@ -87,6 +89,9 @@ class FakeEngine:
         self.runtimes = frozenset({"runc", "nvidia"})
         self.cdi_gpus: frozenset[str] = frozenset()  # without any, CDI is off
         self.is_up = True
+        self.disk: FakeDisk | None = (
+            FakeDisk()
+        )  # None: not in sight; containers' own files are written to it by id
         self.fates: Callable[[str, str], Fate] = lambda _name, _target: Fate.WORKS
         self.late: list[Callable[[], None]] = []
         self.calls: list[tuple[str, str]] = []
@@ -101,6 +106,7 @@ class FakeEngine:
         self.removed_undrained: list[str] = []
         self.after: Callable[[str, str], None] = lambda _name, _target: None
         self._codes_at_start: dict[str, int] = {}
+        self._has_told_where = False
         self._ring: deque[ContainerEvent] = deque(maxlen=RING)
         self._streams: list[asyncio.Queue[ContainerEvent | None]] = []
         self._count = 0
@@ -202,6 +208,18 @@ class FakeEngine:
         # One core and a half, always.
         seconds = 1.5 * (self.clock.now() - box.seen.started_at)
         return ContainerStats(seconds, 10_000_000, 2**30, 3, 1000, 2000, 4096, 8192)
+
+    async def space(self) -> DiskSpace | None:
+        if not self.is_up and not self._has_told_where:
+            raise EngineUnavailableError("the engine is down")
+        self._has_told_where = True
+        return self.disk.space() if self.disk is not None else None
+
+    async def held(self, container: str, limits: CountLimits) -> Held:
+        await self._answer("held", container)
+        if container not in self.boxes or self.disk is None:
+            return Held()
+        return self.disk.held(container, limits)
 
     async def events(self, since: float) -> AsyncGenerator[ContainerEvent | StreamOpened]:
         await self._answer("events", "")

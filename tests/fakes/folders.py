@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import replace
 
+from agent.core.disk_guard import CountLimits, DiskSpace, Held
 from agent.core.globs import EVERY_OUTPUT, OutputChoice
 from agent.core.notify import NotifyTarget
 from agent.core.quiet import Sighting
@@ -21,6 +22,7 @@ from agent.interfaces import (
     SmallOutput,
 )
 from agent.spec import Upload
+from tests.fakes.disk import FakeDisk
 from tests.fakes.outputs import FakeOutputs
 
 
@@ -52,12 +54,17 @@ class _Log:
 
 
 class FakeFolders:
-    def __init__(self) -> None:
+    """`disk`: the state folder's; what jobs write there beside `outputs` is written to it. `in_quota`: whose outputs are in one."""
+
+    def __init__(self, disk: FakeDisk | None = None) -> None:
         self.records: dict[str, str] = {}
         self.secrets_by_job: dict[str, SecretFiles] = {}
         self.logs: dict[tuple[str, int], bytes] = {}
         self.places: dict[str, list[tuple[str, str]]] = {}
         self.removed: list[str] = []
+        self.disk = disk or FakeDisk()
+        self.in_quota: set[str] = set()
+        self.counts: list[str] = []  # whose outputs were counted, in order
         self._outputs: dict[str, FakeOutputs] = {}
 
     def outputs(self, job_id: str) -> FakeOutputs:
@@ -165,4 +172,14 @@ class FakeFolders:
                 yield sighting
 
     async def free_bytes(self) -> int:
-        return 2**40
+        return (await self.space()).free_bytes
+
+    async def space(self) -> DiskSpace:
+        return self.disk.space()
+
+    async def held(self, job_id: str, limits: CountLimits) -> Held:
+        self.counts.append(job_id)
+        if job_id in self.in_quota:
+            return Held()
+        files = self.outputs(job_id).held(limits)
+        return files + self.disk.held(job_id, limits)

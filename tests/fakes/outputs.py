@@ -5,6 +5,7 @@ import hashlib
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 
+from agent.core.disk_guard import CountLimits, Held
 from agent.core.globs import OutputChoice
 from agent.core.quiet import Noticed, Sighting
 from agent.interfaces import (
@@ -19,6 +20,7 @@ from agent.interfaces import (
 )
 
 BLOCK_BYTES = 1 << 20
+DISK_BLOCK = 4096
 # The first moment of a folder's time: each change comes a second later.
 BEGAN_NS = 1_800_000_000_000_000_000
 
@@ -106,6 +108,12 @@ class FakeOutputs:
                 total += len(self._files[path].data)
                 files.append(self._files[path].seen_as(path))
         return OutputListing(tuple(files), tuple(skipped), truncated)
+
+    def held(self, limits: CountLimits) -> Held:
+        """In whole blocks; of its own moments none is fresh."""
+        sizes = [-(-len(file.data) // DISK_BLOCK) * DISK_BLOCK for file in self._files.values()]
+        counted = sizes[: limits.entries]
+        return Held(sum(counted), 0, len(counted), len(counted) == len(sizes))
 
     def open(self, path: str) -> "FakeReader":
         if path not in self._files:

@@ -12,6 +12,7 @@ from agent.adapters.docker import bridges, cdi, creates, failures, views, volume
 from agent.adapters.docker.arguments import AGENT_LABEL
 from agent.adapters.docker.client import Calls, Deadlines
 from agent.adapters.docker.failures import Refusal
+from agent.adapters.docker.layers import Layers
 from agent.adapters.docker.memory import peak_bytes
 from agent.adapters.docker.pulls import PullTally, auth_header, pull_query
 from agent.adapters.docker.stats import stats_of
@@ -30,6 +31,7 @@ from agent.core.container import (
     StreamOpened,
 )
 from agent.core.container_stats import ContainerStats
+from agent.core.disk_guard import CountLimits, DiskSpace, Held
 from agent.core.frames import BrokenFramesError, FrameParser
 from agent.core.gpu_strangers import GpuStrangers
 from agent.interfaces import (
@@ -71,6 +73,7 @@ class DockerEngine:
         self._streams = Streams(socket, deadlines.quick_seconds)
         self._strangers = Strangers(self._calls, agent)
         self._creates = creates.Creates(self._calls)
+        self._layers = Layers(self._calls)
 
     @classmethod
     async def open(cls, socket: str, agent_id: str, deadlines: Deadlines | None = None) -> "DockerEngine":
@@ -87,6 +90,7 @@ class DockerEngine:
             version = await self._calls.quick(lambda client: client.version())
         except Refusal as refusal:
             raise failures.refused(refusal) from refusal
+        self._layers.tell(info["DockerRootDir"])
         # The engines of our releases tell where they look for specs, and not what they found there.
         named = partial(cdi.read_gpu_names, views.cdi_dirs(info))
         return views.facts(info, version, await self._calls.outside_engine(named))
@@ -167,6 +171,12 @@ class DockerEngine:
                 return None
             raise failures.refused(refusal) from refusal
         return stats_of(json.loads(answer))
+
+    async def space(self) -> DiskSpace | None:
+        return await self._layers.space()
+
+    async def held(self, container: str, limits: CountLimits) -> Held:
+        return await self._layers.held(container, limits)
 
     async def events(self, since: float) -> AsyncGenerator[ContainerEvent | StreamOpened]:
         filters = {

@@ -4,14 +4,17 @@ import os
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from pathlib import Path
 
+from agent.adapters.disk_use import space
 from agent.adapters.folders import durable, jobs, outputs, secrets, state, upload_secrets
 from agent.adapters.folders.disk import Disk
+from agent.adapters.folders.held import held_by_outputs
 from agent.adapters.folders.jobs import FoundRecord
 from agent.adapters.folders.names import attempt_log, job_folder
 from agent.adapters.folders.quotas import DiskQuotas
 from agent.adapters.folders.streams import Hashes, LogReader, LogWriter, OutputReader, read_small
 from agent.adapters.folders.watch import OutputWatching
 from agent.aio import Threads
+from agent.core.disk_guard import CountLimits, DiskSpace, Held
 from agent.core.globs import EVERY_OUTPUT, OutputChoice
 from agent.core.notify import NotifyTarget
 from agent.core.quiet import Sighting
@@ -146,7 +149,15 @@ class DiskFolders:
 
     async def free_bytes(self) -> int:
         """What an unprivileged writer may still fill of the state folder's disk."""
-        return await self._disk.run(self._free_bytes)
+        return (await self.space()).free_bytes
+
+    async def space(self) -> DiskSpace:
+        """Of the state folder's disk."""
+        return await self._disk.run(space, self._state.root)
+
+    async def held(self, job_id: str, limits: CountLimits) -> Held:
+        """What the job's outputs hold of it, in allocated bytes; none where they are in a quota. Raises JobFolderMissingError."""
+        return await self._disk.run(held_by_outputs, self._state.jobs, job_id, limits)
 
     # A descriptor is wrapped in the thread that opened it. A cancelled await would lose a bare number for ever; an object
     # that nobody gets is closed when it is collected.
@@ -178,10 +189,6 @@ class DiskFolders:
 
     def _read_small(self, job_id: str, path: str, most_bytes: int) -> SmallOutput | OutputFile:
         return read_small(outputs.open_output(self._state, job_id, path), most_bytes)
-
-    def _free_bytes(self) -> int:
-        status = os.fstatvfs(self._state.root)
-        return status.f_bavail * status.f_frsize
 
 
 async def open_folders(state_dir: Path, runtime_dir: Path, threads: Threads) -> DiskFolders:

@@ -19,13 +19,12 @@ from agent.adapters.folders import durable
 from agent.adapters.folders.loops import Keep, Loops
 from agent.adapters.folders.mounts import mount_to_make
 from agent.adapters.folders.names import IMAGE, job_folder
+from agent.core.disk_guard import FLOOR_BYTES
 from agent.interfaces import JobFolderMissingError, QuotaUnavailableError, Shortage
 
 PART, RELEASED = "q.img.part", "q.released"
 # Of the file system's root, which is what the job gets: as of any output folder.
 ROOT_MODE = 0o1777
-# What reservations leave of the disk: for the database, logs, images and jobs without a quota.
-FLOOR_BYTES = 2 << 30
 _BLOCK = 4096
 _SECTOR = 512
 _MKFS_SECONDS = 120.0

@@ -10,6 +10,7 @@ from agent.adapters.folders.loops import Keep, check_loops
 from agent.adapters.folders.mounts import check_mounts
 from agent.adapters.folders.names import job_folder
 from agent.adapters.folders.state import State
+from agent.core.disk_guard import FLOOR_BYTES
 from agent.interfaces import QuotaUnavailableError, Shortage
 
 
@@ -31,7 +32,7 @@ class DiskQuotas:
     async def total_bytes(self) -> int:
         """What a quota could have of this disk, were it empty."""
         status = await self._disk.run(os.fstatvfs, self._state.jobs)
-        return max(0, status.f_blocks * status.f_frsize - images.FLOOR_BYTES)
+        return max(0, status.f_blocks * status.f_frsize - FLOOR_BYTES)
 
     async def reserve(self, job_id: str, size_bytes: int) -> Shortage | None:
         shortage = await self._disk.run(

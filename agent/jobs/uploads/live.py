@@ -120,9 +120,8 @@ class Live:
             spawn(group, self._watch(), f"live watch {self._job.id}")
             while True:
                 self._flag.clear()
-                if (
-                    not self._due
-                ):  # or an endpoint that is away for a day would have them pile up here, past every bound
+                # Only then, or those of an endpoint that is away for a day would pile up here, past every bound.
+                if not self._due:
                     self._due.extend(self._files.take_due(_loop_time()))
                 while self._due and self._may_send():
                     await self._tools.budget.enter(self._job.owner, self._job.id)

@@ -1,0 +1,164 @@
+"""A host whose disk a job fills: the job is ended before the disk is full, its quiet neighbour and the agent live on."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from agent.core.disk_guard import FLOOR_BYTES, LINE_BYTES
+from tests import private_engine
+from tests.e2e.client import expect
+from tests.e2e.conftest import Make
+from tests.e2e.daemon import Daemon
+from tests.loops import needs_loops
+from tests.private_engine import busybox_image
+
+pytestmark = needs_loops
+
+MIB, GIB = 1 << 20, 1 << 30
+QUIET = (
+    "head -c 700M /dev/zero > /outputs/held; echo written; while :; do date >> /outputs/log; sleep 0.2; done"
+)
+WRITES_OUTPUTS = "cat /dev/zero > /outputs/much; echo ended with $?; sleep 600"
+WRITES_LAYER = "cat /dev/zero > /much; echo ended with $?; sleep 600"
+# As one call does it, which takes no time; it is left alone with what it took.
+TAKES_AT_ONCE = "fallocate -l 3000000000 /outputs/taken; echo ended with $?; sleep 600"
+
+
+@contextmanager
+def disk_of_its_own(size: int) -> Iterator[Path]:
+    """An ext4 of that size, at a short path: an engine's sockets may lie below it."""
+    folder = Path(tempfile.mkdtemp(prefix="gad-", dir="/tmp"))
+    with (folder / "disk.img").open("wb") as file:
+        file.truncate(size)
+    subprocess.run(["mke2fs", "-q", "-F", "-t", "ext4", "-m", "0", str(folder / "disk.img")], check=True)
+    target = folder / "d"
+    target.mkdir()
+    subprocess.run(["mount", "-o", "loop", str(folder / "disk.img"), str(target)], check=True)
+    try:
+        yield target
+    finally:
+        subprocess.run(["umount", str(target)], check=True)
+        shutil.rmtree(folder)
+
+
+def free_bytes(disk: Path) -> int:
+    status = os.statvfs(disk)
+    return status.f_bavail * status.f_frsize
+
+
+@contextmanager
+def least_free(disk: Path) -> Iterator[list[int]]:
+    """The least that was free, looked at all the time."""
+    least, is_over = [free_bytes(disk)], threading.Event()
+
+    def look() -> None:
+        while not is_over.wait(0.005):
+            least[0] = min(least[0], free_bytes(disk))
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    try:
+        yield least
+    finally:
+        is_over.set()
+        looking.join()
+
+
+def run_quiet_one(daemon: Daemon) -> str:
+    job_id = daemon.local.submit(QUIET)
+    expect(lambda: "written" in daemon.local.log(job_id), "the quiet one holds much", seconds=60)
+    return job_id
+
+
+def expect_stopped(daemon: Daemon, writer: str, quiet: str, where: str) -> None:
+    job = daemon.local.wait_finished(writer)
+    assert (job["outcome"], job["reason"]["code"]) == ("failed", "disk_guard"), job["reason"]
+    assert where in job["reason"]["message"]
+    assert "ended with" not in daemon.local.log(writer), "it never saw a full disk"
+    assert daemon.local.job(quiet)["phase"] == "running"
+    assert daemon.is_running()
+    assert daemon.local.checks()["disk_guard"]["state"] in {"ok", "warn"}
+    assert "1 job was ended" in daemon.local.checks()["disk_guard"]["evidence"]
+
+
+def test_who_fills_the_state_folders_disk_is_ended_and_room_is_back_once_his_outputs_are_gone(
+    make_daemon: Make,
+) -> None:
+    with disk_of_its_own(FLOOR_BYTES + 1500 * MIB) as disk:
+        daemon = make_daemon(state=disk / "state").start()
+        quiet = run_quiet_one(daemon)
+        before = free_bytes(disk)
+        with least_free(disk) as least:
+            writer = daemon.local.submit(WRITES_OUTPUTS, grace="10m")
+            expect_stopped(daemon, writer, quiet, "in its output folder")
+        assert 0 < least[0] < LINE_BYTES
+        check = daemon.local.checks()["disk_guard"]
+        assert check["state"] == "warn"
+        assert "the state folder's disk" in check["evidence"]
+        # What it wrote is there; and with the disk low, others are let alone.
+        assert (
+            daemon.local.call("GET", f"/v1/jobs/{writer}/outputs?digest=none").json["items"][0]["size"] > GIB
+        )
+        assert daemon.local.wait_finished(daemon.local.submit("echo still here"))["outcome"] == "succeeded"
+        assert daemon.local.job(quiet)["phase"] == "running"
+        assert daemon.local.call("DELETE", f"/v1/jobs/{writer}").status == 204
+        assert free_bytes(disk) > before - 100 * MIB
+        expect(lambda: daemon.local.checks()["disk_guard"]["state"] == "ok", "it sees the room", seconds=30)
+        daemon.local.cancel(quiet, grace=0)
+        daemon.local.wait_finished(quiet)
+        daemon.clean_up()
+
+
+def test_who_takes_the_disk_in_one_call_is_ended(make_daemon: Make) -> None:
+    with disk_of_its_own(FLOOR_BYTES + 1500 * MIB) as disk:
+        daemon = make_daemon(state=disk / "state").start()
+        quiet = daemon.local.submit("while :; do date >> /outputs/log; sleep 0.2; done")
+        daemon.local.wait_phase(quiet, "running")
+        expect(lambda: daemon.local.checks()["disk_guard"]["state"] == "ok", "it has looked")
+        taker = daemon.local.submit(TAKES_AT_ONCE)
+        job = daemon.local.wait_finished(taker)
+        assert (job["outcome"], job["reason"]["code"]) == ("failed", "disk_guard"), job["reason"]
+        assert daemon.local.job(quiet)["phase"] == "running"
+        daemon.local.cancel(quiet, grace=0)
+        daemon.local.wait_finished(quiet)
+        daemon.clean_up()
+
+
+def test_who_fills_the_engines_disk_is_ended_and_the_end_makes_room(tmp_path: Path) -> None:
+    with (
+        disk_of_its_own(FLOOR_BYTES + 1000 * MIB) as disk,
+        private_engine.running(disk / "e", live_restore=True) as engine,
+    ):
+        daemon = Daemon(tmp_path / "d", engine, busybox_image(engine))
+        try:
+            daemon.start()
+            quiet = run_quiet_one(daemon)
+            before = free_bytes(disk)
+            with least_free(disk) as least:
+                writer = daemon.local.submit(WRITES_LAYER, grace="10m")
+                expect_stopped(daemon, writer, quiet, "in its container's own files")
+            assert 0 < least[0] < LINE_BYTES
+            expect(lambda: free_bytes(disk) > before - 100 * MIB, "its files went with its container")
+            daemon.local.cancel(quiet, grace=0)
+            daemon.local.wait_finished(quiet)
+        finally:
+            daemon.clean_up()
+
+
+def test_an_agent_that_is_killed_as_it_asks_ends_him_after_its_start(make_daemon: Make) -> None:
+    with disk_of_its_own(FLOOR_BYTES + 1500 * MIB) as disk:
+        daemon = make_daemon(state=disk / "state")
+        daemon.launch(lambda line: line.get("event") == "disk_guard.stopped")
+        daemon.wait_ready()
+        writer = daemon.local.submit(WRITES_OUTPUTS, grace="10m")
+        assert daemon.wait_killed(), daemon.tail()
+        daemon.start()
+        job = daemon.local.wait_finished(writer)
+        assert (job["outcome"], job["reason"]["code"]) == ("failed", "disk_guard"), job["reason"]
+        assert daemon.local.call("DELETE", f"/v1/jobs/{writer}").status == 204
+        daemon.clean_up()
