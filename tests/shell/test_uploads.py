@@ -721,6 +721,59 @@ async def test_a_retry_that_is_asked_for_before_old_ones_could_be_read_has_one_d
     assert len(world.deliveries.opened) == 1
 
 
+async def test_names_of_files_are_held_of_so_many_jobs_of_one_principal_and_others_do_not_wait_for_him() -> (
+    None
+):
+    world = World()
+    world.settings.output_limits = OutputLimits(files=10, total_bytes=1 << 40, seconds=60)
+    files = {f"f{number}": b"x" for number in range(8)}
+    is_up = False
+
+    async def behave(_path: str) -> Answer:
+        return Sent() if is_up else DOWN
+
+    world.deliveries.behave = behave
+    jobs = [await submitted(world, files) for _ in range(6)]
+    for job_id in jobs:
+        await world.until_phase(job_id, Phase.UPLOADING)
+    await asyncio.sleep(3600)
+    # Two lists as long as they may be, so that there is room to read another one.
+    assert len(world.deliveries.opened) == 3
+    other = await submitted(world, {"a": b"a"}, owner="bob")
+    await world.until_phase(other, Phase.UPLOADING)
+    await asyncio.sleep(1)
+    assert len(world.deliveries.opened) == 4
+    is_up = True
+    for job_id in (*jobs, other):
+        await world.finish(job_id, seconds=4000)
+        assert (await record_of(world, job_id)).state is UploadState.COMPLETE
+
+
+async def test_who_waits_for_room_for_his_names_can_be_cancelled_and_comes_to_his_deadline() -> None:
+    world = World()
+    world.settings.output_limits = OutputLimits(files=10, total_bytes=1 << 40, seconds=60)
+    files = {f"f{number}": b"x" for number in range(8)}
+
+    async def never(_path: str) -> Answer:
+        return DOWN
+
+    world.deliveries.behave = never
+    for _ in range(3):
+        await world.until_phase(await submitted(world, files), Phase.UPLOADING)
+    late = await submitted(world, files, outputs={"deadline": 60})
+    stopped = await submitted(world, files)
+    await world.until_phase(stopped, Phase.UPLOADING)
+    assert world.shell is not None
+    await asyncio.sleep(10)
+    await world.shell.tools.uploads.stop(await world.job(stopped))
+    assert (await record_of(world, stopped)).state is UploadState.FAILED
+    await world.finish(late, seconds=120)
+    trouble = (await record_of(world, late)).trouble
+    assert trouble is not None
+    assert trouble.code == "deadline_passed"
+    assert len(world.deliveries.opened) == 3
+
+
 async def test_a_full_disk_holds_an_upload_up_and_ends_none() -> None:
     world, job_id = await started()
     failing = True

@@ -36,7 +36,7 @@ from agent.jobs.uploads.queue import Item, UploadQueue
 from agent.jobs.uploads.sending import Changed, Sending, journal_failure
 from agent.jobs.uploads.target import find_target
 from agent.jobs.uploads.tools import UploadTools
-from agent.spec import UploadTo
+from agent.spec import Upload, UploadTo
 
 log = structlog.get_logger()
 
@@ -154,8 +154,13 @@ class Drive:
         place = self._meter.record.place
         if upload is None or place not in {None, name_place(upload)}:
             return Ending("target_lost")
+        async with self._tools.names.reading(self._job.owner, self._tools.limits().files) as hold:
+            batch = await gather(self._tools, self._job, upload)
+            hold(len(batch.offered))
+            return await self._send_batch(upload, batch)
+
+    async def _send_batch(self, upload: Upload, batch: Batch) -> Ending:
         tools, job = self._tools, self._job
-        batch = await gather(tools, job, upload)
         await self._note_begin(batch)
         places = await KeptPlaces.read(tools.folders, job.id, frozenset(batch.left))
         async with (
