@@ -22,9 +22,9 @@ class Claimed(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SecretFiles:
-    """A job's secrets as they rest in its folder: never in the database. `values`: name → text."""
+    """A job's secrets as they rest in its folder: never in the database. `values`: name → text. Its repr shows none of it."""
 
-    values: Mapping[str, str]
+    values: Mapping[str, str] = field(repr=False)
     registry: Credentials | None = None
     notify: NotifyTarget | None = None
     upload: Upload | None = None

@@ -18,8 +18,8 @@ class KeptPlaces:
 
     _folders: Folders
     _job_id: str
-    _known: dict[str, str]
-    _keys: dict[str, str] = field(default_factory=dict)
+    _known: dict[str, str] = field(repr=False)
+    _keys: dict[str, str] = field(default_factory=dict, repr=False)
 
     @classmethod
     async def read(cls, folders: Folders, job_id: str, paths: Container[str] | None = None) -> "KeptPlaces":
