@@ -33,11 +33,13 @@ FILES_AT_ONCE = 1_000
 class Batch:
     """`offered`: everything that belongs to the upload, first `left`, the files still to be sent, then what was sent before or given up.
 
+    `attempt`: whose files count, where the endpoint has each attempt's for itself; None: everyone's.
     `cut`: what code of trouble leaves the upload incomplete however well the rest goes, None if none does.
     """
 
     offered: tuple[Offered, ...]
     left: tuple[str, ...]
+    attempt: int | None
     logs: dict[str, LogText]
     skipped: tuple[SkippedOutput, ...]
     total: Tally
@@ -50,7 +52,7 @@ class Batch:
 async def gather(tools: UploadTools, job: Job, upload: Upload) -> Batch:
     """Raises JobFolderMissingError, Openat2MissingError, StoreUnavailableError."""
     if what_to_send(job.spec.outputs, job.outcome) is not Wanted.FILES:
-        return Batch((), (), {}, (), Tally(), Tally(), 0, None, None)
+        return Batch((), (), None, {}, (), Tally(), Tally(), 0, None, None)
     choice = compile_choice(job.spec.outputs.include, job.spec.outputs.exclude)
     listing = await tools.folders.list_outputs(job.id, tools.limits(), choice)
     logs = await measure_logs(tools.folders, job)
@@ -125,6 +127,7 @@ class _Sorting:
         return Batch(
             offered=offered,
             left=tuple(file.path for file in self._left),
+            attempt=self._attempt,
             logs=logs,
             skipped=skipped,
             total=Tally(len(offered), self._bytes),

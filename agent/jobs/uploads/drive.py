@@ -187,7 +187,7 @@ class Drive:
         await self._send_files(sending, batch)
         is_whole = not self._meter.failed and batch.cut is None
         if tells_its_end(way.to, is_whole=is_whole):
-            manifest = await measure_manifest(self._tools.store, self._job, batch.skipped)
+            manifest = await measure_manifest(self._tools.store, self._job, batch.attempt, batch.skipped)
             failure = await self._insist(lambda: delivery.end(manifest))
             if failure is not None:
                 return Ending(failure.code, failure.status, MANIFEST)
