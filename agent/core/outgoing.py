@@ -84,8 +84,8 @@ class Reply:
 
     status: int
     retry_after: str | None = None
-    body: bytes = b""
-    headers: Mapping[str, str] = field(default_factory=dict, compare=False)
+    body: bytes = field(default=b"", repr=False)  # signed URLs, and places that are capabilities
+    headers: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

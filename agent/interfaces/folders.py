@@ -1,6 +1,6 @@
 """interfaces/folders — the job folders and what lies in them, and the promises on each method. No implementation."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
@@ -22,9 +22,9 @@ class Claimed(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SecretFiles:
-    """A job's secrets as they rest in its folder: never in the database. `values`: name → text."""
+    """A job's secrets as they rest in its folder: never in the database. `values`: name → text. Its repr shows none of it."""
 
-    values: Mapping[str, str]
+    values: Mapping[str, str] = field(repr=False)
     registry: Credentials | None = None
     notify: NotifyTarget | None = None
     upload: Upload | None = None
@@ -209,8 +209,11 @@ class Folders(Protocol):
         """Where outputs are sent from now on, in the place of what was there. Raises JobFolderMissingError."""
         ...
 
-    async def upload_places(self, job_id: str) -> dict[str, str]:
-        """Where half-sent uploads lie, by the files' paths, as `keep_upload_place` left it."""
+    async def upload_places(self, job_id: str, is_wanted: Callable[[str], bool], most: int) -> dict[str, str]:
+        """Where half-sent uploads lie, by the paths that `keep_upload_place` was given; of those that are wanted the last so many.
+
+        `is_wanted` is asked in a thread.
+        """
         ...
 
     async def keep_upload_place(self, job_id: str, path: str, place: str) -> None:

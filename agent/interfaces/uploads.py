@@ -70,7 +70,9 @@ class Delivery(Protocol):
     """
 
     async def begin(self, files: Sequence[Offered]) -> Answer:
-        """First, in every block, where a protocol wants that or not: `files` are all that will be sent, the manifest aside."""
+        """First, in every block, where a protocol wants that or not: `files` are all that belong to the upload, the manifest aside,
+        and those that are still to be sent come first.
+        """
         ...
 
     async def send(self, content: Content) -> Answer:

@@ -36,6 +36,7 @@ from agent.jobs.supervisor import Supervisor
 from agent.jobs.tools import Tools
 from agent.jobs.uploads import Uploads
 from agent.jobs.uploads.budget import Budget
+from agent.jobs.uploads.names import Names
 from agent.jobs.uploads.tools import UploadTools
 from agent.jobs.witness import Witness
 from agent.log import Redactor
@@ -172,6 +173,7 @@ def _uploads(outside: Outside, settings: Settings, hiding: Hiding, poke: Callabl
         random=outside.random,
         hiding=hiding,
         budget=Budget(settings.parallel_uploads),
+        names=Names(),
         limits=lambda: settings.output_limits,
     )
     return Uploads(tools, poke)

@@ -63,7 +63,8 @@ class UploadTo(StrEnum):
 class SpecModel(BaseModel):
     """Frozen and strict: no text becomes a number, no `true` a 1, and no unknown field is dropped in silence."""
 
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+    # An error of the library's own repeats no input: it may be a secret.
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", hide_input_in_errors=True)
 
 
 class Registry(SpecModel):

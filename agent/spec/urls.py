@@ -4,7 +4,7 @@ What other programs read as an address in disguise (decimal, octal, hex, with a 
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 
 from agent.spec.limits import MAX_URL_CHARACTERS
@@ -35,7 +35,7 @@ class WebUrl:
     host: str
     port: int
     path: str
-    query: str | None
+    query: str | None = field(repr=False)  # it may be a signature
 
     @property
     def origin(self) -> str:

@@ -27,6 +27,10 @@ async def folders(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
         yield one
 
 
+def every(_path: str) -> bool:
+    return True
+
+
 async def test_a_target_rests_with_the_jobs_secrets_and_goes_with_them(
     folders: DiskFolders | FakeFolders,
 ) -> None:
@@ -36,7 +40,7 @@ async def test_a_target_rests_with_the_jobs_secrets_and_goes_with_them(
     await folders.keep_upload_place(JOB, "a", "https://a.example/up/1")
     await folders.drop_used_secrets(JOB)
     assert await folders.upload_target(JOB) is None
-    assert await folders.upload_places(JOB) == {}
+    assert await folders.upload_places(JOB, every, 9) == {}
     assert await folders.notify_target(JOB) == EVERYTHING.notify
 
 
@@ -60,26 +64,36 @@ async def test_a_target_can_be_given_anew_after_all_secrets_were_dropped(
     assert await folders.upload_target(JOB) == ANOTHER
     await folders.drop_notify_target(JOB)  # its own turn comes meanwhile
     assert await folders.upload_target(JOB) == ANOTHER
-    assert await folders.upload_places(JOB) == {"a": "https://b.example/up/1"}
+    assert await folders.upload_places(JOB, every, 9) == {"a": "https://b.example/up/1"}
     await folders.drop_upload_secrets(JOB)
     assert await folders.upload_target(JOB) is None
-    assert await folders.upload_places(JOB) == {}
+    assert await folders.upload_places(JOB, every, 9) == {}
 
 
 async def test_the_last_place_of_a_path_counts(folders: DiskFolders | FakeFolders) -> None:
     await folders.claim(JOB, RECORD, SecretFiles({}))
-    assert await folders.upload_places(JOB) == {}
+    assert await folders.upload_places(JOB, every, 9) == {}
     places = [("a", "https://a/1"), ("é\n", "https://a/2"), ("a", "https://a/3")]
     for path, place in places:
         await folders.keep_upload_place(JOB, path, place)
-    assert await folders.upload_places(JOB) == {"a": "https://a/3", "é\n": "https://a/2"}
+    assert await folders.upload_places(JOB, every, 9) == {"a": "https://a/3", "é\n": "https://a/2"}
+
+
+async def test_of_many_places_those_that_are_wanted_and_were_kept_last_are_read(
+    folders: DiskFolders | FakeFolders,
+) -> None:
+    await folders.claim(JOB, RECORD, SecretFiles({}))
+    for number, path in enumerate(("a1", "a2", "b1", "a1", "b2", "a3")):
+        await folders.keep_upload_place(JOB, path, f"https://a/{number}")
+    read = await folders.upload_places(JOB, lambda path: path.startswith("a"), 2)
+    assert read == {"a1": "https://a/3", "a3": "https://a/5"}
 
 
 async def test_what_is_missing_is_a_clear_error_to_who_writes_and_fine_to_who_drops(
     folders: DiskFolders | FakeFolders,
 ) -> None:
     assert await folders.upload_target(OTHER) is None
-    assert await folders.upload_places(OTHER) == {}
+    assert await folders.upload_places(OTHER, every, 9) == {}
     await folders.drop_upload_secrets(OTHER)
     with pytest.raises(JobFolderMissingError):
         await folders.keep_upload_target(OTHER, TARGET)
@@ -114,6 +128,6 @@ async def test_a_place_that_a_crash_cut_short_is_none_and_the_next_one_is_whole(
         await folders.keep_upload_place(JOB, "a", "https://a/1")
         file = below / upload_secrets.PLACES
         file.write_bytes(file.read_bytes() + b'\n["b", "http')
-        assert await folders.upload_places(JOB) == {"a": "https://a/1"}
+        assert await folders.upload_places(JOB, every, 9) == {"a": "https://a/1"}
         await folders.keep_upload_place(JOB, "c", "https://a/3")
-        assert await folders.upload_places(JOB) == {"a": "https://a/1", "c": "https://a/3"}
+        assert await folders.upload_places(JOB, every, 9) == {"a": "https://a/1", "c": "https://a/3"}

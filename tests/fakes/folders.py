@@ -1,6 +1,6 @@
 """Job folders in memory. What a hostile job does to a real folder is the real adapter's test."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import replace
 
@@ -60,7 +60,7 @@ class FakeFolders:
         self.records: dict[str, str] = {}
         self.secrets_by_job: dict[str, SecretFiles] = {}
         self.logs: dict[tuple[str, int], bytes] = {}
-        self.places: dict[str, dict[str, str]] = {}
+        self.places: dict[str, list[tuple[str, str]]] = {}
         self.removed: list[str] = []
         self.disk = disk or FakeDisk()
         self.in_quota: set[str] = set()
@@ -116,13 +116,18 @@ class FakeFolders:
         kept = self.secrets_by_job.get(job_id, SecretFiles({}))
         self.secrets_by_job[job_id] = replace(kept, upload=upload)
 
-    async def upload_places(self, job_id: str) -> dict[str, str]:
-        return dict(self.places.get(job_id, {}))
+    async def upload_places(self, job_id: str, is_wanted: Callable[[str], bool], most: int) -> dict[str, str]:
+        last = {path: place for path, place in reversed(self.places.get(job_id, [])) if is_wanted(path)}
+        return {path: self.place_of(job_id, path) for path in [*last][:most]}
+
+    def place_of(self, job_id: str, path: str) -> str:
+        """The last that was kept."""
+        return next(place for kept, place in reversed(self.places[job_id]) if kept == path)
 
     async def keep_upload_place(self, job_id: str, path: str, place: str) -> None:
         if job_id not in self.records:
             raise JobFolderMissingError(job_id, "folder of secrets")
-        self.places.setdefault(job_id, {})[path] = place
+        self.places.setdefault(job_id, []).append((path, place))
 
     async def drop_upload_secrets(self, job_id: str) -> None:
         self.places.pop(job_id, None)

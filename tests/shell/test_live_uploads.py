@@ -1,6 +1,7 @@
 """Files that leave while their job runs, under a virtual clock: soon after they are closed and quiet, and nothing is final before the end."""
 
 import asyncio
+import json
 from collections import Counter
 
 import pytest
@@ -208,8 +209,13 @@ async def test_where_each_attempt_has_a_place_of_its_own_the_last_one_has_all_fi
     await world.start()
     await world.until_phase(job_id, Phase.RUNNING)
     write(world, job_id, "one", b"1")
+    write(world, job_id, "of the first alone", b"1")
+    await world.until(job_id, lambda job: job.attempt == 2)
+    world.folders.outputs(job_id).unlink("of the first alone")
     await world.finish(job_id)
-    assert Counter(world.deliveries.tries) == Counter({"one": 2, MANIFEST: 1})
+    assert Counter(world.deliveries.tries) == Counter({"one": 2, "of the first alone": 1, MANIFEST: 1})
+    listed = json.loads(world.deliveries.received[job_id][MANIFEST])["files"]
+    assert [file["path"] for file in listed] == ["one"]  # the other is in another place
 
 
 async def test_the_deadline_is_the_last_passs_however_long_the_job_ran() -> None:

@@ -1,6 +1,7 @@
 """Outputs on their way, under a virtual clock: everything arrives as it was written, whatever fails, and the job's outcome stays."""
 
 import asyncio
+import errno
 import hashlib
 import json
 import random
@@ -576,6 +577,201 @@ async def test_what_begins_and_what_ends_uploads_takes_a_place_too() -> None:
     for job_id in (*jobs, live):
         await world.finish(job_id, seconds=400)
     assert world.deliveries.most_at_once == 2
+
+
+async def test_files_that_are_still_to_be_sent_are_the_first_that_the_endpoint_hears_of_after_a_restart() -> (
+    None
+):
+    files = {f"f{number}": b"x" for number in range(9)}
+    world, job_id = await started(files)
+
+    async def behave(path: str) -> Answer:
+        return Sent() if path in {BEGIN, "f0", "f1", "f2"} else DOWN
+
+    world.deliveries.behave = behave
+    await world.until_phase(job_id, Phase.UPLOADING)
+    await asyncio.sleep(60)
+    await world.restart()
+    await asyncio.sleep(60)
+    assert [[file.path for file in begun] for begun in world.deliveries.begun] == [
+        [f"f{number}" for number in range(9)],
+        [*(f"f{number}" for number in range(3, 9)), "f0", "f1", "f2"],
+    ]
+
+
+async def test_the_loop_has_its_turns_while_ten_thousand_files_are_gone_through() -> None:
+    world, job_id = await started(
+        {f"f{number:05}": b"" for number in range(10_000)}, outputs={"deadline": 60}
+    )
+    turns, is_counting = 0, False
+
+    def turn() -> None:
+        nonlocal turns
+        turns += 1
+        if is_counting:
+            asyncio.get_running_loop().call_soon(turn)
+
+    async def before(step: str) -> None:
+        nonlocal is_counting
+        await asyncio.sleep(0)
+        if step == "journal" and not is_counting and not turns:
+            is_counting = True
+            turn()
+        elif step == "keep_upload":
+            is_counting = False
+
+    async def never(_path: str) -> Answer:
+        return DOWN
+
+    world.store.before, world.deliveries.behave = before, never
+    await world.until_phase(job_id, Phase.UPLOADING)
+    await asyncio.sleep(1)
+    assert turns >= 10
+
+
+@pytest.mark.parametrize(
+    ("code", "state"),
+    [
+        (errno.EMFILE, UploadState.COMPLETE),
+        (errno.ENOMEM, UploadState.COMPLETE),
+        (errno.EIO, UploadState.PARTIAL),
+    ],
+)
+async def test_what_the_host_lacks_for_a_while_costs_no_file_and_what_its_disk_has_lost_costs_one(
+    code: int, state: UploadState
+) -> None:
+    world, job_id = await started({"a": b"a", "b": b"b"})
+    errors = [OSError(code, "not now")]
+
+    async def fail_once(path: str) -> Answer:
+        if path == "a" and errors:
+            raise errors.pop()
+        return Sent()
+
+    world.deliveries.before_reading = fail_once
+    await world.finish(job_id)
+    assert (await record_of(world, job_id)).state is state
+
+
+async def refused(world: World, job_id: str) -> Job:
+    """Finished, with nothing sent; from now on the endpoint takes everything, after an hour."""
+    answering(world, a=[Failure("status_refused", is_passing=False, status=403)])
+    job = await world.finish(job_id)
+
+    async def slow(_path: str) -> Answer:
+        await asyncio.sleep(3600)
+        return Sent()
+
+    world.deliveries.behave = slow
+    return job
+
+
+async def test_two_who_stop_a_retry_at_once_are_told_of_one_end() -> None:
+    world, job_id = await started({"a": b"a"})
+    job = await refused(world, job_id)
+    assert world.shell is not None
+    uploads = world.shell.tools.uploads
+    await uploads.again(job, Upload(to=UploadTo.PUT, url=PUT["url"], headers={"Authorization": "hush-3"}))
+    await asyncio.sleep(1)
+    assert await asyncio.gather(uploads.stop_retry(job), uploads.stop_retry(job)) == [True, False]
+    told = [event.type for event in await world.store.events(ME, 0, job_id, 1000)]
+    assert told.count("upload.ended") == 2  # the first pass, and the retry
+
+
+async def test_who_stops_a_retry_that_is_being_opened_stops_it_once_it_is_open() -> None:
+    world, job_id = await started({"a": b"a"})
+    job = await refused(world, job_id)
+    assert world.shell is not None
+    uploads = world.shell.tools.uploads
+    stopping = list[asyncio.Task[bool]]()
+
+    async def before(step: str) -> None:
+        await asyncio.sleep(0)
+        if step == "begin_upload_again":
+            stopping.append(asyncio.ensure_future(uploads.stop_retry(job)))
+            await asyncio.sleep(5)
+
+    world.store.before = before
+    opened = await uploads.again(
+        job, Upload(to=UploadTo.PUT, url=PUT["url"], headers={"Authorization": "hush-3"})
+    )
+    assert not opened.is_over
+    assert await stopping[0]
+    assert (await record_of(world, job_id)).is_over
+    assert not world.folders.holds_secrets(job_id)
+
+
+async def test_a_retry_that_is_asked_for_before_old_ones_could_be_read_has_one_drive() -> None:
+    world, job_id = await started({"a": b"a"})
+    job = await refused(world, job_id)
+    is_away = True
+
+    async def before(step: str) -> None:
+        await asyncio.sleep(0)
+        if step == "retried_uploads" and is_away:
+            raise StoreUnavailableError("busy")
+
+    world.store.before = before
+    await world.restart()
+    assert world.shell is not None
+    world.deliveries.opened.clear()
+    await world.shell.tools.uploads.again(job, Upload(to=UploadTo.PUT, url=PUT["url"]))
+    is_away = False
+    await asyncio.sleep(60)
+    assert len(world.deliveries.opened) == 1
+
+
+async def test_names_of_files_are_held_of_so_many_jobs_of_one_principal_and_others_do_not_wait_for_him() -> (
+    None
+):
+    world = World()
+    world.settings.output_limits = OutputLimits(files=10, total_bytes=1 << 40, seconds=60)
+    files = {f"f{number}": b"x" for number in range(8)}
+    is_up = False
+
+    async def behave(_path: str) -> Answer:
+        return Sent() if is_up else DOWN
+
+    world.deliveries.behave = behave
+    jobs = [await submitted(world, files) for _ in range(6)]
+    for job_id in jobs:
+        await world.until_phase(job_id, Phase.UPLOADING)
+    await asyncio.sleep(3600)
+    # Two lists as long as they may be, so that there is room to read another one.
+    assert len(world.deliveries.opened) == 3
+    other = await submitted(world, {"a": b"a"}, owner="bob")
+    await world.until_phase(other, Phase.UPLOADING)
+    await asyncio.sleep(1)
+    assert len(world.deliveries.opened) == 4
+    is_up = True
+    for job_id in (*jobs, other):
+        await world.finish(job_id, seconds=4000)
+        assert (await record_of(world, job_id)).state is UploadState.COMPLETE
+
+
+async def test_who_waits_for_room_for_his_names_can_be_cancelled_and_comes_to_his_deadline() -> None:
+    world = World()
+    world.settings.output_limits = OutputLimits(files=10, total_bytes=1 << 40, seconds=60)
+    files = {f"f{number}": b"x" for number in range(8)}
+
+    async def never(_path: str) -> Answer:
+        return DOWN
+
+    world.deliveries.behave = never
+    for _ in range(3):
+        await world.until_phase(await submitted(world, files), Phase.UPLOADING)
+    late = await submitted(world, files, outputs={"deadline": 60})
+    stopped = await submitted(world, files)
+    await world.until_phase(stopped, Phase.UPLOADING)
+    assert world.shell is not None
+    await asyncio.sleep(10)
+    await world.shell.tools.uploads.stop(await world.job(stopped))
+    assert (await record_of(world, stopped)).state is UploadState.FAILED
+    await world.finish(late, seconds=120)
+    trouble = (await record_of(world, late)).trouble
+    assert trouble is not None
+    assert trouble.code == "deadline_passed"
+    assert len(world.deliveries.opened) == 3
 
 
 async def test_a_full_disk_holds_an_upload_up_and_ends_none() -> None:

@@ -156,12 +156,12 @@ class World:
 
     # ── what a caller does ──
 
-    async def submit(self, **fields: object) -> str:
+    async def submit(self, owner: str = OWNER, **fields: object) -> str:
         self.count += 1
         job_id = f"00000000-0000-7000-8000-{self.count:012d}"
         spec: JobSpec = parse_spec({"image": "busybox", **fields})
         await self.folders.claim(job_id, "{}", secret_files(spec))
-        new = NewJob(job_id, OWNER, Kind.CONTAINER, spec, self.clock.now(), None, job_id)
+        new = NewJob(job_id, owner, Kind.CONTAINER, spec, self.clock.now(), None, job_id)
         await self.store.accept(new, 1000)
         self.wake(job_id)
         return job_id

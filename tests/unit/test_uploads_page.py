@@ -40,7 +40,7 @@ def test_the_upload_of_the_page_has_the_names_of_an_answer_and_words_of_the_cata
 
 async def test_the_manifest_of_the_page_has_the_names_of_one() -> None:
     job: Job = make_job()
-    made = b"".join([piece async for piece in make_manifest(MemoryStore(lambda: 0.0), job, ())])
+    made = b"".join([piece async for piece in make_manifest(MemoryStore(lambda: 0.0), job, None, ())])
     assert list(MANIFEST) == list(json.loads(made))
 
 

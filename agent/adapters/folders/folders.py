@@ -1,7 +1,7 @@
 """adapters/folders/folders — the job folders as the shell sees them: one method a step, all blocking work in threads."""
 
 import os
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from pathlib import Path
 
 from agent.adapters.disk_use import space
@@ -86,9 +86,9 @@ class DiskFolders:
         """Where outputs are sent from now on. Raises JobFolderMissingError."""
         await self._disk.run(upload_secrets.keep_target, self._state.jobs, job_id, upload)
 
-    async def upload_places(self, job_id: str) -> dict[str, str]:
-        """Where half-sent uploads lie, by the files' paths."""
-        return await self._disk.run(upload_secrets.read_places, self._state.jobs, job_id)
+    async def upload_places(self, job_id: str, is_wanted: Callable[[str], bool], most: int) -> dict[str, str]:
+        """Where half-sent uploads lie, by the paths that are wanted: those that were kept last."""
+        return await self._disk.run(upload_secrets.read_places, self._state.jobs, job_id, is_wanted, most)
 
     async def keep_upload_place(self, job_id: str, path: str, place: str) -> None:
         """Synced when it returns. Raises JobFolderMissingError."""

@@ -6,7 +6,7 @@ write there: the last line of a path counts, and one that a crash cut short is n
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from agent.adapters.folders import durable
@@ -54,13 +54,22 @@ def keep_target(jobs: int, job_id: str, upload: Upload) -> None:
         raise JobFolderMissingError(job_id, "folder of secrets") from error
 
 
-def read_places(jobs: int, job_id: str) -> dict[str, str]:
+def read_places(jobs: int, job_id: str, is_wanted: Callable[[str], bool], most: int) -> dict[str, str]:
+    """Line by line: of a job with many files there are far more than are wanted."""
+    found: dict[str, str] = {}
     try:
-        with _open_secrets(jobs, job_id) as folder:
-            lines = durable.read_file(folder, PLACES).splitlines()
+        with (
+            _open_secrets(jobs, job_id) as folder,
+            os.fdopen(os.open(PLACES, durable.READ, dir_fd=folder), "rb") as lines,
+        ):
+            for path, place in filter(lambda kept: is_wanted(kept[0]), _read_lines(lines)):
+                found.pop(path, None)
+                found[path] = place
+                if len(found) > most:
+                    del found[next(iter(found))]
     except FileNotFoundError:
-        return {}
-    return dict(_read_lines(lines))
+        pass
+    return found
 
 
 def keep_place(jobs: int, job_id: str, path: str, place: str) -> None:
@@ -93,7 +102,7 @@ def drop(jobs: int, job_id: str) -> None:
         return
 
 
-def _read_lines(lines: list[bytes]) -> Iterator[tuple[str, str]]:
+def _read_lines(lines: Iterable[bytes]) -> Iterator[tuple[str, str]]:
     for line in lines:
         try:
             path, place = json.loads(line)

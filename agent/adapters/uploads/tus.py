@@ -5,7 +5,7 @@ https://tus.io/protocols/resumable-upload. It is believed within reason: one tha
 
 import base64
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from agent.adapters.uploads.tus_words import (
     Features,
@@ -37,7 +37,7 @@ VERSION = {"Tus-Resumable": "1.0.0"}
 class Spot:
     """Where on the endpoint a file's next byte goes."""
 
-    place: WebUrl
+    place: WebUrl = field(repr=False)  # a capability, whole
     offset: int
 
 

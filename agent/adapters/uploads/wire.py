@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from agent.core.delivery import Answer, Failure, read_answer
 from agent.core.outgoing import Reply, Unsent
@@ -33,9 +33,9 @@ class Question:
     """`most`: so much of the answer is read."""
 
     method: str
-    url: WebUrl
-    headers: Mapping[str, str]
-    body: bytes = b""
+    url: WebUrl = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(default=b"", repr=False)
     most: int = 0
 
 

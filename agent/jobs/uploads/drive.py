@@ -36,7 +36,7 @@ from agent.jobs.uploads.queue import Item, UploadQueue
 from agent.jobs.uploads.sending import Changed, Sending, journal_failure
 from agent.jobs.uploads.target import find_target
 from agent.jobs.uploads.tools import UploadTools
-from agent.spec import UploadTo
+from agent.spec import Upload, UploadTo
 
 log = structlog.get_logger()
 
@@ -154,10 +154,15 @@ class Drive:
         place = self._meter.record.place
         if upload is None or place not in {None, name_place(upload)}:
             return Ending("target_lost")
+        async with self._tools.names.reading(self._job.owner, self._tools.limits().files) as hold:
+            batch = await gather(self._tools, self._job, upload)
+            hold(len(batch.offered))
+            return await self._send_batch(upload, batch)
+
+    async def _send_batch(self, upload: Upload, batch: Batch) -> Ending:
         tools, job = self._tools, self._job
-        batch = await gather(tools, job, upload)
         await self._note_begin(batch)
-        places = await KeptPlaces.read(tools.folders, job.id)
+        places = await KeptPlaces.read(tools.folders, job.id, frozenset(batch.left))
         async with (
             beside(self._tell_progress(), f"upload progress {job.id}"),
             tools.deliveries.open(job, upload, places) as delivery,
@@ -182,7 +187,7 @@ class Drive:
         await self._send_files(sending, batch)
         is_whole = not self._meter.failed and batch.cut is None
         if tells_its_end(way.to, is_whole=is_whole):
-            manifest = await measure_manifest(self._tools.store, self._job, batch.skipped)
+            manifest = await measure_manifest(self._tools.store, self._job, batch.attempt, batch.skipped)
             failure = await self._insist(lambda: delivery.end(manifest))
             if failure is not None:
                 return Ending(failure.code, failure.status, MANIFEST)

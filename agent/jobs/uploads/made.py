@@ -107,14 +107,20 @@ async def log_texts(folders: Folders, job_id: str, attempt: int) -> AsyncGenerat
         await reader.close()
 
 
-async def make_manifest(store: Store, job: Job, skipped: tuple[SkippedOutput, ...]) -> AsyncGenerator[bytes]:
-    """What was sent, by the journal, page by page; and what the job left that is no file to be sent, and why."""
+async def make_manifest(
+    store: Store, job: Job, attempt: int | None, skipped: tuple[SkippedOutput, ...]
+) -> AsyncGenerator[bytes]:
+    """What was sent, by the journal, page by page; and what the job left that is no file to be sent, and why.
+
+    `attempt`: its files alone, where the endpoint has each attempt's for itself.
+    """
     outcome = None if job.outcome is None else job.outcome.value
     head = {"job": job.id, "attempt": job.attempt, "outcome": outcome}
     yield json.dumps(head)[:-1].encode() + b', "files": ['
     before = ""
     async for page in journal_pages(store, job.seq):
-        texts = [json.dumps(_entry(file)) for file in page if file.state is FileState.SENT]
+        sent = [file for file in page if file.state is FileState.SENT and attempt in {None, file.attempt}]
+        texts = [json.dumps(_entry(file)) for file in sent]
         if texts:
             yield (before + ",\n".join(texts)).encode()
             before = ",\n"
@@ -122,11 +128,13 @@ async def make_manifest(store: Store, job: Job, skipped: tuple[SkippedOutput, ..
     yield f'], "skipped": {passed}}}\n'.encode()
 
 
-async def measure_manifest(store: Store, job: Job, skipped: tuple[SkippedOutput, ...]) -> Made:
+async def measure_manifest(
+    store: Store, job: Job, attempt: int | None, skipped: tuple[SkippedOutput, ...]
+) -> Made:
     """Made once to be counted: what is sent has its length before it. Nothing is written to the journal meanwhile."""
 
     def make() -> AsyncGenerator[bytes]:
-        return make_manifest(store, job, skipped)
+        return make_manifest(store, job, attempt, skipped)
 
     size = 0
     async for chunk in make():

@@ -2,7 +2,7 @@
 
 import asyncio
 import heapq
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from agent.aio import Flag
@@ -25,8 +25,10 @@ class Item:
 class UploadQueue:
     """After a failure files go one at a time, and none before `pause_until`, until one has gone well: what is down is asked, not stormed."""
 
-    def __init__(self, paths: Iterable[str]) -> None:
-        self._heap = [Item(0.0, order, path) for order, path in enumerate(paths)]
+    def __init__(self, paths: Sequence[str]) -> None:
+        self._paths = paths
+        self._next = 0  # of those that were never taken: they come before what is tried again
+        self._heap: list[Item] = []
         self._flag = Flag()
         self._on_their_way = 0
         self._failures = 0
@@ -39,12 +41,12 @@ class UploadQueue:
 
     async def take(self) -> Item | None:
         """The next file, when its time has come. None: every file is settled. For one caller."""
-        while self._heap or self._on_their_way:
+        while self._has_fresh or self._heap or self._on_their_way:
             self._flag.clear()
             seconds = self._seconds_to_wait()
             if seconds is not None and seconds < DUE_SECONDS:
                 self._on_their_way += 1
-                return heapq.heappop(self._heap)
+                return self._pop()
             await self._flag.wait(seconds)
         return None
 
@@ -68,9 +70,21 @@ class UploadQueue:
 
     def _seconds_to_wait(self) -> float | None:
         """None: until somebody settles one."""
-        if not self._heap or (self._failures and self._on_their_way):
+        if not (self._has_fresh or self._heap) or (self._failures and self._on_their_way):
             return None
-        return max(self._heap[0].due, self._pause_until) - asyncio.get_running_loop().time()
+        due = 0.0 if self._has_fresh else self._heap[0].due
+        return max(due, self._pause_until) - asyncio.get_running_loop().time()
+
+    @property
+    def _has_fresh(self) -> bool:
+        return self._next < len(self._paths)
+
+    def _pop(self) -> Item:
+        if not self._has_fresh:
+            return heapq.heappop(self._heap)
+        item = Item(0.0, self._next, self._paths[self._next])
+        self._next += 1
+        return item
 
     def _leave(self) -> None:
         self._on_their_way -= 1

@@ -1,6 +1,7 @@
 """jobs/uploads/sending — one try to send one file, from its opening to what the journal will say. Tries nothing again."""
 
 import asyncio
+import errno
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
@@ -14,6 +15,9 @@ from agent.jobs.uploads.made import LogText, Made, log_texts
 from agent.jobs.uploads.meter import Meter
 from agent.jobs.uploads.places import KeptPlaces
 from agent.jobs.uploads.tools import UploadTools
+
+# No descriptors, no memory: nothing of that is the file's doing.
+SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN})
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +50,10 @@ class Sending:
         except OutputRefusedError:
             return Failure("file_gone", is_passing=False)
         except OutputChangedError:
-            return self._changed(path)
-        except OSError as error:  # what the disk says of this very file, such as EIO
-            return Failure("file_unreadable", is_passing=False, detail=str(error))
+            self.places.leave(path)
+            return Changed()
+        except OSError as error:  # what the disk says of this very file, such as EIO; or the host of itself
+            return Failure("file_unreadable", is_passing=error.errno in SHORTAGES, detail=str(error))
         finally:
             self.meter.stop(path)
 
@@ -61,7 +66,8 @@ class Sending:
             if isinstance(answer, Failure):
                 return answer
             sha256 = await opened.settled_sha256()
-            return self._changed(path) if sha256 is None else self._journal(opened.file, sha256)
+            self.places.leave(path)
+            return Changed() if sha256 is None else self._journal(opened.file, sha256)
 
     async def _send_log(self, text: LogText) -> Result:
         def make() -> AsyncGenerator[bytes]:
@@ -75,10 +81,6 @@ class Sending:
     async def _deliver(self, content: Content) -> Failure | None:
         answer = await self.delivery.send(content)
         return answer if isinstance(answer, Failure) else None
-
-    def _changed(self, path: str) -> Changed:
-        self.places.leave(path)
-        return Changed()
 
     def _journal(self, file: OutputFile, sha256: str) -> JournalFile:
         return JournalFile(

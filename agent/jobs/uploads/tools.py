@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from agent.interfaces import Clock, Deliveries, Folders, OutputLimits, OutputWatch, Store
 from agent.jobs.hiding import Hiding
 from agent.jobs.uploads.budget import Budget
+from agent.jobs.uploads.names import Names
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,4 +21,5 @@ class UploadTools:
     random: Callable[[], float]
     hiding: Hiding
     budget: Budget
+    names: Names
     limits: Callable[[], OutputLimits]

@@ -140,6 +140,7 @@ class Uploads:
         """
         if job.phase is not Phase.FINISHED:
             return False
+        # What is being opened just now is stopped once it is open, or its target would be kept behind the drop of its secrets.
         async with self._asking:
             record = (await self._tools.store.upload_records([job.id])).get(job.id)
             if record is None or record.is_over:
@@ -175,9 +176,8 @@ class Uploads:
             try:
                 opened = await self._open_again(record, Retry(job.id, upload or written, place, resend))
             except Exception:
-                self._begin(
-                    job
-                )  # as far as it came: what was opened goes on, what was announced is taken back
+                # As far as it came: what was opened goes on, what was announced is taken back.
+                self._begin(job)
                 raise
             self._begin(job)
             return opened
