@@ -24,7 +24,7 @@ check: lint compiler ## what a commit must pass: lint, types, import contracts, 
 	$(PYTEST) -q -n 2 -m "not soak and not slow" tests/unit tests/contract tests/shell
 
 .PHONY: test
-test: lint engine-works compiler ## everything, on a real engine (up to 15 min); fails where no engine can be had
+test: lint engine-works upload-servers compiler ## everything, on a real engine (up to 15 min); fails where no engine can be had
 	$(PYTEST) -q -m "not soak" --durations=20
 
 # Its checks are found by their path alone, so that `make test` needs no GPU; and they fail where there is none.
@@ -72,6 +72,11 @@ engine-packages: $(READY)
 .PHONY: engine-works
 engine-works: engine-packages
 	@$(ENGINE) start $(CURDIR)/.cache/probe > /dev/null && $(ENGINE) stop $(CURDIR)/.cache/probe > /dev/null
+
+# Likewise for the servers of others that uploads are tested against.
+.PHONY: upload-servers
+upload-servers: $(READY)
+	@scripts/ensure-upload-servers
 
 .PHONY: compiler
 compiler:

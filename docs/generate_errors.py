@@ -1,5 +1,5 @@
-"""Writes docs/errors.md: why jobs do not succeed, from core/reasons, why a notification fails, from core/notify, and what requests
-and commands are refused with.
+"""Writes docs/errors.md: why jobs do not succeed, from core/reasons, why a notification fails, from core/notify, why output files do
+not leave, from core/upload_troubles, and what requests and commands are refused with.
 
 Run it from the top of the repository: `python docs/generate_errors.py`. A test fails where the page is out of date.
 """
@@ -13,6 +13,7 @@ from pathlib import Path
 import agent
 from agent.core.notify import TROUBLES
 from agent.core.reasons import CATALOGUE
+from agent.core.upload_troubles import UPLOAD_TROUBLES
 from agent.errors import AgentError
 
 PAGE = Path(__file__).parent / "errors.md"
@@ -47,6 +48,15 @@ NOTIFICATIONS = """
 |---|---|---|---|
 """
 
+UPLOADS = """
+## Why output files did not leave
+
+`upload` of a job, and of each of its files that failed.
+
+| code | blame | what happened | what to do |
+|---|---|---|---|
+"""
+
 
 def main() -> None:
     """Write the page."""
@@ -68,7 +78,11 @@ def render() -> str:
         f"| `{code}` | {words.blame} | {cell(words.message)} | {cell(words.remedy)} |\n"
         for code, words in sorted(TROUBLES.items())
     )
-    return HEAD + reasons + NOTIFICATIONS + troubles + REQUESTS + errors
+    uploads = "".join(
+        f"| `{code}` | {words.blame} | {cell(words.message)} | {cell(words.remedy)} |\n"
+        for code, words in sorted(UPLOAD_TROUBLES.items())
+    )
+    return HEAD + reasons + NOTIFICATIONS + troubles + UPLOADS + uploads + REQUESTS + errors
 
 
 def find_errors() -> list[type[AgentError]]:

@@ -168,15 +168,23 @@ def command_line(pid: int) -> str:
 
 
 def processes_of(root: Path) -> list[int]:
-    """What the engine left: its containerd and shims carry a path below the root among their arguments."""
+    """What the engine left: its containerd and shims carry a path below the root among their arguments, and the first process of
+    a container whose start was cut off by a kill has it among its mounts.
+    """
     names = {"dockerd", "containerd", "containerd-shim"}
     found = []
     for pid in pids():
         with contextlib.suppress(OSError):
             name = Path(f"/proc/{pid}/comm").read_text().strip()
-            if name in names and f"{root}/" in command_line(pid):
+            is_cut_off = is_first_process(name) and f"{root}/" in Path(f"/proc/{pid}/mountinfo").read_text()
+            if is_cut_off or (name in names and f"{root}/" in command_line(pid)):
                 found.append(pid)
     return found
+
+
+def is_first_process(name: str) -> bool:
+    """Of a container, before it has become the container's program: nothing but a kill ends it once its engine has lost it."""
+    return name.startswith("runc:[")
 
 
 def mounts_below(root: Path) -> list[str]:

@@ -4,12 +4,14 @@ import re
 import resource
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from ipaddress import ip_address
 from pathlib import Path
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _RESOLV_CONF = Path("/etc/resolv.conf")
 _EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
+_PROC = Path("/proc")
 _NODES = Path("/sys/devices/system/node")
 _NO_MEMORY = re.compile(r"MemTotal:\s+0 kB")
 _DEVICES, _NVIDIA_DRIVER = Path("/dev"), Path("/proc/driver/nvidia/version")
@@ -78,3 +80,15 @@ def most_open_files() -> int:
     (a container without CAP_SYS_RESOURCE) the engine can't give a job more either, and refuses to start it.
     """
     return resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+
+
+def read_holders(device: str, proc: Path = _PROC) -> tuple[str, ...]:
+    """The processes in whose mount namespaces the device is mounted, one of each namespace, as `number (name)`."""
+    found: dict[str, str] = {}
+    for folder in sorted(proc.glob("[0-9]*"), key=lambda entry: int(entry.name)):
+        with suppress(OSError):  # it has ended meanwhile
+            if f" {device} " in (folder / "mountinfo").read_text("utf-8", "replace"):
+                namespace = str((folder / "ns" / "mnt").readlink())
+                name = (folder / "comm").read_text("utf-8", "replace").strip()
+                found.setdefault(namespace, f"{folder.name} ({name})")
+    return tuple(found.values())

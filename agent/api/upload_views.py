@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 
 from agent.core.job import Job
-from agent.core.upload import JournalFile, Wanted, what_to_send
+from agent.core.upload import FileState, JournalFile, Wanted, is_same_content, what_to_send
 from agent.core.upload_form import UploadView, show_trouble, show_upload
+from agent.interfaces import OutputFile
 
 Json = dict[str, object]
 
@@ -31,12 +32,16 @@ def show_upload_of(job: Job, view: UploadView | None) -> Json | None:
     return {"state": "skipped" if wanted is Wanted.SKIPPED else "waiting", **NOTHING_YET}
 
 
-def show_file_upload(path: str, journal: Mapping[str, JournalFile], moving: Mapping[str, int]) -> Json | None:
-    """None: it has not left, or is not to."""
-    if path in moving:
-        return {"state": "sending", "bytes_done": moving[path], "last_error": None}
-    file = journal.get(path)
-    if file is None:
+def show_file_upload(
+    file: OutputFile, journal: Mapping[str, JournalFile], moving: Mapping[str, int]
+) -> Json | None:
+    """None: it has not left as it is now, or is not to."""
+    if file.path in moving:
+        return {"state": "sending", "bytes_done": moving[file.path], "last_error": None}
+    known = journal.get(file.path)
+    if known is None or (
+        known.state is FileState.SENT and not is_same_content(known, file.size_bytes, file.modified_ns)
+    ):
         return None
-    error = None if file.trouble is None else show_trouble(file.trouble)
-    return {"state": file.state.value, "bytes_done": file.size_bytes, "last_error": error}
+    error = None if known.trouble is None else show_trouble(known.trouble)
+    return {"state": known.state.value, "bytes_done": known.size_bytes, "last_error": error}

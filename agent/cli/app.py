@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from agent.cli import events, gpus, host, jobs, local, logs, outputs, run, top
+from agent.cli import events, gpus, host, jobs, local, logs, outputs, retrying, run, top
 from agent.cli.exits import NOT_THE_JOBS
 from agent.cli.local import local_command
 from agent.cli.options import ConfigOption, TokenOption, UrlOption, client_command
@@ -66,6 +66,7 @@ app.command("rm", rich_help_panel=WATCH)(client_command(jobs.remove))
 outputs_app = group("A job's output files.")
 outputs_app.command("ls")(client_command(outputs.ls))
 outputs_app.command("get")(client_command(outputs.get))
+outputs_app.command("retry")(client_command(retrying.retry))
 app.add_typer(outputs_app, name="outputs", rich_help_panel=WATCH)
 
 host_app = group("What the host has.")

@@ -1,6 +1,6 @@
 """cli/attended — a job from its submit to its exit code, watched: a straight line that survives restarts of the agent.
 
-The line: submit → each attempt (wait until it begins, its log) → the end → outputs → exit code.
+The line: submit → each attempt (wait until it begins, its log) → the end → outputs leave, or are fetched → exit code.
 """
 
 import asyncio
@@ -19,13 +19,14 @@ from agent.cli.feed import Feed
 from agent.cli.follow import ENDED, Pen, follow_log
 from agent.cli.interrupts import Interrupts
 from agent.cli.landing import Overwrite
+from agent.cli.leaving import has_left, say_upload, see_end
 from agent.cli.outputs import fetch_outputs, say_fetched
 from agent.cli.refusals import ApiRefusedError, BadArgumentError
 from agent.cli.screen import Form
 from agent.cli.session import INTERRUPTED, PIPE_CLOSED, Call, abandon_stdout
 from agent.cli.show.jobs import port_text, reason_text, run_time, state_of
 from agent.cli.show.tables import state_text
-from agent.cli.submission import read_job, submit_body, wait_for_end
+from agent.cli.submission import read_job, submit_body
 from agent.errors import AgentError
 
 # How long nothing may happen before the job is asked what it waits for.
@@ -89,10 +90,10 @@ async def _guarded_line(call: Call, job_id: str, pen: Pen, after: Attended) -> i
 
 
 async def _line(call: Call, job_id: str, pen: Pen, after: Attended) -> int:
-    await _follow_attempts(call, job_id, pen)
-    job = await wait_for_end(call, job_id)
-    code = exit_code_of(job)
-    _say_end(call, job)
+    _say_end(call, await _follow_attempts(call, job_id, pen))
+    job = await see_end(call, job_id)
+    say_upload(call, job)
+    code = exit_code_of(job) or (0 if has_left(job) else NOT_THE_JOBS)
     if after.outputs is not None:
         fetched = await fetch_outputs(call, job_id, None, after.outputs, after.overwrite)
         say_fetched(call.screen, fetched, after.outputs)
@@ -102,11 +103,12 @@ async def _line(call: Call, job_id: str, pen: Pen, after: Attended) -> int:
     return code
 
 
-async def _follow_attempts(call: Call, job_id: str, pen: Pen) -> None:
+async def _follow_attempts(call: Call, job_id: str, pen: Pen) -> dict[str, Any]:
+    """The job, its outcome decided."""
     feed, number = Feed(call, job_id, after=0), 1
     while True:
         await _wait_until_begun(call, feed, job_id, number)
-        job = await read_job(call, job_id)
+        job: dict[str, Any] = await read_job(call, job_id)
         for port in job["ports"]:
             if port["host_port"] is not None:
                 call.screen.say(port_text(port))
@@ -117,7 +119,7 @@ async def _follow_attempts(call: Call, job_id: str, pen: Pen) -> None:
             number += 1
             pen.start_anew()
         elif job["phase"] in ENDED:
-            return
+            return job
 
 
 async def _wait_until_begun(call: Call, feed: Feed, job_id: str, number: int) -> None:

@@ -19,7 +19,7 @@ class Bar:
 
     def __init__(self, screen: Screen) -> None:
         self._screen = screen
-        self._is_drawn = screen.form is Form.PEOPLE and screen.err.is_terminal
+        self.is_drawn = screen.form is Form.PEOPLE and screen.err.is_terminal
         self._progress = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=None),
@@ -28,7 +28,7 @@ class Bar:
             console=screen.err,
             transient=True,
             auto_refresh=False,
-            disable=not self._is_drawn,
+            disable=not self.is_drawn,
         )
         self._task = self._progress.add_task("", total=None)
         self._said = ""
@@ -45,7 +45,7 @@ class Bar:
 
     def tell(self, what: str, done: int | None = None, total: int | None = None) -> None:
         """What goes on; `done` and `total` in bytes, where they are known."""
-        if not self._is_drawn:
+        if not self.is_drawn:
             self._say_once(what)
             return
         self._progress.update(

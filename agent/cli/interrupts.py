@@ -11,6 +11,7 @@ from enum import Enum
 from agent.cli.refusals import ApiRefusedError
 from agent.cli.request import Request, job_path
 from agent.cli.session import Call
+from agent.cli.show.uploads import stopped_text
 from agent.errors import AgentError
 
 
@@ -70,8 +71,9 @@ class Interrupts:
 
     async def _stop(self) -> None:
         try:
-            await self._call.api.ask(Request("POST", job_path(self._job_id, "/cancel")))
-            self._call.screen.note("stopping the job; Ctrl-C leaves without waiting for it")
+            job = await self._call.api.ask(Request("POST", job_path(self._job_id, "/cancel")))
+            told = stopped_text(job) or "stopping the job; Ctrl-C leaves without waiting for it"
+            self._call.screen.note(told)
         except (AgentError, ApiRefusedError) as error:
             self._call.screen.refuse(error)
 

@@ -1,7 +1,5 @@
 """cli/jobs — submit, ps, show, stop, rm: one request each, or few. Follows nothing."""
 
-import json
-import sys
 from typing import TYPE_CHECKING, Annotated, Any
 from uuid import uuid4
 
@@ -9,14 +7,16 @@ import typer
 
 from agent.cli.ids import find_job
 from agent.cli.options import JobArgument
-from agent.cli.refusals import BadArgumentError
 from agent.cli.request import QueryValue, Request, get, job_path
 from agent.cli.show.jobs import job_view, jobs_table, state_of
+from agent.cli.show.uploads import stopped_text
+from agent.cli.specfile import read_json
 
 if TYPE_CHECKING:
     from agent.cli.session import Call
 
 PAGE = 200
+BAR = 24
 UNFINISHED = "queued,starting,running,stopping,uploading"
 
 JobsArgument = Annotated[list[str], typer.Argument(metavar="JOB", help="Ids, or unique beginnings of them.")]
@@ -36,22 +36,9 @@ async def submit(
     """Submit a job spec, and print the job's id."""
     from agent.cli.submission import submit_body  # noqa: PLC0415 - takes the event loop with it
 
-    job = await submit_body(call, read_spec(spec), key or str(uuid4()))
+    job = await submit_body(call, read_json(spec), key or str(uuid4()))
     call.screen.answer_line(job, str(job["id"]))
     return 0
-
-
-def read_spec(source: str) -> object:
-    """Raises BadArgumentError."""
-    try:
-        if source == "-":
-            return json.load(sys.stdin.buffer)
-        with open(source, "rb") as file:  # noqa: PTH123 - as stdin is: a file that is read once
-            return json.load(file)
-    except OSError as error:
-        raise BadArgumentError(f"{source} can't be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise BadArgumentError(f"{'stdin' if source == '-' else source} is no JSON: {error}") from error
 
 
 async def ps(  # noqa: PLR0913 - each option is a parameter
@@ -98,7 +85,8 @@ async def read_pages(call: "Call", query: dict[str, Any], limit: int) -> dict[st
 async def show(call: "Call", job: JobArgument) -> int:
     """Show all that is known of a job."""
     found = await call.api.ask(get(job_path(await find_job(call.api, job))))
-    call.screen.answer(found, lambda: job_view(found, call.now()))
+    bar = BAR if call.screen.out.is_terminal else 0
+    call.screen.answer(found, lambda: job_view(found, call.now(), bar))
     return 0
 
 
@@ -112,16 +100,20 @@ async def stop(
     ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Come back when they are finished.")] = False,
 ) -> int:
-    """Stop jobs: the stop signal, then after the grace the kill. They end as cancelled."""
-    from agent.cli.submission import wait_for_end  # noqa: PLC0415 - takes the event loop with it
+    """Stop jobs: the stop signal, then after the grace the kill. They end as cancelled.
+
+    Of a job that has ended, and whose outputs leave, only that is stopped, and its outcome stays.
+    """
+    from agent.cli.leaving import see_end  # noqa: PLC0415 - takes the event loop with it
 
     query: dict[str, QueryValue] = {} if grace is None else {"grace": grace}
     for job_id in [await find_job(call.api, given) for given in jobs]:
         job = await call.api.ask(Request("POST", job_path(job_id, "/cancel"), query))
+        stopped = stopped_text(job)
         if wait:
-            job = await wait_for_end(call, job_id)
-        told = f"{job_id} {state_of(job) if wait else 'stopping'}"
-        call.screen.answer_line(job, told)
+            job = await see_end(call, job_id)
+        told = stopped or (state_of(job) if wait else "stopping")
+        call.screen.answer_line(job, f"{job_id} {told}")
     return 0
 
 

@@ -14,9 +14,16 @@ import typer
 from agent.cli.ids import find_job
 from agent.cli.landing import HostileNameError, Landing, LandingRefusedError, Overwrite, Place, open_landing
 from agent.cli.options import JobArgument
-from agent.cli.refusals import AWAY, ApiRefusedError, NoSuchOutputError, NotAnAgentError, Refusal
+from agent.cli.refusals import (
+    AWAY,
+    ApiRefusedError,
+    NoSuchOutputError,
+    NotAnAgentError,
+    NotReachableError,
+    Refusal,
+)
 from agent.cli.request import Request, job_path, stream
-from agent.cli.screen import Screen
+from agent.cli.screen import Form, Screen
 from agent.cli.show.outputs import outputs_view
 from agent.cli.show.words import one_line, size_text
 from agent.errors import AgentError, Blame
@@ -56,9 +63,14 @@ class Fetched:
 
 
 async def ls(call: "Call", job: JobArgument, path: PathArgument = None) -> int:
-    """List a job's output files, with size and sha256."""
-    page = await list_outputs(call, await find_job(call.api, job), path)
-    call.screen.answer(page, lambda: outputs_view(page))
+    """List a job's output files, with size and sha256, and whether they have left."""
+    job_id = await find_job(call.api, job)
+    page = await list_outputs(call, job_id, path)
+    if call.screen.form is Form.PEOPLE:  # what the files say of it is in the page
+        upload = (await call.api.ask(Request("GET", job_path(job_id))))["upload"]
+        call.screen.answer(page, lambda: outputs_view(page, upload))
+    else:
+        call.screen.answer_json(page)
     return 0
 
 
@@ -87,6 +99,26 @@ async def get(
 async def list_outputs(call: "Call", job_id: str, path: str | None) -> dict[str, Any]:
     """The API's page, of one file or folder where `path` names one. Raises NoSuchOutputError."""
     page: dict[str, Any] = await call.api.ask(stream(job_path(job_id, "/outputs")))
+    return choose(page, path)
+
+
+async def list_patiently(call: "Call", job_id: str, path: str | None) -> dict[str, Any]:
+    """As `list_outputs`, asked for again where the connection breaks, also before the agent is back; but not if nobody was there."""
+    from agent.cli.patience import Patience  # noqa: PLC0415 - takes the event loop with it
+
+    patience, was_there = Patience(call.screen), False
+    while True:
+        try:
+            return await list_outputs(call, job_id, path)
+        except (*AWAY, ApiRefusedError) as error:
+            was_there = was_there or not isinstance(error, NotReachableError)
+            if not was_there:
+                raise
+            await patience.wait(error, "the agent is away; asking for the list again when it is back")
+
+
+def choose(page: dict[str, Any], path: str | None) -> dict[str, Any]:
+    """What `path` names of the page, a file or a folder; None: all. Raises NoSuchOutputError."""
     if path is None:
         return page
     wanted = path.strip("/")
@@ -102,7 +134,7 @@ async def fetch_outputs(
     """Fetch below `root`. One file that can't be had does not keep the others away. Raises what ends the whole."""
     from agent.cli.bars import Bar  # noqa: PLC0415 - rich's progress takes a while to import
 
-    page = await list_outputs(call, job_id, path)
+    page = await list_patiently(call, job_id, path)
     fetched = Fetched(skipped=page["skipped"], truncated=page["truncated"])
     with open_landing(root) as landing, Bar(call.screen) as bar:
         bar.tell("fetching outputs", 0, sum(file["size"] for file in page["items"]))

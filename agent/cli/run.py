@@ -8,6 +8,7 @@ from typer.core import TyperCommand
 
 from agent.cli.argv import Known, split_words
 from agent.cli.landing import Overwrite
+from agent.cli.retrying import read_upload
 from agent.cli.spec import Wanted, build_spec
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ async def run(  # noqa: PLR0913 - each option is a parameter
     cpus: Annotated[float | None, typer.Option(help="CPU cores.", rich_help_panel=ASKS)] = None,
     memory: Annotated[str | None, typer.Option(metavar="SIZE", help="Memory, as in 8GiB.", rich_help_panel=ASKS)] = None,
     shm: Annotated[str | None, typer.Option(metavar="SIZE", help="Shared memory.", rich_help_panel=ASKS)] = None,
+    disk: Annotated[str | None, typer.Option(metavar="SIZE", help="A quota for the outputs.", rich_help_panel=ASKS)] = None,
     pids: Annotated[int | None, typer.Option(help="Processes and threads.", rich_help_panel=ASKS)] = None,
     network: Annotated[str | None, typer.Option(metavar="egress|none", help="What it may reach.", rich_help_panel=ASKS)] = None,
     user: Annotated[str | None, typer.Option(help="User, and :group.", rich_help_panel=ASKS)] = None,
@@ -55,19 +57,20 @@ async def run(  # noqa: PLR0913 - each option is a parameter
     outputs: Annotated[Path | None, typer.Option("--outputs", "-o", metavar="DIR", help="Fetch the job's outputs to here.", rich_help_panel=ENDS)] = None,
     outputs_path: Annotated[str | None, typer.Option(metavar="PATH", help="The outputs' folder in the job; default /outputs.", rich_help_panel=ENDS)] = None,
     force: Annotated[bool, typer.Option("--force", help="With -o: replace files that differ.", rich_help_panel=ENDS)] = False,
+    upload: Annotated[str | None, typer.Option(metavar="FILE.json", help="Have the outputs sent: a file with the spec's outputs.upload.", rich_help_panel=ENDS)] = None,
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Print the id and leave; the job goes on.", rich_help_panel=ENDS)] = False,
 ) -> int:  # fmt: skip
     """Run a job: submit it, follow it, fetch its outputs, and exit with its code.
 
-    Exit codes: the job's own; 124 timed out, 125 it could not be run or was lost, 126 and 127 its command can't be run or is
+    Exit codes: the job's own; 124 timed out, 125 it could not be run or was lost, or its outputs did not get where they should, 126 and 127 its command can't be run or is
     not there, 130 cancelled.
     """
     from agent.cli.attended import Attended, attend, submit_only  # noqa: PLC0415 - takes the event loop with it
 
     plain = {
-        "name": name, "cpus": cpus, "memory": memory, "shm": shm, "pids": pids, "network": network, "user": user,
+        "name": name, "cpus": cpus, "memory": memory, "shm": shm, "disk": disk, "pids": pids, "network": network, "user": user,
         "workdir": workdir, "queue": queue, "priority": priority,
-        "outputs": None if outputs_path is None else {"path": outputs_path},
+        "outputs": outputs_of(outputs_path, upload),
     }  # fmt: skip
     wanted = Wanted(
         image, tuple(command or ()), plain, gpus, tuple(port or ()), tuple(env or ()), tuple(secret or ()),
@@ -77,3 +80,10 @@ async def run(  # noqa: PLR0913 - each option is a parameter
     if detach:
         return await submit_only(call, body)
     return await attend(call, body, Attended(outputs, Overwrite.REPLACE if force else Overwrite.REFUSE))
+
+
+def outputs_of(path: str | None, upload: str | None) -> dict[str, object] | None:
+    """The spec's field, where anything of it was asked for."""
+    where = {} if path is None else {"path": path}
+    there = {} if upload is None else {"upload": read_upload(upload)["upload"]}
+    return {**where, **there} or None

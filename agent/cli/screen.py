@@ -79,6 +79,11 @@ class Screen:
         if self.form is Form.PEOPLE:
             self.note(text)
 
+    def tell(self, text: Text) -> None:
+        """Some lines of ours beside the answer, as `say`."""
+        if self.form is Form.PEOPLE:
+            self.err.print(text)
+
     def note(self, text: str) -> None:
         """One dim line on stderr, in either form."""
         self.err.print(Text(clean(text), style="dim"), soft_wrap=True)

@@ -1,4 +1,4 @@
-"""cli/submission — a job sent so that it exists once, and waited for to its end, however often the connection breaks."""
+"""cli/submission — a job sent so that it exists once, and asked about, however often the connection breaks."""
 
 from typing import Any
 
@@ -7,6 +7,7 @@ from agent.cli.refusals import AWAY, ApiRefusedError, NotReachableError
 from agent.cli.request import Request, get, job_path
 from agent.cli.session import Call
 
+# For an answer that is waited for.
 WAIT_SECONDS = 50
 
 
@@ -26,20 +27,13 @@ async def submit_body(call: Call, body: object, key: str) -> Any:  # noqa: ANN40
             await patience.wait(error, "the answer was lost; asking again, which makes no second job")
 
 
-async def wait_for_end(call: Call, job_id: str) -> Any:  # noqa: ANN401 - the job as decoded JSON
-    """The finished job."""
-    while True:
-        job = await _ask_patiently(call, get(job_path(job_id), {"wait": "finished", "timeout": WAIT_SECONDS}))
-        if job["phase"] == "finished":
-            return job
-
-
 async def read_job(call: Call, job_id: str) -> Any:  # noqa: ANN401 - the job as decoded JSON
     """The job as it is now, or as soon as the agent is back."""
-    return await _ask_patiently(call, get(job_path(job_id)))
+    return await ask_patiently(call, get(job_path(job_id)))
 
 
-async def _ask_patiently(call: Call, request: Request) -> Any:  # noqa: ANN401 - decoded JSON
+async def ask_patiently(call: Call, request: Request) -> Any:  # noqa: ANN401 - decoded JSON
+    """The answer, as soon as the agent gives one. Raises what it refuses, and what lasts too long."""
     patience = Patience(call.screen)
     while True:
         try:

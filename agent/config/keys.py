@@ -174,7 +174,6 @@ class Network(Section):
 
 
 class Limits(Section):
-    later: ClassVar[frozenset[str]] = frozenset({"disk"})
     cpus: PositiveNumber | None = None
     memory: Size | None = None
     shm: Size | None = None

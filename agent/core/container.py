@@ -55,6 +55,23 @@ class Mount:
     read_only: bool
 
 
+@dataclass(frozen=True, slots=True)
+class QuotaVolume:
+    """A named volume of ours: the file system on that device, for the outputs of that job."""
+
+    name: str
+    job: str
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeMount:
+    """That the engine mounts itself: a mount of ours may be in a namespace of ours, where the engine does not see it."""
+
+    volume: QuotaVolume
+    target: str
+
+
 class Injection(StrEnum):
     """By what a container gets its GPUs."""
 
@@ -103,7 +120,7 @@ class ContainerPlan:
     bridge: str | None
     dns: tuple[str, ...]
     ports: tuple[PublishedPort, ...]
-    mounts: tuple[Mount, ...]
+    mounts: tuple[Mount | VolumeMount, ...]
     gpus: tuple[str, ...]
     injection: Injection | None
     cpuset: Cpuset | None

@@ -121,7 +121,7 @@ class StartIntent:
 
 
 class FailureKind(StrEnum):
-    """Why a container could not be started. The first three ask for another lease, the others close the attempt."""
+    """Why a container could not be started. The first three and the last ask for another lease, the others close the attempt."""
 
     PORT = "port_taken"
     GPU = "gpu_start_failed"
@@ -131,6 +131,8 @@ class FailureKind(StrEnum):
     COMMAND = "command"
     ENGINE = "engine_refused"
     FOLDER = "job_folder_missing"
+    VOLUME = "quota_volume_failed"
+    VOLUME_MOVED = "quota_volume_moved"
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +217,9 @@ class Job:
     kill_at: BootTime | None = None
     upload_stopped_at: float | None = None  # somebody asked that the upload end, and the outcome stays
     image_digest: str | None = None
+    has_disk: bool = (
+        False  # the quota of its outputs is reserved; kept from attempt to attempt, as the outputs are
+    )
     outcome: Outcome | None = None
     reason: Reason | None = None
     started_at: float | None = None
@@ -224,6 +229,11 @@ class Job:
     def container_name(self) -> str:
         """For create and for the first look only; all other calls go by container id."""
         return f"gpu-agent-{self.id}-{self.attempt}"
+
+    @property
+    def volume_name(self) -> str:
+        """Of the quota volume of its outputs, if it has one: the outputs are one a job, so all attempts have the same."""
+        return f"gpu-agent-{self.id}"
 
     @property
     def container(self) -> str | None:

@@ -28,6 +28,7 @@ from agent.core.steps import (
     Remove,
     ReportUnkillable,
     RequestTimeout,
+    ReserveDisk,
     SendOutputs,
     Signal,
     Start,
@@ -93,6 +94,8 @@ def _queued(job: Job, seen: Seen, now: Now) -> Step:
         return FindImage()
     if job.image_digest is None and job.waiting_for == "image":
         return PullImage()
+    if job.spec.disk is not None and not job.has_disk and job.waiting_for == "disk":
+        return ReserveDisk()
     if job.not_before is not None and job.not_before > now.wall:
         return Wait(job.not_before - now.wall)
     return Wait()

@@ -1,6 +1,6 @@
 """core/plan — spec + lease + policy → the complete arguments of a container. Pure: what a job may never have is not in here."""
 
-from agent.core.container import ContainerPlan, Mount, PublishedPort
+from agent.core.container import ContainerPlan, Mount, PublishedPort, QuotaVolume, VolumeMount
 from agent.core.injection import Handover
 from agent.core.job import Job, Lease
 from agent.core.policy import CAPABILITIES, OOM_SCORE, Policy
@@ -9,9 +9,11 @@ from agent.spec import JobSpec, Network, Proto, is_reserved_env
 SECRETS_PATH = "/run/secrets"
 
 
-def plan(job: Job, policy: Policy, outputs: str, secrets: str | None, handover: Handover) -> ContainerPlan:
-    """`outputs` and `secrets` are host paths to mount (`secrets` None: the job has none). The job holds its lease, and
-    `handover` was chosen for it.
+def plan(
+    job: Job, policy: Policy, outputs: str | QuotaVolume, secrets: str | None, handover: Handover
+) -> ContainerPlan:
+    """`outputs` and `secrets` are host paths to mount (`outputs` of a job with `disk`: its volume; `secrets` None: the job
+    has none). The job holds its lease, and `handover` was chosen for it.
     """
     spec, lease, limits = job.spec, job.lease or Lease(), policy.limits
     has_network = spec.network is Network.EGRESS
@@ -67,6 +69,12 @@ def _published(lease: Lease, bind: str) -> tuple[PublishedPort, ...]:
     )
 
 
-def _mounts(spec: JobSpec, outputs: str, secrets: str | None) -> tuple[Mount, ...]:
-    written = Mount(outputs, spec.outputs.path, read_only=False)
+def _mounts(
+    spec: JobSpec, outputs: str | QuotaVolume, secrets: str | None
+) -> tuple[Mount | VolumeMount, ...]:
+    written = (
+        VolumeMount(outputs, spec.outputs.path)
+        if isinstance(outputs, QuotaVolume)
+        else Mount(outputs, spec.outputs.path, read_only=False)
+    )
     return (written,) if secrets is None else (written, Mount(secrets, SECRETS_PATH, read_only=True))

@@ -18,7 +18,10 @@ OOM_SCORE = 500
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The default and the most that a job may ask. None: the host's own. Bytes and CPUs."""
+    """The default and the most that a job may ask. None: the host's own. Bytes and CPUs.
+
+    `disk_bytes` is the size of the writable layer, for every job, and the most that one may ask for its output folder.
+    """
 
     cpus: float | None = None
     memory_bytes: int | None = None
@@ -50,7 +53,8 @@ class InjectionWish(StrEnum):
 class Policy:
     """What the plan of each container on this host has in common.
 
-    `node_cpus`: the CPUs of each NUMA node that jobs are pinned to; empty: jobs are not pinned.
+    `node_cpus`: the CPUs of each NUMA node that jobs are pinned to; empty: jobs are not pinned. `most_disk_bytes`: what an
+    output folder can have at most on the disk of the state folder, were it empty; None: not known.
     """
 
     agent_id: str
@@ -65,6 +69,7 @@ class Policy:
     injection: InjectionWish = InjectionWish.AUTO
     node_cpus: Mapping[int, str] = field(default_factory=dict)
     outgoing: OutgoingRules = field(default_factory=OutgoingRules)
+    most_disk_bytes: int | None = None
 
 
 def image_refusal(reference: ImageReference, rules: ImageRules) -> str | None:

@@ -25,7 +25,8 @@ Granted = tuple[Job, list[NewEvent]]
 class Host:
     """What the grant needs to know of the host. `queue_limits` always has "default"; `ageing` is points per minute.
 
-    `stuck_gpus`: those of `bad_gpus` that stay so until somebody acts, each with what it waits for.
+    `stuck_gpus`: those of `bad_gpus` that stay so until somebody acts, each with what it waits for. `free_disk_bytes`: what may
+    still be reserved of the disk, as it was last seen.
     """
 
     ports: PortRange
@@ -35,6 +36,7 @@ class Host:
     inventory: Inventory = NO_INVENTORY
     bad_gpus: frozenset[str] = frozenset()
     stuck_gpus: Mapping[str, str] = field(default_factory=dict)
+    free_disk_bytes: int = 0
 
 
 @dataclass(slots=True)
@@ -45,8 +47,10 @@ class _Pool:
     running: Counter[str]
     ports: set[int]
     gpus: set[str]
+    disk_bytes: int  # free, or held by who will give it back
     kept_for_earlier: set[str] = field(default_factory=set)
     is_a_port_job_ahead: bool = False
+    is_disk_short: bool = False
     has_first: bool = False
 
 
@@ -57,6 +61,7 @@ def grant(jobs: Sequence[Job], host: Host, now: float) -> list[Granted]:
         running=Counter(job.spec.queue for job in jobs if job.phase in ACTIVE),
         ports=held_ports(jobs) | host.bad_ports,
         gpus=held_gpus((job.lease for job in jobs if job.lease is not None), host.inventory) | host.bad_gpus,
+        disk_bytes=host.free_disk_bytes + sum(job.spec.disk or 0 for job in jobs if job.has_disk),
     )
     changed: list[Granted] = []
     for job in order(
@@ -70,7 +75,7 @@ def grant(jobs: Sequence[Job], host: Host, now: float) -> list[Granted]:
             moved, events = move(job, Phase.STARTING, lease=lease, waiting_for=None)
             changed.append((moved, [*events, *told]))
         else:
-            code, words = (blocked_by, None) if blocked_by else _wait_for_resources(job, pool)
+            code, words = blocked_by or _wait_for_resources(job, pool)
             if (code, words) != (job.waiting_for, job.waiting_words):
                 changed.append((replace(job, waiting_for=code, waiting_words=words), []))
     return changed
@@ -87,15 +92,29 @@ def order(jobs: Sequence[Job], ageing: float, now: float) -> list[Job]:
     return sorted(jobs, key=rank)
 
 
-def _why_not(job: Job, pool: _Pool, now: float) -> str | None:
-    """What a job waits for before resources matter."""
+def _why_not(job: Job, pool: _Pool, now: float) -> tuple[str, str | None] | None:
+    """What a job waits for before resources matter, and in words."""
     if job.not_before is not None and job.not_before > now:
-        return "not_before" if job.attempt == 1 else "backoff"
+        return ("not_before" if job.attempt == 1 else "backoff"), None
     limit = pool.host.queue_limits.get(job.spec.queue, pool.host.queue_limits["default"])
     if pool.running[job.spec.queue] >= limit:
-        return "queue"
+        return "queue", None
     # No resource is held through a pull, so the image comes first.
-    return "image" if job.image_digest is None else None
+    if job.image_digest is None:
+        return "image", None
+    return _why_no_disk(job, pool) if job.spec.disk is not None and not job.has_disk else None
+
+
+def _why_no_disk(job: Job, pool: _Pool) -> tuple[str, str | None]:
+    """Its own line reserves the disk. Behind one that found no room nobody does, or small ones would take in turn what comes
+    free, and the large one would starve. But not where the ends of other jobs can't make room for it: who waits for outputs
+    to be forgotten may wait a week, and the others would wait with it.
+    """
+    if pool.is_disk_short:
+        return "turn", None
+    words = job.waiting_words if job.waiting_for == "disk" else None
+    pool.is_disk_short = words is not None and (job.spec.disk or 0) <= pool.disk_bytes
+    return "disk", words
 
 
 def _lend(job: Job, pool: _Pool) -> tuple[Lease, list[NewEvent]] | None:

@@ -195,6 +195,20 @@ CATALOGUE: dict[str, Entry] = {
         "the host's engine has no seccomp, and no job is started on one without",
         "Submit it to another host; the host's owner should use an engine with seccomp (see `gpu-agent doctor`).",
     ),
+    "quota_volume_failed": Entry(
+        Phase.STARTING,
+        Blame.HOST,
+        RETRYABLE,
+        "the host could not make or mount the volume of the job's outputs",
+        "Submit it to another host; the host's owner should see the check disk_quotas of `gpu-agent doctor`.",
+    ),
+    "quota_volume_moved": Entry(
+        Phase.STARTING,
+        Blame.HOST,
+        RETRYABLE,
+        "the volume of the job's outputs changed between the container's create and its start",
+        _HOST,
+    ),
     "job_folder_missing": Entry(
         Phase.STARTING,
         Blame.HOST,

@@ -22,6 +22,11 @@ def is_of_open_attempt(attempt: int | None, job: Job) -> bool:
     return job.phase in _OPEN and attempt == job.attempt
 
 
+def needs_volume(job: Job | None) -> bool:
+    """Whether a container may yet write to the job's outputs. Readers of one that is over mount it for themselves."""
+    return job is not None and job.spec.disk is not None and job.phase in _OPEN
+
+
 def restore(fresh: Job, container: Container, boot_id: str) -> Job:
     """`fresh`, in *starting*, with what the container holds: the line then finds it as after any other restart."""
     published = {port.port: port.host_port for port in container.ports}

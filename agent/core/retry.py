@@ -61,6 +61,9 @@ def _may_move(job: Job) -> bool:
         case FailureKind.GATE:
             # It takes its GPU out of the choice, so it can't repeat without end.
             return True
+        case FailureKind.VOLUME_MOVED:
+            # The next create makes the volume anew: only a boot, or somebody on the host, brings it about once more.
+            return True
         case _:
             return False
 

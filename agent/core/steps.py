@@ -24,6 +24,11 @@ class PullImage:
 
 
 @dataclass(frozen=True, slots=True)
+class ReserveDisk:
+    """As with the image: only the job's turn and its resources are still wanting, and nothing is granted before."""
+
+
+@dataclass(frozen=True, slots=True)
 class BeginStopping:
     """Write *stopping*, with what is known in the same write: a crash must not forget why."""
 
@@ -143,6 +148,7 @@ Step = (
     Wait
     | FindImage
     | PullImage
+    | ReserveDisk
     | BeginStopping
     | Create
     | Intend

@@ -3,12 +3,12 @@
 An upload is a job's: it begins when the job's outcome is decided, and its end changes nothing of the job but this record.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from agent.core.job import Job, Outcome
 from agent.errors import Phase
-from agent.spec import Outputs, OutputsOn, UploadTo
+from agent.spec import Outputs, OutputsOn, Upload, UploadTo, hide_upload
 
 MANIFEST = "manifest.json"
 # A file that the job, or somebody else, changes each time while it is sent (TRANSFER §1).
@@ -34,6 +34,13 @@ class UploadState(StrEnum):
 class FileState(StrEnum):
     SENT = "sent"
     FAILED = "failed"  # for good; a retry that somebody asks for begins anew
+
+
+class Resend(StrEnum):
+    """What of an upload that is over is sent again."""
+
+    FAILED = "failed"  # what did not leave
+    EVERYTHING = "everything"  # what was sent to another place counts for nothing at this one
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +85,13 @@ class UploadRecord:
     sent: Tally = Tally()
     failed: int = 0
     trouble: UploadTrouble | None = None
+    place: str | None = None  # where a retry sends it, as it may be shown; None: where the spec says
+    is_live: bool = False  # begun while the job runs; the last pass has not
     was_told: bool = False  # that it began, as an event
     verdict: UploadState | None = None  # decided; `state` follows once its secrets are dropped
+    is_retry_asked: bool = (
+        False  # decided, and asked for again: its secrets may be there, and nothing has begun
+    )
 
     @property
     def is_over(self) -> bool:
@@ -122,9 +134,30 @@ def judge_end(record: UploadRecord, *, was_cut: bool) -> UploadState:
     return UploadState.PARTIAL if record.sent.files else UploadState.FAILED
 
 
-def is_same_content(known: JournalFile, size_bytes: int, modified_ns: int) -> bool:
-    """Whether a file that was sent is the one that is there now."""
-    return known.state is FileState.SENT and (known.size_bytes, known.modified_ns) == (
-        size_bytes,
-        modified_ns,
-    )
+def is_same_content(
+    known: JournalFile, size_bytes: int, modified_ns: int, attempt: int | None = None
+) -> bool:
+    """Whether a file that was sent is the one that is there now. `attempt`: where the endpoint has each attempt's for itself."""
+    is_same_place = attempt is None or known.attempt == attempt
+    is_same = (known.size_bytes, known.modified_ns) == (size_bytes, modified_ns)
+    return known.state is FileState.SENT and is_same_place and is_same
+
+
+def names_attempt(upload: Upload) -> bool:
+    """Whether files of two attempts have two places at the endpoint."""
+    return "{attempt}" in (upload.url or "")
+
+
+def name_place(upload: Upload) -> str:
+    """Where an upload leads, with nothing of what is secret: signatures in a query change from day to day."""
+    return " ".join([upload.to, *(f"{name}={url}" for name, url in sorted(hide_upload(upload).urls.items()))])
+
+
+def announce_retry(record: UploadRecord) -> UploadRecord:
+    """An upload that is over, before its target is kept once more: what a crash leaves of that is found, and closed as it was."""
+    return replace(record, state=UploadState.SENDING, verdict=record.state, is_retry_asked=True)
+
+
+def reopen(record: UploadRecord, at: float, place: str) -> UploadRecord:
+    """An upload that is over, and was asked for again, begun."""
+    return UploadRecord(record.row, at, total=record.total, sent=record.sent, place=place)

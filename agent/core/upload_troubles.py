@@ -13,7 +13,7 @@ class UploadWords:
     remedy: str
 
 
-_ENDPOINT = "See to the endpoint; the agent tries again until `outputs.deadline`."
+_ENDPOINT = "See to the endpoint; the agent tries again until `outputs.deadline`, and after that on POST …/outputs/retry."
 _RETRY = "The files are kept here until retention ends: mend it, then POST …/outputs/retry."
 
 UPLOAD_TROUBLES: dict[str, UploadWords] = {
@@ -40,7 +40,11 @@ UPLOAD_TROUBLES: dict[str, UploadWords] = {
     SendTrouble.TOO_SLOW: UploadWords(
         Blame.USER, "the endpoint did not take the file, or did not answer, in time", _ENDPOINT
     ),
-    SendTrouble.REPLY_BROKEN: UploadWords(Blame.USER, "the endpoint's answer was no HTTP answer", _ENDPOINT),
+    SendTrouble.REPLY_BROKEN: UploadWords(
+        Blame.USER,
+        "the connection broke, or what came back was no HTTP answer, or a success before all was sent",
+        _ENDPOINT,
+    ),
     # an answer
     "status_failed": UploadWords(Blame.USER, "the endpoint answered with a failure", _ENDPOINT),
     "status_refused": UploadWords(Blame.USER, "the endpoint refused", _RETRY),
@@ -99,6 +103,11 @@ UPLOAD_TROUBLES: dict[str, UploadWords] = {
         Blame.USER,
         "the file is not there any more, or is no regular file of the job's own now",
         "Leave outputs in place until the upload is over.",
+    ),
+    "file_unreadable": UploadWords(
+        Blame.HOST,
+        "the host's disk does not give the file",
+        "Ask the operator to see to the disk of the state folder; then POST …/outputs/retry.",
     ),
     "name_reserved": UploadWords(
         Blame.USER,

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from agent.adapters.docker.engine import DockerEngine
+from agent.adapters.folders import why_impossible
 from agent.adapters.kernel_log import why_unreadable
 from agent.adapters.linux import SystemClock, has_nvidia_gpus, read_dns_servers, read_ephemeral_ports
 from agent.adapters.sqlite import is_older
@@ -12,9 +13,11 @@ from agent.aio import Threads
 from agent.config import Config
 from agent.core.policy import InjectionWish
 from agent.core.ports import PortRange
+from agent.daemon.quotas import quota_leftovers_probe
 from agent.daemon.values import DATABASE
 from agent.jobs import gpu_probes, probes
 from agent.jobs.health import Check, CheckState, Finding, Health, Probe
+from agent.jobs.quota_probe import quota_probe
 
 _TIMESYNC = Path("/run/systemd/timesync/synchronized")
 
@@ -37,6 +40,8 @@ async def examine(config: Config) -> list[Check]:
         "gpu_injection": gpu_probes.gpu_injection_probe(
             engine, InjectionWish(config.gpus.injection), config.engine.runtime, has_nvidia_gpus
         ),
+        "disk_quotas": quota_probe(_why_no_quotas, lambda: 0),
+        "quota_leftovers": quota_leftovers_probe(config),
         "kernel_log": gpu_probes.kernel_log_probe(
             lambda: why_unreadable(config.gpus.kernel_log), has_nvidia_gpus
         ),
@@ -45,6 +50,14 @@ async def examine(config: Config) -> list[Check]:
         return list(await Health(clock, checks, frozenset()).look())
     finally:
         await engine.close()
+
+
+async def _why_no_quotas() -> str | None:
+    threads = Threads("doctor", 1)
+    try:
+        return await threads.run(why_impossible)
+    finally:
+        threads.close()
 
 
 def _state_probe(config: Config) -> Probe:

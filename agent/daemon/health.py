@@ -7,6 +7,7 @@ from agent.jobs import gpu_probes, probes
 from agent.jobs.assembly import Outside, Shell
 from agent.jobs.health import CheckState, Finding, Health, Probe
 from agent.jobs.notifier import Notifier
+from agent.jobs.quota_probe import quota_probe
 from agent.jobs.stranger_probe import gpu_strangers_probe
 
 # Without these the host can take no job.
@@ -32,6 +33,7 @@ def build_health(
             outside.engine, outside.gpus, lambda: shell.tools.gpu_care.settings.use
         ),
         "orphans": _orphans_probe(shell),
+        "disk_quotas": quota_probe(outside.quotas.why_impossible, lambda: len(shell.quota_care.stuck)),
         "notifications": _notifications_probe(shell.notifier),
     }
     return Health(outside.clock, checks, NEEDED)

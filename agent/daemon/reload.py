@@ -25,6 +25,7 @@ class Places:
     current: Current
     janitor: Janitor
     outputs: Outputs
+    allow_uploads: Callable[[int], None]
     ask_grant: Callable[[], None]
 
 
@@ -67,6 +68,7 @@ class Reload:
         places.settings.ageing = new.jobs.ageing
         places.janitor.retention_seconds = new.outputs.retention
         places.outputs.limits = places.settings.output_limits = output_limits_of(new)
+        places.allow_uploads(new.uploads.parallel)
         old = places.current.policy
         # The range of ports is the one of the start, whatever the file says now.
         as_started = new.model_copy(update={"ports": self._config.ports})

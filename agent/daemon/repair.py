@@ -46,6 +46,10 @@ async def repair(config: Config) -> list[str]:
                 job_id
             )  # nobody will ever need them, and nobody would look for them there
             done.append(f"{job_id}: no container; its folder is now {await folders.set_aside(job_id)}")
+        for volume in await engine.volumes():
+            # Its device was let go with the folder.
+            if volume.job not in kept and await engine.remove_volume(volume.name):
+                done.append(f"{volume.job}: its volume {volume.name} is removed")
         return done
 
 

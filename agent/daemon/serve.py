@@ -7,6 +7,7 @@ import random
 import signal
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from uuid import UUID
 
@@ -88,13 +89,16 @@ async def serve(config: Config, read_config: Callable[[], Config] | None, redact
         stack.push_async_callback(engine.close)
         kernel_log = open_kernel_log(config, stack)
         host = read_dns_servers(), most_open_files(), read_node_cpus()
-        current = Current(policy_of(config, folders.agent_id, *host))
+        policy = policy_of(config, folders.agent_id, *host)
+        current = Current(replace(policy, most_disk_bytes=await folders.quotas.total_bytes()))
         outgoing = OutgoingClient(lambda: current.policy.outgoing, f"gpu-agent/{program_version()}")
         stack.push_async_callback(outgoing.close)
         outside = Outside(
             store=store,
             engine=engine,
             folders=folders,
+            watch=folders,
+            quotas=folders.quotas,
             gpus=gpus,
             kernel_log=kernel_log,
             clock=SystemClock(),
@@ -112,7 +116,8 @@ async def serve(config: Config, read_config: Callable[[], Config] | None, redact
         sites = await open_sites(build_app(parts), listen_of(config))
         stack.push_async_callback(sites.close)
         log.info("daemon.started", agent=folders.agent_id, listen=str(config.api.listen), port=sites.port)
-        places = Places(settings, current, shell.janitor, parts.outputs, shell.tools.ask_grant)
+        tools = shell.tools
+        places = Places(settings, current, shell.janitor, parts.outputs, tools.uploads.allow, tools.ask_grant)
         await _stand(shell, sites, Reload(config, read_config, places))
 
 

@@ -35,6 +35,8 @@ from agent.interfaces.gpus import Gpus
 from agent.interfaces.kernel_log import KernelLog
 from agent.interfaces.notify import NotifyStore
 from agent.interfaces.outgoing import Body, Outgoing, OutgoingRequest, Sender
+from agent.interfaces.output_watch import OutputWatch
+from agent.interfaces.quotas import Quotas, QuotaUnavailableError, Shortage
 from agent.interfaces.store import (
     MOST_HOST_EVENTS,
     Accepted,
@@ -91,12 +93,16 @@ __all__ = [
     "OutputListing",
     "OutputReader",
     "OutputRefusedError",
+    "OutputWatch",
     "Places",
     "Prepared",
     "PullFailedError",
     "QueueFullError",
+    "QuotaUnavailableError",
+    "Quotas",
     "SecretFiles",
     "Sender",
+    "Shortage",
     "SkippedOutput",
     "SmallOutput",
     "StaleError",

@@ -12,6 +12,7 @@ from agent.core.container import (
     EngineFacts,
     Image,
     PullProgress,
+    QuotaVolume,
     StreamOpened,
 )
 from agent.core.container_stats import ContainerStats
@@ -166,4 +167,23 @@ class Engine(Protocol):
 
     async def ensure_bridge(self, name: str) -> None:
         """Our bridge network, inter-container traffic off; made if it is missing. Idempotent."""
+        ...
+
+    async def ensure_volume(self, volume: QuotaVolume) -> None:
+        """Our volume of that name, on that device; made anew where it is on another. Idempotent.
+
+        Raises NameTakenError (a stranger's), EngineRefusedError (a container holds the one on another device).
+        """
+        ...
+
+    async def find_volume(self, name: str) -> QuotaVolume | None:
+        """Our volume of that name. None: there is none."""
+        ...
+
+    async def volumes(self) -> list[QuotaVolume]:
+        """All with our agent label."""
+        ...
+
+    async def remove_volume(self, name: str) -> bool:
+        """True: it is gone; what is on its device is not touched. False: a container has it."""
         ...

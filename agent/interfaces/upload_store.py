@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from agent.core.job import NewEvent
-from agent.core.upload import JournalFile, UploadRecord
+from agent.core.upload import JournalFile, Resend, UploadRecord
 
 
 class UploadStore(Protocol):
@@ -14,10 +14,12 @@ class UploadStore(Protocol):
         """The record, made now if there is none. None: there is no such job."""
         ...
 
-    async def begin_upload_again(self, job_id: str, at: float) -> UploadRecord | None:
-        """A record that is over is opened again, with the time and the trouble of now; what failed leaves the journal.
+    async def begin_upload_again(
+        self, job_id: str, at: float, place: str, resend: Resend
+    ) -> UploadRecord | None:
+        """A record that was asked for again is opened (`core/upload.reopen`), and what is to be sent again leaves the journal.
 
-        None: there is none that is over.
+        None: there is none that was.
         """
         ...
 
@@ -39,10 +41,6 @@ class UploadStore(Protocol):
 
     async def journal_of(self, row: int, paths: Sequence[str]) -> dict[str, JournalFile]:
         """What the journal says of these; an unknown one is no key."""
-        ...
-
-    async def forget_journal(self, row: int) -> None:
-        """What was sent to another endpoint counts for nothing at this one."""
         ...
 
     async def retried_uploads(self) -> list[str]:

@@ -17,6 +17,8 @@ from agent.interfaces import (
     KernelLog,
     Outgoing,
     OutputLimits,
+    OutputWatch,
+    Quotas,
     Store,
 )
 from agent.jobs.avoided import Avoided
@@ -28,6 +30,7 @@ from agent.jobs.hiding import Hiding
 from agent.jobs.images import Images, PullTimes
 from agent.jobs.janitor import Janitor
 from agent.jobs.notifier import Notifier
+from agent.jobs.quota_care import QuotaCare
 from agent.jobs.supervisor import Supervisor
 from agent.jobs.tools import Tools
 from agent.jobs.uploads import Uploads
@@ -61,6 +64,8 @@ class Outside:
     store: Store
     engine: Engine
     folders: Folders
+    watch: OutputWatch
+    quotas: Quotas
     gpus: Gpus
     kernel_log: KernelLog
     clock: Clock
@@ -78,6 +83,7 @@ class Shell:
 
     supervisor: Supervisor
     janitor: Janitor
+    quota_care: QuotaCare
     witness: Witness
     notifier: Notifier
     tools: Tools
@@ -92,6 +98,7 @@ class Shell:
         stand(group, self.witness.watch(), "witness")
         stand(group, self.supervisor.supervise(), "supervisor")
         stand(group, self.janitor.clean(), "janitor")
+        stand(group, self.quota_care.clean(), "quota care")
         stand(group, self.tools.gpu_care.watch(), "gpu care")
         stand(group, self.tools.gpu_accounts.watch(), "gpu accounts")
         stand(group, self.notifier.notify(), "notifier")
@@ -104,6 +111,7 @@ def assemble(outside: Outside, current: Current, settings: Settings) -> Shell:
     janitor = Janitor(
         outside.engine, outside.store, outside.folders, outside.clock, settings.retention_seconds
     )
+    quota_care = QuotaCare(outside.engine, outside.store, outside.quotas)
 
     def on_event(event: ContainerEvent) -> None:
         _heed(event, supervisor, janitor)
@@ -111,12 +119,14 @@ def assemble(outside: Outside, current: Current, settings: Settings) -> Shell:
     def look_at_all() -> None:
         supervisor.poke_all()
         janitor.look()
+        quota_care.look()
 
     def poke(job_id: str) -> None:
         supervisor.poke(job_id)
 
     def judge(_job_id: str) -> None:
         janitor.look()
+        quota_care.look()
 
     gpu_care = GpuCare(outside.gpus, outside.store, outside.clock, settings.gpu_care, Wakes(ask.set, poke))
     gpu_care.listen_to(outside.kernel_log)
@@ -128,6 +138,7 @@ def assemble(outside: Outside, current: Current, settings: Settings) -> Shell:
         store=outside.store,
         engine=outside.engine,
         folders=outside.folders,
+        quotas=outside.quotas,
         gpu_care=gpu_care,
         gpu_accounts=GpuAccounts(gpu_samples, outside.store, outside.clock),
         clock=outside.clock,
@@ -144,13 +155,14 @@ def assemble(outside: Outside, current: Current, settings: Settings) -> Shell:
     )
     supervisor = Supervisor(tools, lambda: _host(tools, settings), ask)
     notifier = Notifier(outside.outgoing, outside.store, outside.folders, outside.clock, outside.random)
-    return Shell(supervisor, janitor, witness, notifier, tools, gpu_samples)
+    return Shell(supervisor, janitor, quota_care, witness, notifier, tools, gpu_samples)
 
 
 def _uploads(outside: Outside, settings: Settings, hiding: Hiding, poke: Callable[[str], None]) -> Uploads:
     tools = UploadTools(
         store=outside.store,
         folders=outside.folders,
+        watch=outside.watch,
         deliveries=outside.deliveries,
         clock=outside.clock,
         random=outside.random,
@@ -181,4 +193,5 @@ def _host(tools: Tools, settings: Settings) -> Host:
         inventory=tools.gpu_care.inventory,
         bad_gpus=tools.bad_gpus.now() | tools.gpu_care.unleasable(),
         stuck_gpus=tools.gpu_care.stuck(),
+        free_disk_bytes=tools.quotas.free_bytes,
     )

@@ -15,6 +15,7 @@ def find_host_faults(spec: JobSpec, policy: Policy) -> list[Fault]:
     """Every way in which the spec asks for more than this host gives."""
     return [
         *find_limit_faults(spec, policy.limits),
+        *find_disk_fault(spec, policy),
         *find_image_faults(spec.image, policy),
         *find_network_faults(spec, policy),
         *find_notify_faults(spec, policy.outgoing),
@@ -34,6 +35,14 @@ def find_limit_faults(spec: JobSpec, limits: Limits) -> Iterator[Fault]:
         if wanted is not None and most is not None and wanted > most:
             message = f"{wanted} {unit} asked for, this host gives a job at most {most}"
             yield Fault(field, "over_host_limit", message, RAISE_LIMIT)
+
+
+def find_disk_fault(spec: JobSpec, policy: Policy) -> Iterator[Fault]:
+    """The operator's limit, or where he set none, or a larger one, what the disk could hold at all."""
+    bounds = [most for most in (policy.limits.disk_bytes, policy.most_disk_bytes) if most is not None]
+    if spec.disk is not None and bounds and spec.disk > min(bounds):
+        message = f"{spec.disk} bytes asked for, this host gives the outputs of a job at most {min(bounds)}"
+        yield Fault("disk", "over_host_limit", message, RAISE_LIMIT)
 
 
 def find_image_faults(image: str, policy: Policy) -> Iterator[Fault]:

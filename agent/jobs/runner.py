@@ -133,13 +133,15 @@ class Runner:
             return await self._tools.engine.inspect(job.container)
         return await self._tools.engine.find(job.container_name)
 
-    async def _take(self, job: Job, seen: Container | None, step: steps.Step) -> None:  # noqa: C901, PLR0912 - one line a step: the table of the line
+    async def _take(self, job: Job, seen: Container | None, step: steps.Step) -> None:  # noqa: C901, PLR0912, PLR0915 - one line a step: the table of the line
         match step:
             case steps.FindImage():
                 found = await self._starting.find_image(job)
                 self._known = None if found is None else Known(found, None)
             case steps.PullImage():
                 await self._starting.pull_image(job)
+            case steps.ReserveDisk():
+                await self._starting.reserve_disk(job)
             case steps.BeginStopping(failure, facts):
                 await self._begin_stopping(job, replace(job.run, failure=failure, exit=facts))
             case steps.Create():
@@ -201,6 +203,7 @@ class Runner:
     async def _wait(self, job: Job, container: Container | None, seconds: float | None) -> None:
         if container is not None and container.state is ContainerState.RUNNING:
             self._tools.gpu_accounts.hold(job)
+            self._tools.uploads.hold(job)
         if job.phase is Phase.QUEUED:
             if not await self._flag.wait(seconds):
                 self._tools.ask_grant()  # what it waited for has come due

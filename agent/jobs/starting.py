@@ -26,9 +26,11 @@ from agent.interfaces import (
     JobFolderMissingError,
     NameTakenError,
     PullFailedError,
+    QuotaUnavailableError,
     StartFailedError,
 )
 from agent.interfaces.engine import Trouble
+from agent.jobs import quota
 from agent.jobs.moment import now_of
 from agent.jobs.tools import Tools
 from agent.jobs.writing import Known, write
@@ -40,6 +42,8 @@ SETTLE_SECONDS = 3.0
 # A name is reserved before its container can be seen: that long a 409 beside a 404 is an earlier create on its way.
 CREATE_SECONDS = 60.0
 _LOOK_AGAIN_SECONDS = 0.2
+# A disk without room is looked at again this often: what makes room tells nobody.
+_DISK_SECONDS = 5.0
 # Progress is told at most this often a job.
 _PROGRESS_SECONDS = 1.0
 
@@ -129,6 +133,23 @@ class Starting:
         self._tools.ask_grant()
         return job
 
+    async def reserve_disk(self, job: Job) -> None:
+        """Room for its outputs, or the row says how much is wanting; then wait a little, or for a poke."""
+        found = await quota.reserve(self._tools, job)
+        if isinstance(found, StartFailure):
+            await self.fail(job, found)
+            return
+        if found is None:
+            log.debug("disk.reserved", bytes=job.spec.disk)
+            await write(self._tools, replace(job, has_disk=True, waiting_for=None, waiting_words=None))
+            self._tools.ask_grant()
+            return
+        words = quota.words_of(found)
+        if words != job.waiting_words:
+            await write(self._tools, replace(job, waiting_words=words))
+            self._tools.ask_grant()  # nobody behind it may take what comes free
+        await self._flag.wait(_DISK_SECONDS)
+
     async def _tell_progress(self, job: Job) -> None:
         progress = self._tools.images.progress(job.id)
         if progress is not None:
@@ -158,6 +179,9 @@ class Starting:
             planned, secrets = await self._prepare(job, handover)
         except JobFolderMissingError as error:
             await self.fail(job, _folder_missing(error))
+            return None
+        except (QuotaUnavailableError, NameTakenError) as error:
+            await self.fail(job, quota.volume_failed(error))
             return None
         # The hash is in the row before each create: a container with another one is of an earlier lease.
         job = await write(self._tools, replace(job, run=replace(job.run, plan=planned.digest)))
@@ -198,7 +222,8 @@ class Starting:
     async def _prepare(self, job: Job, handover: Handover) -> tuple[ContainerPlan, dict[str, str]]:
         """The plan, and the values of its secret environment."""
         prepared = await self._tools.folders.prepare(job.id)
-        planned = plan(job, self._tools.policy, prepared.outputs, prepared.secrets, handover)
+        outputs = prepared.outputs if job.spec.disk is None else await quota.volume_for(self._tools, job)
+        planned = plan(job, self._tools.policy, outputs, prepared.secrets, handover)
         values = (await self._tools.folders.secrets(job.id)).values if planned.secret_environment else {}
         return planned, {name: values[name] for name in planned.secret_environment}
 
@@ -231,6 +256,9 @@ class Starting:
         """Whether the engine has started it. If not, the row says why."""
         # It may have been created long ago, by an earlier daemon or before the engine went away.
         if not self._memory.gpus_passed and not await self._gpus_pass(job):
+            return False
+        if job.spec.disk is not None and (moved := await quota.find_move(self._tools, job)) is not None:
+            await self.fail(job, moved)
             return False
         before, self._memory.start_unsettled_at = self._memory.start_unsettled_at, _loop_time()
         try:

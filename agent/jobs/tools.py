@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from agent.core.policy import Policy
-from agent.interfaces import Clock, Engine, Folders, Store
+from agent.interfaces import Clock, Engine, Folders, Quotas, Store
 from agent.jobs.avoided import Avoided
 from agent.jobs.current import Current
 from agent.jobs.gpu_accounts import GpuAccounts
@@ -22,6 +22,7 @@ class Tools:
     store: Store
     engine: Engine
     folders: Folders
+    quotas: Quotas
     gpu_care: GpuCare
     gpu_accounts: GpuAccounts
     clock: Clock

@@ -1,6 +1,6 @@
 """jobs/upload_retry — how somebody asks that what did not leave be sent again. Sends nothing itself."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from agent.core.job import Job, Viewer
 from agent.interfaces import Store
@@ -28,8 +28,10 @@ class UploadRetry:
             raise unknown_job(job_id)
         upload = None if body is None else parse_upload(body)
         if upload is not None:
-            faults = list(find_upload_faults(upload, self.current.policy.outgoing))
-            if faults:
-                raise SpecRefusedError(faults)
+            faults = find_upload_faults(upload, self.current.policy.outgoing)
+            # As `parse_upload` names them: the body has no `outputs` around it.
+            named = [replace(fault, field=fault.field.removeprefix("outputs.")) for fault in faults]
+            if named:
+                raise SpecRefusedError(named)
         await self.uploads.again(job, upload)
         return job

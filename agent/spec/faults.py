@@ -30,7 +30,7 @@ class SpecRefusedError(AgentError):
 
     code: ClassVar[str] = "spec_refused"
     blame: ClassVar[Blame] = Blame.USER
-    remedy: ClassVar[str] = "Correct every field that is named, then send the job again."
+    remedy: ClassVar[str] = "Correct every field that is named, then send it again."
 
     def __init__(self, faults: Iterable[Fault]) -> None:
         every = tuple(faults)

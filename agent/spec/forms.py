@@ -24,7 +24,7 @@ def read_forms(body: Body) -> tuple[Body, list[Fault]]:
         plain["gpus"] = {"count": plain["gpus"]}
     if isinstance(gpus := plain.get("gpus"), dict):
         plain["gpus"] = read_field(gpus, ("min_memory", "gpus.min_memory"), read_size, faults)
-    for name in ("memory", "shm"):
+    for name in ("memory", "shm", "disk"):
         plain = read_field(plain, (name, name), read_size, faults)
     return read_field(plain, ("not_before", "not_before"), read_time, faults), faults
 

@@ -204,7 +204,10 @@ class JobSpec(SpecModel):
     memory: Size | None = None
     shm: Size | None = None
     pids: int | None = Field(default=None, json_schema_extra={"minimum": 1, "maximum": limits.MAX_PIDS})
-    disk: None = Field(default=None, description="not supported yet")
+    disk: Size | None = Field(
+        default=None,
+        description="the quota of the output folder, bytes; none: the host's disk alone bounds it",
+    )
     gpus: Gpus = Gpus(count=0)
     ports: tuple[Port, ...] = Field(default=(), json_schema_extra={"maxItems": limits.MAX_PORTS})
     network: Network = Network.EGRESS

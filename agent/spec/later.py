@@ -5,40 +5,28 @@ from agent.spec.forms import Body
 
 # Each with the values that ask for nothing. The types are compared too, since in Python 0 equals false.
 NOTHING_ASKED: dict[str, tuple[object, ...]] = {
-    "disk": (None,),
     "ssh": (False, None),
     "volumes": ([],),
-}
-OUTPUTS_NOTHING_ASKED: dict[str, tuple[object, ...]] = {
-    "live": (False,),
-    "quiet": (5,),
 }
 
 
 def take_out_later_fields(body: Body) -> tuple[Body, list[Fault]]:
     """Give the body without these fields (their default says the same), and a fault for each that asks for something."""
-    faults = find_asked(body, NOTHING_ASKED, ())
+    faults = find_asked(body)
     kept = {name: value for name, value in body.items() if name not in NOTHING_ASKED}
-    if isinstance(outputs := kept.get("outputs"), dict):
-        faults += find_asked(outputs, OUTPUTS_NOTHING_ASKED, ("outputs",))
-        kept["outputs"] = {
-            name: value for name, value in outputs.items() if name not in OUTPUTS_NOTHING_ASKED
-        }
     return kept, faults
 
 
-def find_asked(
-    holder: Body, nothing_asked: dict[str, tuple[object, ...]], path: tuple[str, ...]
-) -> list[Fault]:
+def find_asked(body: Body) -> list[Fault]:
     return [
         Fault(
-            join_path(*path, name),
+            join_path(name),
             "not_supported_yet",
             "is known, but this version does nothing with it yet",
             "Leave it out.",
         )
-        for name, nothing in nothing_asked.items()
-        if name in holder and not any(is_same(holder[name], value) for value in nothing)
+        for name, nothing in NOTHING_ASKED.items()
+        if name in body and not any(is_same(body[name], value) for value in nothing)
     ]
 
 

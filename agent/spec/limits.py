@@ -52,6 +52,10 @@ MAX_CPUS = 8_192
 MIN_MEMORY_BYTES = 6 * MIB
 # A page; and a tmpfs of size 0 would have no limit at all.
 MIN_SHM_BYTES = 4_096
+# An ext4 file system of 32 MiB, its journal in it, leaves 25 MiB to the job; of much less it leaves too little to be meant.
+MIN_DISK_BYTES = 32 * MIB
+# The most that ext4 holds with blocks of 4 KiB and 32-bit numbers of them, which older kernels and tools are bound to.
+MAX_DISK_BYTES = 1 << 44
 # Linux PID_MAX_LIMIT.
 MAX_PIDS = 4_194_304
 

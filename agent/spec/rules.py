@@ -44,6 +44,7 @@ SPANS = {
     "cpus": Span(limits.MIN_CPUS, limits.MAX_CPUS, "CPUs"),
     "memory": Span(limits.MIN_MEMORY_BYTES, limits.INT64_MAX, "bytes (6MiB is the least)"),
     "shm": Span(limits.MIN_SHM_BYTES, limits.INT64_MAX, "bytes"),
+    "disk": Span(limits.MIN_DISK_BYTES, limits.MAX_DISK_BYTES, "bytes (32MiB is the least)"),
     "pids": Span(1, limits.MAX_PIDS, "processes"),
     "gpus.count": Span(0, limits.MAX_GPUS, "GPUs"),
     "gpus.min_memory": Span(1, limits.INT64_MAX, "bytes"),

@@ -29,6 +29,7 @@ EXPECTED_OF_FIELD = {
     "gpus": "a count or an object",
     "memory": "bytes as a whole number, or text such as 64GiB",
     "shm": "bytes as a whole number, or text such as 64GiB",
+    "disk": "bytes as a whole number, or text such as 64GiB",
     "gpus.min_memory": "bytes as a whole number, or text such as 64GiB",
     "not_before": "text such as 2030-01-31T08:00:00Z",
 }

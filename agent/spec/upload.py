@@ -168,6 +168,14 @@ def find_sending_faults(outputs: Mapping[str, object], to: str) -> Iterator[Faul
         if to == "local" and name in outputs and outputs[name] != nothing:
             message = "says what of the outputs is sent, and these stay on this host"
             yield Fault(join_path("outputs", name), "nothing_is_sent", message, "Name an `upload`, or leave it out.")  # fmt: skip
-    if to == "chutes" and outputs.get("live") is True:
-        message = "can't be with `to: chutes`, which is told all names at the end"
-        yield Fault("outputs.live", "live_not_possible", message, "Leave it out, or choose another `to`.")
+    if outputs.get("live") is not True:
+        if to != "local" and outputs.get("quiet", 5) != 5:
+            message = "says when a file leaves while the job runs, and none does without `live`"
+            yield Fault("outputs.quiet", "nothing_is_live", message, "Set `live`, or leave it out.")
+        return
+    remedy = "Leave `live` out, or choose otherwise."
+    if to == "chutes":
+        yield Fault("outputs.live", "live_not_possible", "can't be with `to: chutes`, which is told all names at the end", remedy)  # fmt: skip
+    if outputs.get("on", "always") != "always":
+        message = "can't be with `on`: files that leave while the job runs leave before its outcome is known"
+        yield Fault("outputs.live", "live_not_possible", message, remedy)

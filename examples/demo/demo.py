@@ -1,4 +1,4 @@
-"""demo — one real job from submit to results, with the daemon killed in its middle. `make demo` runs it; it imports nothing of the agent."""
+"""demo — one real job from submit to results, with the daemon killed in its middle, and again while its results leave. `make demo` runs it; it imports nothing of the agent."""
 
 import hashlib
 import json
@@ -7,7 +7,6 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable
 from contextlib import closing
 from datetime import datetime
 from pathlib import Path
@@ -17,12 +16,16 @@ import docker
 from engine import Engine, provide_engine
 from image import ImageError, provide_image
 from place import Place, clean_up, engines, find_place, held
+from receiver import Receiver
 from running_agent import AgentError, Follower, RunningAgent, configure
 from screen import alarm, chapter, note, show_command, tell
+from story import StoryError, short, until
 
 TRAIN_SECONDS = 16
 LINES_BEFORE_KILL = 5
+FILES_BEFORE_KILL = 5
 JOB_WITHIN_SECONDS = 180
+FETCHED = ("confusion.png", "metrics.json", "model.joblib")
 INTERRUPTED, FAILED = 130, 1
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -60,31 +63,30 @@ def run_and_clean_up(place: Place) -> int:
         note(f"all is gone but the image and the results, in {place.cache}")
 
 
-class StoryError(Exception):
-    """Something that the demo promises did not come true."""
-
-
 def tell_story(place: Place) -> int:
     chapter("An engine and an image")
     engine = provide_engine(place)
     image = provide_image(engine.socket, place.cache)
 
-    chapter("The agent")
+    chapter("The agent, and a control plane that takes what its jobs leave")
     agent = start_agent(place, engine)
+    receiver = start_receiver(place, engine)
 
     chapter("A job: learn to read handwritten digits")
-    job = submit(agent, image)
+    job = submit(agent, image, receiver)
     follower = Follower(agent, job)
     try:
         url = wait_for_training(agent, job, follower)
         kill_and_start_again(agent, engine, job, url)
+        kill_while_results_leave(agent, receiver)
         follower.wait(JOB_WITHIN_SECONDS)
     finally:
         follower.stop()
 
-    chapter("What it leaves")
+    chapter("What came of it")
     finished = until(lambda: agent.find_finished(job), "the job is finished")
     check_log(agent, job, follower.lines)
+    check_received(finished, receiver)
     fetch_outputs(agent, job, place.results)
     summarise(finished, agent.say("events", job).splitlines(), place.results)
     return 0
@@ -101,7 +103,16 @@ def start_agent(place: Place, engine: Engine) -> RunningAgent:
     return agent
 
 
-def submit(agent: RunningAgent, image: str) -> str:
+def start_receiver(place: Place, engine: Engine) -> Receiver:
+    show_command("python examples/control_plane.py --folder received --secret whsec_…")
+    receiver = Receiver(place, engine.prefix)
+    tell(
+        f"ready at http://127.0.0.1:{receiver.port}: {', '.join(receiver.uploads)}, and signed notifications"
+    )
+    return receiver
+
+
+def submit(agent: RunningAgent, image: str, receiver: Receiver) -> str:
     spec = {
         "name": "digits",
         "image": image,
@@ -111,6 +122,8 @@ def submit(agent: RunningAgent, image: str) -> str:
         "memory": "1GiB",
         "ports": [{"name": "progress", "port": 8080, "proto": "http"}],
         "timeout": 300,
+        "outputs": {"upload": receiver.uploads["put"], "logs": True},
+        "notify": receiver.notify,
     }
     file = agent.place.run / "digits.json"
     file.write_text(json.dumps(spec))
@@ -168,6 +181,38 @@ def kill_and_start_again(agent: RunningAgent, engine: Engine, job: str, url: str
     )
 
 
+def kill_while_results_leave(agent: RunningAgent, receiver: Receiver) -> None:
+    until(
+        lambda: len(receiver.stored) >= FILES_BEFORE_KILL, "files have reached the control plane", pause=0.005
+    )
+    agent.kill()
+    chapter("SIGKILL once more, while the results leave")
+    show_command(f"kill -9 {agent.pid}")
+    tell(f"the control plane has {len(receiver.stored)} of its files, and asks nobody")
+    show_command("gpu-agent serve --config config.toml")
+    agent.start()
+    tell(f"ready again, process {agent.pid}; it goes on behind what its journal has")
+
+
+def check_received(job: dict[str, Any], receiver: Receiver) -> None:
+    """The manifest came last, and every file that it names is there, as it was written in the container."""
+    upload, folder = job["upload"], receiver.of(job["id"])
+    until(lambda: receiver.stored and receiver.stored[-1].endswith("/manifest.json"), "the manifest has come")
+    files = json.loads((folder / "manifest.json").read_text())["files"]
+    for file in files:
+        if hashlib.sha256((folder / file["path"]).read_bytes()).hexdigest() != file["sha256"]:
+            raise StoryError(f"{file['path']} is not what the manifest says")
+    if (upload["state"], upload["files_done"]) != ("complete", len(files)):
+        raise StoryError(f"the upload is {upload}, the manifest has {len(files)} files")
+    twice = len(receiver.stored) - len(set(receiver.stored))
+    tell(
+        f"{len(files)} files, {upload['bytes_done']:,} bytes, are at the control plane, each with the sha256 of the manifest;"
+    )
+    tell(f"{twice} of them were sent twice, and the manifest came last")
+    until(lambda: any(event.endswith("finished") for event in receiver.events), "the end was told")
+    tell(f"it was told of {len(receiver.events)} events, each signed")
+
+
 def look_at_container(engine: Engine, job: str) -> tuple[str, str]:
     """Its id and when it was started, from the engine itself."""
     with closing(docker.DockerClient(base_url=f"unix://{engine.socket}", timeout=30)) as client:
@@ -188,14 +233,17 @@ def check_log(agent: RunningAgent, job: str, followed: list[str]) -> None:
 
 
 def fetch_outputs(agent: RunningAgent, job: str, results: Path) -> None:
+    """They are on this host as well, until their retention ends."""
     shutil.rmtree(results, ignore_errors=True)
-    show_command(f"gpu-agent outputs get {short(job)} --output {os.path.relpath(results)}")
-    agent.say("outputs", "get", job, "--output", str(results))
+    for name in FETCHED:
+        show_command(f"gpu-agent outputs get {short(job)} {name} --output {os.path.relpath(results)}")
+        agent.say("outputs", "get", job, name, "--output", str(results))
     for file in agent.ask("outputs", "ls", job)["items"]:
-        digest = hashlib.sha256((results / file["path"]).read_bytes()).hexdigest()
-        if digest != file["sha256"]:
-            raise StoryError(f"{file['path']} came with sha256 {digest}, {file['sha256']} was told")
-        tell(f"{file['size']:>9,} bytes   sha256 {digest[:16]}…   {file['path']}")
+        if file["path"] in FETCHED:
+            digest = hashlib.sha256((results / file["path"]).read_bytes()).hexdigest()
+            if digest != file["sha256"]:
+                raise StoryError(f"{file['path']} came with sha256 {digest}, {file['sha256']} was told")
+            tell(f"{file['size']:>9,} bytes   sha256 {digest[:16]}…   {file['path']}")
 
 
 def summarise(job: dict[str, Any], events: list[str], results: Path) -> None:
@@ -215,22 +263,8 @@ def summarise(job: dict[str, Any], events: list[str], results: Path) -> None:
         raise StoryError(f"the job did not succeed: {job['reason']}")
 
 
-def until(look: Callable[[], Any], what: str) -> Any:  # noqa: ANN401 - whatever `look` finds
-    """Look until something is found."""
-    deadline = time.monotonic() + JOB_WITHIN_SECONDS
-    while not (found := look()):
-        if time.monotonic() > deadline:
-            raise StoryError(f"waited {JOB_WITHIN_SECONDS} s in vain until {what}")
-        time.sleep(0.2)
-    return found
-
-
 def read_time(text: str) -> datetime:
     return datetime.fromisoformat(text)
-
-
-def short(job: str) -> str:
-    return job[:13]
 
 
 if __name__ == "__main__":

@@ -43,6 +43,11 @@ class Place:
         return self.cache / "results"
 
     @property
+    def received(self) -> Path:
+        """What the control plane got."""
+        return self.run / "received"
+
+    @property
     def config(self) -> Path:
         return self.run / "config.toml"
 
@@ -53,6 +58,10 @@ class Place:
     @property
     def agent_pid(self) -> Path:
         return self.run / "agent.pid"
+
+    @property
+    def receiver_pid(self) -> Path:
+        return self.run / "receiver.pid"
 
     @property
     def agent_log(self) -> Path:
@@ -85,7 +94,8 @@ def held(place: Place) -> Iterator[bool]:
 
 def clean_up(place: Place) -> None:
     """Leave no process, container, network or file but the cache. Doing it twice does no harm."""
-    stop_agent(place)
+    stop(place.agent_pid, str(place.config))
+    stop(place.receiver_pid, str(place.received))
     if place.engine_socket.exists():
         with contextlib.suppress(DockerException):
             remove_from_engine(place.engine_socket.read_text(), place)
@@ -95,10 +105,11 @@ def clean_up(place: Place) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def stop_agent(place: Place) -> None:
-    pid = read_pid(place.agent_pid)
-    if pid == 0 or str(place.config) not in command_line(pid):
-        return  # never started, gone, or its number is another's by now
+def stop(pid_file: Path, mark: str) -> None:
+    """End the process of that file, if its command line still has the mark: its number may be another's by now."""
+    pid = read_pid(pid_file)
+    if pid == 0 or mark not in command_line(pid):
+        return
     send_signal(pid, signal.SIGTERM)
     if not wait(lambda: not is_alive(pid), LEAVES_WITHIN_SECONDS):
         send_signal(pid, signal.SIGKILL)

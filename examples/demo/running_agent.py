@@ -120,6 +120,9 @@ socket = "unix://{engine_socket}"
 [ports]
 range = "{PORTS}"
 bind = "127.0.0.1"
+[uploads]
+allow_http = true
+allow_hosts = ["127.0.0.1"]
 [network]
 bridge = "{BRIDGE}"
 dns = ["{NO_DNS_SERVER}"]

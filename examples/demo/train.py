@@ -24,6 +24,7 @@ SECONDS = float(os.environ.get("TRAIN_SECONDS", "16"))
 OUTPUTS = Path(os.environ.get("OUTPUT_DIR", "/outputs"))
 # A slow host gets more time rather than a poor model.
 LEAST_EPOCHS = 20
+SHARDS = 40
 TERMINATED = 128 + signal.SIGTERM
 
 asked_to_stop = threading.Event()
@@ -52,6 +53,7 @@ def main() -> int:
         if time.monotonic() - told_at >= 1:
             told_at = time.monotonic()
             say(f"epoch {epoch:3}   loss {model.loss_:.4f}   accuracy {accuracy:.2%}")
+    save_dataset(seen, seen_labels)
     save(model, confusion_matrix(unseen_labels, model.predict(flat(unseen))), progress)
     return TERMINATED if asked_to_stop.is_set() else 0
 
@@ -77,6 +79,18 @@ def varied(
 
 def flat(images: np.ndarray) -> np.ndarray:
     return images.reshape(len(images), -1)
+
+
+def save_dataset(images: np.ndarray, labels: np.ndarray) -> None:
+    """What it learned from, a shard for each of the first epochs: large enough to take a moment to leave the host."""
+    folder = OUTPUTS / "dataset"
+    folder.mkdir(exist_ok=True)
+    for epoch in range(1, SHARDS + 1):
+        shard = folder / f"shard-{epoch:02}.npy"
+        with shard.with_suffix(".part").open("wb") as part:
+            np.save(part, varied(images, labels, np.random.default_rng(epoch))[0])
+        shard.with_suffix(".part").replace(shard)
+    say(f"{SHARDS} shards of the digits as it saw them saved")
 
 
 def save(model: MLPClassifier, confusion: np.ndarray, progress: dict[str, Any]) -> None:

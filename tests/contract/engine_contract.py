@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar, cast
 
 import pytest
@@ -15,7 +15,9 @@ from agent.core.container import (
     ContainerState,
     EventKind,
     LogBounds,
+    QuotaVolume,
     StreamOpened,
+    VolumeMount,
 )
 from agent.core.gpu_strangers import GpuStranger, GpuStrangers
 from agent.core.job import FailureKind
@@ -68,6 +70,10 @@ class Stage(Protocol):
 
     async def run_gpu_stranger(self, name: str, gpu: str) -> None:
         """Somebody else's container of that name runs, and was given the GPU."""
+        ...
+
+    async def make_strangers_volume(self, name: str) -> None:
+        """Somebody else's volume of that name."""
         ...
 
     async def go_down(self) -> None: ...
@@ -322,6 +328,55 @@ class EngineContract:
         await asyncio.gather(*(stage.engine.ensure_bridge("gatest0") for _ in range(3)))
         await stage.engine.ensure_bridge("gatest0")
 
+    async def test_a_volume_is_made_once_and_is_found_and_listed_until_it_is_removed(
+        self, stage: Stage
+    ) -> None:
+        engine, volume = stage.engine, volume_of(stage, "made", 77)
+        assert await engine.find_volume(volume.name) is None
+        for _ in range(2):
+            await engine.ensure_volume(volume)
+            assert await engine.find_volume(volume.name) == volume
+            assert await engine.volumes() == [volume]
+        for _ in range(2):
+            assert await engine.remove_volume(volume.name)
+            assert await engine.volumes() == []
+
+    async def test_a_volume_on_another_device_is_made_anew(self, stage: Stage) -> None:
+        await stage.engine.ensure_volume(volume_of(stage, "moved", 77))
+        moved = volume_of(stage, "moved", 78)
+        await stage.engine.ensure_volume(moved)
+        assert await stage.engine.volumes() == [moved]
+
+    async def test_a_volume_that_a_container_holds_is_neither_removed_nor_made_anew(
+        self, stage: Stage
+    ) -> None:
+        engine, volume = stage.engine, volume_of(stage, "held", 77)
+        await engine.ensure_volume(volume)
+        mount = VolumeMount(volume, "/outputs")
+        container = await engine.create(replace(stage.plan("held", FOREVER), mounts=(mount,)), {})
+        assert not await engine.remove_volume(volume.name)
+        with pytest.raises(EngineRefusedError):
+            await engine.ensure_volume(volume_of(stage, "held", 78))
+        assert await engine.find_volume(volume.name) == volume
+        await engine.remove(container)
+        assert await engine.remove_volume(volume.name)
+
+    async def test_a_create_that_finds_its_volume_gone_makes_it_as_it_was(self, stage: Stage) -> None:
+        volume = volume_of(stage, "gone", 77)
+        mounts = (VolumeMount(volume, "/outputs"),)
+        container = await stage.engine.create(replace(stage.plan("gone", FOREVER), mounts=mounts), {})
+        assert await stage.engine.volumes() == [volume]
+        await stage.engine.remove(container)
+        assert await stage.engine.volumes() == [volume], "what is removed with a container is anonymous"
+
+    async def test_a_strangers_volume_is_not_ours_and_is_left_alone(self, stage: Stage) -> None:
+        volume = volume_of(stage, "strange", 77)
+        await stage.make_strangers_volume(volume.name)
+        with pytest.raises(NameTakenError):
+            await stage.engine.ensure_volume(volume)
+        assert await stage.engine.find_volume(volume.name) is None
+        assert await stage.engine.volumes() == []
+
     async def test_an_engine_that_is_down_is_unavailable_to_every_call_and_comes_back(
         self, stage: Stage
     ) -> None:
@@ -340,6 +395,10 @@ class EngineContract:
             lambda: engine.image(stage.image),
             lambda: engine.stats(container),
             lambda: engine.ensure_bridge("gatest0"),
+            lambda: engine.ensure_volume(volume_of(stage, "down", 77)),
+            lambda: engine.find_volume("gpu-agent-down"),
+            engine.volumes,
+            lambda: engine.remove_volume("gpu-agent-down"),
             lambda: collect(engine.events(0.0)),
             lambda: collect(engine.read_logs(container, 0)),
             lambda: collect(engine.follow_logs(container, 0)),
@@ -351,6 +410,11 @@ class EngineContract:
         found = await engine.inspect(container)
         assert found is not None
         assert found.state is ContainerState.CREATED
+
+
+def volume_of(stage: Stage, job: str, number: int) -> QuotaVolume:
+    """On a device that need not be there: a volume is only a name until a container starts. Of this stage's agent alone."""
+    return QuotaVolume(f"gpu-agent-{stage.agent}-{job}", job, f"/dev/loop{number}")
 
 
 def opened(stream: AsyncIterator[T]) -> AsyncGenerator[T, None]:

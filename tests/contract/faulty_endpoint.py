@@ -21,6 +21,13 @@ class Endpoint:
     requests: list[bytes] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
     connections: int = 0
+    open: int = 0
+
+    async def are_all_over(self) -> None:
+        """Waits until every connection has ended."""
+        async with asyncio.timeout(5):
+            while self.open:
+                await asyncio.sleep(0.005)
 
 
 Conversation = Callable[[Endpoint, asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -97,6 +104,7 @@ async def conversing(converse: Conversation, tls: ssl.SSLContext | None = None) 
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         endpoint.connections += 1
+        endpoint.open += 1
         task = asyncio.current_task()
         assert task is not None
         tasks.add(task)
@@ -107,6 +115,7 @@ async def conversing(converse: Conversation, tls: ssl.SSLContext | None = None) 
         finally:
             writer.close()
             tasks.discard(task)
+            endpoint.open -= 1
 
     listening = socket.create_server(("127.0.0.1", 0))
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)

@@ -97,7 +97,7 @@ def die_at(step: int, act: Callable[[], object]) -> bool:
 
         def count(event: str, _: object) -> None:
             nonlocal left
-            if event == "open" or event.startswith("os."):
+            if event == "open" or event.startswith(("os.", "fcntl.", "subprocess.")):
                 left -= 1
                 if left < 0:
                     os._exit(DIED)

@@ -4,6 +4,7 @@ import socket
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import cache
 from ipaddress import ip_network
 
 from agent.adapters.outgoing import OutgoingClient
@@ -36,11 +37,17 @@ def names(*answers: Found | OSError) -> tuple[LookUp, list[str]]:
     return ask, asked
 
 
+@cache
+def system_trust() -> ssl.SSLContext:
+    """As the client makes it by itself: once, since it takes longer than most tests."""
+    return ssl.create_default_context()
+
+
 @asynccontextmanager
 async def client(
     rules: OutgoingRules = LOOPBACK, look_up: LookUp | None = None, tls: ssl.SSLContext | None = None
 ) -> AsyncIterator[OutgoingClient]:
-    made = OutgoingClient(lambda: rules, "gpu-agent/test", look_up, tls)
+    made = OutgoingClient(lambda: rules, "gpu-agent/test", look_up, tls or system_trust())
     try:
         yield made
     finally:

@@ -116,6 +116,7 @@ def with_everything(job: Job) -> Job:
         not_before=12.5,
         waiting_for="gpus",
         waiting_words="GPU-1, which needs a reset",
+        has_disk=True,
         lease=LEASE,
         run=Run(
             plan="plan",

@@ -51,6 +51,7 @@ async def serving_strictly(handle: Handler, seen: Strict) -> AsyncIterator[None]
             body = await request.content.read()
             taken = Request(request.method, request.raw_path, headers, body)
             seen.requests.append(taken)
+            seen.check(len(headers) == len(request.headers), "a header twice")
             seen.check("transfer-encoding" not in headers, "chunked")
             seen.check(headers.get("content-length", "0") == str(len(body)), "content-length")
             return await handle(taken)

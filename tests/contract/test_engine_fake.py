@@ -30,6 +30,9 @@ class FakeStage:
     async def run_gpu_stranger(self, name: str, gpu: str) -> None:
         self.engine.strangers.append(GpuStranger(name, (gpu,)))
 
+    async def make_strangers_volume(self, name: str) -> None:
+        self.engine.strangers_volumes.add(name)
+
     async def go_down(self) -> None:
         self.engine.stop()
 

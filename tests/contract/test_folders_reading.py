@@ -4,8 +4,6 @@ import asyncio
 import hashlib
 import os
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -15,7 +13,6 @@ from agent.adapters.folders.outputs import open_output
 from agent.adapters.folders.streams import BLOCK_BYTES, read_small
 from agent.core.globs import compile_choice
 from agent.interfaces import (
-    Folders,
     JobFolderMissingError,
     OutputChangedError,
     OutputFile,
@@ -24,64 +21,14 @@ from agent.interfaces import (
     SmallOutput,
 )
 from tests.contract.folders_on_disk import JOB, NO_SECRETS, OTHER, PLENTY, RECORD, opened, outputs
-from tests.fakes.folders import FakeFolders
-
-
-@dataclass(frozen=True)
-class Job:
-    """What a job does in its output folder."""
-
-    write: Callable[[str, bytes], object]
-    append: Callable[[str, bytes], object]
-    truncate: Callable[[str, int], object]
-    rename: Callable[[str, str], object]
-    unlink: Callable[[str], object]
-
-
-Opened = AbstractAsyncContextManager[tuple[Folders, Job]]
-
-
-@asynccontextmanager
-async def fake(_path: Path) -> AsyncIterator[tuple[Folders, Job]]:
-    folders = FakeFolders()
-    await folders.claim(JOB, RECORD, NO_SECRETS)
-    mine = folders.outputs(JOB)
-    yield folders, Job(mine.write, mine.append, mine.truncate, mine.rename, mine.unlink)
-
-
-@asynccontextmanager
-async def real(path: Path) -> AsyncIterator[tuple[Folders, Job]]:
-    async with opened(path) as folders:
-        await folders.claim(JOB, RECORD, NO_SECRETS)
-        yield folders, job_on_disk(outputs(path))
-
-
-def job_on_disk(root: Path) -> Job:
-    def write(name: str, data: bytes) -> None:
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_bytes(data)
-
-    def append(name: str, data: bytes) -> None:
-        with (root / name).open("ab") as file:
-            file.write(data)
-
-    return Job(
-        write,
-        append,
-        lambda name, size: os.truncate(root / name, size),
-        lambda name, to: (root / name).rename(root / to),
-        lambda name: (root / name).unlink(),
-    )
+from tests.contract.job_folder import Job, OpenWorld, World, fake, real
 
 
 @pytest.fixture(params=[fake, real], ids=["fake", "disk"])
-async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[tuple[Folders, Job]]:
-    open_world: Callable[[Path], Opened] = request.param
+async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
+    open_world: OpenWorld = request.param
     async with open_world(tmp_path) as world:
         yield world
-
-
-World = tuple[Folders, Job]
 
 
 async def test_what_was_written_is_listed_and_read(world: World) -> None:
@@ -272,7 +219,7 @@ async def test_a_small_file_that_changes_between_its_open_and_its_end_is_an_erro
     for change in (lambda: path.write_bytes(b"HELLO"), lambda: os.truncate(path, 2), path.unlink):
         path.write_bytes(b"hello")
         await rest()
-        just_opened = open_output(folders._state.jobs, JOB, "a")
+        just_opened = open_output(folders._state, JOB, "a")
         change()
         with pytest.raises(OutputChangedError):
             read_small(just_opened, BLOCK_BYTES)
@@ -284,7 +231,7 @@ async def test_no_way_through_a_small_file_leaves_a_descriptor(folders: DiskFold
     before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - the number of entries, without a list of paths
     for most in (9, 1):
         assert isinstance(await folders.read_small(JOB, "a", most), SmallOutput | OutputFile)
-    opened_before = open_output(folders._state.jobs, JOB, "a")
+    opened_before = open_output(folders._state, JOB, "a")
     os.truncate(path, 2)
     with pytest.raises(OutputChangedError):
         read_small(opened_before, BLOCK_BYTES)

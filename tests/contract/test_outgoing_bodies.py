@@ -2,15 +2,21 @@
 
 import asyncio
 import ssl
+import sys
 import time
 import tracemalloc
+from asyncio.subprocess import PIPE
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
+from aiohttp.abc import AbstractStreamWriter
+from multidict import CIMultiDict
 
+from agent.adapters.outgoing.pieces import Pieces
 from agent.core.outgoing import OutgoingRules, Reply, SendTrouble, Unsent
 from agent.interfaces import Body, Outgoing, OutgoingRequest, OutputChangedError
 from agent.spec import read_url
@@ -88,6 +94,7 @@ class Ways:
     outgoing: Outgoing
     port: int
     bodies: Callable[[], list[bytes]]
+    is_over: Callable[[], Awaitable[None]]
 
 
 @pytest.fixture(params=["fake", "real"])
@@ -99,13 +106,19 @@ async def ways(request: pytest.FixtureRequest) -> AsyncIterator[Ways]:
             return Reply(200)
 
         fake.default = take
-        yield Ways(fake, 1, lambda: [sent.body for sent in fake.requests if isinstance(sent.body, bytes)])
+
+        async def is_over() -> None:
+            return
+
+        bodies = lambda: [sent.body for sent in fake.requests if isinstance(sent.body, bytes)]  # noqa: E731 - one use
+        yield Ways(fake, 1, bodies, is_over)
         return
     async with conversing(take_all) as endpoint, client() as made:
         yield Ways(
             made,
             endpoint.port,
             lambda: [sent.partition(b"\r\n\r\n")[2] for sent in endpoint.requests],
+            endpoint.are_all_over,
         )
 
 
@@ -123,6 +136,7 @@ async def test_what_a_body_raises_comes_out_of_send_and_is_no_whole_request(ways
     body = Made([b"a" * MIB, b"b"], error=OutputChangedError("model.bin"))
     with pytest.raises(OutputChangedError):
         await ways.outgoing.send(put(ways.port, body))
+    await ways.is_over()
     assert ways.bodies() == []
 
 
@@ -132,6 +146,7 @@ async def test_a_body_of_another_size_than_it_was_said_to_have_is_an_error_and_n
 ) -> None:
     with pytest.raises(ValueError, match="a body of"):
         await ways.outgoing.send(put(ways.port, Made([b"a", b"bc"], size_bytes=told)))
+    await ways.is_over()
     assert ways.bodies() == []
 
 
@@ -240,6 +255,33 @@ async def test_a_refusal_before_the_body_ended_is_that_answer(status: int) -> No
     assert body.closed.is_set()
 
 
+REFUSES_AND_CLOSES = """
+import socket
+with socket.create_server(("127.0.0.1", 0)) as listening:
+    print(listening.getsockname()[1], flush=True)
+    while True:
+        connection, _ = listening.accept()
+        while b"\\r\\n\\r\\n" not in connection.recv(65_536):
+            continue
+        connection.sendall(b"HTTP/1.1 403 No\\r\\nContent-Length: 0\\r\\n\\r\\n")
+        connection.close()
+"""
+
+
+async def test_a_refusal_is_heard_also_of_an_endpoint_that_closes_at_once() -> None:
+    """With bytes of the body unread, so that the connection is reset. What comes just as the next bytes leave is still lost."""
+    endpoint = await asyncio.create_subprocess_exec(sys.executable, "-c", REFUSES_AND_CLOSES, stdout=PIPE)
+    try:
+        assert endpoint.stdout is not None
+        port = int(await endpoint.stdout.readline())
+        async with client() as made:
+            outcomes = [await made.send(put(port, Made([b"x" * MIB] * 16))) for _ in range(30)]
+    finally:
+        endpoint.kill()
+        await endpoint.wait()
+    assert outcomes.count(Reply(403)) > 20
+
+
 async def test_an_early_refusal_ends_the_body_whatever_the_rest_of_it_would_take() -> None:
     began = time.monotonic()
     body = Made([b"x" * 1000] * 100, pause_seconds=0.2)
@@ -297,29 +339,73 @@ async def test_a_connection_that_is_given_up_in_mid_body_is_closed_at_once(
     body: bytes | Body, leave: str
 ) -> None:
     """Also one whose other side takes nothing: what was handed over is not waited for."""
-    gone = asyncio.Event()
 
     async def stall(endpoint: Endpoint, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        endpoint.requests.append(b"")
-        await asyncio.sleep(0.5)
-        with pytest.raises(asyncio.IncompleteReadError):
-            await reader.readexactly(64 * MIB)
-        gone.set()
+        endpoint.requests.append(await reader.readuntil(b"\r\n\r\n"))
+        await hang(writer)
 
-    async with conversing(stall) as endpoint, client() as made:
-        task = asyncio.ensure_future(made.send(put(endpoint.port, body, 30 if leave == "cancelled" else 0.2)))
-        async with asyncio.timeout(5):
-            while not endpoint.requests:
-                await asyncio.sleep(0.01)
-            if leave == "cancelled":
-                task.cancel()
-                with pytest.raises(asyncio.CancelledError):
-                    await task
-            else:
-                assert is_trouble(await task, SendTrouble.TOO_SLOW)
-            await gone.wait()
+    async with conversing(stall) as endpoint, client() as made, asyncio.timeout(5):
+        before = open_sockets()
+        task = asyncio.ensure_future(made.send(put(endpoint.port, body, 30 if leave == "cancelled" else 0.3)))
+        while not endpoint.requests:
+            await asyncio.sleep(0.01)
+        assert open_sockets() == before + 2
+        if leave == "cancelled":
+            await asyncio.sleep(0.1)  # until the connection takes no more
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        else:
+            assert is_trouble(await task, SendTrouble.TOO_SLOW)
+        while open_sockets() != before + 1:  # the endpoint's own
+            await asyncio.sleep(0.01)
     assert not isinstance(body, Made) or body.closed.is_set()
+
+
+def open_sockets() -> int:
+    """Of this process."""
+    links = []
+    for link in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):  # the one that lists them
+            links.append(str(link.readlink()))
+    return sum(link.startswith("socket:") for link in links)
+
+
+async def test_what_an_endpoint_does_not_take_is_not_taken_by_the_kernel_in_its_place() -> None:
+    body = Made([b"x" * 64_000] * 1000)
+    assert is_trouble(await send(after(0, hang), body, seconds=0.3), SendTrouble.TOO_SLOW)
+    assert body.read * 64_000 < 2 * MIB
+
+
+async def test_an_answer_waits_for_what_is_just_being_handed_over() -> None:
+    class Held(AbstractStreamWriter):
+        def __init__(self) -> None:
+            self.began, self.may_go = asyncio.Event(), asyncio.Event()
+
+        async def write(self, chunk: bytes | bytearray | memoryview) -> None:
+            self.began.set()
+            await self.may_go.wait()
+
+        async def write_eof(self, chunk: bytes = b"") -> None: ...
+
+        async def drain(self) -> None: ...
+
+        def enable_compression(self, encoding: str = "deflate", strategy: int | None = None) -> None: ...
+
+        def enable_chunking(self) -> None: ...
+
+        async def write_headers(self, status_line: str, headers: CIMultiDict[str]) -> None: ...
+
+    writer = Held()
+    pieces = Pieces(Made([b"abc"]), 5.0, None)
+    writing = asyncio.ensure_future(pieces.write(writer))
+    await writer.began.wait()
+    answered = asyncio.ensure_future(pieces.answered())
+    await asyncio.sleep(0.01)
+    assert not answered.done()
+    writer.may_go.set()
+    assert await answered
+    await writing
 
 
 # Connections

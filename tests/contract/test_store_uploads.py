@@ -8,7 +8,16 @@ import pytest
 
 from agent.core.job import Job, Outcome
 from agent.core.state import phase_event
-from agent.core.upload import FileState, JournalFile, Tally, UploadRecord, UploadState, UploadTrouble
+from agent.core.upload import (
+    FileState,
+    JournalFile,
+    Resend,
+    Tally,
+    UploadRecord,
+    UploadState,
+    UploadTrouble,
+    announce_retry,
+)
 from agent.errors import Phase
 from agent.interfaces import Finished
 from tests.contract.store_values import PLENTY, ROOT, TestedStore, WallClock, accepted, opened, told
@@ -88,25 +97,33 @@ async def test_the_journal_is_read_in_pages_by_the_bytes_of_the_paths(store: Tes
     assert seen == paths
 
 
-async def test_an_upload_that_is_over_is_opened_again_without_what_failed(store: TestedStore) -> None:
+PLACE = "put url=https://b/{path}"
+
+
+@pytest.mark.parametrize(("resend", "left"), [(Resend.FAILED, ["a"]), (Resend.EVERYTHING, [])])
+async def test_an_upload_that_is_over_is_opened_again_without_what_is_to_be_sent_again(
+    store: TestedStore, resend: Resend, left: list[str]
+) -> None:
     record = await begun_of(store)
-    assert await store.begin_upload_again("a", 300.0) is None
+    assert await store.begin_upload_again("a", 300.0, PLACE, resend) is None
     await store.keep_files(record.row, [sent("a"), failed("b")])
-    over = replace(record, state=UploadState.PARTIAL, failed=1, trouble=TROUBLE, sent=Tally(1, 3))
+    over = replace(
+        record,
+        state=UploadState.PARTIAL,
+        failed=1,
+        trouble=TROUBLE,
+        sent=Tally(1, 3),
+        verdict=UploadState.PARTIAL,
+    )
     await store.keep_upload(over)
-    opened_again = replace(over, begun_at=300.0, state=UploadState.SENDING, failed=0, trouble=None)
-    assert await store.begin_upload_again("a", 300.0) == opened_again
+    assert await store.begin_upload_again("a", 300.0, PLACE, resend) is None  # nobody asked
+    await store.keep_upload(announce_retry(over))
+    opened_again = UploadRecord(record.row, 300.0, sent=Tally(1, 3), place=PLACE)
+    assert await store.begin_upload_again("a", 300.0, PLACE, resend) == opened_again
     assert await store.upload_records(["a"]) == {"a": opened_again}
-    assert await store.journal(record.row, "", PLENTY) == [sent("a")]
-    assert await store.begin_upload_again("a", 400.0) is None
-    assert await store.begin_upload_again("nobody", 400.0) is None
-
-
-async def test_a_journal_can_be_forgotten_whole(store: TestedStore) -> None:
-    record = await begun_of(store)
-    await store.keep_files(record.row, [sent("a"), failed("b")])
-    await store.forget_journal(record.row)
-    assert await store.journal(record.row, "", PLENTY) == []
+    assert [file.path for file in await store.journal(record.row, "", PLENTY)] == left
+    assert await store.begin_upload_again("a", 400.0, PLACE, resend) is None
+    assert await store.begin_upload_again("nobody", 400.0, PLACE, resend) is None
 
 
 async def test_what_goes_on_beside_a_finished_job_is_found_after_a_restart(store: TestedStore) -> None:

@@ -61,6 +61,13 @@ async def test_no_two_forms_have_one_boundary() -> None:
     assert first != second
 
 
+async def test_the_end_may_be_told_again() -> None:
+    world = ChutesWorld()
+    async with to(world) as way, way.opened() as delivery:
+        assert [await delivery.end(File("manifest.json")) for _ in range(2)] == [Sent(), Sent()]
+    assert world.done == 2
+
+
 @pytest.mark.parametrize("urls", [{}, {"output_storage_urls": None}, {"output_storage_urls": {}}, {"output_storage_urls": {"other": "https://a.example/"}}], ids=str)  # fmt: skip
 async def test_names_that_are_not_granted_are_told_and_the_end_is_too(urls: dict[str, object]) -> None:
     world = ChutesWorld(reply=lambda: answer_json(urls))

@@ -29,6 +29,14 @@ async def test_urls_are_asked_for_in_batches_just_before_they_are_needed_and_one
     assert len(world.stored) == 600
 
 
+async def test_a_file_that_is_sent_again_makes_nobody_ask_further_ahead() -> None:
+    world = PresignWorld()
+    files = [File(f"{number:04d}", b"x") for number in range(600)]
+    async with to(world) as way, way.opened(files) as delivery:
+        assert [await delivery.send(files[0]) for _ in range(4)] == [Sent()] * 4
+    assert [len(question) for question in world.questions] == [256, 1, 1, 1]
+
+
 async def test_no_two_questions_are_under_way_at_once() -> None:
     world = PresignWorld()
     files = [File(f"{number:04d}", b"x") for number in range(300)]

@@ -144,6 +144,7 @@ async def test_an_offset_that_can_not_be_is_told(method: str, offset: str) -> No
     assert is_known(answer, "tus_broken")
     assert isinstance(answer, Failure)
     assert not answer.is_passing
+    assert [request.method for request in world.requests].count(method) == 1
 
 
 @pytest.mark.parametrize("said", ["0", "3"], ids=["backwards", "too little"])
@@ -174,6 +175,16 @@ async def test_the_strongest_checksum_that_is_offered_goes_with_each_chunk(
         assert await world.files() == {"a": b"content"}
     (patch,) = (request for request in world.requests if request.method == "PATCH")
     assert patch.headers.get("upload-checksum", "").partition(" ")[0] == (used or "")
+
+
+async def test_each_chunk_has_the_checksum_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agent.adapters.uploads.tus.CHECKED_CHUNK_BYTES", 1000)
+    world = TusWorld(algorithms="sha1")
+    file = File("a", b"".join(b"%04d" % number for number in range(625)))
+    async with to(world) as way:
+        assert await way.send(file) == [Sent()]
+        assert await world.files() == {"a": file.data}
+    assert file.asked == [(0, 1000), (1000, 1000), (2000, 500)]
 
 
 async def test_a_checksum_of_which_nothing_was_offered_is_not_sent() -> None:

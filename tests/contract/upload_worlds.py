@@ -33,6 +33,10 @@ class World(Strict):
         early = self.before(request)
         return early if early is not None else await self.serve(request)
 
+    def set_up(self) -> None:
+        """Called once the endpoint has its URL."""
+        raise NotImplementedError
+
     async def serve(self, request: Request) -> web.Response:
         raise NotImplementedError
 
@@ -202,6 +206,7 @@ class TusWorld(World):
     async def serve(self, request: Request) -> web.Response:
         self.check(request.headers.get("authorization") == "Bearer hush", "the spec's headers")
         if request.method == "OPTIONS":
+            self.check("tus-resumable" not in request.headers, "Tus-Resumable, which OPTIONS has not")
             return self.tell()
         self.check(request.headers.get("tus-resumable") == "1.0.0", "Tus-Resumable")
         if request.method == "POST":
@@ -252,7 +257,7 @@ class CheckedTusWorld(TusWorld):
     algorithms: str = "sha1,sha256"
 
 
-WORLDS: dict[str, Callable[[], PutWorld | PresignWorld | ChutesWorld | TusWorld]] = {
+WORLDS: dict[str, Callable[[], World]] = {
     "put": PutWorld,
     "presign": PresignWorld,
     "chutes": ChutesWorld,
@@ -262,7 +267,7 @@ WORLDS: dict[str, Callable[[], PutWorld | PresignWorld | ChutesWorld | TusWorld]
 
 
 @asynccontextmanager
-async def set_up(world: PutWorld | PresignWorld | ChutesWorld | TusWorld) -> AsyncIterator[None]:
+async def set_up(world: World) -> AsyncIterator[None]:
     async with serving_strictly(world.handle, world):
         world.set_up()
         yield

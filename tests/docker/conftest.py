@@ -94,6 +94,9 @@ class DockerStage:
         assert status < 400, reply
         return reply
 
+    async def make_strangers_volume(self, name: str) -> None:
+        await self.request("POST", "/volumes/create", {"Name": name})
+
     async def go_down(self) -> None:
         await asyncio.to_thread(self.private.kill)
 
@@ -114,5 +117,7 @@ async def stage(private_engine: PrivateEngine, image: str) -> AsyncIterator[Dock
         await asyncio.to_thread(
             private_engine.request, "DELETE", f"/containers/{container['Id']}?force=1&v=1"
         )
+    for volume in json.loads(await stage.request("GET", "/volumes"))["Volumes"] or ():
+        await asyncio.to_thread(private_engine.request, "DELETE", f"/volumes/{volume['Name']}")
     (private_engine.root / "cdi" / "stranger.json").unlink(missing_ok=True)
     await engine.close()

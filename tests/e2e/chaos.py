@@ -30,6 +30,7 @@ STOP_SLACK_SECONDS = 5.0 + 20.0
 END_SECONDS = 300.0
 NEAR_SECONDS = 5.0
 MISTAKES = ("job.task_broke", "probe.crashed", "request.crashed", "daemon.failed")
+DISK = "48MiB"
 SCRIPT = """{trap}echo $GPU_AGENT_ATTEMPT >> /outputs/attempts
 i=1; while [ $i -le {lines} ]; do echo line $i; sleep {pause}; i=$((i+1)); done
 touch /outputs/done.$GPU_AGENT_ATTEMPT; exit {code}"""
@@ -129,6 +130,7 @@ class Chaos:
             "secrets": {"KEY": "value"},
         }
         body |= {"ports": PORTS} if draw.random() < 0.5 else {"network": "none"}
+        body |= {"disk": DISK} if draw.random() < 0.5 else {}
         return Sent(str(uuid.UUID(int=draw.getrandbits(128), version=4)), body, code, lines, retries)
 
     def put(self, job: Sent) -> None:
@@ -235,9 +237,12 @@ class Chaos:
             faults += self.check_attempt(sent, attempt)
         if job["attempt"] > sent.retries + 1:
             faults.append(f"{job['attempt']} attempts")
-        runs = self.daemon.state / "jobs" / sent.id / "outputs/attempts"
-        seen = Counter(runs.read_text().split()) if runs.exists() else Counter()
+        runs = self.daemon.local.call("GET", f"/v1/jobs/{sent.id}/outputs/attempts")
+        seen = Counter(runs.body.decode().split()) if runs.status == 200 else Counter[str]()
         faults += [f"attempt {number} ran {count} times" for number, count in seen.items() if count > 1]
+        # Each adds its number before it prints.
+        printed = [str(attempt["number"]) for attempt in job["attempts"] if self.log_of(sent, attempt)]
+        faults += [f"the output of attempt {number} is lost" for number in printed if number not in seen]
         if (self.daemon.folder / "run/jobs" / sent.id / "secrets").exists():
             faults.append("its secrets are still there")
         self.invariants.violations += [f"{sent.id}: {fault}; {short(job)}" for fault in faults]
@@ -245,7 +250,7 @@ class Chaos:
     def check_attempt(self, sent: Sent, attempt: Json) -> list[str]:
         outcome, code = attempt["outcome"], attempt["exit"] and attempt["exit"]["code"]
         reason = attempt["reason"] and attempt["reason"]["code"]
-        log = self.daemon.local.log(sent.id, f"?attempt={attempt['number']}").splitlines()
+        log = self.log_of(sent, attempt)
         every = [f"line {number}" for number in range(1, sent.lines + 1)]
         was_away = self.was_away(attempt)
         faults: list[str] = []
@@ -269,6 +274,9 @@ class Chaos:
         elif outcome != "lost" or reason != "engine_stopped" or not was_away:
             faults.append(f"it is {outcome}, {reason}")
         return faults
+
+    def log_of(self, sent: Sent, attempt: Json) -> list[str]:
+        return self.daemon.local.log(sent.id, f"?attempt={attempt['number']}").splitlines()
 
     def was_away(self, attempt: Json) -> bool:
         """Whether the engine was, during the attempt or so near to it that the attempt may have to do with it."""

@@ -20,10 +20,12 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 from urllib.parse import quote
 
+from agent.adapters.folders.loops import Loop
 from agent.config import Config, load_config
 from agent.daemon import create_token
 from tests.e2e.client import Client, expect
 from tests.e2e.network import Net, TcpConnection
+from tests.loops import loops_of_state
 from tests.private_engine import PrivateEngine
 from tests.private_engine_host import UnixConnection
 
@@ -61,6 +63,7 @@ class Daemon:
         self.socket = folder / "api.sock"
         self.settings = settings or {}
         self.environment: dict[str, str] = {}
+        self.wrapper: list[str] = []  # what the daemon is started behind, in place
         self.process: subprocess.Popen[bytes] | None = None
         self.lines: list[dict[str, Any]] = []
         self._reader: threading.Thread | None = None
@@ -119,7 +122,7 @@ class Daemon:
         fcntl.fcntl(write_end, fcntl.F_SETPIPE_SZ, 4096)
         serve = [sys.executable, "-m", "agent", "serve", "--config", str(self.config_file)]
         self.process = subprocess.Popen(
-            [*self.engine.prefix, *serve],
+            [*self.engine.prefix, *self.wrapper, *serve],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=write_end,
@@ -216,6 +219,18 @@ class Daemon:
         found: list[dict[str, Any]] = json.loads(body)
         return found
 
+    def volumes(self) -> list[dict[str, Any]]:
+        """What the engine has with this agent's label."""
+        label = quoted({"label": [f"gpu-agent.agent={self.agent_id}"]})
+        status, body = self.engine.request("GET", f"/volumes?filters={label}")
+        assert status == 200, body
+        found: list[dict[str, Any]] = json.loads(body)["Volumes"] or []
+        return found
+
+    def loops(self) -> list[Loop]:
+        """The host's loop devices on files of this agent's."""
+        return loops_of_state(self.state)
+
     def count_starts(self, job: str) -> int:
         """How often a container of the job was started, since the engine's own start: its events reach back so far."""
         filters = quoted({"label": [f"gpu-agent.job={job}"], "event": ["start"]})
@@ -239,12 +254,16 @@ class Daemon:
         return [port["host_port"] for lease in leases if lease for port in lease["ports"]]
 
     def clean_up(self) -> None:
-        """Kill it, and take away every container and network that it made."""
+        """Kill it, and take away every container, volume, device and network that it made."""
         self.kill()
         if not (self.state / "agent-id").exists():
             return
         for container in self.containers():
             self.engine.request("DELETE", f"/containers/{container['Id']}?force=1&v=1")
+        for volume in self.volumes():
+            self.engine.request("DELETE", f"/volumes/{volume['Name']}?force=1")
+        for loop in self.loops():
+            subprocess.run(["losetup", "--detach", loop.device], check=False)
         self.engine.request("DELETE", f"/networks/{self.bridge}")
 
     def _forget_process(self) -> None:

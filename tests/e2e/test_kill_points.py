@@ -2,17 +2,17 @@
 
 import uuid
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 from http.client import HTTPException
-from typing import Any
 
 import pytest
 
 from tests.e2e.client import Client, expect
 from tests.e2e.conftest import Make
 from tests.e2e.daemon import Daemon
+from tests.e2e.points import Point, after, asked_of, told_at_once
 from tests.private_engine import PrivateEngine, busybox_image
 
 LINES = [f"line {number}" for number in range(1, 301)]
@@ -22,24 +22,6 @@ PRINT = (
 ENDS = f"{PRINT} exit 7"
 STAYS = f"trap 'echo asked' TERM; {PRINT} while :; do sleep 0.05; done"
 PORTS = [{"name": "web", "port": 8080, "proto": "tcp"}]
-
-
-@dataclass(frozen=True)
-class Point:
-    """A line of the daemon's log, at which it is killed. `facts` are fields that the line must have."""
-
-    event: str
-    facts: tuple[tuple[str, object], ...] = ()
-
-    def matches(self, line: dict[str, Any]) -> bool:
-        return line.get("event") == self.event and all(line.get(name) == fact for name, fact in self.facts)
-
-    def __str__(self) -> str:
-        return "-".join([self.event, *(str(fact) for _, fact in self.facts)])
-
-
-def after(step: str) -> Point:
-    return Point("step.taken", (("step", step),))
 
 
 OF_ANY_JOB = [
@@ -69,7 +51,6 @@ OF_A_CANCEL = [
     after("Close"),
 ]
 OF_A_RETRY = [after("Free"), after("DrainAndRemove"), after("Close")]
-AT_ONCE = 4
 
 
 def put(client: Client, job_id: str, script: str, **fields: object) -> None:
@@ -168,9 +149,7 @@ CASES = [
 def ends(
     request: pytest.FixtureRequest, session_engine: PrivateEngine, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[dict[Case, "Future[None]"]]:
-    """Several cases at once, since each spends most of its time waiting; only those that were asked for."""
     image, folder = busybox_image(session_engine), tmp_path_factory.mktemp("kills")
-    asked = [case for item in request.session.items if isinstance(case := parameter_of(item), Case)]
 
     def tell(case: Case) -> None:
         daemon = Daemon(folder / f"d{CASES.index(case)}", session_engine, image)
@@ -179,16 +158,8 @@ def ends(
         finally:
             daemon.clean_up()
 
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        yield {case: pool.submit(tell, case) for case in asked}
-
-
-def parameter_of(item: pytest.Item) -> object:
-    return (
-        item.callspec.params.get("case")
-        if isinstance(item, pytest.Function) and hasattr(item, "callspec")
-        else None
-    )
+    with told_at_once(asked_of(request.session, Case), tell) as told:
+        yield told
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)

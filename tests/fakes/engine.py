@@ -20,7 +20,9 @@ from agent.core.container import (
     EventKind,
     Image,
     PullProgress,
+    QuotaVolume,
     StreamOpened,
+    VolumeMount,
     just_created,
 )
 from agent.core.container_stats import ContainerStats
@@ -29,6 +31,7 @@ from agent.core.job import FailureKind, StartFailure
 from agent.interfaces import (
     Clock,
     ContainerGoneError,
+    EngineRefusedError,
     EngineUnavailableError,
     NameTakenError,
     PullFailedError,
@@ -90,6 +93,9 @@ class FakeEngine:
         self.pulls = 0
         self.pull_gate: asyncio.Event | None = None
         self.boxes: dict[str, _Box] = {}
+        self.volumes_by_name: dict[str, QuotaVolume] = {}
+        self.strangers_volumes: set[str] = set()
+        self.devices_at_start: list[tuple[str, str]] = []  # job and device of every start that took effect
         self.started_twice: list[str] = []
         self.starts: list[tuple[str, int]] = []  # job and attempt of every start that took effect
         self.removed_undrained: list[str] = []
@@ -252,6 +258,31 @@ class FakeEngine:
     async def ensure_bridge(self, name: str) -> None:
         await self._answer("ensure_bridge", name)
 
+    async def ensure_volume(self, volume: QuotaVolume) -> None:
+        await self._answer("ensure_volume", volume.name)
+        if volume.name in self.strangers_volumes:
+            raise NameTakenError(f"the volume {volume.name} is somebody else's")
+        if self.volumes_by_name.get(volume.name) not in {volume, None} and self._is_held(volume.name):
+            raise EngineRefusedError(f"a container holds {volume.name}")
+        self.volumes_by_name[volume.name] = volume
+        self.after("ensure_volume", volume.name)
+
+    async def find_volume(self, name: str) -> QuotaVolume | None:
+        await self._answer("find_volume", name)
+        return self.volumes_by_name.get(name)
+
+    async def volumes(self) -> list[QuotaVolume]:
+        await self._answer("volumes", "")
+        return list(self.volumes_by_name.values())
+
+    async def remove_volume(self, name: str) -> bool:
+        await self._answer("remove_volume", name)
+        if self._is_held(name):
+            return False
+        self.volumes_by_name.pop(name, None)
+        self.after("remove_volume", name)
+        return True
+
     # ── what a test does to it ──
 
     def add_image(self, reference: str) -> None:
@@ -330,6 +361,9 @@ class FakeEngine:
 
     # ── inside ──
 
+    def _is_held(self, volume: str) -> bool:
+        return any(volume in _volumes_of(box) for box in self.boxes.values())
+
     async def _answer(self, name: str, target: str) -> Fate:
         await asyncio.sleep(0.001)
         self.calls.append((name, target))
@@ -351,6 +385,9 @@ class FakeEngine:
         self._tell(EventKind.CREATE, seen.id)
 
     def _create(self, plan: ContainerPlan) -> str:
+        for mount in plan.mounts:
+            if isinstance(mount, VolumeMount):
+                self.volumes_by_name.setdefault(mount.volume.name, mount.volume)
         seen = just_created(self._new_id(), plan)
         self._add(seen, plan)
         return seen.id
@@ -366,6 +403,7 @@ class FakeEngine:
         if box.seen.state is ContainerState.RUNNING:
             return
         self._refuse_start(box)
+        self._mount_volumes(box)
         if box.runs:
             self.started_twice.append(container)
         box.runs += 1
@@ -393,6 +431,14 @@ class FakeEngine:
         if taken:
             message = f"port {taken[0]} is already allocated"
             raise StartFailedError(StartFailure(FailureKind.PORT, "port_taken", message, taken[0]))
+
+    def _mount_volumes(self, box: _Box) -> None:
+        for name in _volumes_of(box):
+            volume = self.volumes_by_name.get(name)
+            if volume is None:
+                message = "failed to mount local volume"
+                raise StartFailedError(StartFailure(FailureKind.VOLUME, "quota_volume_failed", message))
+            self.devices_at_start.append((box.seen.job or "", volume.device))
 
     def _running_plans(self) -> list[list[int]]:
         return [
@@ -432,3 +478,8 @@ class FakeEngine:
     def _break_streams(self) -> None:
         for stream in self._streams:
             stream.put_nowait(None)
+
+
+def _volumes_of(box: _Box) -> list[str]:
+    mounts = box.plan.mounts if box.plan is not None else ()
+    return [mount.volume.name for mount in mounts if isinstance(mount, VolumeMount)]

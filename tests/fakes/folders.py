@@ -1,9 +1,12 @@
 """Job folders in memory. What a hostile job does to a real folder is the real adapter's test."""
 
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import replace
 
 from agent.core.globs import EVERY_OUTPUT, OutputChoice
 from agent.core.notify import NotifyTarget
+from agent.core.quiet import Sighting
 from agent.interfaces import (
     Claimed,
     JobFolderMissingError,
@@ -148,6 +151,13 @@ class FakeFolders:
 
     async def read_small(self, job_id: str, path: str, most_bytes: int) -> SmallOutput | OutputFile:
         return await self.outputs(job_id).open(path).read_all(most_bytes)
+
+    async def watch_outputs(
+        self, job_id: str, limits: OutputLimits, choice: OutputChoice
+    ) -> AsyncGenerator[Sighting, None]:
+        async with aclosing(self.outputs(job_id).watch(choice)) as sightings:
+            async for sighting in sightings:
+                yield sighting
 
     async def free_bytes(self) -> int:
         return 2**40

@@ -1,9 +1,12 @@
 """Output folders in memory: files that a test writes as a job does, and readers that see it. Hostile folders are the real adapter's test."""
 
+import asyncio
 import hashlib
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 
 from agent.core.globs import OutputChoice
+from agent.core.quiet import Noticed, Sighting
 from agent.interfaces import (
     Digest,
     OutputChangedError,
@@ -25,6 +28,7 @@ class _File:
     data: bytes
     modified_ns: int
     mode: int = 0o644
+    changes: int = 0
 
     def seen_as(self, path: str) -> OutputFile:
         return OutputFile(path, len(self.data), self.modified_ns, self.mode)
@@ -36,14 +40,21 @@ class FakeOutputs:
 
     skipped: dict[str, str] = field(default_factory=dict)
     _files: dict[str, _File] = field(default_factory=dict)
+    _watches: list[asyncio.Queue[tuple[str, Noticed]]] = field(default_factory=list)
     _changes: int = 0
 
     def write(self, path: str, data: bytes) -> None:
-        """The whole file anew; who has it open sees that."""
+        """The whole file anew, and closed; who has it open sees that."""
+        self.write_on(path, data)
+        self._tell(path, Noticed.CLOSED)
+
+    def write_on(self, path: str, data: bytes) -> None:
+        """As `write`, and the job keeps it open."""
         if (file := self._files.get(path)) is None:
             self._files[path] = _File(data, self._now_ns())
         else:
             file.data, file.modified_ns = data, self._now_ns()
+            file.changes += 1
 
     def append(self, path: str, data: bytes) -> None:
         self.write(path, self._files[path].data + data)
@@ -53,10 +64,30 @@ class FakeOutputs:
 
     def rename(self, path: str, to: str) -> None:
         self._files[to] = self._files.pop(path)
-        self._files[to].modified_ns = self._now_ns()
+        self._files[to].changes += 1
+        self._tell(to, Noticed.MOVED_IN)
 
     def unlink(self, path: str) -> None:
-        self._files.pop(path).modified_ns = self._now_ns()
+        self._files.pop(path).changes += 1
+
+    async def watch(self, choice: OutputChoice) -> AsyncGenerator[Sighting, None]:
+        """What is there, then what `write` and `rename` do."""
+        news = asyncio.Queue[tuple[str, Noticed]]()
+        self._watches.append(news)
+        try:
+            for path in sorted(self._files):
+                news.put_nowait((path, Noticed.FOUND))
+            while True:
+                path, noticed = await news.get()
+                if choice.takes(path) and path in self._files and path not in self.skipped:
+                    file = self._files[path]
+                    yield Sighting(path, len(file.data), file.modified_ns, noticed)
+        finally:
+            self._watches.remove(news)
+
+    def _tell(self, path: str, noticed: Noticed) -> None:
+        for news in self._watches:
+            news.put_nowait((path, noticed))
 
     def list(self, limits: OutputLimits, choice: OutputChoice) -> OutputListing:
         files, skipped, truncated, total = [], [], None, 0
@@ -92,6 +123,7 @@ class FakeReader:
     def __init__(self, path: str, file: _File) -> None:
         self.file = file.seen_as(path)
         self._file = file
+        self._changes = file.changes
 
     async def read(self, offset: int, size: int) -> bytes:
         wanted = max(0, min(size, BLOCK_BYTES, self.file.size_bytes - offset))
@@ -106,7 +138,7 @@ class FakeReader:
         return data
 
     async def is_unchanged(self) -> bool:
-        return self._file.seen_as(self.file.path) == self.file
+        return self._file.changes == self._changes
 
     async def sha256(self) -> str:
         if len(self._file.data) < self.file.size_bytes:

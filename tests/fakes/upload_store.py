@@ -3,11 +3,10 @@
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
 from typing import TypeVar
 
 from agent.core.job import Job, NewEvent
-from agent.core.upload import FileState, JournalFile, UploadRecord, UploadState
+from agent.core.upload import FileState, JournalFile, Resend, UploadRecord, reopen
 from agent.errors import Phase
 
 T = TypeVar("T")
@@ -49,27 +48,20 @@ class MemoryUploads(ABC):
 
         return await self._call("begin_upload", act)
 
-    async def begin_upload_again(self, job_id: str, at: float) -> UploadRecord | None:
+    async def begin_upload_again(
+        self, job_id: str, at: float, place: str, resend: Resend
+    ) -> UploadRecord | None:
         def act() -> UploadRecord | None:
             job = self._job(job_id)
             known = None if job is None else self._uploads.get(job.seq)
-            if known is None or not known.is_over:
+            if known is None or not known.is_retry_asked:
                 return None
-            opened = replace(
-                known,
-                begun_at=at,
-                state=UploadState.SENDING,
-                failed=0,
-                trouble=None,
-                was_told=False,
-                verdict=None,
-            )
-            self._uploads[known.row] = opened
-            journal = self._journals.get(known.row, {})
+            self._uploads[known.row] = reopen(known, at, place)
+            kept = self._journals.get(known.row, {}) if resend is Resend.FAILED else {}
             self._journals[known.row] = {
-                path: file for path, file in journal.items() if file.state is not FileState.FAILED
+                path: file for path, file in kept.items() if file.state is not FileState.FAILED
             }
-            return opened
+            return self._uploads[known.row]
 
         return await self._call("begin_upload_again", act)
 
@@ -111,9 +103,6 @@ class MemoryUploads(ABC):
             return {path: journal[path] for path in paths if path in journal}
 
         return await self._call("journal_of", act)
-
-    async def forget_journal(self, row: int) -> None:
-        await self._call("forget_journal", lambda: self._journals.pop(row, None))
 
     async def retried_uploads(self) -> list[str]:
         def act() -> list[str]:

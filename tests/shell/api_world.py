@@ -5,7 +5,7 @@ import io
 import json
 import ssl
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from agent.core.ports import NatMap, PortRange
 from agent.core.xids import XidTable
 from agent.errors import Phase
 from agent.interfaces import OutputLimits
+from agent.jobs.assembly import Outside, Settings, Shell, assemble
 from agent.jobs.avoided import Avoided
 from agent.jobs.bell import Bell
 from agent.jobs.capacity import HostCapacity, HostNames
@@ -37,19 +38,19 @@ from agent.jobs.gpu_accounts import GpuAccounts
 from agent.jobs.gpu_care import CareSettings, GpuCare, Wakes
 from agent.jobs.gpu_samples import GpuSamples
 from agent.jobs.health import CheckState, Finding, Health
-from agent.jobs.hiding import Hiding
+from agent.jobs.images import PullTimes
 from agent.jobs.intake import Intake
 from agent.jobs.logs import Logs, Sources
 from agent.jobs.outputs import Outputs
 from agent.jobs.stats import Stats
 from agent.jobs.uploads import Uploads
-from agent.jobs.uploads.budget import Budget
-from agent.jobs.uploads.tools import UploadTools
 from agent.log import Redactor
 from tests.fakes.clock import FakeClock
 from tests.fakes.deliveries import FakeDeliveries
 from tests.fakes.engine import FakeEngine
 from tests.fakes.gpus import FakeGpus
+from tests.fakes.kernel_log import FakeKernelLog
+from tests.fakes.outgoing import FakeOutgoing
 from tests.fakes.store import MemoryStore
 
 BODY = {"image": "busybox", "command": ["true"]}
@@ -95,6 +96,7 @@ class ApiWorld:
     pulls: list[Any]
     uploads: Uploads
     deliveries: FakeDeliveries
+    shell: Shell
     sites: Sites | None = None
     http: aiohttp.ClientSession | None = None
     token: str = ""
@@ -168,23 +170,25 @@ async def api_world(
         images or ImageRules(),
     )
     woken: list[str] = []
-    current, hiding = Current(policy), Hiding(Redactor())
-    intake = Intake(store, folders, gpus.inventory, clock, current, hiding, lambda: next(ids), woken.append)
+    current, settings = Current(policy), CareSettings(HealthPolicy(600, XidTable()), ("*",), 30)
     deliveries = FakeDeliveries()
-    uploads = Uploads(
-        UploadTools(
-            store,
-            folders,
-            deliveries,
-            clock,
-            lambda: 0.5,
-            hiding,
-            Budget(8),
-            lambda: OutputLimits(1000, 10**12, 60),
-        ),
-        woken.append,
+    outside = Outside(
+        store,
+        engine,
+        folders,
+        folders,
+        folders.quotas,
+        gpus,
+        FakeKernelLog(clock),
+        clock,
+        lambda: 0.0,
+        Redactor(),
+        FakeOutgoing(),
+        deliveries,
     )
-    settings = CareSettings(HealthPolicy(600, XidTable()), ("*",), 30)
+    shell = assemble(outside, current, shell_settings(settings))
+    hiding, uploads = shell.tools.hiding, shell.tools.uploads
+    intake = Intake(store, folders, gpus.inventory, clock, current, hiding, lambda: next(ids), woken.append)
     care = GpuCare(gpus, store, clock, settings, Wakes(lambda: None, woken.append))
     samples = GpuSamples(gpus, clock)
     accounts = GpuAccounts(samples, store, clock)
@@ -242,6 +246,7 @@ async def api_world(
         pulls,
         uploads,
         deliveries,
+        shell,
     )
     world.sites = await open_sites(app, Listen("127.0.0.1", 0, tls, world.socket, "no-such-group"))
     world.token = await world.new_token("alice")
@@ -253,6 +258,31 @@ async def api_world(
         await world.sites.close()
         threads.close()
         folders.close()
+
+
+def shell_settings(care: CareSettings) -> Settings:
+    ports, limits = PortRange(20000, 20009), OutputLimits(1000, 10**12, 60)
+    return Settings(ports, {"default": 8}, 1.0, PullTimes(60, 60), 10**6, care, limits, 8)
+
+
+@asynccontextmanager
+async def running(world: ApiWorld) -> AsyncIterator[None]:
+    """The jobs shell, which runs what is submitted while the block does."""
+    world.intake.wake = world.shell.wake
+    world.engine.images.clear()
+    world.engine.add_image("busybox")
+    standing = asyncio.ensure_future(stand(world.shell))
+    try:
+        yield
+    finally:
+        standing.cancel()
+        with suppress(asyncio.CancelledError, BaseExceptionGroup):
+            await standing
+
+
+async def stand(shell: Shell) -> None:
+    async with asyncio.TaskGroup() as group:
+        shell.start(group)
 
 
 async def until(holds: Callable[[], bool], seconds: float = 5.0) -> None:

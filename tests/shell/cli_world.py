@@ -1,8 +1,7 @@
 """The real API on fakes, with a jobs shell that runs what is submitted, and the command line's calls into it."""
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from io import BytesIO, StringIO
 from pathlib import Path
@@ -15,17 +14,10 @@ from agent.cli.screen import Form, Screen
 from agent.cli.session import Call
 from agent.cli.target import Target
 from agent.core.frames import stamp_text
-from agent.core.ports import PortRange
 from agent.errors import AgentError
-from agent.interfaces import OutputLimits
-from agent.jobs.assembly import Outside, Settings, Shell, assemble
-from agent.jobs.images import PullTimes
-from agent.log import Redactor
 from tests.fakes.cutting_proxy import CuttingProxy
 from tests.fakes.engine import FakeEngine
-from tests.fakes.kernel_log import FakeKernelLog
-from tests.fakes.outgoing import FakeOutgoing
-from tests.shell.api_world import ApiWorld, api_world
+from tests.shell.api_world import ApiWorld, api_world, running
 
 BUSYBOX = "docker.io/library/busybox:latest"
 
@@ -36,24 +28,26 @@ def console(file: StringIO) -> Console:
 
 @dataclass(slots=True)
 class Seen:
-    """A screen of 80 columns without colours, and what came onto it."""
+    """A screen of 80 columns without colours, and what came onto it. `terminal`: takes what would go to `err`."""
 
     form: Form = Form.PEOPLE
     out: StringIO = field(default_factory=StringIO)
     err: StringIO = field(default_factory=StringIO)
     raw_out: BytesIO = field(default_factory=BytesIO)
     raw_err: BytesIO = field(default_factory=BytesIO)
+    terminal: Console | None = None
 
     @property
     def screen(self) -> Screen:
-        return Screen(self.form, console(self.out), console(self.err), self.raw_out, self.raw_err)
+        return Screen(
+            self.form, console(self.out), self.terminal or console(self.err), self.raw_out, self.raw_err
+        )
 
 
 @dataclass(slots=True)
 class CliWorld:
     api: ApiWorld
     proxy: CuttingProxy
-    shell: Shell
 
     @property
     def engine(self) -> FakeEngine:
@@ -93,44 +87,10 @@ class CliWorld:
 @asynccontextmanager
 async def cli_world(tmp: Path) -> AsyncIterator[CliWorld]:
     async with api_world(tmp) as world:
-        settings = Settings(
-            PortRange(20000, 20009),
-            {"default": 8},
-            1.0,
-            PullTimes(60, 60),
-            10**6,
-            world.care.settings,
-            OutputLimits(1000, 10**12, 60),
-            8,
-        )
-        outside = Outside(
-            world.store,
-            world.engine,
-            world.folders,
-            world.gpus,
-            FakeKernelLog(world.clock),
-            world.clock,
-            lambda: 0.0,
-            Redactor(),
-            FakeOutgoing(),
-            world.deliveries,
-        )
-        shell = assemble(outside, world.intake.current, settings)
-        world.intake.wake = shell.wake
-        world.engine.images.clear()
-        world.engine.add_image("busybox")
         proxy = CuttingProxy(tmp / "proxy.sock", world.socket)
         await proxy.open()
-        running = asyncio.ensure_future(stand(shell))
         try:
-            yield CliWorld(world, proxy, shell)
+            async with running(world):
+                yield CliWorld(world, proxy)
         finally:
-            running.cancel()
-            with suppress(asyncio.CancelledError, BaseExceptionGroup):
-                await running
             await proxy.close()
-
-
-async def stand(shell: Shell) -> None:
-    async with asyncio.TaskGroup() as group:
-        shell.start(group)

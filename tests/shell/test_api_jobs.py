@@ -89,15 +89,26 @@ async def test_every_fault_of_a_spec_is_answered_at_once(world: ApiWorld) -> Non
 
 
 async def test_more_than_the_host_gives_is_refused_with_each_field(tmp_path: Path) -> None:
-    limits = Limits(cpus=2, memory_bytes=1 << 30, shm_bytes=1 << 20, pids=100, job_ports=1)
+    limits = Limits(
+        cpus=2, memory_bytes=1 << 30, shm_bytes=1 << 20, pids=100, disk_bytes=1 << 30, job_ports=1
+    )
     async with api_world(tmp_path, limits=limits, images=ImageRules(deny=("*busybox*",)), dns=()) as world:
         ports = [{"name": f"p{n}", "port": 8002 + n, "proto": "tcp"} for n in range(2)]
-        asked = {**BODY, "cpus": 3, "memory": "2GiB", "shm": "2MiB", "pids": 101, "ports": ports}
+        asked = {
+            **BODY,
+            "cpus": 3,
+            "memory": "2GiB",
+            "shm": "2MiB",
+            "disk": "2GiB",
+            "pids": 101,
+            "ports": ports,
+        }
         faults = (await world.call("POST", "/v1/jobs", asked)).json["faults"]
         assert {(fault["field"], fault["code"]) for fault in faults} == {
             ("cpus", "over_host_limit"),
             ("memory", "over_host_limit"),
             ("shm", "over_host_limit"),
+            ("disk", "over_host_limit"),
             ("pids", "over_host_limit"),
             ("ports", "over_host_limit"),
             ("image", "image_not_allowed"),
@@ -108,6 +119,7 @@ async def test_more_than_the_host_gives_is_refused_with_each_field(tmp_path: Pat
             "cpus": 2,
             "memory": "1GiB",
             "shm": "1MiB",
+            "disk": "1GiB",
             "pids": 100,
             "network": "none",
         }

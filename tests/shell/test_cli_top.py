@@ -29,7 +29,7 @@ async def world(tmp_path: Path) -> AsyncIterator[CliWorld]:
         made.api.gpus.does = lambda _uuid: GpuSample(80, 20 * GIB, 300, 61)
         made.api.engine.program = Program()
         await made.api.care.look()
-        await made.shell.tools.gpu_care.look()
+        await made.api.shell.tools.gpu_care.look()
         yield made
 
 

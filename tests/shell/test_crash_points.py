@@ -2,25 +2,30 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 
 import pytest
 import structlog
 
 from agent.core.frames import Stream
-from agent.core.job import BootTime, Job, StopCause
-from agent.core.stop_requests import request_job_stop
-from agent.interfaces import SecretFiles, StoreUnavailableError
+from agent.core.job import Job
+from agent.interfaces import StoreUnavailableError
 from tests.fakes.engine import Fate, Program
 from tests.fakes.logs import frame
-from tests.shell.boundaries import WRITES, Boundaries
-from tests.shell.world import ME, Outcome, Phase, World
+from tests.shell.boundaries import WRITES
+from tests.shell.trial import GRACE, Scenario, Trial, cancel, die, run_through, where
+from tests.shell.world import Outcome, World
 
 pytestmark = pytest.mark.looptime(noop_cycles=2)  # nothing here waits for anything but this loop
 
 WEB = [{"name": "web", "port": 8080, "proto": "tcp"}]
-GRACE = 8.0
+PUT = {
+    "to": "put",
+    "url": "https://store.example.org/{job}/{path}?sig=hush",
+    "headers": {"Authorization": "hush-2"},
+}
+# One is too large to be read in one go.
+FILES = {"a": b"a", "dir/b": b"bb", "large": b"c" * (1 << 20) + b"d"}
 
 
 @pytest.fixture(autouse=True)
@@ -29,26 +34,6 @@ def silence() -> Iterator[None]:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     yield
     structlog.reset_defaults()
-
-
-def nothing(_world: World) -> None:
-    """No preparation."""
-
-
-@dataclass(frozen=True)
-class Scenario:
-    """`cancels`: a caller cancels as soon as the job runs."""
-
-    name: str
-    outcome: Outcome
-    program: Program
-    fields: Mapping[str, object] = field(default_factory=dict)
-    attempts: int = 1
-    cancels: bool = False
-    prepare: Callable[[World], None] = nothing
-
-    def __str__(self) -> str:
-        return self.name
 
 
 def hold_a_port(world: World) -> None:
@@ -79,101 +64,28 @@ SCENARIOS = [
         Program(seconds=2),
         {"secrets": {"KEY": "s3cret"}, "secrets_env": ["KEY"]},
     ),
+    Scenario(
+        "upload",
+        Outcome.FAILED,
+        Program(seconds=2, code=3, output=(frame(Stream.STDOUT, 1, b"one\n"),)),
+        {"outputs": {"upload": PUT, "logs": True}},
+        files=FILES,
+    ),
+    Scenario(
+        "live upload",
+        Outcome.SUCCEEDED,
+        Program(seconds=4),
+        {"outputs": {"upload": PUT, "live": True, "quiet": 1}},
+        files=FILES,
+    ),
+    Scenario(
+        "disk",
+        Outcome.FAILED,
+        Program(seconds=2, code=3),
+        {"disk": "1GiB", "retry": {"count": 1, "backoff": 2}},
+        attempts=2,
+    ),
 ]
-
-
-class Trial:
-    """One run of a scenario, with something done at chosen boundaries."""
-
-    def __init__(self, scenario: Scenario) -> None:
-        self.scenario = scenario
-        self.world = World()
-        # A death of the daemon must be no gap, even where the engine would take its containers with it.
-        self.world.engine.live_restore = False
-        self.world.engine.program = scenario.program
-        scenario.prepare(self.world)
-        self.boundaries = Boundaries(self.world)
-        self.job_id = ""
-        self.cancelled_at: float | None = None
-
-    def cancel(self) -> None:
-        world = self.world
-        if self.cancelled_at is None:
-            self.cancelled_at = world.clock.now()
-        kill_at = BootTime(world.clock.boot_id, world.clock.boot_seconds() + GRACE)
-        world.store._change(
-            self.job_id, ME, lambda job: request_job_stop(job, StopCause.CANCEL, world.clock.now(), kill_at)
-        )
-        if not self.boundaries.is_dead and world.shell is not None:
-            world.shell.wake(self.job_id)
-
-    async def run(self, at: Mapping[int, Callable[[], None]]) -> Job:
-        self.job_id = await self.world.submit(**self.scenario.fields)
-        secrets = dict(self.scenario.fields.get("secrets", {}))
-        self.world.folders.secrets_by_job[self.job_id] = SecretFiles(secrets)
-        self.boundaries.at |= at
-        await self.world.start()
-        async with asyncio.timeout(200):
-            while True:
-                await self.boundaries.revive()
-                job = self.world.store.peek(self.job_id)
-                assert job is not None
-                if job.phase is Phase.FINISHED:
-                    break
-                if self.scenario.cancels and job.phase is Phase.RUNNING and job.job_stop is None:
-                    self.cancel()
-                await asyncio.sleep(0.05)
-        await self._settle_down()
-        return self.world.store.peek(self.job_id) or job
-
-    async def _settle_down(self) -> None:
-        await asyncio.sleep(1)
-        await self.boundaries.revive()
-        await asyncio.sleep(35)
-        await self.boundaries.revive()
-        await asyncio.sleep(1)
-
-    async def assert_nothing_is_left(self, job: Job) -> None:
-        world = self.world
-        await world.assert_all_is_well()
-        assert world.engine.boxes == {}
-        assert job.lease is None
-        assert not world.folders.holds_secrets(self.job_id)
-        events = await world.store.events(ME, 0, self.job_id, 1000)
-        assert sum(event.data.get("to") == Phase.FINISHED for event in events) == 1
-        assert len(world.engine.starts) == len(set(world.engine.starts))
-        assert set(world.engine.starts) <= set(world.folders.logs)
-        attempts = await world.store.attempts(self.job_id)
-        assert [attempt.number for attempt in attempts] == list(range(1, job.attempt + 1))
-        assert attempts[-1].outcome is job.outcome
-        await world.crash()
-
-
-async def run_through(scenario: Scenario, at: Mapping[int, Callable[[Trial], None]]) -> tuple[Trial, Job]:
-    trial = Trial(scenario)
-
-    def bind(act: Callable[[Trial], None]) -> Callable[[], None]:
-        return lambda: act(trial)
-
-    try:
-        job = await trial.run({n: bind(act) for n, act in at.items()})
-        await trial.assert_nothing_is_left(job)
-    except BaseException:
-        await trial.world.crash()
-        raise
-    return trial, job
-
-
-def die(trial: Trial) -> None:
-    trial.boundaries.die()
-
-
-def cancel(trial: Trial) -> None:
-    trial.cancel()
-
-
-def where(trial: Trial, n: int) -> str:
-    return f"{trial.scenario} at {n}: {trial.boundaries.passed[n - 1 : n]}"
 
 
 @pytest.mark.slow
@@ -283,9 +195,9 @@ def lose_the_database(trial: Trial) -> None:
 
 
 def stumble(_trial: Trial) -> None:
-    """In another task it would end the daemon: by design."""
+    """In a job's own task, or in one that sends its outputs; in another it would end the daemon: by design."""
     task = asyncio.current_task()
-    if task is not None and task.get_name().startswith("job "):
+    if task is not None and task.get_name().startswith(("job ", "upload ", "live ")):
         raise ZeroDivisionError
 
 

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 
 from agent.config import Config, ConfigError
+from agent.core.delivery import Sent
 from agent.core.outgoing import read_rules
 from agent.daemon.reload import Places, Reload
 from agent.daemon.values import output_limits_of
@@ -34,7 +35,9 @@ async def reloading(world: World, *configs: Config | ConfigError) -> AsyncIterat
     assert world.shell is not None
     tools = world.shell.tools
     outputs = Outputs(world.folders, output_limits_of(config_of()))
-    places = Places(world.settings, tools.current, world.shell.janitor, outputs, tools.ask_grant)
+    places = Places(
+        world.settings, tools.current, world.shell.janitor, outputs, tools.uploads.allow, tools.ask_grant
+    )
     reload = Reload(config_of(), read_config, places)
     watching = asyncio.ensure_future(reload.watch())
     try:
@@ -53,7 +56,7 @@ async def test_every_reloaded_key_is_in_force_for_all_that_read_it() -> None:
         limits={"pids": 99, "memory": "1GiB"},
         images={"deny": ["*evil*"], "max_size": "1MiB"},
         outputs={"retention": 3600, "max_files": 7, "max_bytes": "3MiB"},
-        uploads={"allow_http": True, "allow_hosts": ("ci.internal",)},
+        uploads={"allow_http": True, "allow_hosts": ("ci.internal",), "parallel": 1},
     )
     async with reloading(world, new) as (reload, outputs):
         reload.ask()
@@ -65,7 +68,27 @@ async def test_every_reloaded_key_is_in_force_for_all_that_read_it() -> None:
     assert policy.agent_id == "agent-1"
     assert world.shell.janitor.retention_seconds == 3600
     assert (outputs.limits.files, outputs.limits.total_bytes) == (7, 3 << 20)
+    most = await most_at_once(world)
     await world.crash()
+    assert most == 1
+
+
+async def most_at_once(world: World) -> int:
+    """How many files of one job were on their way at one moment."""
+    world.engine.program = Program(seconds=1)
+
+    async def slow(_path: str) -> Sent:
+        await asyncio.sleep(1)
+        return Sent()
+
+    world.deliveries.behave = slow
+    upload = {"to": "put", "url": "https://store.example.org/{path}"}
+    job_id = await world.submit(outputs={"upload": upload})
+    for name in "abcd":
+        world.folders.outputs(job_id).write(name, b"x")
+    await world.finish(job_id)
+    assert len(world.deliveries.of(job_id)) == 4
+    return world.deliveries.most_at_once
 
 
 async def test_a_job_that_waits_for_its_queue_starts_as_soon_as_the_queue_is_widened() -> None:

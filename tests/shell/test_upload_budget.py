@@ -50,15 +50,21 @@ async def test_a_wait_that_is_given_up_as_its_place_comes_loses_no_place_and_bre
     await asyncio.wait_for(budget.enter("ann", "1"), 1)
 
 
-async def test_a_budget_that_grows_lets_more_in_with_the_next_that_leaves() -> None:
+async def test_a_budget_that_grows_lets_more_in_at_once_and_one_that_shrinks_none_before_it_fits() -> None:
     budget = Budget(1)
-    await budget.enter("ann", "1")
+    await budget.enter("ann", "first")
     waiting = [asyncio.ensure_future(budget.enter("ann", str(number))) for number in range(3)]
     await asyncio.sleep(0)
-    budget.most = 3
-    budget.leave("ann", "1")
+    budget.allow(3)
     await asyncio.sleep(0.1)
-    assert [task.done() for task in waiting] == [True, True, True]
+    assert [task.done() for task in waiting] == [True, True, False]
+    budget.allow(1)
+    for number in (1, 0):
+        budget.leave("ann", str(number))
+        await asyncio.sleep(0.1)
+        assert not waiting[2].done()
+    budget.leave("ann", "first")
+    await asyncio.wait_for(waiting[2], 1)
 
 
 @given(

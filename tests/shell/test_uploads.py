@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import json
+import random
 from collections import Counter
 from dataclasses import replace
 from itertools import pairwise
@@ -12,6 +13,7 @@ import pytest
 
 from agent.core.delivery import Answer, Failure, Sent
 from agent.core.frames import Stream
+from agent.core.job import Job
 from agent.core.upload import MANIFEST, FileState, UploadRecord, UploadState
 from agent.interfaces import OutputLimits, StateFullError, StoreUnavailableError
 from agent.jobs.uploads import NothingToRetryError, NotOverError, TargetNeededError
@@ -61,8 +63,16 @@ async def record_of(world: World, job_id: str) -> UploadRecord:
 async def until_over(world: World, job_id: str, seconds: float = 2 * DAY) -> UploadRecord:
     async with asyncio.timeout(seconds):
         while not (found := await record_of(world, job_id)).is_over:
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(5)
     return found
+
+
+async def finish_late(world: World, job_id: str) -> Job:
+    """Looks seldom: hours pass."""
+    async with asyncio.timeout(DAY):
+        while (job := await world.job(job_id)).phase is not Phase.FINISHED:
+            await asyncio.sleep(10)
+    return job
 
 
 def answering(world: World, **answers: list[Answer]) -> None:
@@ -229,7 +239,7 @@ async def test_what_fails_for_a_while_is_sent_again_until_it_is_there() -> None:
         manifest_json=[DOWN],
         begin=[DOWN],
     )
-    await world.finish(job_id, seconds=DAY)
+    await finish_late(world, job_id)
     assert world.deliveries.of(job_id) == FILES
     assert Counter(world.deliveries.tries) == Counter(
         {**dict.fromkeys(FILES, 1), "model.pt": 11, MANIFEST: 2}
@@ -249,7 +259,7 @@ async def test_an_endpoint_that_is_away_for_an_hour_is_asked_seldom_and_gets_eve
     await world.until_phase(job_id, Phase.UPLOADING)
     await asyncio.sleep(3500)
     assert len(world.deliveries.begun) < 40  # no storm
-    await world.finish(job_id, seconds=DAY)
+    await finish_late(world, job_id)
     assert world.deliveries.of(job_id) == files
 
 
@@ -266,7 +276,7 @@ async def test_files_are_not_stormed_at_an_endpoint_that_fails_in_the_middle() -
     await world.until_phase(job_id, Phase.UPLOADING)
     await asyncio.sleep(3000)
     assert 50 < len(world.deliveries.tries) < 100
-    await world.finish(job_id, seconds=DAY)
+    await finish_late(world, job_id)
     assert world.deliveries.of(job_id) == files
 
 
@@ -334,7 +344,7 @@ async def test_the_deadline_ends_an_upload_and_says_what_was_in_the_way() -> Non
     world.deliveries.behave = behave
     begun = world.clock.now()
     await asyncio.sleep(3500)
-    job = await world.finish(job_id, seconds=DAY)
+    job = await finish_late(world, job_id)
     record = await record_of(world, job_id)
     assert 3600 <= world.clock.now() - begun < 3700
     assert (job.outcome, record.state, record.sent.files) == (Outcome.SUCCEEDED, UploadState.PARTIAL, 1)
@@ -454,6 +464,45 @@ async def test_a_cancel_while_outputs_leave_ends_the_upload_and_the_outcome_stay
     assert await world.folders.upload_target(job_id) is None
 
 
+async def test_a_cancel_after_a_restart_counts_each_file_once() -> None:
+    world, job_id = await started()
+    hangs = {"large", "empty"}
+
+    async def hang(path: str) -> Answer:
+        if path in hangs:
+            await asyncio.Event().wait()
+        return Sent()
+
+    world.deliveries.before_reading = hang
+    await world.until_phase(job_id, Phase.UPLOADING)
+    await asyncio.sleep(30)
+    await world.restart()
+    hangs.remove("empty")
+    await asyncio.sleep(30)
+    await stop_upload(world, job_id)
+    await world.finish(job_id, seconds=10)
+    assert (await record_of(world, job_id)).sent.files == 3
+
+
+async def test_a_cancel_of_an_upload_that_is_decided_already_changes_nothing_of_it() -> None:
+    world, job_id = await started()
+
+    async def before(step: str) -> None:
+        await asyncio.sleep(0)
+        record = world.store._uploads.get(1)
+        if step == "keep_upload" and record is not None and record.verdict is not None and is_stuck:
+            await asyncio.Event().wait()
+
+    is_stuck, world.store.before = True, before
+    await world.until_phase(job_id, Phase.UPLOADING)
+    await asyncio.sleep(30)
+    is_stuck = False
+    await stop_upload(world, job_id)
+    await world.finish(job_id, seconds=10)
+    record = await record_of(world, job_id)
+    assert (record.state, record.trouble) == (UploadState.COMPLETE, None)
+
+
 async def stop_upload(world: World, job_id: str) -> None:
     """As the intake does for a cancel."""
     job = await world.job(job_id)
@@ -540,7 +589,7 @@ async def test_a_mistake_of_ours_in_one_upload_ends_neither_the_daemon_nor_other
             raise RuntimeError("a mistake")
         return Sent()
 
-    until = world.clock.now() + 300
+    until = world.clock.now() + 30
     world.deliveries.behave = break_down
     await world.until_phase(job_id, Phase.UPLOADING)
     other = await submitted(world, {"a": b"a"})
@@ -595,6 +644,88 @@ async def test_a_retry_to_another_endpoint_sends_everything() -> None:
     )
     assert (await until_over(world, job_id)).state is UploadState.COMPLETE
     assert Counter(world.deliveries.tries) - before == Counter([*FILES, MANIFEST])
+
+
+async def test_a_retry_knows_where_the_last_one_sent_to() -> None:
+    world, job_id = await started(
+        {"a": b"a"}, outputs={"upload": {"to": "put", "url": "https://a.example.org/{path}"}}
+    )
+    job = await world.finish(job_id)
+    assert world.shell is not None
+    uploads, other = world.shell.tools.uploads, Upload(to=UploadTo.PUT, url="https://b.example.org/{path}")
+    await uploads.again(job, other)
+    await until_over(world, job_id)
+    with pytest.raises(NothingToRetryError):
+        await uploads.again(job, other)
+    await uploads.again(job, None)  # back to where the spec says: that has not what the other place got
+    await until_over(world, job_id)
+    assert [upload.url for upload in world.deliveries.opened] == [
+        "https://a.example.org/{path}",
+        "https://b.example.org/{path}",
+        "https://a.example.org/{path}",
+    ]
+    assert Counter(world.deliveries.tries) == Counter({"a": 3, MANIFEST: 3})
+
+
+async def test_a_retry_elsewhere_whose_target_is_lost_goes_nowhere() -> None:
+    here = {"to": "put", "url": "https://here.example.org/{path}"}
+    world, job_id = await started(outputs={"upload": here})
+    job = await world.finish(job_id)
+
+    async def down(_path: str) -> Answer:
+        return DOWN
+
+    world.deliveries.behave = down
+    assert world.shell is not None
+    await world.shell.tools.uploads.again(
+        job, Upload(to=UploadTo.PUT, url="https://there.example.org/{path}")
+    )
+    await asyncio.sleep(10)
+    await world.crash()
+    await world.folders.drop_upload_secrets(job_id)
+    await world.start()
+    record = await until_over(world, job_id)
+    assert record.trouble is not None
+    assert record.trouble.code == "target_lost"
+
+
+async def test_two_who_ask_for_a_retry_at_once_begin_one() -> None:
+    world, job_id = await started()
+    job = await world.finish(job_id)
+    assert world.shell is not None
+    uploads = world.shell.tools.uploads
+    there = [Upload(to=UploadTo.PUT, url=f"https://there-{n}.example.org/{{path}}") for n in range(3)]
+    answers = await asyncio.gather(*(uploads.again(job, place) for place in there), return_exceptions=True)
+    assert [type(answer) for answer in answers] == [UploadRecord, NotOverError, NotOverError]
+    await until_over(world, job_id)
+    assert [upload.url for upload in world.deliveries.opened[1:]] == [there[0].url]
+
+
+async def test_nothing_more_is_sent_of_a_job_that_is_deleted_while_its_upload_is_retried() -> None:
+    world, job_id = await started()
+    job = await world.finish(job_id)
+    is_down = True
+
+    async def behave(_path: str) -> Answer:
+        return DOWN if is_down else Sent()
+
+    world.deliveries.behave = behave
+    assert world.shell is not None
+    uploads = world.shell.tools.uploads
+    await uploads.again(
+        job, Upload(to=UploadTo.PUT, url="https://there.example.org/{path}", headers={"A": "hush-9"})
+    )
+    await asyncio.sleep(10)
+    await world.folders.remove(job_id)
+    await uploads.forget(job_id)
+    await world.store.forget(job_id, ME)
+    assert world.redactor.hide("hush-9") == "hush-9"
+    world.count -= 1
+    assert await submitted(world, {"b": b"another's"}, outputs={"upload": {"to": "local"}}) == job_id
+    is_down = False
+    before = list(world.deliveries.begun)
+    await asyncio.sleep(DAY)
+    assert world.deliveries.begun == before
 
 
 async def test_a_retry_goes_on_after_a_restart_and_the_job_is_kept_for_so_long() -> None:
@@ -711,3 +842,52 @@ async def test_a_disk_that_is_full_when_a_place_is_kept_is_waited_out() -> None:
     world.deliveries.before_reading = full
     await world.finish(job_id)
     assert world.deliveries.of(job_id) == {"a": b"a"}
+
+
+async def test_an_end_that_was_decided_in_time_is_not_the_deadlines() -> None:
+    world, job_id = await started({"a": b"a"}, outputs={"deadline": 60})
+
+    async def slow(path: str) -> Answer:
+        await asyncio.sleep(59 if path == "a" else 0)
+        return Sent()
+
+    async def before(step: str) -> None:
+        await asyncio.sleep(5 if step == "keep_upload" and MANIFEST in world.deliveries.tries else 0)
+
+    world.deliveries.behave, world.store.before = slow, before
+    await world.finish(job_id, seconds=200)
+    record = await record_of(world, job_id)
+    assert (record.state, record.trouble) == (UploadState.COMPLETE, None)
+    told = [event.type for event in await world.store.events(ME, 0, job_id, 1000)]
+    assert told.count("upload.ended") == 1
+
+
+@pytest.mark.parametrize("outputs", [{}, {"live": True, "quiet": 1}], ids=["the last pass", "live"])
+async def test_no_failure_leaves_a_place_of_the_hosts_budget_taken(outputs: dict[str, object]) -> None:
+    world = World()
+    world.settings.parallel_uploads = 4
+    files = {f"f{n:03}": b"x" for n in range(40)}
+    draw = random.Random(7)
+    failing = True
+
+    async def before(step: str) -> None:
+        for _ in range(draw.randrange(4)):
+            await asyncio.sleep(0)
+        if failing and step == "keep_files" and draw.random() < 0.3:
+            raise StoreUnavailableError("the disk is full")
+
+    async def ragged(_path: str) -> Answer:
+        for _ in range(draw.randrange(6)):
+            await asyncio.sleep(0)
+        return Sent()
+
+    world.deliveries.behave, world.store.before = ragged, before
+    seconds = 590 if outputs else 2
+    jobs = [await submitted(world, files, seconds, outputs=outputs) for _ in range(3)]
+    await asyncio.sleep(600)
+    failing = False
+    for job_id in jobs:
+        await world.finish(job_id)
+    world.deliveries.most_at_once = 0
+    await world.finish(await submitted(world, files))
+    assert world.deliveries.most_at_once >= 4

@@ -28,6 +28,7 @@ from tests.fakes.folders import FakeFolders
 from tests.fakes.gpus import FakeGpus
 from tests.fakes.kernel_log import FakeKernelLog
 from tests.fakes.outgoing import FakeOutgoing
+from tests.fakes.quotas import FakeQuotas
 from tests.fakes.store import MemoryStore
 
 OWNER = "alice"
@@ -43,6 +44,7 @@ class World:
         self.engine = FakeEngine(self.clock, AGENT)
         self.engine.add_image("busybox")
         self.folders = FakeFolders()
+        self.quotas = FakeQuotas()
         self.gpus = FakeGpus()
         self.kernel_log = FakeKernelLog(self.clock)
         self.seen_gpus: Gpus = self.gpus  # or what a test puts between the two
@@ -89,6 +91,8 @@ class World:
             self.store,
             self.engine,
             self.folders,
+            self.folders,
+            self.quotas,
             self.seen_gpus,
             self.kernel_log,
             self.clock,

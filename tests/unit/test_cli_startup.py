@@ -47,7 +47,7 @@ def test_help_names_every_command_of_the_contract_and_fits_80_columns() -> None:
 
 @pytest.mark.parametrize(
     "words",
-    [["run"], ["submit"], ["ps"], ["show"], ["logs"], ["events"], ["stats"], ["top"], ["stop"], ["rm"], ["outputs", "ls"], ["outputs", "get"], ["host", "show"], ["images", "pull"], ["token", "create"], ["token", "ls"], ["token", "revoke"], ["doctor"], ["config", "check"], ["config", "show"], ["serve"]],
+    [["run"], ["submit"], ["ps"], ["show"], ["logs"], ["events"], ["stats"], ["top"], ["stop"], ["rm"], ["outputs", "ls"], ["outputs", "get"], ["outputs", "retry"], ["host", "show"], ["images", "pull"], ["token", "create"], ["token", "ls"], ["token", "revoke"], ["doctor"], ["config", "check"], ["config", "show"], ["serve"]],
 )  # fmt: skip
 def test_each_command_has_help_and_takes_config_and_json(words: list[str]) -> None:
     told = CliRunner().invoke(app, [*words, "--help"]).output

@@ -409,7 +409,6 @@ LATER = [
     'network.egress = "none"',
     'network.egress_allow = ["10.0.0.1"]',
     'network.deny = ["10.0.0.1"]',
-    'limits.disk = "1GiB"',
     'volumes.allow = ["data"]',
     "chutes.cord_idle = 1",
     'proxy.domain = "jobs.example"',
@@ -481,6 +480,7 @@ retention = 1
 max_files = 3
 max_bytes = 4
 [uploads]
+parallel = 3
 allow_http = true
 allow_hosts = ["CI.internal", "10.0.0.0/8"]
 [log]
@@ -506,6 +506,7 @@ external_ports = {"20000-20001" = "1-2"}
         "queues.extra.concurrency",
         "uploads.allow_hosts",
         "uploads.allow_http",
+        "uploads.parallel",
     )
     assert new.uploads.allow_hosts == ("ci.internal", "10.0.0.0/8")
     assert changes.needs_restart == (

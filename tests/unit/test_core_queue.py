@@ -28,10 +28,17 @@ HOST = Host(PortRange(20000, 20003), frozenset(), {"default": 100}, ageing=1.0, 
 
 
 def waiting(
-    seq: int, *, ports: int = 0, gpus: int = 0, queue: str = "default", priority: int = 0, age: float = 0
+    seq: int,
+    *,
+    ports: int = 0,
+    gpus: int = 0,
+    disk: int | None = None,
+    queue: str = "default",
+    priority: int = 0,
+    age: float = 0,
 ) -> Job:
     wanted = [{"name": f"p{n}", "port": 9000 + n, "proto": "tcp"} for n in range(ports)]
-    fields = {"ports": wanted, "gpus": gpus, "queue": queue, "priority": priority}
+    fields = {"ports": wanted, "gpus": gpus, "queue": queue, "priority": priority, "disk": disk}
     return make_job(fields, id=f"job-{seq}", seq=seq, queued_at=WALL - age, image_digest="busybox@sha256:1")
 
 
@@ -53,12 +60,14 @@ def rows(draw: st.DrawFn) -> list[Job]:
                 seq,
                 ports=draw(st.integers(0, 3)),
                 gpus=draw(st.integers(0, 3)),
+                disk=draw(st.sampled_from([None, None, GIB])),
                 queue=draw(st.sampled_from(["default", "slow"])),
                 priority=draw(st.integers(-5, 5)),
                 age=draw(st.floats(0, 10_000)),
             ),
             not_before=draw(st.sampled_from([None, None, None, WALL - 1, WALL + 1])),
             image_digest=draw(st.sampled_from(["busybox@sha256:1"] * 3 + [None])),
+            has_disk=draw(st.booleans()),
             job_stop=draw(st.sampled_from([None] * 5 + [Stop(StopCause.CANCEL, WALL)])),
         )
         for seq in range(draw(st.integers(0, 8)))
@@ -107,6 +116,7 @@ def test_who_is_granted_may_start_and_gets_what_he_asked_for(jobs: list[Job], ho
             continue
         assert job.lease is not None
         assert job.image_digest is not None
+        assert job.spec.disk is None or job.has_disk
         assert job.not_before is None or job.not_before <= WALL
         assert [port.name for port in job.lease.ports] == [port.name for port in job.spec.ports]
         assert all(port.host_port in host.ports for port in job.lease.ports)
@@ -226,10 +236,42 @@ def test_a_small_job_may_pass_where_it_takes_nothing_from_the_one_ahead() -> Non
         ({"not_before": WALL + 1}, "not_before"),
         ({"not_before": WALL + 1, "attempt": 2}, "backoff"),
         ({"image_digest": None}, "image"),
+        ({}, "disk"),
     ],
 )
 def test_what_a_job_waits_for_is_named(columns: dict[str, object], waits_for: str) -> None:
-    assert granted([replace(waiting(1), **columns)])["job-1"].waiting_for == waits_for
+    assert granted([replace(waiting(1, disk=GIB), **columns)])["job-1"].waiting_for == waits_for
+
+
+def short(job: Job) -> Job:
+    """It has looked, and there was no room."""
+    return replace(job, waiting_for="disk", waiting_words="so much is wanted")
+
+
+def test_jobs_reserve_their_disk_side_by_side_as_long_as_there_is_room() -> None:
+    rows = granted([waiting(1, disk=GIB), waiting(2, disk=GIB)])
+    assert [job.waiting_for for job in rows.values()] == ["disk", "disk"]
+
+
+def test_behind_a_job_that_found_no_room_nobody_reserves_and_who_needs_none_starts() -> None:
+    host = replace(HOST, free_disk_bytes=GIB)
+    holder = replace(waiting(0, disk=2 * GIB), phase=Phase.RUNNING, lease=Lease(), has_disk=True)
+    rows = granted([holder, short(waiting(1, disk=3 * GIB)), waiting(2, disk=GIB), waiting(3)], host)
+    assert "job-1" not in rows, "it goes on waiting, with the same words"
+    assert rows["job-2"].waiting_for == "turn"
+    assert rows["job-3"].phase is Phase.STARTING
+
+
+def test_room_is_not_kept_where_the_ends_of_other_jobs_could_not_make_enough_of_it() -> None:
+    host = replace(HOST, free_disk_bytes=GIB)
+    holder = replace(waiting(0, disk=GIB), phase=Phase.RUNNING, lease=Lease(), has_disk=True)
+    rows = granted([holder, short(waiting(1, disk=3 * GIB)), waiting(2, disk=GIB)], host)
+    assert rows["job-2"].waiting_for == "disk"
+
+
+def test_who_has_its_disk_already_starts_however_short_the_disk_is() -> None:
+    ready = replace(waiting(2, disk=GIB), has_disk=True)
+    assert granted([short(waiting(1, disk=GIB)), ready])["job-2"].phase is Phase.STARTING
 
 
 def test_a_full_queue_is_named_before_the_image_so_that_nothing_is_pulled_too_early() -> None:

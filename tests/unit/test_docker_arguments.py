@@ -8,7 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.adapters.docker.arguments import TAKEN_AWAY, create_body, environment
-from agent.core.container import ContainerPlan, Cpuset, Injection, LogBounds, Mount, PublishedPort
+from agent.core.container import (
+    ContainerPlan,
+    Cpuset,
+    Injection,
+    LogBounds,
+    Mount,
+    PublishedPort,
+    QuotaVolume,
+    VolumeMount,
+)
 from agent.spec import is_reserved_env
 
 PLAN = ContainerPlan(
@@ -149,6 +158,26 @@ def test_ports_are_published_as_leased_and_only_with_a_network() -> None:
         ({"cpuset": Cpuset("0-3,8", "0")}, "CpusetMems", "0"),
         ({"dns": ("1.1.1.1",), "bridge": "b"}, "Dns", ["1.1.1.1"]),
         ({"oom_score": 300}, "OomScoreAdj", 300),
+        (
+            {"mounts": (VolumeMount(QuotaVolume("gpu-agent-j", "j", "/dev/loop7"), "/outputs"),)},
+            "Mounts",
+            [
+                {
+                    "Type": "volume",
+                    "Source": "gpu-agent-j",
+                    "Target": "/outputs",
+                    "ReadOnly": False,
+                    "VolumeOptions": {
+                        "NoCopy": True,
+                        "Labels": {"gpu-agent.agent": "a", "gpu-agent.job": "j"},
+                        "DriverConfig": {
+                            "Name": "local",
+                            "Options": {"type": "ext4", "device": "/dev/loop7", "o": "nosuid,nodev"},
+                        },
+                    },
+                }
+            ],
+        ),
         (
             {"mounts": (Mount("/a", "/b", read_only=True),)},
             "Mounts",

@@ -4,7 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.adapters.docker.failures import Refusal, is_engine_away, refused_pull, refused_start, start_failure
+from agent.adapters.docker.failures import (
+    Refusal,
+    is_engine_away,
+    is_layer_unbounded,
+    refused_pull,
+    refused_start,
+    start_failure,
+)
 from agent.core.job import FailureKind
 from agent.core.reasons import CATALOGUE
 from agent.interfaces import StartFailedError
@@ -18,6 +25,8 @@ NO_RUNTIME = (
 GPU = (FailureKind.GPU, "gpu_start_failed", None)
 ENGINE = (FailureKind.ENGINE, "engine_refused", None)
 NOT_FOUND = (FailureKind.COMMAND, "command_not_found", None)
+QUOTA = (FailureKind.VOLUME, "quota_volume_failed", None)
+VOLUME = "error while mounting volume '/var/lib/docker/volumes/v/_data': failed to mount local volume: "
 NETWORK = "driver failed programming external connectivity on endpoint gpu-agent-j-1 (99be): "
 
 STARTS = [
@@ -157,6 +166,10 @@ STARTS = [
         None,
     ),
     (404, "No such image: x:1", FailureKind.IMAGE, "image_gone", None),
+    (500, VOLUME + "mount /dev/loop7:/var/lib/docker/volumes/v/_data, flags: 0x6: no such device", *QUOTA),
+    (500, VOLUME + "mount /dev/loop7:/var/lib/docker/volumes/v/_data, flags: 0x6: invalid argument", *QUOTA),
+    # A job's own words, where they look like the engine's of a volume.
+    (400, INIT + 'exec: "failed to mount local volume": no such file or directory: unknown', *NOT_FOUND),
     (404, "network gpuagent0 not found", FailureKind.ENGINE, "engine_refused", None),
     (500, "anything else", FailureKind.ENGINE, "engine_refused", None),
 ]
@@ -303,3 +316,9 @@ def test_no_image_name_makes_an_unknown_image_a_denial(path: str, tag: str) -> N
 )
 def test_a_registrys_denial_is_one_in_all_its_forms(text: str) -> None:
     assert refused_pull(text).reason_code == "image_denied"
+
+
+def test_an_engine_whose_storage_bounds_no_layer_is_told_from_others() -> None:
+    text = "--storage-opt is supported only for overlay over xfs with 'pquota' mount option"
+    assert is_layer_unbounded(Refusal(500, text))
+    assert not is_layer_unbounded(Refusal(400, INIT + 'exec: "--storage-opt is supported only": not found'))

@@ -161,7 +161,11 @@ REFUSED: list[tuple[dict[str, Any], set[tuple[str, str]]]] = [
     ({"labels": {"a": "x" * 1_025}}, {("labels.a", "too_long")}),
     ({"labels": {"a": None}}, {("labels.a", "wrong_type")}),
     ({"labels": {f"l{n}": "" for n in range(65)}}, {("labels", "too_many")}),
-    ({"disk": "10GiB"}, {("disk", "not_supported_yet")}),
+    ({"disk": "31MiB"}, {("disk", "out_of_range")}),
+    ({"disk": 0}, {("disk", "out_of_range")}),
+    ({"disk": "16.1TiB"}, {("disk", "out_of_range")}),
+    ({"disk": "10G"}, {("disk", "unreadable")}),
+    ({"disk": True}, {("disk", "wrong_type")}),
     ({"ssh": True}, {("ssh", "not_supported_yet")}),
     ({"ssh": {"authorized_keys": []}}, {("ssh", "not_supported_yet")}),
     ({"ssh": 0}, {("ssh", "not_supported_yet")}),
@@ -178,8 +182,8 @@ REFUSED: list[tuple[dict[str, Any], set[tuple[str, str]]]] = [
     ({"notify": {"url": "https://a/", "secret": "whsec_c2hvcnQ="}}, {("notify.secret", "secret_invalid")}),
     ({"volumes": [{"name": "v"}]}, {("volumes", "not_supported_yet")}),
     ({"outputs": {"exclude": ["*.pt"]}}, {("outputs.exclude", "nothing_is_sent")}),
-    ({"outputs": {"live": True}}, {("outputs.live", "not_supported_yet")}),
-    ({"outputs": {"quiet": 6}}, {("outputs.quiet", "not_supported_yet")}),
+    ({"outputs": {"live": True}}, {("outputs.live", "nothing_is_sent")}),
+    ({"outputs": {"quiet": 6}}, {("outputs.quiet", "nothing_is_sent")}),
 ]  # fmt: skip
 
 TAKEN: list[dict[str, Any]] = [
@@ -202,6 +206,8 @@ TAKEN: list[dict[str, Any]] = [
     {"memory": "6MiB"},
     {"memory": 2**63 - 1},
     {"shm": "64MB"},
+    {"disk": "32MiB"},
+    {"disk": 2**44},
     {"pids": 1},
     {"timeout": 30},
     {"timeout": 86_400},
@@ -254,9 +260,16 @@ def test_an_image_alone_is_a_job_with_the_documented_defaults() -> None:
 def test_a_bare_gpu_count_and_sizes_with_units_become_one_form() -> None:
     assert parse_spec({"image": "a", "gpus": 2}).gpus == Gpus(count=2)
     asked = parse_spec(
-        {"image": "a", "gpus": {"count": 1, "min_memory": "40GiB"}, "memory": "1GiB", "shm": 65_536}
+        {
+            "image": "a",
+            "gpus": {"count": 1, "min_memory": "40GiB"},
+            "memory": "1GiB",
+            "shm": 65_536,
+            "disk": "2GB",
+        }
     )
-    assert (asked.gpus.min_memory, asked.memory, asked.shm) == (40 * 2**30, 2**30, 65_536)
+    asked_for = (asked.gpus.min_memory, asked.memory, asked.shm, asked.disk)
+    assert asked_for == (40 * 2**30, 2**30, 65_536, 2 * 10**9)
 
 
 @pytest.mark.parametrize(

@@ -62,6 +62,10 @@ BROKEN: list[tuple[Any, set[tuple[str, str]]]] = [
     (body(PUT, deadline=604_801), {("outputs.deadline", "out_of_range")}),
     (body(PUT, on="sometimes"), {("outputs.on", "not_one_of")}),
     (body({}, on="success"), {("outputs.on", "nothing_is_sent")}),
+    (body(PUT, quiet=0, live=True), {("outputs.quiet", "out_of_range")}),
+    (body(PUT, quiet=6), {("outputs.quiet", "nothing_is_live")}),
+    (body(PUT, live=True, on="success"), {("outputs.live", "live_not_possible")}),
+    (body(CHUTES, live=True), {("outputs.live", "live_not_possible")}),
     (body({}, logs=True), {("outputs.logs", "nothing_is_sent")}),
     (body({"to": "local"}, deadline=60), {("outputs.deadline", "nothing_is_sent")}),
 ]  # fmt: skip
@@ -72,6 +76,7 @@ TAKEN = [
     body({"to": "put", "presign": "https://a/presign?key=b", "headers": {"Authorization": "Bearer x y"}}),
     body({**CHUTES, "headers": {}, "metadata": {}, "url": None}, logs=True),
     body({**TUS, "metadata": {"bucket": "über"}}, on="success"),
+    body(PUT, live=True, quiet=1, include=["*.pt"]),
     body({"to": "local", "url": None, "headers": {}}, on="always", logs=False, deadline=86_400),
 ]  # fmt: skip
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from agent.core.container import ContainerPlan, Injection, Mount, PublishedPort
+from agent.core.container import ContainerPlan, Injection, Mount, PublishedPort, VolumeMount
 from agent.core.injection import NVIDIA_RUNTIME
 
 AGENT_LABEL = "gpu-agent.agent"
@@ -10,6 +10,8 @@ JOB_LABEL = "gpu-agent.job"
 ATTEMPT_LABEL = "gpu-agent.attempt"
 PLAN_LABEL = "gpu-agent.plan"
 BRIDGE_LABEL = "gpu-agent.bridge"
+
+VOLUME_DRIVER = "local"
 
 # What the nvidia runtime reads of any container where it is the engine's default: an image's own `all` would hand out every
 # GPU. CDI needs no such variable.
@@ -71,13 +73,33 @@ def environment(plan: ContainerPlan, secrets: Mapping[str, str]) -> list[str]:
     return sorted([*kept, *TAKEN_AWAY])
 
 
+def without_layer_bound(body: Mapping[str, object]) -> dict[str, object]:
+    """The same body for an engine whose storage can't bound the writable layer."""
+    config = body["HostConfig"]
+    kept = (
+        {key: value for key, value in config.items() if key != "StorageOpt"}
+        if isinstance(config, dict)
+        else {}
+    )
+    return {**body, "HostConfig": kept}
+
+
+def volume_options(device: str) -> dict[str, str]:
+    """Without dev a device node, without suid a setuid file in the outputs does nothing, whoever opens it."""
+    return {"type": "ext4", "device": device, "o": "nosuid,nodev"}
+
+
+def volume_labels(agent: str, job: str) -> dict[str, str]:
+    return {AGENT_LABEL: agent, JOB_LABEL: job}
+
+
 def host_config(plan: ContainerPlan) -> dict[str, object]:
     """All that bounds the container. No key is left to an engine's default where that default would widen it."""
     return {
         **_confinement(plan),
         **_limits(plan),
         **_network(plan),
-        "Mounts": [_mount(mount) for mount in plan.mounts],
+        "Mounts": [_mount(mount, plan.agent) for mount in plan.mounts],
         "DeviceRequests": _device_requests(plan),
         # Restarts are ours, with a count on disk; and a container that removes itself takes its exit code with it.
         "RestartPolicy": {"Name": "no"},
@@ -151,7 +173,19 @@ def _network(plan: ContainerPlan) -> dict[str, object]:
     return {"NetworkMode": plan.bridge, "PortBindings": bindings, "Dns": list(plan.dns)}
 
 
-def _mount(mount: Mount) -> dict[str, object]:
+def _mount(mount: Mount | VolumeMount, agent: str) -> dict[str, object]:
+    if isinstance(mount, VolumeMount):
+        # What the image has at that path is not copied in, as it is not beneath a bind. The volume is there already; were it
+        # gone, the engine would make one of its name, and must make the same one: never a plain folder of the host.
+        driver = {"Name": VOLUME_DRIVER, "Options": volume_options(mount.volume.device)}
+        labels = volume_labels(agent, mount.volume.job)
+        return {
+            "Type": "volume",
+            "Source": mount.volume.name,
+            "Target": mount.target,
+            "ReadOnly": False,
+            "VolumeOptions": {"NoCopy": True, "Labels": labels, "DriverConfig": driver},
+        }
     return {
         "Type": "bind",
         "Source": mount.source,

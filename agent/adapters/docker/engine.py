@@ -8,8 +8,8 @@ from enum import Enum
 from functools import partial
 from pathlib import Path
 
-from agent.adapters.docker import bridges, cdi, failures, views
-from agent.adapters.docker.arguments import AGENT_LABEL, create_body
+from agent.adapters.docker import bridges, cdi, creates, failures, views, volumes
+from agent.adapters.docker.arguments import AGENT_LABEL
 from agent.adapters.docker.client import Calls, Deadlines
 from agent.adapters.docker.failures import Refusal
 from agent.adapters.docker.memory import peak_bytes
@@ -26,6 +26,7 @@ from agent.core.container import (
     EventKind,
     Image,
     PullProgress,
+    QuotaVolume,
     StreamOpened,
 )
 from agent.core.container_stats import ContainerStats
@@ -34,7 +35,6 @@ from agent.core.gpu_strangers import GpuStrangers
 from agent.interfaces import (
     ContainerGoneError,
     EngineUnavailableError,
-    NameTakenError,
     PullFailedError,
 )
 from agent.interfaces.engine import Trouble
@@ -70,6 +70,7 @@ class DockerEngine:
         self._calls = Calls(socket, deadlines)
         self._streams = Streams(socket, deadlines.quick_seconds)
         self._strangers = Strangers(self._calls, agent)
+        self._creates = creates.Creates(self._calls)
 
     @classmethod
     async def open(cls, socket: str, agent_id: str, deadlines: Deadlines | None = None) -> "DockerEngine":
@@ -121,16 +122,7 @@ class DockerEngine:
         return await self._strangers.look()
 
     async def create(self, plan: ContainerPlan, secrets: Mapping[str, str]) -> str:
-        body = create_body(plan, secrets)
-        try:
-            answer = await self._calls.slow(
-                lambda client: client.create_container_from_config(body, plan.name)  # type: ignore[no-untyped-call] # no stub
-            )
-        except Refusal as refusal:
-            if refusal.status == 409:
-                raise NameTakenError(refusal.text) from refusal
-            raise failures.refused_start(refusal) from refusal
-        return str(answer["Id"])
+        return await self._creates.create(plan, secrets)
 
     async def start(self, container: str) -> None:
         try:
@@ -276,3 +268,15 @@ class DockerEngine:
 
     async def ensure_bridge(self, name: str) -> None:
         await bridges.ensure(self._calls, name, self._agent)
+
+    async def ensure_volume(self, volume: QuotaVolume) -> None:
+        await volumes.ensure(self._calls, self._agent, volume)
+
+    async def find_volume(self, name: str) -> QuotaVolume | None:
+        return await volumes.find(self._calls, self._agent, name)
+
+    async def volumes(self) -> list[QuotaVolume]:
+        return await volumes.listed(self._calls, self._agent)
+
+    async def remove_volume(self, name: str) -> bool:
+        return await volumes.remove(self._calls, name)

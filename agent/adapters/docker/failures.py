@@ -47,6 +47,11 @@ ENGINE_BROKEN = re.compile(
     r"|(?:^|: )ttrpc: closed(?:$|: )|(?:^|: )context (?:canceled|deadline exceeded)(?:$|: )"
 )
 
+# The engine begins with these words.
+VOLUME_FAULT = re.compile(r"^error while mounting volume '|^failed to mount local volume")
+# Nothing but overlay on XFS with project quotas, and some rarer storage, can bound the writable layer.
+NO_LAYER_BOUND = re.compile(r"^--storage-opt is supported only|^--storage-opt is not supported")
+
 WRONG_PLATFORM = re.compile(
     r"no matching manifest|no match for platform|does not match the specified platform|cannot be used on this platform"
 )
@@ -68,6 +73,8 @@ def start_failure(refusal: Refusal) -> StartFailure:
     text = refusal.text
     if HOST_PROGRAM_FAULT.search(text):
         return _gpu_or_engine(text)
+    if VOLUME_FAULT.search(text):
+        return StartFailure(FailureKind.VOLUME, "quota_volume_failed", text)
     if COMMAND_FAULT.search(text):
         code = "command_not_executable" if NOT_EXECUTABLE.search(text) else "command_not_found"
         return StartFailure(FailureKind.COMMAND, code, text)
@@ -120,6 +127,11 @@ def is_engine_away(refusal: Refusal) -> bool:
 def _is_of_the_job(text: str) -> bool:
     """Whether it repeats what a job chose, which may hold anything: before all rules that look for the engine's words."""
     return any(rule.search(text) for rule in (COMMAND_FAULT, BAD_USER, BAD_WORKDIR))
+
+
+def is_layer_unbounded(refusal: Refusal) -> bool:
+    """A create that asks for a bound of the writable layer, of an engine whose storage has none."""
+    return NO_LAYER_BOUND.search(refusal.text) is not None
 
 
 def is_container_gone(refusal: Refusal) -> bool:

@@ -3,6 +3,7 @@
 from agent.adapters.folders.folders import DiskFolders, open_folders
 from agent.adapters.folders.jobs import FoundRecord
 from agent.adapters.folders.openat2 import Openat2MissingError
+from agent.adapters.folders.quotas import why_impossible
 from agent.adapters.folders.state import AgentIdUnreadableError, StateInUseError, StateUnsafeError
 from agent.adapters.folders.tree import FolderNotRemovedError
 from agent.interfaces import JobFolderMissingError, OutputChangedError
@@ -18,4 +19,5 @@ __all__ = [
     "StateInUseError",
     "StateUnsafeError",
     "open_folders",
+    "why_impossible",
 ]

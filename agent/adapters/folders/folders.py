@@ -1,17 +1,20 @@
 """adapters/folders/folders — the job folders as the shell sees them: one method a step, all blocking work in threads."""
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
 
 from agent.adapters.folders import durable, jobs, outputs, secrets, state, upload_secrets
 from agent.adapters.folders.disk import Disk
 from agent.adapters.folders.jobs import FoundRecord
 from agent.adapters.folders.names import attempt_log, job_folder
+from agent.adapters.folders.quotas import DiskQuotas
 from agent.adapters.folders.streams import Hashes, LogReader, LogWriter, OutputReader, read_small
+from agent.adapters.folders.watch import OutputWatching
 from agent.aio import Threads
 from agent.core.globs import EVERY_OUTPUT, OutputChoice
 from agent.core.notify import NotifyTarget
+from agent.core.quiet import Sighting
 from agent.interfaces import (
     Claimed,
     JobFolderMissingError,
@@ -32,6 +35,8 @@ class DiskFolders:
         self._state = opened
         self._disk = disk
         self._hashes = Hashes()
+        self._watching = OutputWatching(disk)
+        self.quotas = DiskQuotas(opened, disk)
 
     @property
     def agent_id(self) -> str:
@@ -123,7 +128,7 @@ class DiskFolders:
         self, job_id: str, limits: OutputLimits, choice: OutputChoice = EVERY_OUTPUT
     ) -> OutputListing:
         """What of the chosen outputs can be fetched, and what not and why. Raises JobFolderMissingError, Openat2MissingError."""
-        return await self._disk.run(outputs.list_outputs, self._state.jobs, job_id, limits, choice)
+        return await self._disk.run(outputs.list_outputs, self._state, job_id, limits, choice)
 
     async def open_output(self, job_id: str, path: str) -> OutputReader:
         """One file of the listing. Raises OutputRefusedError, JobFolderMissingError, Openat2MissingError."""
@@ -132,6 +137,12 @@ class DiskFolders:
     async def read_small(self, job_id: str, path: str, most_bytes: int) -> SmallOutput | OutputFile:
         """One file of the listing as a whole, or just its facts where it is larger. Raises as `open_output`, and OutputChangedError."""
         return await self._disk.run(self._read_small, job_id, path, most_bytes)
+
+    def watch_outputs(
+        self, job_id: str, limits: OutputLimits, choice: OutputChoice
+    ) -> AsyncGenerator[Sighting, None]:
+        """As interfaces.OutputWatch promises it."""
+        return self._watching.watch(self._state, job_id, limits, choice)
 
     async def free_bytes(self) -> int:
         """What an unprivileged writer may still fill of the state folder's disk."""
@@ -163,10 +174,10 @@ class DiskFolders:
         return LogReader(self._disk, number)
 
     def _open_output(self, job_id: str, path: str) -> OutputReader:
-        return OutputReader(self._disk, outputs.open_output(self._state.jobs, job_id, path), self._hashes)
+        return OutputReader(self._disk, outputs.open_output(self._state, job_id, path), self._hashes)
 
     def _read_small(self, job_id: str, path: str, most_bytes: int) -> SmallOutput | OutputFile:
-        return read_small(outputs.open_output(self._state.jobs, job_id, path), most_bytes)
+        return read_small(outputs.open_output(self._state, job_id, path), most_bytes)
 
     def _free_bytes(self) -> int:
         status = os.fstatvfs(self._state.root)

@@ -14,11 +14,12 @@ import structlog
 
 from agent.adapters.folders import durable, secrets
 from agent.adapters.folders.names import is_half_made, is_job_id, job_folder
+from agent.adapters.folders.roots import OUTPUTS
 from agent.adapters.folders.state import ASIDE, JOBS, State
 from agent.adapters.folders.tree import FolderNotRemovedError, remove_tree
 from agent.interfaces import Claimed, JobFolderMissingError, Prepared, SecretFiles
 
-RECORD, OUTPUTS = "spec.json", "outputs"
+RECORD = "spec.json"
 # As /tmp: an image runs as any user, and what one user of it made no other may remove.
 OUTPUTS_MODE = 0o1777
 
@@ -100,6 +101,7 @@ def prepare(state: State, job_id: str) -> Prepared:
 def remove(state: State, job_id: str) -> None:
     """Remove both folders of the job. Gone is fine. Raises FolderNotRemovedError."""
     remove_tree(state.runtime_jobs, job_folder(job_id))
+    _let_quota_go(state, job_id)
     removed = f"{job_id}.removed"
     remove_tree(state.jobs, removed)
     try:
@@ -108,6 +110,12 @@ def remove(state: State, job_id: str) -> None:
         return
     os.fsync(state.jobs)
     remove_tree(state.jobs, removed)
+
+
+def _let_quota_go(state: State, job_id: str) -> None:
+    """Before its image goes: a device that is left holds the room of a file that no name leads to."""
+    state.roots.let_go(job_id)
+    state.loops.release(job_id)
 
 
 def sweep(state: State, known: set[str]) -> list[str]:
@@ -151,6 +159,7 @@ def job_ids(state: State) -> set[str]:
 
 def set_aside(state: State, job_id: str) -> str | None:
     """Move the job's folder out of the agent's sight, to `<state>/aside`; its path there. None: there is none."""
+    _let_quota_go(state, job_id)
     durable.ensure_folder(state.root, ASIDE, durable.PRIVATE_FOLDER)
     with durable.open_folder(state.root, ASIDE) as aside:
         # One that was set aside before stays as it is.

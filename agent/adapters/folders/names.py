@@ -4,6 +4,8 @@ import os
 import re
 import unicodedata
 
+# A job's quota: the one file of this name in its folder.
+IMAGE = "q.img"
 # What object stores take as a key; three times that, percent-encoded, still fits into a request line.
 MAX_PATH_BYTES = 1024
 MAX_DEPTH = 64

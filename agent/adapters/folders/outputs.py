@@ -9,14 +9,13 @@ import errno
 import os
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from agent.adapters.folders import durable
-from agent.adapters.folders.jobs import OUTPUTS
-from agent.adapters.folders.names import MAX_DEPTH, MAX_PATH_BYTES, job_folder, to_bytes, to_text
+from agent.adapters.folders.names import MAX_DEPTH, MAX_PATH_BYTES, to_bytes, to_text
 from agent.adapters.folders.openat2 import open_beneath
+from agent.adapters.folders.state import State
 from agent.core.globs import OutputChoice
 from agent.interfaces import (
     JobFolderMissingError,
@@ -60,19 +59,22 @@ FAILURES = {
 
 
 @contextmanager
-def open_outputs(jobs: int, job_id: str) -> Iterator[int]:
-    """A descriptor of the job's output folder. Raises JobFolderMissingError."""
+def open_outputs(state: State, job_id: str) -> Iterator[int]:
+    """A descriptor of the job's output folder, wherever that is: every reader comes by here.
+
+    Raises JobFolderMissingError, QuotaUnavailableError.
+    """
     try:
-        with durable.open_folder(jobs, job_folder(job_id)) as job, durable.open_folder(job, OUTPUTS) as root:
+        with state.roots.opened(state.jobs, job_id) as root:
             yield root
     except FileNotFoundError as error:
         raise JobFolderMissingError(job_id, "folder of outputs") from error
 
 
-def list_outputs(jobs: int, job_id: str, limits: OutputLimits, choice: OutputChoice) -> OutputListing:
+def list_outputs(state: State, job_id: str, limits: OutputLimits, choice: OutputChoice) -> OutputListing:
     """Walk the folder. Each entry counts to `limits.files`, also folders and what is skipped or not chosen: each costs time."""
-    with open_outputs(jobs, job_id) as root:
-        return _Walk(root, limits, choice).run()
+    with open_outputs(state, job_id) as root:
+        return Walk(root, limits, choice).run((b"",))
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +86,12 @@ class OpenedOutput:
     status: os.stat_result
 
 
-def open_output(jobs: int, job_id: str, path: str) -> OpenedOutput:
+def open_output(state: State, job_id: str, path: str) -> OpenedOutput:
     """One file. Raises OutputRefusedError, JobFolderMissingError, Openat2MissingError."""
     raw = to_bytes(path)
     if raw is None:
         raise OutputRefusedError(f"{path!r} is no path of an output")
-    with open_outputs(jobs, job_id) as root:
+    with open_outputs(state, job_id) as root:
         return _open_file(root, raw, path)
 
 
@@ -115,13 +117,41 @@ def _check(status: os.stat_result, path: str) -> None:
         raise OutputRefusedError(f"the output {path} is not served: {why}")
 
 
-class _Walk:
-    def __init__(self, root: int, limits: OutputLimits, choice: OutputChoice) -> None:
+def look_at(root: int, path: bytes) -> OutputFile | None:
+    """What the file is now; None where it can't be served."""
+    try:
+        status = _look(root, path)
+    except OSError as error:
+        _why_failed(error)
+        return None
+    return None if _why_not(status) is not None else _as_file(to_text(path), status)
+
+
+def can_hold_files(path: bytes) -> bool:
+    """Whether a folder is so near that a file in it can be served: that has one more name."""
+    return path.count(b"/") + 2 <= MAX_DEPTH and len(path) <= MAX_PATH_BYTES
+
+
+def enter_only(_folder: int, _path: bytes) -> None:
+    """For a walk that does nothing more with the folders it enters."""
+
+
+class Walk:
+    """One walk, for one thread. `enter` gets each folder (a descriptor and its path) before it is read."""
+
+    def __init__(
+        self,
+        root: int,
+        limits: OutputLimits,
+        choice: OutputChoice,
+        enter: Callable[[int, bytes], None] = enter_only,
+    ) -> None:
         self._root = root
+        self._enter = enter
         self._limits = limits
         self._choice = choice
         self._deadline = time.monotonic() + limits.seconds
-        self._folders: list[bytes] = [b""]
+        self._folders: list[bytes] = []
         self._seen = 0
         self._bytes = 0
         self._most_characters = limits.files * MEAN_PATH_CHARACTERS
@@ -130,7 +160,9 @@ class _Walk:
         self._skipped: list[SkippedOutput] = []
         self._truncated: str | None = None
 
-    def run(self) -> OutputListing:
+    def run(self, starts: Iterable[bytes]) -> OutputListing:
+        """Of these folders and all below them, within one set of limits; b"" is the folder of outputs."""
+        self._folders.extend(starts)
         while self._folders and self._has_budget():
             self._scan(self._folders.pop())
         files = sorted(self._files, key=lambda file: file.path)
@@ -156,6 +188,7 @@ class _Walk:
             self._fail(path, error)
             return
         try:
+            self._enter(folder, path)
             with os.scandir(folder) as entries:
                 for entry in entries:
                     if not self._has_budget():
@@ -190,11 +223,10 @@ class _Walk:
             self._take_file(path, text, status)
 
     def _take_folder(self, path: bytes) -> None:
-        # A file in it has one more name, and must still be within what `open_output` takes.
-        if path.count(b"/") + 2 > MAX_DEPTH:
-            self._skip(path, TOO_DEEP)
-        else:
+        if can_hold_files(path):
             self._folders.append(path)
+        else:
+            self._skip(path, TOO_DEEP)
 
     def _take_file(self, path: bytes, text: str, status: os.stat_result) -> None:
         if self._bytes + status.st_size > self._limits.total_bytes:

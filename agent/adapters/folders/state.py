@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agent.adapters.folders import durable
+from agent.adapters.folders.loops import Loops
+from agent.adapters.folders.roots import Roots
 from agent.errors import AgentError, Blame
 
 JOBS, ASIDE, LOCK, AGENT_ID = "jobs", "aside", "lock", "agent-id"
@@ -54,7 +56,9 @@ class AgentIdUnreadableError(AgentError):
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """Open descriptors of the locked state folder and of the folders of jobs in it and in the runtime folder."""
+    """Open descriptors of the locked state folder and of the folders of jobs in it and in the runtime folder; and what of the
+    quotas in them is mounted.
+    """
 
     path: Path
     runtime_path: Path
@@ -63,8 +67,11 @@ class State:
     lock: int
     jobs: int
     runtime_jobs: int
+    loops: Loops
+    roots: Roots
 
     def close(self) -> None:
+        self.roots.close()
         for descriptor in (self.runtime_jobs, self.jobs, self.root, self.lock):
             os.close(descriptor)
 
@@ -87,7 +94,8 @@ def open_state(state_dir: Path, runtime_dir: Path) -> State:
         for descriptor in opened:
             os.close(descriptor)
         raise
-    return State(state_dir, runtime_dir, agent_id, root, lock, jobs, runtime_jobs)
+    loops = Loops(agent_id)
+    return State(state_dir, runtime_dir, agent_id, root, lock, jobs, runtime_jobs, loops, Roots(loops))
 
 
 def _open_own(path: Path, mode: int) -> int:

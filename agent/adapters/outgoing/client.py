@@ -137,11 +137,10 @@ async def _exchange(
     http: aiohttp.ClientSession, request: OutgoingRequest, pieces: Pieces | None
 ) -> Reply | Unsent:
     url = URL(request.url.text, encoded=True)
-    data = b"" if pieces is None else pieces
     is_through = False
     try:
         async with http.request(
-            request.method, url, headers=request.headers, data=data, allow_redirects=False
+            request.method, url, headers=request.headers, data=pieces, allow_redirects=False
         ) as answer:
             if pieces is not None:
                 is_through = await pieces.answered()

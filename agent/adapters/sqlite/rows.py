@@ -47,6 +47,7 @@ class Rest:
     kill_at: BootTime | None = None
     upload_stopped_at: float | None = None
     image_digest: str | None = None
+    has_disk: bool = False
     reason: Reason | None = None
     started_at: float | None = None
 

@@ -12,7 +12,7 @@ from agent.adapters.sqlite.rows import Rows
 from agent.aio import Threads
 from agent.core.job import EVERYONE, ClosedAttempt, Event, Job, NewEvent, Viewer
 from agent.core.notify import Notice, NotifyState, Progress
-from agent.core.upload import JournalFile, UploadRecord
+from agent.core.upload import JournalFile, Resend, UploadRecord
 from agent.interfaces import Accepted, Finished, JobQuery, NewJob, Token
 
 T = TypeVar("T")
@@ -157,8 +157,10 @@ class SqliteStore:
     async def begin_upload(self, job_id: str, at: float) -> UploadRecord | None:
         return await self._write(lambda db: uploads.begin(db, job_id, at))
 
-    async def begin_upload_again(self, job_id: str, at: float) -> UploadRecord | None:
-        return await self._write(lambda db: uploads.begin_again(db, job_id, at))
+    async def begin_upload_again(
+        self, job_id: str, at: float, place: str, resend: Resend
+    ) -> UploadRecord | None:
+        return await self._write(lambda db: uploads.begin_again(db, job_id, at, place, resend))
 
     async def upload_records(self, job_ids: Sequence[str]) -> dict[str, UploadRecord]:
         return await self._read(lambda db: uploads.read_records(db, job_ids))
@@ -174,9 +176,6 @@ class SqliteStore:
 
     async def journal_of(self, row: int, paths: Sequence[str]) -> dict[str, JournalFile]:
         return await self._read(lambda db: uploads.read_of(db, row, paths))
-
-    async def forget_journal(self, row: int) -> None:
-        await self._write(lambda db: uploads.forget_journal(db, row))
 
     async def retried_uploads(self) -> list[str]:
         return await self._read(uploads.read_retried)

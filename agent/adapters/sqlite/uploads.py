@@ -2,7 +2,6 @@
 
 import sqlite3
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -10,11 +9,11 @@ from pydantic import TypeAdapter
 from agent.adapters.sqlite import events
 from agent.adapters.sqlite.rows import dump_data
 from agent.core.job import NewEvent
-from agent.core.upload import FileState, JournalFile, UploadRecord, UploadState, UploadTrouble
+from agent.core.upload import FileState, JournalFile, Resend, UploadRecord, UploadTrouble, reopen
 
 RECORD: TypeAdapter[UploadRecord] = TypeAdapter(UploadRecord)
 TROUBLE: TypeAdapter[UploadTrouble] = TypeAdapter(UploadTrouble)
-SENDING, SENT, FAILED = UploadState.SENDING, FileState.SENT, FileState.FAILED
+FAILED = FileState.FAILED
 
 JOB = "SELECT seq, owner FROM jobs WHERE id = ?"
 INSERT = "INSERT INTO upload_states (job, state, begun_at, rest) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"
@@ -48,13 +47,18 @@ def begin(connection: sqlite3.Connection, job_id: str, at: float) -> UploadRecor
     return read_one(connection, job_id)
 
 
-def begin_again(connection: sqlite3.Connection, job_id: str, at: float) -> UploadRecord | None:
+def begin_again(
+    connection: sqlite3.Connection, job_id: str, at: float, place: str, resend: Resend
+) -> UploadRecord | None:
     known = read_one(connection, job_id)
-    if known is None or not known.is_over:
+    if known is None or not known.is_retry_asked:
         return None
-    opened = replace(known, begun_at=at, state=SENDING, failed=0, trouble=None, was_told=False, verdict=None)
+    opened = reopen(known, at, place)
     keep(connection, opened, at)
-    connection.execute(DROP_FAILED, (opened.row, FAILED))
+    if resend is Resend.EVERYTHING:
+        connection.execute(DROP_ALL, (opened.row,))
+    else:
+        connection.execute(DROP_FAILED, (opened.row, FAILED))
     return opened
 
 
@@ -87,10 +91,6 @@ def read_page(connection: sqlite3.Connection, row: int, after: str, limit: int) 
 
 def read_of(connection: sqlite3.Connection, row: int, paths: Sequence[str]) -> dict[str, JournalFile]:
     return {file.path: file for file in _files_of(connection, row, paths)}
-
-
-def forget_journal(connection: sqlite3.Connection, row: int) -> None:
-    connection.execute(DROP_ALL, (row,))
 
 
 def read_retried(connection: sqlite3.Connection) -> list[str]:

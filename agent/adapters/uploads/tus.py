@@ -57,10 +57,12 @@ class TusDelivery:
         """See `interfaces.Delivery`."""
         outcome = await self._wire.ask(Question("OPTIONS", self._url, self._asking))
         answer = read_words(outcome)
-        if isinstance(outcome, Unsent) or (isinstance(answer, Failure) and answer.is_passing):
+        if isinstance(outcome, Unsent):
             return answer
         if isinstance(answer, Failure):
-            return Sent()  # a proxy that lets no OPTIONS through: the least is asked for
+            # A proxy may let no OPTIONS through: then the least is asked for.
+            is_told = answer.is_passing or answer.code == "redirected"
+            return answer if is_told else Sent()
         features = read_features(outcome)
         if isinstance(features, Failure):
             return features

@@ -41,6 +41,7 @@ class JobHandlers:
         self._store = store
         self._bell = bell
         self._showing = showing
+        self._uploads = showing.uploads
         self._streams = streams
 
     def endpoints(self) -> tuple[Endpoint, ...]:
@@ -86,12 +87,15 @@ class JobHandlers:
 
     async def cancel(self, request: web.Request, caller: Caller) -> web.Response:
         job = await self._find(request, caller)
-        job = await self._intake.cancel(caller.viewer, job.id, await read_grace(request))
+        grace = await read_grace(request)
+        if not await self._uploads.stop_retry(job):
+            job = await self._intake.cancel(caller.viewer, job.id, grace)
         return web.json_response(await self._showing.show(job), status=202)
 
     async def forget(self, request: web.Request, caller: Caller) -> web.Response:
         job = await self._find(request, caller)
         await self._intake.forget(caller.viewer, job.id)
+        await self._uploads.forget(job.id)
         return web.Response(status=204)
 
     async def _answer_accepted(self, accepted: Accepted) -> web.Response:

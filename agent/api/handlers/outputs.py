@@ -243,7 +243,7 @@ def show_file(digested: Digested, left: FilesLeft) -> Json:
         "sha256": digested.sha256,
         "modified_at": show_modified(digested.file.modified_ns),
         "mode": digested.file.mode & 0o7777,
-        "upload": show_file_upload(digested.file.path, left.journal, left.moving),
+        "upload": show_file_upload(digested.file, left.journal, left.moving),
     }
 
 

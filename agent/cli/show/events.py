@@ -7,6 +7,7 @@ from rich.text import Text
 
 from agent.cli.show.jobs import SHORT_ID
 from agent.cli.show.tables import state_text
+from agent.cli.show.uploads import upload_event_text
 from agent.cli.show.words import one_line, size_text, time_text
 
 Json = Mapping[str, Any]
@@ -32,6 +33,8 @@ def event_text(kind: str, data: Json) -> Text:
     if kind == "image.progress":
         done, total = size_text(data.get("bytes_done")), size_text(data.get("bytes_total"))
         return Text(f"pulling {one_line(data.get('image', ''))}: {done} of {total}")
+    if kind.startswith("upload.") and "state" in data:
+        return upload_event_text(kind, data)
     facts = " ".join(
         f"{one_line(name)}={one_line(value)}" for name, value in data.items() if value is not None
     )

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from agent.cli.show.tables import GAP, facts_table, plain_table, state_text
+from agent.cli.show.uploads import LEFT_BEHIND, percent_of, upload_text
 from agent.cli.show.usage import usage_facts
 from agent.cli.show.words import age_text, clean, fit, one_line, seconds_of, size_text, span_text, time_text
 
@@ -58,9 +59,18 @@ def state_of(job: Json) -> str:
 
 
 def why_of(job: Json) -> str:
-    """What it waits for, why it ended so, or which attempt runs: the one that matters most."""
+    """What it waits for, why it ended so, or which attempt runs: the one that matters most; and how much of its outputs has left."""
     if job["phase"] == "queued" and job.get("waiting_for"):
         return f"for {job['waiting_for']}"
+    percent = percent_of(job.get("upload"))
+    why = _end_or_attempt(job)
+    if percent is None:
+        return why
+    told = f"{why}, sent {percent}%" if why else f"sent {percent}%"
+    return told if len(told) <= WHY else why
+
+
+def _end_or_attempt(job: Json) -> str:
     facts = job.get("exit") or {}
     reason = job.get("reason") or {}
     if reason.get("code") == "exit_nonzero":
@@ -74,21 +84,25 @@ def gpu_count(job: Json) -> int:
     return len(job["gpus"]) or int(job["spec"].get("gpus", {}).get("count", 0))
 
 
-def job_view(job: Json, now: float) -> RenderableType:
-    """All of one job that is not null."""
-    parts: list[RenderableType] = [facts_table(list(job_facts(job, now)))]
+def job_view(job: Json, now: float, bar: int = 0) -> RenderableType:
+    """All of one job that is not null. `bar`: how wide bars are; 0: there are none."""
+    parts: list[RenderableType] = [facts_table(list(job_facts(job, now, bar)))]
     if reason := job.get("reason"):
         parts += [Text(), reason_text(reason)]
+    if (job.get("upload") or {}).get("state") in LEFT_BEHIND:
+        parts += [Text(), Text(f"send the rest: gpu-agent outputs retry {job['id']}", style="dim")]
     if len(job["attempts"]) > 1:
         parts += [Text(), attempts_table(job["attempts"])]
     return Group(*parts)
 
 
-def job_facts(job: Json, now: float) -> list[tuple[str, str | Text]]:
+def job_facts(job: Json, now: float, bar: int = 0) -> list[tuple[str, str | Text]]:
     spec, facts = job["spec"], job.get("exit") or {}
     state = state_text(state_of(job))
     if waiting := job.get("waiting_words") or job.get("waiting_for"):
         state.append(f" (waiting for {one_line(waiting)})", style="dim")
+    elif job["phase"] == "uploading":
+        state.append(" (its outputs leave)", style="dim")
     rows: list[tuple[str, str | Text | None]] = [
         ("id", str(job["id"])),
         ("name", job.get("name") and one_line(job["name"])),
@@ -111,6 +125,7 @@ def job_facts(job: Json, now: float) -> list[tuple[str, str | Text]]:
         ("gpus", "\n".join(map(one_line, job["gpus"])) or None),
         *usage_facts(job.get("gpu_usage")),
         ("ports", "\n".join(map(port_text, job["ports"])) or None),
+        ("upload", upload_text(job["upload"], bar) if job.get("upload") else None),
         ("notified", notify_text(job.get("notify"))),
         (
             "labels",

@@ -14,12 +14,13 @@ from agent.core.upload import (
     UploadTrouble,
     Wanted,
     is_same_content,
+    names_attempt,
     what_to_send,
 )
 from agent.interfaces import Folders, Offered, OutputFile, SkippedOutput, Store
 from agent.jobs.uploads.made import LogText, journal_pages, log_name, measure_log
 from agent.jobs.uploads.tools import UploadTools
-from agent.spec import UploadTo
+from agent.spec import Upload, UploadTo
 
 RESERVED = "reserved_name"
 # Of a million links and pipes nobody reads the names.
@@ -44,20 +45,24 @@ class Batch:
     cut: str | None
 
 
-async def gather(tools: UploadTools, job: Job, to: UploadTo) -> Batch:
+async def gather(tools: UploadTools, job: Job, upload: Upload) -> Batch:
     """Raises JobFolderMissingError, Openat2MissingError, StoreUnavailableError."""
     if what_to_send(job.spec.outputs, job.outcome) is not Wanted.FILES:
         return Batch((), (), {}, (), Tally(), Tally(), 0, None, None)
     choice = compile_choice(job.spec.outputs.include, job.spec.outputs.exclude)
     listing = await tools.folders.list_outputs(job.id, tools.limits(), choice)
     logs = await measure_logs(tools.folders, job)
-    reserved = {*logs} if to is UploadTo.CHUTES else {MANIFEST, *logs}
+    reserved = {*logs} if upload.to is UploadTo.CHUTES else {MANIFEST, *logs}
     files = [file for file in listing.files if file.path not in reserved]
     taken = [SkippedOutput(file.path, RESERVED) for file in listing.files if file.path in reserved]
     files += [_as_file(log) for log in logs.values()]
     cut = "outputs_truncated" if listing.truncated is not None else "name_reserved" if taken else None
     known = await _read_journal(tools.store, job, {file.path for file in files})
-    return _sort(files, known, logs, (*taken, *listing.skipped[:MOST_SKIPPED]), cut)
+    attempt = job.attempt if names_attempt(upload) else None
+    sorting = _Sorting(known, attempt)
+    for file in files:
+        sorting.take(file)
+    return sorting.batch(files, logs, (*taken, *listing.skipped[:MOST_SKIPPED]), cut)
 
 
 async def measure_logs(folders: Folders, job: Job) -> dict[str, LogText]:
@@ -86,32 +91,40 @@ def _as_file(log: LogText) -> OutputFile:
     return OutputFile(log.path, log.size_bytes, 0, 0o644)
 
 
-def _sort(
-    files: Sequence[OutputFile],
-    known: dict[str, JournalFile],
-    logs: dict[str, LogText],
-    skipped: tuple[SkippedOutput, ...],
-    cut: str | None,
-) -> Batch:
-    left, sent, total = list[str](), Tally(), 0
-    failed: list[JournalFile] = []
-    for file in files:
-        total += file.size_bytes
-        entry = known.get(file.path)
+class _Sorting:
+    """What is left of the files, what was sent and what was given up, by the journal."""
+
+    def __init__(self, known: dict[str, JournalFile], attempt: int | None) -> None:
+        self._known = known
+        self._attempt = attempt
+        self._left: list[str] = []
+        self._sent = Tally()
+        self._failed: list[JournalFile] = []
+
+    def take(self, file: OutputFile) -> None:
+        entry = self._known.get(file.path)
         if entry is not None and entry.state is FileState.FAILED:
-            failed.append(entry)
-        elif entry is not None and is_same_content(entry, file.size_bytes, file.modified_ns):
-            sent = Tally(sent.files + 1, sent.bytes + file.size_bytes)
+            self._failed.append(entry)
+        elif entry is not None and is_same_content(entry, file.size_bytes, file.modified_ns, self._attempt):
+            self._sent = Tally(self._sent.files + 1, self._sent.bytes + file.size_bytes)
         else:
-            left.append(file.path)
-    return Batch(
-        offered=tuple(Offered(file.path, file.size_bytes) for file in files),
-        left=tuple(left),
-        logs=logs,
-        skipped=skipped,
-        total=Tally(len(files), total),
-        sent=sent,
-        failed=len(failed),
-        given_up=failed[-1].trouble if failed else None,
-        cut=cut,
-    )
+            self._left.append(file.path)
+
+    def batch(
+        self,
+        files: Sequence[OutputFile],
+        logs: dict[str, LogText],
+        skipped: tuple[SkippedOutput, ...],
+        cut: str | None,
+    ) -> Batch:
+        return Batch(
+            offered=tuple(Offered(file.path, file.size_bytes) for file in files),
+            left=tuple(self._left),
+            logs=logs,
+            skipped=skipped,
+            total=Tally(len(files), sum(file.size_bytes for file in files)),
+            sent=self._sent,
+            failed=len(self._failed),
+            given_up=self._failed[-1].trouble if self._failed else None,
+            cut=cut,
+        )

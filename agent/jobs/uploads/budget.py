@@ -20,7 +20,7 @@ class Budget:
     """
 
     def __init__(self, most: int) -> None:
-        self.most = most  # replaced when the config was read again
+        self._most = most
         self._taken = 0
         self._by_owner: Counter[str] = Counter()
         self._by_job: Counter[str] = Counter()
@@ -29,7 +29,7 @@ class Budget:
 
     async def enter(self, owner: str, job: str) -> None:
         """Wait for a place, to be given back by `leave`."""
-        if self._taken < self.most and not self._waiters:
+        if self._taken < self._most and not self._waiters:
             self._take(owner, job)
             return
         waiter = _Waiter(owner, job, next(self._orders), asyncio.get_running_loop().create_future())
@@ -49,7 +49,15 @@ class Budget:
             counter[key] -= 1
             if counter[key] == 0:
                 del counter[key]
-        while self._waiters and self._taken < self.most:
+        self._grant()
+
+    def allow(self, most: int) -> None:
+        """From now on so many. What is on its way above that goes on."""
+        self._most = most
+        self._grant()
+
+    def _grant(self) -> None:
+        while self._waiters and self._taken < self._most:
             self._grant_next()
 
     def _grant_next(self) -> None:

@@ -21,6 +21,7 @@ from agent.core.upload import (
     UploadState,
     UploadTrouble,
     judge_end,
+    name_place,
     tells_its_end,
 )
 from agent.core.upload_form import UploadView, show_upload
@@ -33,8 +34,9 @@ from agent.jobs.uploads.meter import Meter
 from agent.jobs.uploads.places import KeptPlaces
 from agent.jobs.uploads.queue import Item, UploadQueue
 from agent.jobs.uploads.sending import Changed, Sending, journal_failure
+from agent.jobs.uploads.target import find_target
 from agent.jobs.uploads.tools import UploadTools
-from agent.spec import Upload, UploadTo
+from agent.spec import UploadTo
 
 log = structlog.get_logger()
 
@@ -42,6 +44,18 @@ log = structlog.get_logger()
 CHANGED_SECONDS = 1.0
 # Progress is told no more often than that, nor than once in each hundredth of the time that the upload has taken.
 PROGRESS_SECONDS, PROGRESS_SHARE = 1.0, 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """`code`: what cut it short, out of core/upload_troubles; None: nothing did."""
+
+    code: str | None
+    status: int | None = None
+    path: str | None = None
+
+
+WHOLE = Ending(None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,70 +87,82 @@ class Drive:
 
     async def run(self) -> None:
         """Raises AgentError, alone or in a group, where this host can't go on just now."""
-        record = self._meter.record
+        record = await self._begin_last_pass()
         if record.verdict is not None:  # decided, and cut off before it was written as over
             await self._close(record)
             return
         left = record.begun_at + self._job.spec.outputs.deadline - self._tools.clock.now()
+        ending = WHOLE
         try:
             async with asyncio.timeout(max(0.0, left)) as limit:
-                await self._send_all()
+                ending = await self._send_all()
         except* JobFolderMissingError:
-            await self.end("folder_missing")
+            ending = Ending("folder_missing")
         except* TimeoutError:
             if not limit.expired():
                 raise
-            await self.end("deadline_passed")
+            ending = Ending("deadline_passed")
+        await self._end(ending)
 
-    async def end(self, code: str | None = None, status: int | None = None, path: str | None = None) -> None:
-        """Decide how it ended, and write it. `code`: what cut it short, out of core/upload_troubles; None: nothing did."""
+    async def stop(self) -> None:
+        """End it as it is. What an earlier drive sent is counted by the journal, since its meter is gone."""
+        record = self._meter.record
+        if record.verdict is not None:  # it was over but for its secrets
+            await self._close(record)
+            return
+        self._meter = Meter(record)
+        async for page in journal_pages(self._tools.store, record.row):
+            for file in page:
+                self._meter.count(file)
+        await self._end(Ending("upload_cancelled"))
+
+    async def _begin_last_pass(self) -> UploadRecord:
+        """The deadline is the last pass', however long files have left before."""
+        record = self._meter.record
+        if record.is_live:
+            record = replace(record, is_live=False, begun_at=self._tools.clock.now())
+            await self._tools.store.keep_upload(record)
+            self._meter.record = record
+        return record
+
+    async def _end(self, ending: Ending) -> None:
+        """Decide how it ended, and write it."""
         meter = self._meter
         trouble = meter.given_up
-        if code is not None:
-            trouble = UploadTrouble(code, self._tools.clock.now(), status, path)
-        if code == "deadline_passed" and meter.trouble is not None:
+        if ending.code is not None:
+            trouble = UploadTrouble(ending.code, self._tools.clock.now(), ending.status, ending.path)
+        if ending.code == "deadline_passed" and meter.trouble is not None:
             trouble = meter.trouble  # what it was that took so long
-        verdict = judge_end(meter.current(), was_cut=code is not None)
+        verdict = judge_end(meter.current(), was_cut=ending.code is not None)
         await self._close(replace(meter.current(), verdict=verdict, trouble=trouble))
-
-    async def end_as_stopped(self) -> None:
-        """What an earlier drive sent is counted by the journal, since its meter is gone."""
-        sent = [
-            file async for page in journal_pages(self._tools.store, self._meter.record.row) for file in page
-        ]
-        for file in sent:
-            self._meter.count(file)
-        await self.end("upload_cancelled")
 
     async def _close(self, record: UploadRecord) -> None:
         # The verdict first: what a crash leaves before the secrets are dropped must still be open, or nobody drops them.
         await self._tools.store.keep_upload(record)
+        log.debug("upload.decided", verdict=record.verdict)
         await self._tools.folders.drop_upload_secrets(self._job.id)
-        over = replace(record, state=record.verdict or UploadState.FAILED)
+        log.debug("upload.secrets_dropped")
+        over = replace(record, state=record.verdict or UploadState.FAILED, is_retry_asked=False)
         self._meter.record = over
-        await self._tools.store.keep_upload(over, [NewEvent("upload.ended", show_upload(UploadView(over, over.sent.bytes)))])  # fmt: skip
-        log.info("upload.ended", state=over.state, files=over.sent.files, bytes=over.sent.bytes, failed=over.failed)  # fmt: skip
+        told = [NewEvent("upload.ended", show_upload(UploadView(over, over.sent.bytes)))]
+        # What was asked for again and has not begun ended before, and that was told.
+        await self._tools.store.keep_upload(over, [] if record.is_retry_asked else told)
+        log.info("upload.ended", state=over.state, files=over.sent.files, failed=over.failed)
 
-    async def _send_all(self) -> None:
-        upload = await self._find_target()
-        if upload is None:
-            await self.end("target_lost")
-            return
+    async def _send_all(self) -> Ending:
+        upload = await find_target(self._tools.folders, self._job)
+        place = self._meter.record.place
+        if upload is None or place not in {None, name_place(upload)}:
+            return Ending("target_lost")
         tools, job = self._tools, self._job
-        batch = await gather(tools, job, upload.to)
+        batch = await gather(tools, job, upload)
         await self._note_begin(batch)
         places = await KeptPlaces.read(tools.folders, job.id)
         async with (
             beside(self._tell_progress(), f"upload progress {job.id}"),
             tools.deliveries.open(job, upload, places) as delivery,
         ):
-            await self._deliver(Way(delivery, places, upload.to), batch)
-
-    async def _find_target(self) -> Upload | None:
-        """Where it goes, with its secrets; None where these are lost."""
-        kept = await self._tools.folders.upload_target(self._job.id)
-        written = self._job.spec.outputs.upload
-        return kept or (None if written.has_secrets else written)
+            return await self._deliver(Way(delivery, places, upload.to), batch)
 
     async def _note_begin(self, batch: Batch) -> None:
         meter = self._meter
@@ -145,24 +171,23 @@ class Drive:
         meter.record = replace(meter.record, total=batch.total, was_told=True)
         told = [] if was_told else [NewEvent("upload.began", show_upload(self.view))]
         await self._tools.store.keep_upload(meter.current(), told)
+        log.debug("upload.began", files=batch.total.files, left=len(batch.left))
 
-    async def _deliver(self, way: Way, batch: Batch) -> None:
+    async def _deliver(self, way: Way, batch: Batch) -> Ending:
         delivery = way.delivery
         failure = await self._insist(lambda: delivery.begin(batch.offered))
         if failure is not None:
-            await self.end(failure.code, failure.status)
-            return
-        await self._send_files(
-            Sending(delivery, way.places, self._job, batch.logs, self._tools, self._meter), batch
-        )
+            return Ending(failure.code, failure.status)
+        sending = Sending(delivery, way.places, self._job, batch.logs, self._tools, self._meter)
+        await self._send_files(sending, batch)
         is_whole = not self._meter.failed and batch.cut is None
         if tells_its_end(way.to, is_whole=is_whole):
             manifest = await measure_manifest(self._tools.store, self._job, batch.skipped)
             failure = await self._insist(lambda: delivery.end(manifest))
             if failure is not None:
-                await self.end(failure.code, failure.status, MANIFEST)
-                return
-        await self.end(batch.cut)
+                return Ending(failure.code, failure.status, MANIFEST)
+            log.debug("upload.end_told")
+        return Ending(batch.cut)
 
     async def _insist(self, act: Callable[[], Awaitable[Answer]]) -> Failure | None:
         """Until it went well (None), or never will."""
@@ -171,7 +196,7 @@ class Drive:
             answer = await act()
             if isinstance(answer, Sent):
                 return None
-            self._note(answer.code, answer.status)
+            self._note(answer)
             if not answer.is_passing:
                 return answer
             await asyncio.sleep(self._pause(failures, answer))
@@ -182,19 +207,18 @@ class Drive:
         async with asyncio.TaskGroup() as group:
             while (item := await queue.take()) is not None:
                 await self._tools.budget.enter(self._job.owner, self._job.id)
-                spawn(group, self._send_in_place(sending, queue, item), f"upload {self._job.id}")
+                task = spawn(group, self._send_one(sending, queue, item), f"upload {self._job.id}")
+                # Held until the journal has it: so many files, and no more, are sent twice after a crash. Not given back by the
+                # task itself: one that is cancelled before its first step never runs.
+                task.add_done_callback(self._leave_place)
 
-    async def _send_in_place(self, sending: Sending, queue: UploadQueue, item: Item) -> None:
-        """The place is held until the journal has it: so many files, and no more, are sent twice after a crash."""
-        try:
-            await self._send_one(sending, queue, item)
-        finally:
-            self._tools.budget.leave(self._job.owner, self._job.id)
+    def _leave_place(self, _task: asyncio.Task[None]) -> None:
+        self._tools.budget.leave(self._job.owner, self._job.id)
 
     async def _send_one(self, sending: Sending, queue: UploadQueue, item: Item) -> None:
         result = await sending.send(item.path)
         if isinstance(result, Failure) and result.is_passing:
-            self._note(result.code, result.status, item.path)
+            self._note(result, item.path)
             item.failures += 1
             queue.fail(item, self._pause(max(queue.failures, item.failures - 1), result))
             return
@@ -205,9 +229,10 @@ class Drive:
                 return
             result = Failure("file_unstable", is_passing=False)
         if isinstance(result, Failure):
-            self._note(result.code, result.status, item.path)
+            self._note(result, item.path)
             result = journal_failure(item.path, self._job, result, self._tools.clock.now())
         await self._journal.keep(result)
+        log.debug("upload.file_kept", path=result.path, state=result.state)
         self._meter.count(result)
         queue.settle()
 
@@ -215,9 +240,9 @@ class Drive:
         asked = read_retry_after(failure.retry_after, self._tools.clock.now())
         return max(asked, endpoint_pause(failures, self._tools.random()))
 
-    def _note(self, code: str, status: int | None = None, path: str | None = None) -> None:
-        self._meter.trouble = UploadTrouble(code, self._tools.clock.now(), status, path)
-        log.info("upload.trouble", code=code, status=status, path=path)
+    def _note(self, failure: Failure, path: str | None = None) -> None:
+        self._meter.trouble = UploadTrouble(failure.code, self._tools.clock.now(), failure.status, path)
+        log.info("upload.trouble", code=failure.code, status=failure.status, path=path, detail=failure.detail)
 
     async def _tell_progress(self) -> None:
         begun_at, told = _loop_time(), self.view.bytes_done
@@ -226,8 +251,9 @@ class Drive:
             if self.view.bytes_done == told:
                 continue
             told = self.view.bytes_done
+            event = NewEvent("upload.progress", show_upload(self.view))
             try:
-                await self._tools.store.append_event(self._job.id, NewEvent("upload.progress", show_upload(self.view)))  # fmt: skip
+                await self._tools.store.append_event(self._job.id, event)
             except AgentError as error:  # the next one tells more
                 log.debug("upload.progress_not_told", code=error.code)
 

@@ -29,5 +29,9 @@ class KeptPlaces:
         await self._folders.keep_upload_place(self._job_id, self._key(path), place)
         self._known[self._key(path)] = place
 
+    def leave(self, path: str) -> None:
+        """What lies there is of no one content."""
+        self._known.pop(self._key(path), None)
+
     def _key(self, path: str) -> str:
         return self._keys.get(path, path)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from agent.core.delivery import Failure
 from agent.core.job import Job
+from agent.core.quiet import Sighting
 from agent.core.upload import FileState, JournalFile, UploadTrouble
 from agent.interfaces import Content, Delivery, OutputChangedError, OutputFile, OutputRefusedError
 from agent.jobs.uploads.contents import Moved, open_output
@@ -34,27 +35,33 @@ class Sending:
     tools: UploadTools
     meter: Meter
 
-    async def send(self, path: str) -> Result:
-        """Raises StateFullError, StateReadOnlyError, JobFolderMissingError, Openat2MissingError."""
+    async def send(self, path: str, seen: Sighting | None = None) -> Result:
+        """`seen`: only if it is still as it was then. Raises StateFullError, StateReadOnlyError, JobFolderMissingError, Openat2MissingError."""
         try:
             return (
-                await self._send_log(self.logs[path]) if path in self.logs else await self._send_output(path)
+                await self._send_log(self.logs[path])
+                if path in self.logs
+                else await self._send_output(path, seen)
             )
         except OutputRefusedError:
             return Failure("file_gone", is_passing=False)
         except OutputChangedError:
-            return Changed()
+            return self._changed(path)
+        except OSError as error:  # what the disk says of this very file, such as EIO
+            return Failure("file_unreadable", is_passing=False, detail=str(error))
         finally:
             self.meter.stop(path)
 
-    async def _send_output(self, path: str) -> Result:
+    async def _send_output(self, path: str, seen: Sighting | None) -> Result:
         async with open_output(self.tools.folders, self.job.id, path, self._moved(path)) as opened:
+            if seen is not None and not _is_as_seen(opened.file, seen):
+                return Changed()
             self.places.turn_to(opened.file)
             answer = await self._deliver(opened.content)
             if isinstance(answer, Failure):
                 return answer
             sha256 = await opened.settled_sha256()
-            return Changed() if sha256 is None else self._journal(opened.file, sha256)
+            return self._changed(path) if sha256 is None else self._journal(opened.file, sha256)
 
     async def _send_log(self, text: LogText) -> Result:
         def make() -> AsyncGenerator[bytes]:
@@ -68,6 +75,10 @@ class Sending:
     async def _deliver(self, content: Content) -> Failure | None:
         answer = await self.delivery.send(content)
         return answer if isinstance(answer, Failure) else None
+
+    def _changed(self, path: str) -> Changed:
+        self.places.leave(path)
+        return Changed()
 
     def _journal(self, file: OutputFile, sha256: str) -> JournalFile:
         return JournalFile(
@@ -84,6 +95,10 @@ class Sending:
     def _moved(self, path: str) -> Moved:
         loop = asyncio.get_running_loop()
         return lambda size: self.meter.move(path, size, loop.time())
+
+
+def _is_as_seen(file: OutputFile, seen: Sighting) -> bool:
+    return (file.size_bytes, file.modified_ns) == (seen.size_bytes, seen.modified_ns)
 
 
 def journal_failure(path: str, job: Job, failure: Failure, at: float) -> JournalFile:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from agent.interfaces import Clock, Deliveries, Folders, OutputLimits, Store
+from agent.interfaces import Clock, Deliveries, Folders, OutputLimits, OutputWatch, Store
 from agent.jobs.hiding import Hiding
 from agent.jobs.uploads.budget import Budget
 
@@ -14,6 +14,7 @@ class UploadTools:
 
     store: Store
     folders: Folders
+    watch: OutputWatch
     deliveries: Deliveries
     clock: Clock
     random: Callable[[], float]

@@ -8,19 +8,26 @@ import structlog
 
 from agent.aio import spawn
 from agent.core.job import Job
-from agent.core.upload import JournalFile, UploadRecord, UploadState, has_upload
+from agent.core.upload import (
+    JournalFile,
+    Resend,
+    UploadRecord,
+    UploadState,
+    announce_retry,
+    has_upload,
+    name_place,
+)
 from agent.core.upload_form import UploadView
 from agent.errors import AgentError, Blame, Phase
 from agent.interfaces import SecretFiles
 from agent.jobs.uploads.drive import Drive
+from agent.jobs.uploads.live import LiveUploads
 from agent.jobs.uploads.made import journal_pages
 from agent.jobs.uploads.tools import UploadTools
-from agent.spec import Upload, hide_upload
+from agent.jobs.uploads.trying import RETRY_SECONDS, until_done
+from agent.spec import Upload
 
 log = structlog.get_logger()
-
-# After the state folder failed; and after a mistake of ours in one job's upload.
-RETRY_SECONDS, BROKEN_SECONDS = 5.0, 60.0
 
 
 class NotOverError(AgentError):
@@ -52,6 +59,16 @@ class FilesLeft:
     moving: dict[str, int]
 
 
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """What somebody asks for, as `place` names it."""
+
+    job_id: str
+    upload: Upload
+    place: str
+    resend: Resend
+
+
 @dataclass(slots=True)
 class _Drive:
     drive: Drive | None
@@ -66,10 +83,21 @@ class Uploads:
         self._poke = poke
         self._drives: dict[str, _Drive] = {}
         self._group: asyncio.TaskGroup | None = None
+        self._live = LiveUploads(tools)
+        self._asking = asyncio.Lock()
 
     def use(self, group: asyncio.TaskGroup) -> None:
         """Where drives run."""
         self._group = group
+        self._live.use(group)
+
+    def hold(self, job: Job) -> None:
+        """The job runs: what it wants to leave meanwhile leaves from here on. Again is fine."""
+        self._live.hold(job)
+
+    def allow(self, most: int) -> None:
+        """So many files leave at once from now on, of all jobs together."""
+        self._tools.budget.allow(most)
 
     async def resume(self) -> None:
         """Standing task: goes on with what was asked for again of finished jobs, whose own tasks are over. Never returns."""
@@ -94,35 +122,82 @@ class Uploads:
     async def stop(self, job: Job) -> None:
         """End the job's upload as it is: what was sent stays sent."""
         await self._leave(job.id)
+        await self._live.leave(job.id)
         record = await self._tools.store.begin_upload(job.id, self._tools.clock.now())
         if record is not None and not record.is_over:
-            await Drive(job, record, self._tools).end_as_stopped()
+            await Drive(job, record, self._tools).stop()
+
+    async def stop_retry(self, job: Job) -> bool:
+        """End what was asked for again of a finished job; durable when it returns. False: nothing of it is under way.
+
+        Raises StateFullError, StateReadOnlyError, StoreUnavailableError.
+        """
+        if job.phase is not Phase.FINISHED:
+            return False
+        record = (await self._tools.store.upload_records([job.id])).get(job.id)
+        if record is None or record.is_over:
+            return False
+        try:
+            await self.stop(job)
+        except AgentError:
+            self.join(job)  # the record says still that it is under way
+            raise
+        self._tools.hiding.drop(job.id)
+        return True
+
+    async def forget(self, job_id: str) -> None:
+        """The job is gone from this host: send nothing more of it."""
+        await self._leave(job_id)
+        self._tools.hiding.drop(job_id)
 
     async def again(self, job: Job, upload: Upload | None) -> UploadRecord:
         """Send what did not leave, of a finished job. `upload`: where to, with its secrets; None: as the spec says.
 
-        To another endpoint than before everything is sent. Raises NotOverError, NothingToRetryError, TargetNeededError,
+        To another place than the last time everything is sent. Raises NotOverError, NothingToRetryError, TargetNeededError,
         JobFolderMissingError, StateFullError, StateReadOnlyError, StoreUnavailableError.
         """
-        written = job.spec.outputs.upload
+        # Of two that ask, the second must not put its target in the place of the first's.
+        async with self._asking:
+            record = await self._find_ended(job)
+            written = job.spec.outputs.upload
+            place = name_place(upload or written)
+            resend = Resend.FAILED if place == (record.place or name_place(written)) else Resend.EVERYTHING
+            if record.state is UploadState.COMPLETE and resend is Resend.FAILED:
+                raise NothingToRetryError(f"nothing of job {job.id} is left to send")
+            if upload is None and written.has_secrets:
+                raise TargetNeededError(f"the secrets of the upload of job {job.id} went with its end")
+            try:
+                opened = await self._open_again(record, Retry(job.id, upload or written, place, resend))
+            except Exception:
+                self._begin(
+                    job
+                )  # as far as it came: what was opened goes on, what was announced is taken back
+                raise
+            self._begin(job)
+            return opened
+
+    async def _open_again(self, record: UploadRecord, retry: Retry) -> UploadRecord:
+        store, folders = self._tools.store, self._tools.folders
+        # Announced before its target is there, or a crash would leave secrets where nobody looks for them; and opened behind
+        # that, since an upload that is open and has no target is lost.
+        await store.keep_upload(announce_retry(record))
+        log.debug("upload.retry_announced", job=retry.job_id)
+        await folders.keep_upload_target(retry.job_id, retry.upload)
+        log.debug("upload.target_kept", job=retry.job_id)
+        now = self._tools.clock.now()
+        opened = await store.begin_upload_again(retry.job_id, now, retry.place, retry.resend)
+        if opened is None:
+            raise NotOverError(f"the job {retry.job_id} was deleted meanwhile")
+        log.info("upload.retried", job=retry.job_id, place=retry.place)
+        return opened
+
+    async def _find_ended(self, job: Job) -> UploadRecord:
         record = (await self._tools.store.upload_records([job.id])).get(job.id)
         if job.phase is not Phase.FINISHED or job.id in self._drives or (record and not record.is_over):
             raise NotOverError(f"the upload of job {job.id} is not over")
-        is_elsewhere = upload is not None and _place(upload) != _place(written)
-        if record is None or (record.state is UploadState.COMPLETE and not is_elsewhere):
-            raise NothingToRetryError(f"nothing of job {job.id} is left to send")
-        if upload is None and written.has_secrets:
-            raise TargetNeededError(f"the secrets of the upload of job {job.id} went with its end")
-        # The target first: a record that is open and has none is an upload that is lost.
-        if upload is not None:
-            await self._tools.folders.keep_upload_target(job.id, upload)
-        if is_elsewhere:
-            await self._tools.store.forget_journal(record.row)
-        opened = await self._tools.store.begin_upload_again(job.id, self._tools.clock.now())
-        if opened is None:
-            raise NotOverError(f"the upload of job {job.id} is not over")
-        self._begin(job)
-        return opened
+        if record is None:
+            raise NothingToRetryError(f"job {job.id} had nothing to send")
+        return record
 
     async def views(self, job_ids: Sequence[str]) -> dict[str, UploadView]:
         """How far the uploads of these jobs are; of those that have begun."""
@@ -133,7 +208,8 @@ class Uploads:
             for job_id in job_ids
             if (running := self._drives.get(job_id)) is not None and running.drive is not None
         }
-        return {**kept, **moving}
+        live = {job_id: view for job_id in job_ids if (view := self._live.view(job_id)) is not None}
+        return {**kept, **live, **moving}
 
     async def files(self, job: Job) -> FilesLeft:
         """What became of each of the job's files until now."""
@@ -159,36 +235,16 @@ class Uploads:
 
     async def _drive(self, job: Job) -> None:
         with structlog.contextvars.bound_contextvars(job=job.id):
-            pause: float | None = 0.0
-            while pause is not None:
-                await asyncio.sleep(pause)
-                pause = await self._go_on_or_put_off(job)
+            await until_done(lambda: self._go_on(job))
         self._drives.pop(job.id, None)
         if job.phase is Phase.FINISHED:
             self._tools.hiding.drop(job.id)
         self._poke(job.id)
 
-    async def _go_on_or_put_off(self, job: Job) -> float | None:
-        """None: it is over. Else in how many seconds to go on."""
-        pause = None
-        try:
-            await self._go_on(job)
-        except* AgentError as errors:
-            for error in errors.exceptions:
-                log.warning("upload.put_off", error=str(error))
-            pause = RETRY_SECONDS
-        except* Exception:
-            # The top of the task: a mistake of ours in one job's upload ends neither the daemon nor others'.
-            log.exception("upload.broke")
-            pause = BROKEN_SECONDS
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():  # an error of one file's task beside it must not hide that
-            raise asyncio.CancelledError
-        return pause
-
     async def _go_on(self, job: Job) -> None:
+        await self._live.leave(job.id)
         record = await self._tools.store.begin_upload(job.id, self._tools.clock.now())
-        if record is None or record.is_over:
+        if record is None or record.is_over or record.row != job.seq:  # a later job may have the id
             return
         target = await self._tools.folders.upload_target(job.id)
         self._tools.hiding.add(job.id, SecretFiles({}, upload=target))
@@ -205,8 +261,3 @@ class Uploads:
             except AgentError as error:
                 log.warning("state.unavailable", code=error.code, error=str(error))
                 await asyncio.sleep(RETRY_SECONDS)
-
-
-def _place(upload: Upload) -> tuple[object, ...]:
-    """Of what may be shown: signatures in a query change from day to day."""
-    return upload.to, *sorted(hide_upload(upload).urls.items())

@@ -1,0 +1,92 @@
+"""adapters/docker/volumes — our named volumes: made, made anew on another device, listed, removed. Mounts nothing: the engine does."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from agent.adapters.docker import failures
+from agent.adapters.docker.arguments import (
+    AGENT_LABEL,
+    JOB_LABEL,
+    VOLUME_DRIVER,
+    volume_labels,
+    volume_options,
+)
+from agent.adapters.docker.client import Calls
+from agent.adapters.docker.failures import Refusal
+from agent.core.container import QuotaVolume
+from agent.interfaces import EngineRefusedError, NameTakenError
+
+Json = Mapping[str, Any]
+
+
+async def ensure(calls: Calls, agent: str, volume: QuotaVolume) -> None:
+    """The engine answers a second create of a name with the first one's volume, whatever is asked for: so look, and look again."""
+    if not await _is_as_wanted(calls, agent, volume):
+        await _remove_stale(calls, volume.name)
+        options, labels = volume_options(volume.device), volume_labels(agent, volume.job)
+        try:
+            await calls.slow(lambda client: client.create_volume(volume.name, VOLUME_DRIVER, options, labels))
+        except Refusal as refusal:
+            raise failures.refused(refusal) from refusal
+        if not await _is_as_wanted(calls, agent, volume):
+            raise EngineRefusedError(f"the engine gave the volume {volume.name} another device")
+
+
+async def listed(calls: Calls, agent: str) -> list[QuotaVolume]:
+    label = {"label": [f"{AGENT_LABEL}={agent}"]}
+    try:
+        answer: Json = await calls.quick(lambda client: client.volumes(filters=label))
+    except Refusal as refusal:
+        raise failures.refused(refusal) from refusal
+    return [_volume(found) for found in answer.get("Volumes") or ()]
+
+
+async def find(calls: Calls, agent: str, name: str) -> QuotaVolume | None:
+    found = await _inspect(calls, name)
+    return _volume(found) if found is not None and _labels(found).get(AGENT_LABEL) == agent else None
+
+
+async def remove(calls: Calls, name: str) -> bool:
+    """Whether it is gone."""
+    try:
+        await calls.slow(lambda client: client.remove_volume(name))
+    except Refusal as refusal:
+        if refusal.status == 409:  # a container has it
+            return False
+        if refusal.status != 404:
+            raise failures.refused(refusal) from refusal
+    return True
+
+
+async def _is_as_wanted(calls: Calls, agent: str, volume: QuotaVolume) -> bool:
+    """Raises NameTakenError where the name is that of a volume which is not ours."""
+    found = await _inspect(calls, volume.name)
+    if found is None:
+        return False
+    if _labels(found).get(AGENT_LABEL) != agent:
+        raise NameTakenError(f"the volume {volume.name} is not this agent's")
+    return _volume(found) == volume and found.get("Options") == volume_options(volume.device)
+
+
+async def _remove_stale(calls: Calls, name: str) -> None:
+    if not await remove(calls, name):
+        raise EngineRefusedError(f"a container holds the volume {name}, which has to be made anew")
+
+
+async def _inspect(calls: Calls, name: str) -> Json | None:
+    try:
+        found: Json = await calls.quick(lambda client: client.inspect_volume(name))
+    except Refusal as refusal:
+        if refusal.status == 404:
+            return None
+        raise failures.refused(refusal) from refusal
+    return found
+
+
+def _volume(found: Json) -> QuotaVolume:
+    device = (found.get("Options") or {}).get("device") or ""
+    return QuotaVolume(found["Name"], _labels(found).get(JOB_LABEL) or "", device)
+
+
+def _labels(found: Json) -> Mapping[str, str]:
+    return found.get("Labels") or {}
