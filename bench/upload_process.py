@@ -18,7 +18,7 @@ from pathlib import Path
 
 from agent import log as logging
 from agent.adapters.folders import open_folders
-from agent.adapters.linux import SystemClock
+from agent.adapters.linux import SystemClock, share_one_heap
 from agent.adapters.outgoing import OutgoingClient
 from agent.adapters.sqlite import SqliteStore
 from agent.adapters.uploads import UploadDeliveries
@@ -36,12 +36,14 @@ from agent.jobs.hiding import Hiding
 from agent.jobs.uploads import Uploads
 from agent.jobs.uploads.budget import Budget
 from agent.jobs.uploads.tools import UploadTools
-from agent.spec import parse_spec
+from agent.spec import Upload, UploadTo, parse_spec
 from bench.figures import percentile
 
 # So often the loop is asked how late it is.
 TICK_SECONDS = 0.005
 IDLE_SECONDS = 1.0
+# What tests/upload_servers wants of each PUT; a secret of the job's as any other.
+HEADERS = {"Authorization": "Bearer hush"}
 RULES = OutgoingRules(allow_http=True, hosts=frozenset({"127.0.0.1"}))
 
 
@@ -86,10 +88,11 @@ async def run(state: Path, url: str, sources: list[Path]) -> Took:
         ended = {job.id: asyncio.Event() for job in jobs}
         uploads = Uploads(world.tools, lambda job_id: ended[job_id].set())
         uploads.use(group)
-        took = await measure(world, uploads, jobs, ended)
-        for job, source in zip(jobs, sources, strict=True):
-            outputs_of(state, job.id).rename(source)
-        return took
+        try:
+            return await measure(world, uploads, jobs, ended)
+        finally:
+            for job, source in zip(jobs, sources, strict=True):
+                await asyncio.to_thread(outputs_of(state, job.id).rename, source)
 
 
 async def measure(world: World, uploads: Uploads, jobs: list[Job], ended: dict[str, asyncio.Event]) -> Took:
@@ -123,6 +126,7 @@ async def opened(state: Path, url: str) -> AsyncIterator[World]:
     tools = UploadTools(
         store=store,
         folders=folders,
+        watch=folders,
         deliveries=UploadDeliveries(outgoing),
         clock=SystemClock(),
         random=random.random,
@@ -141,13 +145,12 @@ async def opened(state: Path, url: str) -> AsyncIterator[World]:
 
 async def make_job(world: World, source: Path) -> Job:
     """A job that has ended well, with the folder as its outputs: moved there, so that no file has two names."""
-    url = f"{world.url}/{{job}}/{{path}}"
-    spec = parse_spec(
-        {"image": "bench", "command": ["true"], "outputs": {"upload": {"to": "put", "url": url}}}
-    )
+    upload = Upload(to=UploadTo.PUT, url=f"{world.url}/{{job}}/{{path}}", headers=HEADERS)
+    written = upload.model_dump(exclude_defaults=True)
+    spec = parse_spec({"image": "bench", "command": ["true"], "outputs": {"upload": written}})
     clock = world.tools.clock
     job_id = new_job_id(clock)()
-    await world.tools.folders.claim(job_id, "{}", SecretFiles({}))
+    await world.tools.folders.claim(job_id, "{}", SecretFiles({}, upload=upload))
     await asyncio.to_thread(source.rename, outputs_of(world.state, job_id))
     new = NewJob(job_id, "bench", Kind.CONTAINER, spec, clock.now(), None, job_id)
     job = (await world.tools.store.accept(new, most_queued=1_000_000)).job
@@ -171,6 +174,7 @@ def peak_mib() -> float:
 
 def main() -> None:
     state, url, *sources = sys.argv[1:]
+    share_one_heap()
     took = asyncio.run(run(Path(state), url, [Path(source) for source in sources]))
     print(json.dumps(asdict(took)))
 

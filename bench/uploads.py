@@ -19,9 +19,10 @@ from statistics import median
 
 from bench.figures import TIMES, Figure, at_least, at_most
 from bench.host import Bench, run_alone
-from bench.receiver import Receiver, receiving
-from bench.upload_process import Took
+from bench.upload_process import HEADERS, Took
+from tests import upload_servers
 from tests.e2e.daemon import REPOSITORY
+from tests.upload_servers import Server
 
 LEAST_OF_ONE_FILE, LEAST_OF_SMALL_FILES = 0.9, 0.3
 MOST_GROWTH_MIB, MOST_LAG_MS = 32.0, 20.0
@@ -33,14 +34,16 @@ SMALL_FILES, SMALL_BYTES = 10_000, 4096
 JOBS, JOB_BYTES, JOB_FILES = 8, 128 * MIB, 250
 # The first is dropped.
 ROUNDS = 6
+# A tmpfs on every Linux.
+MEMORY = Path("/dev/shm")
 
 
 @dataclass(frozen=True, slots=True)
 class Sending:
-    """`state`: a state folder; what is sent lies on the same file system. `share`: of the full size."""
+    """`folder`: of this bench, on a disk. The journal waits for it, as on a host; the server keeps what it gets in memory."""
 
     folder: Path
-    receiver: Receiver
+    server: Server
     bench: Bench
 
     @property
@@ -49,25 +52,34 @@ class Sending:
 
     def ours(self, *sources: Path) -> Took:
         """One upload in a process of its own, each folder as a job's outputs; they are as before when this returns."""
-        command = [sys.executable, "-m", "bench.upload_process", self.state, self.receiver.url, *sources]
+        command = [
+            sys.executable,
+            "-m",
+            "bench.upload_process",
+            str(self.state),
+            self.server.url,
+            *map(str, sources),
+        ]
         with (self.folder / "log").open("ab") as log:
             done = subprocess.run(command, stdout=subprocess.PIPE, stderr=log, check=True, cwd=REPOSITORY)
         self._check_and_empty(sources)
         return Took(**json.loads(done.stdout))
 
-    def seconds_of(self, *command: object) -> float:
-        """A command of others."""
-        began = time.perf_counter()
-        subprocess.run([str(part) for part in command], stdout=subprocess.DEVNULL, check=True)
-        seconds = time.perf_counter() - began
-        self.receiver.empty()
+    def curl(self, *arguments: str) -> float:
+        headers = [text for name, value in HEADERS.items() for text in ("-H", f"{name}: {value}")]
+        seconds = seconds_of("curl", "-sSf", *headers, *arguments, f"{self.server.url}/curl/")
+        self._empty()
         return seconds
 
     def _check_and_empty(self, sources: tuple[Path, ...]) -> None:
         sent = sorted(path.stat().st_size for path in _files(*sources))
-        came = _files(self.receiver.folder)
+        came = _files(self.server.folder)
         assert sorted(path.stat().st_size for path in came if path.name != "manifest.json") == sent
-        self.receiver.empty()
+        self._empty()
+
+    def _empty(self) -> None:
+        for entry in self.server.folder.iterdir():
+            shutil.rmtree(entry)
 
 
 async def measure(bench: Bench) -> list[Figure]:
@@ -75,9 +87,9 @@ async def measure(bench: Bench) -> list[Figure]:
 
 
 def _measure(bench: Bench) -> list[Figure]:
-    # Not in memory: the journal waits for a disk, as it does on a host.
-    with receiving() as receiver, _folder(bench.folder) as folder:
-        sending = Sending(folder, receiver, bench)
+    with _folder(bench.folder) as folder, _folder(MEMORY) as memory, upload_servers.nginx(memory) as server:
+        (folder / "state").mkdir(mode=0o700)
+        sending = Sending(folder, server, bench)
         return [
             *_one_large_file(sending),
             *_large_files_at_once(sending),
@@ -92,8 +104,8 @@ def _one_large_file(sending: Sending) -> list[Figure]:
     (file,) = _files(source)
     ratios, grown = [], []
     for number in range(sending.bench.size(ROUNDS, 2)):
-        curl = sending.seconds_of("curl", "-sSf", "-T", file, f"{sending.receiver.url}/curl/")
-        sha256 = sending.seconds_of("openssl", "dgst", "-sha256", file)
+        curl = sending.curl("-T", str(file))
+        sha256 = seconds_of("openssl", "dgst", "-sha256", str(file))
         took = sending.ours(source)
         if number > 0:
             ratios.append(max(curl, sha256) / took.seconds)
@@ -125,9 +137,7 @@ def _small_files(sending: Sending) -> list[Figure]:
     every = f"{source}/[{0:05}-{count - 1:05}]"
     ratios, grown = [], []
     for number in range(sending.bench.size(ROUNDS, 2)):
-        curl = sending.seconds_of(
-            "curl", "-sSf", "-Z", "--parallel-max", "8", "-T", every, f"{sending.receiver.url}/curl/"
-        )
+        curl = sending.curl("-Z", "--parallel-max", "8", "-T", every)
         took = sending.ours(source)
         if number > 0:
             ratios.append(curl / took.seconds)
@@ -152,6 +162,13 @@ def _jobs_at_once(sending: Sending) -> list[Figure]:
     print(f"  {JOBS} jobs at once, each {size / MIB:.0f} MiB and {count} small files: {_told(took)}")
     name = f"uploads of {JOBS} jobs at once: the event loop is late, p99"
     return [at_most("uploads", name, took.lag * 1e3, MOST_LAG_MS, "{:.0f} ms")]
+
+
+def seconds_of(*command: str) -> float:
+    """Of a program of others, its start included."""
+    began = time.perf_counter()
+    subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
+    return time.perf_counter() - began
 
 
 def _growth(what: str, mib: float) -> Figure:
@@ -184,7 +201,6 @@ def _fill(folder: Path, count: int, size: int) -> Path:
 @contextmanager
 def _folder(parent: Path) -> Iterator[Path]:
     made = Path(tempfile.mkdtemp(prefix="uploads-", dir=parent))
-    (made / "state").mkdir(mode=0o700)
     try:
         yield made
     finally:
