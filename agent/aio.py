@@ -57,6 +57,8 @@ async def one_ahead(items: AsyncGenerator[T]) -> AsyncGenerator[T]:
     try:
         while (item := await task) is not _END:
             task = loop.create_task(make(), name="one ahead")
+            # Or it would begin when the item is used up: who uses it may never wait.
+            await asyncio.sleep(0)
             yield cast(T, item)
     finally:
         task.cancel()

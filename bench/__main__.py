@@ -19,6 +19,7 @@ from bench import (
     recover,
     submit,
     throughput,
+    uploads,
 )
 from bench.figures import Figure, as_markdown, as_text
 from bench.host import Bench, Measure, opened, parser
@@ -36,6 +37,7 @@ BENCHES: dict[str, Measure] = {
     "gpu_packing": gpu_packing.measure,
     "gpu_lease": gpu_lease.measure,
     "gpu_idle": gpu_idle.measure,
+    "uploads": uploads.measure,
 }
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from agent.spec import WebUrl, frames_request, read_host
@@ -153,6 +154,8 @@ def is_address(host: str) -> bool:
     return _as_address(host) is not None
 
 
+# Asked of the same few hosts for each file that leaves.
+@lru_cache(maxsize=256)
 def _as_address(text: str) -> Address | None:
     try:
         return ip_address(text)

@@ -23,6 +23,7 @@ from agent.adapters.linux import (
     read_dns_servers,
     read_ephemeral_ports,
     read_node_cpus,
+    share_one_heap,
 )
 from agent.adapters.outgoing import OutgoingClient
 from agent.adapters.sqlite import SqliteStore
@@ -68,6 +69,7 @@ class LeaveError(Exception):
 def run(config: Config, read_config: Callable[[], Config] | None = None) -> int:
     """Serve until a signal (0) or a fault (1). `read_config` reads the config anew, for SIGHUP. Raises AgentError at the start."""
     redactor = logging.configure(config.log.level, config.log.format)
+    share_one_heap()  # before any thread begins
     try:
         asyncio.run(serve(config, read_config, redactor))
     except BaseExceptionGroup as ends:

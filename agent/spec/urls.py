@@ -5,6 +5,7 @@ What other programs read as an address in disguise (decimal, octal, hex, with a 
 
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 
 from agent.spec.limits import MAX_URL_CHARACTERS
@@ -78,6 +79,8 @@ def hide_query(text: str) -> str:
     return f"{before}?{HIDDEN_QUERY}" if sign else text
 
 
+# The URLs of ten thousand files have one host; and no secret: who writes a password here is refused.
+@lru_cache(maxsize=256)
 def _read_authority(authority: str) -> tuple[str, int | None]:
     if "@" in authority:
         raise ValueError("holds a user name or password before an @")

@@ -109,7 +109,8 @@ async def _send(
     if refused := [name for name in request.headers if not may_set(name)]:
         raise ValueError(f"the headers {refused} are not a user's to set")
     # aiohttp looks up no address that is written out, so such a one is checked here, and here alone.
-    trouble = find_url_trouble(request.url, rules(), _own(request.url))
+    rules_now = rules()
+    trouble = find_url_trouble(request.url, rules_now, _own(request.url, rules_now))
     if trouble is not None:
         return Unsent(trouble, request.url.origin)
     pieces: Pieces | None = None
@@ -172,9 +173,13 @@ async def _no_second_try(
         raise ConnectionBrokenError(type(error).__name__) from error
 
 
-def _own(url: WebUrl) -> frozenset[str]:
-    """The address that is written out in the URL, if it is one, and this host's."""
-    return own_addresses([url.host]) if is_address(url.host) else frozenset()
+def _own(url: WebUrl, rules: OutgoingRules) -> frozenset[str]:
+    """The address that is written out in the URL, if it is one, and this host's. Of one that the operator lists it does not matter,
+    and it takes five system calls: a tenth of what a small file costs.
+    """
+    if url.host in rules.hosts or not is_address(url.host):
+        return frozenset()
+    return own_addresses([url.host])
 
 
 async def _read(stream: aiohttp.StreamReader, most: int) -> bytes:

@@ -56,7 +56,7 @@ class Pieces(Payload):
     async def write(self, writer: AbstractStreamWriter) -> None:
         """Called by the library, once it has a connection."""
         self._transport = writer.transport
-        if self._transport is not None:
+        if self._transport is not None and self._size > UNSENT_BYTES:
             wire: socket.socket = self._transport.get_extra_info("socket")
             wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
         try:
@@ -85,7 +85,10 @@ class Pieces(Payload):
             async for piece in pieces:
                 for part in _slices(piece):
                     self._reschedule(self._seconds)
-                    await _read_what_came()
+                    if (
+                        self._left < self._size
+                    ):  # with the first bytes the head leaves: nobody has answered yet
+                        await _read_what_came()
                     self._left -= len(part)
                     await writer.write(part)
                 self._reschedule(None)
@@ -127,9 +130,10 @@ async def _to_the_byte(body: Body) -> AsyncGenerator[bytes]:
             left -= len(piece)
             if left < 0:
                 raise BodySizeError(f"a body of {body.size_bytes} bytes has more")
-            if held:
-                yield held
-            held = piece
+            if left > 0:
+                yield piece
+            else:
+                held = piece or held
     if left > 0:
         raise BodySizeError(f"a body of {body.size_bytes} bytes lacks {left}")
     if held:
