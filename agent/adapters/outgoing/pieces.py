@@ -56,7 +56,7 @@ class Pieces(Payload):
     async def write(self, writer: AbstractStreamWriter) -> None:
         """Called by the library, once it has a connection."""
         self._transport = writer.transport
-        if self._transport is not None and self._size > UNSENT_BYTES:
+        if self._transport is not None and self._body.size_bytes > UNSENT_BYTES:
             wire: socket.socket = self._transport.get_extra_info("socket")
             wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
         try:
@@ -85,9 +85,8 @@ class Pieces(Payload):
             async for piece in pieces:
                 for part in _slices(piece):
                     self._reschedule(self._seconds)
-                    if (
-                        self._left < self._size
-                    ):  # with the first bytes the head leaves: nobody has answered yet
+                    # With the first bytes the request's head leaves: before them nobody answers.
+                    if self._left < self._body.size_bytes:
                         await _read_what_came()
                     self._left -= len(part)
                     await writer.write(part)
