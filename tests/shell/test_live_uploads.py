@@ -305,3 +305,23 @@ async def test_a_running_job_shows_what_has_left() -> None:
         1,
         3,
     )
+
+
+async def test_a_file_that_left_twice_is_shown_once_and_what_left_before_a_restart_as_well() -> None:
+    world, job_id = await running()
+    write(world, job_id, "a", b"a")
+    await until_there(world, job_id, "a", b"a", seconds=10)
+    write(world, job_id, "a", b"aaa")
+    write(world, job_id, "b", b"b")
+    await until_there(world, job_id, "a", b"aaa", seconds=10)
+    await asyncio.sleep(5)
+
+    async def shown() -> tuple[int, int]:
+        assert world.shell is not None
+        view = (await world.shell.tools.uploads.views([job_id]))[job_id]
+        return view.record.sent.files, view.bytes_done
+
+    assert await shown() == (2, 4)
+    await world.restart()
+    await asyncio.sleep(30)
+    assert await shown() == (2, 4)

@@ -18,7 +18,8 @@ from agent.core.upload import (
     what_to_send,
 )
 from agent.interfaces import Folders, Offered, OutputFile, SkippedOutput, Store
-from agent.jobs.uploads.made import LogText, journal_pages, log_name, measure_log
+from agent.jobs.uploads.journal import journal_pages
+from agent.jobs.uploads.made import LogText, log_name, measure_log
 from agent.jobs.uploads.tools import UploadTools
 from agent.spec import Upload, UploadTo
 

@@ -29,7 +29,7 @@ from agent.errors import AgentError
 from agent.interfaces import Delivery, JobFolderMissingError
 from agent.jobs.uploads.batch import Batch, gather
 from agent.jobs.uploads.journal import Journal
-from agent.jobs.uploads.made import journal_pages, measure_manifest
+from agent.jobs.uploads.made import measure_manifest
 from agent.jobs.uploads.meter import Meter
 from agent.jobs.uploads.places import KeptPlaces
 from agent.jobs.uploads.queue import Item, UploadQueue
@@ -111,9 +111,7 @@ class Drive:
             await self._close(record)
             return
         self._meter = Meter(record)
-        async for page in journal_pages(self._tools.store, record.row):
-            for file in page:
-                self._meter.count(file)
+        await self._meter.count_all(self._tools.store)
         await self._end(Ending("upload_cancelled"))
 
     async def _begin_last_pass(self) -> UploadRecord:

@@ -1,9 +1,20 @@
-"""jobs/uploads/journal — the journal of one upload, written so that many files share one write to the disk. Decides nothing."""
+"""jobs/uploads/journal — the journal of one upload, read in pages, and written so that many files share one write. Decides nothing."""
 
 import asyncio
+from collections.abc import AsyncGenerator
 
 from agent.core.upload import JournalFile
 from agent.interfaces import Store
+
+# Each is some hundred bytes.
+FILES_A_PAGE = 1_000
+
+
+async def journal_pages(store: Store, row: int) -> AsyncGenerator[list[JournalFile]]:
+    after = ""
+    while page := await store.journal(row, after, FILES_A_PAGE):
+        yield page
+        after = page[-1].path
 
 
 class Journal:

@@ -114,6 +114,7 @@ class Live:
 
     async def run(self) -> None:
         """Raises AgentError, alone or in a group, where this host can't go on just now."""
+        await self._meter.count_all(self._tools.store)
         async with self._open() as sending, asyncio.TaskGroup() as group:
             if sending is None:
                 return  # the last pass says so
@@ -179,12 +180,14 @@ class Live:
         self._flag.set()
 
     async def _send_one(self, sending: Sending, sighting: Sighting) -> None:
-        if await self._was_sent(sighting):
-            return
+        known = await self._tools.store.journal_of(self._meter.record.row, [sighting.path])
+        before = known.get(sighting.path)
+        if before is not None and self._is_same(before, sighting):
+            return  # as after a restart, when everything is found anew
         result = await sending.send(sighting.path, sighting)
         if isinstance(result, JournalFile):
             await self._journal.keep(result)
-            self._meter.count(result)
+            self._meter.count(result, before)
             self._failures = 0
             log.debug("upload.live_sent", path=result.path, size=result.size_bytes)
         elif isinstance(result, Failure) and result.is_passing:
@@ -193,12 +196,9 @@ class Live:
         elif not isinstance(result, Changed):
             log.info("upload.live_left_out", path=sighting.path, code=result.code, status=result.status)
 
-    async def _was_sent(self, sighting: Sighting) -> bool:
-        """As after a restart, when everything is found anew."""
-        known = await self._tools.store.journal_of(self._meter.record.row, [sighting.path])
-        file = known.get(sighting.path)
+    def _is_same(self, file: JournalFile, sighting: Sighting) -> bool:
         attempt = self._job.attempt if names_attempt(self._job.spec.outputs.upload) else None
-        return file is not None and is_same_content(file, sighting.size_bytes, sighting.modified_ns, attempt)
+        return is_same_content(file, sighting.size_bytes, sighting.modified_ns, attempt)
 
     def _note_failure(self, failure: Failure) -> float:
         """For how many seconds nothing is sent."""

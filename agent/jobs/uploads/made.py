@@ -11,10 +11,9 @@ from agent.core.frames import FrameParser
 from agent.core.job import Job
 from agent.core.upload import MANIFEST, FileState, JournalFile
 from agent.interfaces import Checksum, Folders, SkippedOutput, Store
+from agent.jobs.uploads.journal import journal_pages
 
 READ_BYTES = 1 << 20
-# Each is some hundred bytes.
-FILES_A_PAGE = 1_000
 
 Moved = Callable[[int], None]
 
@@ -140,13 +139,6 @@ async def measure_manifest(
     async for chunk in make():
         size += len(chunk)
     return Made(MANIFEST, size, make, lambda _size: None)
-
-
-async def journal_pages(store: Store, row: int) -> AsyncGenerator[list[JournalFile]]:
-    after = ""
-    while page := await store.journal(row, after, FILES_A_PAGE):
-        yield page
-        after = page[-1].path
 
 
 def _entry(file: JournalFile) -> dict[str, object]:

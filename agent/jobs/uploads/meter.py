@@ -5,6 +5,8 @@ from dataclasses import dataclass, field, replace
 from agent.core.rate import Rate, measure
 from agent.core.upload import FileState, JournalFile, Tally, UploadRecord, UploadTrouble
 from agent.core.upload_form import UploadView
+from agent.interfaces import Store
+from agent.jobs.uploads.journal import journal_pages
 
 
 @dataclass(slots=True)
@@ -28,8 +30,16 @@ class Meter:
         """The try is over, whatever came of it."""
         self.moving.pop(path, None)
 
-    def count(self, file: JournalFile) -> None:
-        """The journal has it."""
+    async def count_all(self, store: Store) -> None:
+        """What the journal has had until now."""
+        async for page in journal_pages(store, self.record.row):
+            for file in page:
+                self.count(file)
+
+    def count(self, file: JournalFile, before: JournalFile | None = None) -> None:
+        """The journal has it, in the place of what it had of that path."""
+        if before is not None and before.state is FileState.SENT:
+            self.sent = Tally(self.sent.files - 1, self.sent.bytes - before.size_bytes)
         if file.state is FileState.SENT:
             self.sent = Tally(self.sent.files + 1, self.sent.bytes + file.size_bytes)
         else:

@@ -21,8 +21,8 @@ from agent.core.upload_form import UploadView
 from agent.errors import AgentError, Blame, Phase
 from agent.interfaces import SecretFiles
 from agent.jobs.uploads.drive import Drive
+from agent.jobs.uploads.journal import journal_pages
 from agent.jobs.uploads.live import LiveUploads
-from agent.jobs.uploads.made import journal_pages
 from agent.jobs.uploads.tools import UploadTools
 from agent.jobs.uploads.trying import RETRY_SECONDS, until_done
 from agent.spec import Upload
