@@ -85,9 +85,8 @@ class Pieces(Payload):
             async for piece in pieces:
                 for part in _slices(piece):
                     self._reschedule(self._seconds)
-                    if (
-                        self._left < self._size
-                    ):  # with the first bytes the head leaves: nobody has answered yet
+                    # With the first bytes the request's head leaves: before them nobody answers.
+                    if self._left < self._size:
                         await _read_what_came()
                     self._left -= len(part)
                     await writer.write(part)
