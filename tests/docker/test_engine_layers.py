@@ -31,7 +31,10 @@ async def test_a_sparse_file_counts_as_what_is_allocated(stage: DockerStage) -> 
 
 
 async def test_a_volume_that_the_image_asks_for_counts(stage: DockerStage) -> None:
-    body = {"Image": stage.image, "Cmd": ["sh", "-c", "head -c 4M /dev/zero > /data/file; sync; sleep 600"]}
+    body = {
+        "Image": stage.image,
+        "Cmd": ["sh", "-c", "head -c 4194304 /dev/zero > /data/file; sync; sleep 600"],
+    }
     body |= {"Volumes": {"/data": {}}}
     container = json.loads(await stage.request("POST", "/containers/create?name=gpu-agent-volumes-1", body))[
         "Id"
@@ -48,7 +51,7 @@ async def test_a_quota_volume_of_ours_does_not_count(stage: DockerStage, tmp_pat
     with loop_device(tmp_path) as device:
         volume = QuotaVolume("gpu-agent-quota", "quota", device)
         await stage.engine.ensure_volume(volume)
-        plan = stage.shell("quota", "head -c 8M /dev/zero > /outputs/file; sync; echo ready; sleep 600")
+        plan = stage.shell("quota", "head -c 8388608 /dev/zero > /outputs/file; sync; echo ready; sleep 600")
         container = await stage.run(replace(plan, mounts=(VolumeMount(volume, "/outputs"),)))
         await stage.until_ready(container)
         assert (await stage.engine.held(container, PLENTY)).bytes < MIB
@@ -73,7 +76,7 @@ def loop_device(folder: Path) -> Iterator[str]:
 
 
 async def test_where_the_engine_names_no_folder_it_is_asked_for_its_own_count(stage: DockerStage) -> None:
-    container = await run(stage, "asked", "head -c 4M /dev/zero > /file")
+    container = await run(stage, "asked", "head -c 4194304 /dev/zero > /file")
     calls = Calls(stage.private.socket, Deadlines(5.0, 20.0))
     try:
         layers = Layers(calls)

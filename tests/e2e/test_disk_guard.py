@@ -20,13 +20,11 @@ from tests.private_engine import busybox_image
 pytestmark = needs_loops
 
 MIB, GIB = 1 << 20, 1 << 30
-QUIET = (
-    "head -c 700M /dev/zero > /outputs/held; echo written; while :; do date >> /outputs/log; sleep 0.2; done"
-)
+QUIET = "head -c 734003200 /dev/zero > /outputs/held && echo written; while :; do date >> /outputs/log; sleep 0.2; done"
 WRITES_OUTPUTS = "cat /dev/zero > /outputs/much; echo ended with $?; sleep 600"
 WRITES_LAYER = "cat /dev/zero > /much; echo ended with $?; sleep 600"
-# So slow that the disk is not full before the agent is back.
-WRITES_SLOWLY = "while :; do head -c 4M /dev/zero >> /outputs/much; sleep 0.05; done"
+# At the end so slowly that the disk is not full before the agent is back.
+WRITES_SLOWLY = "head -c 2300000000 /dev/zero > /outputs/first; while :; do head -c 4194304 /dev/zero >> /outputs/much; sleep 0.05; done"
 # As one call does it, which takes no time; it is left alone with what it took.
 TAKES_AT_ONCE = "fallocate -l 3000000000 /outputs/taken; echo ended with $?; sleep 600"
 
@@ -44,7 +42,8 @@ def disk_of_its_own(size: int) -> Iterator[Path]:
     try:
         yield target
     finally:
-        subprocess.run(["umount", str(target)], check=True)
+        # Lazily: of a test that failed, something may still run there, and is ended later.
+        subprocess.run(["umount", "--lazy", str(target)], check=True)
         shutil.rmtree(folder)
 
 
@@ -96,7 +95,7 @@ def test_who_fills_the_state_folders_disk_is_ended_and_room_is_back_once_his_out
         quiet = run_quiet_one(daemon)
         before = free_bytes(disk)
         with least_free(disk) as least:
-            writer = daemon.local.submit(WRITES_OUTPUTS, grace="10m")
+            writer = daemon.local.submit(WRITES_OUTPUTS, grace=600)
             expect_stopped(daemon, writer, quiet, "in its output folder")
         assert 0 < least[0] < LINE_BYTES
         check = daemon.local.checks()["disk_guard"]
@@ -142,7 +141,7 @@ def test_who_fills_the_engines_disk_is_ended_and_the_end_makes_room(tmp_path: Pa
             quiet = run_quiet_one(daemon)
             before = free_bytes(disk)
             with least_free(disk) as least:
-                writer = daemon.local.submit(WRITES_LAYER, grace="10m")
+                writer = daemon.local.submit(WRITES_LAYER, grace=600)
                 expect_stopped(daemon, writer, quiet, "in its container's own files")
             assert 0 < least[0] < LINE_BYTES
             expect(lambda: free_bytes(disk) > before - 100 * MIB, "its files went with its container")
@@ -157,7 +156,7 @@ def test_an_agent_that_is_killed_as_it_asks_ends_him_after_its_start(make_daemon
         daemon = make_daemon(state=disk / "state")
         daemon.launch(lambda line: line.get("event") == "disk_guard.stopped")
         daemon.wait_ready()
-        writer = daemon.local.submit(WRITES_SLOWLY, grace="10m")
+        writer = daemon.local.submit(WRITES_SLOWLY, grace=600)
         assert daemon.wait_killed(), daemon.tail()
         daemon.start()
         job = daemon.local.wait_finished(writer)
