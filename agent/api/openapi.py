@@ -9,7 +9,8 @@ from aiohttp import web
 from agent.api.auth import Access, Caller
 from agent.api.endpoints import ROOT_AND_V1, Answer, Endpoint
 from agent.api.problems import CONTENT_TYPE
-from agent.api.schemas import component_schemas, ref
+from agent.api.schema_words import ref
+from agent.api.schemas import component_schemas
 from agent.api.views import Json
 
 # aiohttp's {name:pattern}; a path of OpenAPI has {name}.

@@ -1,7 +1,22 @@
 """api/schemas — what requests and answers look like, as JSON schema for openapi.json. Checks nothing: `views` and `spec` do."""
 
-from collections.abc import Iterable
-
+from agent.api.schema_words import (
+    ANY_OBJECT_OR_NULL,
+    NUMBER_OR_NULL,
+    TEXT,
+    TEXT_OR_NULL,
+    TEXTS,
+    TIME,
+    TIME_OR_NULL,
+    WHOLE,
+    WHOLE_OR_NULL,
+    array_of,
+    everything,
+    one_of,
+    or_null,
+    page_of,
+    ref,
+)
 from agent.api.views import Json
 from agent.core.gpu_findings import GpuState, Need
 from agent.core.job import Kind, Outcome
@@ -12,16 +27,6 @@ from agent.core.upload_troubles import UPLOAD_TROUBLES
 from agent.errors import Blame, Phase
 from agent.jobs.health import CheckState
 from agent.spec import Proto, spec_schema
-
-TEXT: Json = {"type": "string"}
-TEXT_OR_NULL: Json = {"type": ["string", "null"]}
-WHOLE: Json = {"type": "integer"}
-WHOLE_OR_NULL: Json = {"type": ["integer", "null"]}
-NUMBER_OR_NULL: Json = {"type": ["number", "null"]}
-TIME: Json = {"type": "string", "format": "date-time"}
-TIME_OR_NULL: Json = {"type": ["string", "null"], "format": "date-time"}
-ANY_OBJECT_OR_NULL: Json = {"type": ["object", "null"]}
-TEXTS: Json = {"type": "array", "items": TEXT}
 
 
 def component_schemas() -> dict[str, Json]:
@@ -54,31 +59,6 @@ def component_schemas() -> dict[str, Json]:
         "Health": health_schema(),
         "Problem": problem_schema(),
     }
-
-
-def everything(**properties: Json) -> Json:
-    """An object that always has every one of these."""
-    return {"type": "object", "properties": properties, "required": list(properties)}
-
-
-def ref(name: str) -> Json:
-    return {"$ref": f"#/components/schemas/{name}"}
-
-
-def array_of(items: Json) -> Json:
-    return {"type": "array", "items": items}
-
-
-def or_null(schema: Json) -> Json:
-    return {"anyOf": [schema, {"type": "null"}]}
-
-
-def one_of(values: Iterable[str]) -> Json:
-    return {"type": "string", "enum": [str(value) for value in values]}
-
-
-def page_of(name: str) -> Json:
-    return everything(items=array_of(ref(name)), next=TEXT_OR_NULL)
 
 
 def job_schema() -> Json:
