@@ -5,6 +5,7 @@ import json
 import logging
 import re
 import sys
+import threading
 from collections import Counter
 from collections.abc import Mapping
 from typing import Literal, TextIO
@@ -65,31 +66,40 @@ class Redactor:
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
         self._forms: dict[str, frozenset[str]] = {}
-        self._inside: tuple[str, ...] = ()
+        self._inside: tuple[str, ...] | None = ()  # None: to be put in order before the next line
+        # The same thread may come back: what is collected in the middle may log.
+        self._lock = threading.RLock()
 
     def add(self, value: str) -> None:
         """Hide `value` from now on, in each form that it has in a line: as it is, in JSON, in a repr, in a URL."""
-        self._counts[value] += 1
-        if self._counts[value] == 1:
-            self._forms[value] = _forms_of(value)
-            self._order()
+        with self._lock:
+            self._counts[value] += 1
+            if self._counts[value] == 1:
+                self._forms[value] = _forms_of(value)
+                self._inside = None
 
     def remove(self, value: str) -> None:
         """Forget a secret whose job is gone. One that is not there is no error."""
-        self._counts -= Counter([value])
-        if value not in self._counts and self._forms.pop(value, None) is not None:
-            self._order()
+        with self._lock:
+            if self._counts[value] > 1:
+                self._counts[value] -= 1
+            elif self._forms.pop(value, None) is not None:
+                del self._counts[value]
+                self._inside = None
 
-    def _order(self) -> None:
-        """The longest first: one may be a part of another."""
-        forms = frozenset[str]().union(*self._forms.copy().values())
-        self._inside = tuple(sorted(forms, key=lambda form: (-len(form), form)))
+    def _in_order(self) -> tuple[str, ...]:
+        """The longest first: one may be a part of another. Once for all that were added since the last line: jobs have many."""
+        with self._lock:
+            if self._inside is None:
+                forms = frozenset[str]().union(*self._forms.values())
+                self._inside = tuple(sorted(forms, key=lambda form: (-len(form), form)))
+            return self._inside
 
     def hide_secrets(self, text: str) -> str:
         """Hide the secrets that were added."""
         if text in self._counts:
             return MARK
-        for secret in self._inside:
+        for secret in self._in_order():
             # Again, since what stood around one may make up another; each turn is shorter, so this ends.
             while secret in text:
                 text = text.replace(secret, MARK)

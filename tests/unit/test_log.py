@@ -345,3 +345,15 @@ def test_a_line_that_nobody_wants_is_not_even_built() -> None:
     assert not built
     assert "dear" in written(lambda log: log.debug("dear", value=Dear()), level="debug")
     assert built
+
+
+def test_the_secrets_of_a_thousand_jobs_are_added_and_removed_in_no_time_and_all_are_hidden() -> None:
+    redactor, values = Redactor(), [f"hush-{number:05}-{number:05}" for number in range(4_000)]
+    begun = time.process_time()
+    for value in values:
+        redactor.add(value)
+    assert redactor.hide(f"a {values[0]} b {values[-1]}") == f"a {MARK} b {MARK}"
+    for value in values[1:]:
+        redactor.remove(value)
+    assert time.process_time() - begun < 2
+    assert redactor.hide(f"{values[0]} {values[1]}") == f"{MARK} {values[1]}"
