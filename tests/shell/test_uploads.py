@@ -16,7 +16,7 @@ from agent.core.delivery import Answer, Failure, Sent
 from agent.core.frames import Stream
 from agent.core.job import Job
 from agent.core.upload import MANIFEST, FileState, UploadRecord, UploadState
-from agent.interfaces import OutputLimits, StateFullError, StoreUnavailableError
+from agent.interfaces import OutputLimits, SecretFiles, StateFullError, StoreUnavailableError
 from agent.jobs.uploads import NothingToRetryError, NotOverError, TargetNeededError
 from agent.spec import Upload, UploadTo
 from tests.fakes.deliveries import BEGIN
@@ -699,6 +699,21 @@ async def test_who_stops_a_retry_that_is_being_opened_stops_it_once_it_is_open()
     assert await stopping[0]
     assert (await record_of(world, job_id)).is_over
     assert not world.folders.holds_secrets(job_id)
+
+
+async def test_a_job_that_comes_under_the_id_of_one_that_is_deleted_has_its_secrets_hidden() -> None:
+    world, job_id = await started({"a": b"a"})
+    job = await refused(world, job_id)
+    assert world.shell is not None
+    uploads, hiding = world.shell.tools.uploads, world.shell.tools.hiding
+    await uploads.again(job, Upload(to=UploadTo.PUT, url=PUT["url"], headers={"Authorization": "hush-3"}))
+    await asyncio.sleep(1)
+    forgetting = asyncio.ensure_future(uploads.forget(job_id))
+    await asyncio.sleep(0)
+    assert not forgetting.done()
+    hiding.add(job_id, SecretFiles({"TOKEN": "hush-4"}))
+    await forgetting
+    assert hiding.hide("hush-3 hush-4") == "hush-3 ***"
 
 
 async def test_a_retry_that_is_asked_for_before_old_ones_could_be_read_has_one_drive() -> None:

@@ -155,8 +155,10 @@ class Uploads:
 
     async def forget(self, job_id: str) -> None:
         """The job is gone from this host: send nothing more of it."""
+        self._tools.hiding.drop(
+            job_id
+        )  # now: while the drive ends another job may come under the id, with secrets of its own
         await self._leave(job_id)
-        self._tools.hiding.drop(job_id)
 
     async def again(self, job: Job, upload: Upload | None) -> UploadRecord:
         """Send what did not leave, of a finished job. `upload`: where to, with its secrets; None: as the spec says.
