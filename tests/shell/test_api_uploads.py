@@ -146,6 +146,19 @@ def problem(code: str) -> object:
     return Such()
 
 
+async def test_a_list_of_many_files_holds_only_some_of_their_journal_at_once(world: ApiWorld) -> None:
+    job_id = await finished(world, {f"f{number:03}": b"x" for number in range(600)})
+    steps = list[str]()
+
+    async def before(step: str) -> None:
+        await asyncio.sleep(0)
+        steps.append(step)
+
+    world.store.before = before
+    assert {known["state"] for known in (await files_of(world, job_id)).values()} == {"sent"}
+    assert (steps.count("journal"), steps.count("journal_of")) == (0, 3)
+
+
 async def test_a_retry_sends_what_did_not_leave_and_changes_nothing_else_of_the_job(world: ApiWorld) -> None:
     held = Held(world, refused=("c",))
     job_id = await finished(world, FILES)

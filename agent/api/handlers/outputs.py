@@ -3,11 +3,12 @@
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from enum import StrEnum
+from functools import partial
 from typing import TypeVar
 from urllib.parse import quote, unquote_to_bytes
 
@@ -120,7 +121,7 @@ class OutputHandlers:
                 entries = self._outputs.digested(job.id, listing.files)
             else:
                 entries = in_turn(Digested(file, None) for file in listing.files)
-            left = await self._uploads.files(job)
+            left = partial(self._uploads.files, job)
             await stream.send_all(response, list_chunks(listing, entries, left))
         return response
 
@@ -198,17 +199,20 @@ def http_date(modified_ns: int) -> str:
 
 
 async def list_chunks(
-    listing: OutputListing, entries: AsyncIterator[Digested | SkippedOutput], left: FilesLeft
+    listing: OutputListing,
+    entries: AsyncIterator[Digested | SkippedOutput],
+    left: Callable[[Sequence[str]], Awaitable[FilesLeft]],
 ) -> AsyncIterator[bytes]:
     """The list as JSON, piece by piece: it may be of many thousand files. One page always, so `next` is null."""
     skipped = list(listing.skipped)
 
     async def items() -> AsyncIterator[Json]:
-        async for entry in entries:
-            if isinstance(entry, SkippedOutput):
-                skipped.append(entry)
-            else:
-                yield show_file(entry, left)
+        async for group in in_groups(entries):
+            skipped.extend(entry for entry in group if isinstance(entry, SkippedOutput))
+            files = [entry for entry in group if not isinstance(entry, SkippedOutput)]
+            known = await left([entry.file.path for entry in files])
+            for entry in files:
+                yield show_file(entry, known)
 
     yield b'{"items": '
     async for chunk in array_chunks(items()):
@@ -229,6 +233,17 @@ async def array_chunks(values: AsyncIterator[Json]) -> AsyncIterator[bytes]:
             before, texts = ", ", []
             await asyncio.sleep(0)
     yield ((before + ", ".join(texts) if texts or before == "[" else "") + "]").encode()
+
+
+async def in_groups(values: AsyncIterator[T]) -> AsyncIterator[list[T]]:
+    group: list[T] = []
+    async for value in values:
+        group.append(value)
+        if len(group) == VALUES_PER_CHUNK:
+            yield group
+            group = []
+    if group:
+        yield group
 
 
 async def in_turn(values: Iterable[T]) -> AsyncIterator[T]:

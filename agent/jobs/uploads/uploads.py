@@ -21,7 +21,6 @@ from agent.core.upload_form import UploadView
 from agent.errors import AgentError, Blame, Phase
 from agent.interfaces import SecretFiles
 from agent.jobs.uploads.drive import Drive
-from agent.jobs.uploads.journal import journal_pages
 from agent.jobs.uploads.live import LiveUploads
 from agent.jobs.uploads.tools import UploadTools
 from agent.jobs.uploads.trying import RETRY_SECONDS, until_done
@@ -219,14 +218,12 @@ class Uploads:
         live = {job_id: view for job_id in job_ids if (view := self._live.view(job_id)) is not None}
         return {**kept, **live, **moving}
 
-    async def files(self, job: Job) -> FilesLeft:
-        """What became of each of the job's files until now."""
+    async def files(self, job: Job, paths: Sequence[str]) -> FilesLeft:
+        """What became of these of the job's files until now."""
         record = (await self._tools.store.upload_records([job.id])).get(job.id)
         if record is None:
             return FilesLeft({}, {})
-        journal = {
-            file.path: file async for page in journal_pages(self._tools.store, record.row) for file in page
-        }
+        journal = await self._tools.store.journal_of(record.row, paths)
         running = self._drives.get(job.id)
         return FilesLeft(journal, {} if running is None or running.drive is None else running.drive.moving)
 
