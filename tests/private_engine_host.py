@@ -28,6 +28,7 @@ PACKAGES = {
     "docker-registry": "docker-registry",
     "ip": "iproute2",
     "nsenter": "util-linux",
+    "mke2fs": "e2fsprogs",
 }
 
 
