@@ -6,7 +6,7 @@ import pytest
 
 from agent.core.disk_guard import FLOOR_BYTES, LINE_BYTES
 from agent.core.job import StopCause
-from agent.interfaces import EngineUnavailableError
+from agent.interfaces import EngineUnavailableError, StoreUnavailableError
 from agent.jobs.disk_guard import DiskGuard
 from agent.jobs.disk_guard_probe import disk_guard_probe
 from agent.jobs.health import CheckState
@@ -211,6 +211,29 @@ async def test_one_that_takes_all_at_once_is_found_though_nothing_was_measured_b
     world.folders.disk.write(taker, 4 * GIB - 100 * MIB)
     assert (await world.finish(taker)).reason is not None
     assert (await world.job(quiet)).phase is Phase.RUNNING
+    await world.crash()
+
+
+async def test_a_request_that_could_not_be_written_is_made_again(world: World) -> None:
+    await world.start()
+    writer = await run(world)
+    goes_on, tries = world.store.before, 0
+
+    async def refuse_once(step: str) -> None:
+        nonlocal tries
+        tries += step == "change"
+        if step == "change" and tries == 1:
+            raise StoreUnavailableError("the disk is full")
+        await goes_on(step)
+
+    world.store.before = refuse_once
+    await write(world, writer, 100 * MIB)
+    job = await world.finish(writer)
+    assert job.reason is not None
+    assert job.reason.code == "disk_guard"
+    assert world.folders.disk.least_free > LINE_BYTES // 2, (
+        "it is made with the next look, and not after a patience"
+    )
     await world.crash()
 
 
