@@ -139,7 +139,7 @@ class DiskGuard:
         self, jobs: Sequence[Job], wanted: frozenset[Where]
     ) -> Mapping[str, Mapping[Where, Held]]:
         """Of the places that are low. Those that had few entries come first, so that a bomb of files hides nobody but its maker."""
-        folders = [(job, where) for job in jobs for where in wanted]
+        folders = [(job, where) for job in jobs for where in sorted(wanted)]
         folders.sort(key=lambda one: self._seen.entries.get((one[0].id, one[1]), 0))
         budget = _Budget(MOST_ENTRIES, len(folders))
         held: dict[str, dict[Where, Held]] = {}

@@ -7,7 +7,7 @@ import pytest
 from agent.core.disk_guard import FLOOR_BYTES, LINE_BYTES
 from agent.core.job import StopCause
 from agent.interfaces import EngineUnavailableError, StoreUnavailableError
-from agent.jobs.disk_guard import DiskGuard
+from agent.jobs.disk_guard import MOST_ENTRIES, DiskGuard
 from agent.jobs.disk_guard_probe import disk_guard_probe
 from agent.jobs.health import CheckState
 from tests.fakes.engine import Fate, Program
@@ -214,6 +214,19 @@ async def test_one_that_takes_all_at_once_is_found_though_nothing_was_measured_b
     await world.crash()
 
 
+async def test_a_bomb_of_files_hides_nobody_but_its_maker(world: World) -> None:
+    await world.start()
+    writer, bomb = await run(world), await run(world)
+    world.folders.disk.entries = {bomb: 1_000_000, writer: MOST_ENTRIES * 2 // 5}
+    world.folders.disk.write(bomb, GIB)
+    await write(world, writer, 100 * MIB, 60)
+    job = await world.finish(writer)
+    assert job.reason is not None
+    assert job.reason.code == "disk_guard"
+    assert (await world.job(bomb)).attempt_stop is None
+    await world.crash()
+
+
 async def test_a_request_that_could_not_be_written_is_made_again(world: World) -> None:
     await world.start()
     writer = await run(world)
@@ -231,7 +244,7 @@ async def test_a_request_that_could_not_be_written_is_made_again(world: World) -
     job = await world.finish(writer)
     assert job.reason is not None
     assert job.reason.code == "disk_guard"
-    assert world.folders.disk.least_free > LINE_BYTES // 2, (
+    assert world.folders.disk.least_free > LINE_BYTES - 180 * MIB, (
         "it is made with the next look, and not after a patience"
     )
     await world.crash()
