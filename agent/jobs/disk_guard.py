@@ -121,10 +121,11 @@ class DiskGuard:
         now = now_of(self._clock)
         running = frozenset(job.id for job in jobs)
         stoppable = frozenset(job.id for job in jobs if may_be_stopped(job, now))
-        self._seen.watch, offender = judge(watch, measured, running, stoppable)
-        self._seen.wall = wall
+        watch, offender = judge(watch, measured, running, stoppable)
         if offender is not None:
             await self._stop(offender, {job.id: job.attempt for job in jobs}[offender.job])
+        # Only now: a request that could not be written is made again by the next look.
+        self._seen.watch, self._seen.wall = watch, wall
 
     async def _look(self) -> Spaces:
         spaces = {Where.OUTPUTS: await self._folders.space()}
@@ -138,7 +139,7 @@ class DiskGuard:
         self, jobs: Sequence[Job], wanted: frozenset[Where]
     ) -> Mapping[str, Mapping[Where, Held]]:
         """Of the places that are low. Those that had few entries come first, so that a bomb of files hides nobody but its maker."""
-        folders = [(job, where) for job in jobs for where in wanted]
+        folders = [(job, where) for job in jobs for where in sorted(wanted)]
         folders.sort(key=lambda one: self._seen.entries.get((one[0].id, one[1]), 0))
         budget = _Budget(MOST_ENTRIES, len(folders))
         held: dict[str, dict[Where, Held]] = {}
@@ -175,7 +176,9 @@ class DiskGuard:
             kill_at = now.after(offender.grace_seconds)
             return request_attempt_stop(job, StopCause.DISK_GUARD, now.wall, kill_at, say_why(offender))
 
-        await self._store.change(offender.job, EVERYONE, decide)
+        asked = await self._store.change(offender.job, EVERYONE, decide)
+        if asked is None or asked.attempt != attempt or not may_write(asked):
+            return
         self._stopped_at.append(self._clock.boot_seconds())
         self._poke(offender.job)
         log.warning(

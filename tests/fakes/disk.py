@@ -10,12 +10,15 @@ _devices = itertools.count(1)
 
 @dataclass
 class FakeDisk:
-    """`others`: what is nobody's that is asked for, such as the host's own files. Writes beyond its end are cut, and counted."""
+    """`others`: what is nobody's that is asked for, such as the host's own files. Writes beyond its end are cut, and counted.
+    `entries`: how many files one has, where it is not one.
+    """
 
     size_bytes: int = 2**40
     others: int = 0
     device: int = field(default_factory=lambda: next(_devices))
     by_owner: dict[str, int] = field(default_factory=dict)
+    entries: dict[str, int] = field(default_factory=dict)
     refused: int = 0
     least_free: int = 2**63
 
@@ -27,11 +30,12 @@ class FakeDisk:
         return self.size_bytes - self.others - sum(self.by_owner.values())
 
     def held(self, owner: str, limits: CountLimits) -> Held:
-        """One file each, which counts as fresh where it is written at all."""
+        """All bytes in the last of its entries, which counts as fresh where it is written at all."""
         held = self.by_owner.get(owner, 0)
-        if held == 0:
-            return Held()
-        return Held(held, held, 1) if limits.entries else Held(is_whole=False)
+        entries = self.entries.get(owner, int(held > 0))
+        if entries > limits.entries:
+            return Held(entries=limits.entries, is_whole=False)
+        return Held(held, held, entries)
 
     def write(self, owner: str, size: int) -> None:
         taken = min(size, self.free_bytes)

@@ -6,8 +6,8 @@ import pytest
 
 from agent.core.disk_guard import FLOOR_BYTES, LINE_BYTES
 from agent.core.job import StopCause
-from agent.interfaces import EngineUnavailableError
-from agent.jobs.disk_guard import DiskGuard
+from agent.interfaces import EngineUnavailableError, StoreUnavailableError
+from agent.jobs.disk_guard import MOST_ENTRIES, DiskGuard
 from agent.jobs.disk_guard_probe import disk_guard_probe
 from agent.jobs.health import CheckState
 from tests.fakes.engine import Fate, Program
@@ -211,6 +211,42 @@ async def test_one_that_takes_all_at_once_is_found_though_nothing_was_measured_b
     world.folders.disk.write(taker, 4 * GIB - 100 * MIB)
     assert (await world.finish(taker)).reason is not None
     assert (await world.job(quiet)).phase is Phase.RUNNING
+    await world.crash()
+
+
+async def test_a_bomb_of_files_hides_nobody_but_its_maker(world: World) -> None:
+    await world.start()
+    writer, bomb = await run(world), await run(world)
+    world.folders.disk.entries = {bomb: 1_000_000, writer: MOST_ENTRIES * 2 // 5}
+    world.folders.disk.write(bomb, GIB)
+    await write(world, writer, 100 * MIB, 60)
+    job = await world.finish(writer)
+    assert job.reason is not None
+    assert job.reason.code == "disk_guard"
+    assert (await world.job(bomb)).attempt_stop is None
+    await world.crash()
+
+
+async def test_a_request_that_could_not_be_written_is_made_again(world: World) -> None:
+    await world.start()
+    writer = await run(world)
+    goes_on, tries = world.store.before, 0
+
+    async def refuse_once(step: str) -> None:
+        nonlocal tries
+        tries += step == "change"
+        if step == "change" and tries == 1:
+            raise StoreUnavailableError("the disk is full")
+        await goes_on(step)
+
+    world.store.before = refuse_once
+    await write(world, writer, 100 * MIB)
+    job = await world.finish(writer)
+    assert job.reason is not None
+    assert job.reason.code == "disk_guard"
+    assert world.folders.disk.least_free > LINE_BYTES - 180 * MIB, (
+        "it is made with the next look, and not after a patience"
+    )
     await world.crash()
 
 
