@@ -21,8 +21,8 @@ pytestmark = needs_loops
 
 MIB, GIB = 1 << 20, 1 << 30
 QUIET = "head -c 734003200 /dev/zero > /outputs/held && echo written; while :; do date >> /outputs/log; sleep 0.2; done"
-WRITES_OUTPUTS = "cat /dev/zero > /outputs/much; echo ended with $?; sleep 600"
-WRITES_LAYER = "cat /dev/zero > /much; echo ended with $?; sleep 600"
+WRITES_OUTPUTS = "trap '' TERM; cat /dev/zero > /outputs/much; echo ended with $?; sleep 600"
+WRITES_LAYER = "trap '' TERM; cat /dev/zero > /much; echo ended with $?; sleep 600"
 # At the end so slowly that the disk is not full before the agent is back.
 WRITES_SLOWLY = "head -c 2300000000 /dev/zero > /outputs/first; while :; do head -c 4194304 /dev/zero >> /outputs/much; sleep 0.05; done"
 # As one call does it, which takes no time; it is left alone with what it took.
