@@ -35,6 +35,7 @@ from agent.interfaces import NewJob, SecretFiles
 from agent.jobs.hiding import Hiding
 from agent.jobs.uploads import Uploads
 from agent.jobs.uploads.budget import Budget
+from agent.jobs.uploads.names import Names
 from agent.jobs.uploads.tools import UploadTools
 from agent.spec import Upload, UploadTo, parse_spec
 from bench.figures import percentile
@@ -132,6 +133,7 @@ async def opened(state: Path, url: str) -> AsyncIterator[World]:
         random=random.random,
         hiding=Hiding(redactor),
         budget=Budget(config.uploads.parallel),
+        names=Names(),
         limits=lambda: output_limits_of(config),
     )
     try:
