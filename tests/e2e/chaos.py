@@ -64,15 +64,16 @@ class Chaos:
     # When the engine was away, as (from, to), on the wall clock: what may be lost, and only then.
     away: list[tuple[float, float]] = field(default_factory=list)
     invariants: Invariants = field(init=False)
-    sink: Sink = field(init=False)
+    sink: Sink | None = field(default=None, init=False)  # None: nothing is sent
 
     def __post_init__(self) -> None:
         self.invariants = Invariants(self.daemon)
 
     def run(self, seconds: float) -> list[str]:
         """The violations."""
-        with sinking(self.daemon.net) as self.sink:
-            self.sink.act = flaky(self.random.randrange(10**6))
+        with sinking(self.daemon.net) as sink:
+            sink.act = flaky(self.random.randrange(10**6))
+            self.sink = sink
             return self.run_on(seconds)
 
     def run_on(self, seconds: float) -> list[str]:
@@ -148,7 +149,7 @@ class Chaos:
         }
         body |= {"ports": PORTS} if draw.random() < 0.5 else {"network": "none"}
         body |= {"disk": DISK} if draw.random() < 0.5 else {}
-        body |= invent_outputs(draw, self.sink) if draw.random() < 0.5 else {}
+        body |= invent_outputs(draw, self.sink) if self.sink is not None and draw.random() < 0.5 else {}
         return Sent(str(uuid.UUID(int=draw.getrandbits(128), version=4)), body, code, lines, retries)
 
     def put(self, job: Sent) -> None:
@@ -264,7 +265,7 @@ class Chaos:
         faults += [f"the output of attempt {number} is lost" for number in printed if number not in seen]
         if (self.daemon.folder / "run/jobs" / sent.id / "secrets").exists():
             faults.append("its secrets are still there")
-        if "outputs" in sent.body:
+        if self.sink is not None and "outputs" in sent.body:
             was_cancelled = sent.cancel_asked
             faults += upload_faults(self.daemon.local, self.sink, job, was_cancelled=was_cancelled)
             self.counts[f"uploads {job['upload']['state']}"] += 1
