@@ -21,6 +21,9 @@ from tests.contract.folders_on_disk import (
     texts_below,
 )
 
+# Together they take seconds, and `make test` runs them.
+pytestmark = pytest.mark.slow
+
 STEPS = 200
 
 

@@ -39,6 +39,9 @@ from tests.contract.faulty_endpoint import (
 from tests.contract.outgoing_world import client, found, names
 from tests.fakes.outgoing import FakeOutgoing
 
+# Together they take seconds, and `make test` runs them.
+pytestmark = pytest.mark.slow
+
 MIB = 1 << 20
 
 

@@ -31,6 +31,9 @@ from tests.contract.noticing import (
 )
 from tests.contract.nvml_world import until
 
+# Together they take seconds, and `make test` runs them.
+pytestmark = pytest.mark.slow
+
 KERNELS_QUEUE = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
 
 

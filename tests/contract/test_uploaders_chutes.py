@@ -13,6 +13,9 @@ from tests.contract.upload_values import File, ended_job
 from tests.contract.upload_ways import is_known, to
 from tests.contract.upload_worlds import ChutesWorld
 
+# Together they take seconds, and `make test` runs them.
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(
     ("outcome", "code", "status", "words"),

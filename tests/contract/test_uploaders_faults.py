@@ -40,6 +40,9 @@ from tests.contract.upload_values import File, KeptPlaces, ended_job
 from tests.contract.upload_ways import is_known, to
 from tests.contract.upload_worlds import ChutesWorld, PresignWorld, PutWorld, TusWorld, set_up
 
+# Together they take seconds, and `make test` runs them.
+pytestmark = pytest.mark.slow
+
 MIB = 1 << 20
 WAITS = Waits(ask=0.3, step=0.3)
 LARGE = File("large", b"x" * 24 * MIB)

@@ -12,6 +12,9 @@ from tests.contract.upload_values import File
 from tests.contract.upload_ways import is_known, to
 from tests.contract.upload_worlds import PresignWorld
 
+# Together they take seconds, and `make test` runs them.
+pytestmark = pytest.mark.slow
+
 MIB = 1 << 20
 
 

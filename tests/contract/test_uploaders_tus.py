@@ -14,6 +14,9 @@ from tests.contract.upload_values import File, ended_job
 from tests.contract.upload_ways import is_known, to
 from tests.contract.upload_worlds import TusWorld
 
+# Together they take seconds, and `make test` runs them.
+pytestmark = pytest.mark.slow
+
 
 @dataclass
 class Log:

@@ -56,6 +56,7 @@ async def write(
         await asyncio.sleep(TICK)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("to_layer", [False, True])
 @pytest.mark.parametrize("bytes_a_second", [20 * MIB, 200 * MIB, 2 * GIB])
 async def test_a_writer_is_ended_before_the_disk_is_full_and_the_quiet_one_lives_on(

@@ -102,6 +102,7 @@ async def test_only_what_is_chosen_leaves() -> None:
     assert world.deliveries.of(job_id) == {"a.pt": b"a"}
 
 
+@pytest.mark.slow
 async def test_an_endpoint_that_is_away_is_asked_seldom_and_gets_it_once_it_is_back() -> None:
     world, job_id = await running()
     is_down = True
@@ -218,6 +219,7 @@ async def test_where_each_attempt_has_a_place_of_its_own_the_last_one_has_all_fi
     assert [file["path"] for file in listed] == ["one"]  # the other is in another place
 
 
+@pytest.mark.slow
 async def test_the_deadline_is_the_last_passs_however_long_the_job_ran() -> None:
     world, job_id = await running(seconds=600, deadline=60)
     write(world, job_id, "a", b"a")

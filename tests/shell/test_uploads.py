@@ -928,6 +928,7 @@ async def test_two_who_ask_for_a_retry_at_once_begin_one() -> None:
     assert [upload.url for upload in world.deliveries.opened[1:]] == [there[0].url]
 
 
+@pytest.mark.slow
 async def test_nothing_more_is_sent_of_a_job_that_is_deleted_while_its_upload_is_retried() -> None:
     world, job_id = await started()
     job = await world.finish(job_id)
@@ -1089,6 +1090,7 @@ async def test_an_end_that_was_decided_in_time_is_not_the_deadlines() -> None:
     assert told.count("upload.ended") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("outputs", [{}, {"live": True, "quiet": 1}], ids=["the last pass", "live"])
 async def test_no_failure_leaves_a_place_of_the_hosts_budget_taken(outputs: dict[str, object]) -> None:
     world = World()
