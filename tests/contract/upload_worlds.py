@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 import secrets
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ TOKEN = {"Authorization": "Bearer hush", "X-Tenant": "7"}
 
 
 @dataclass
-class World(Strict):
+class World(Strict, ABC):
     """`stored`: what the endpoint has, by the files' paths. `before`: asked of each request first; an answer of its is the answer."""
 
     upload: Upload = field(default_factory=Upload)
@@ -33,12 +34,13 @@ class World(Strict):
         early = self.before(request)
         return early if early is not None else await self.serve(request)
 
+    @abstractmethod
     def set_up(self) -> None:
         """Called once the endpoint has its URL."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def serve(self, request: Request) -> web.Response:
-        raise NotImplementedError
+        """What the endpoint makes of a request."""
 
     async def files(self) -> dict[str, bytes]:
         return self.stored

@@ -6,6 +6,8 @@ import hashlib
 import json
 import random
 from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -16,10 +18,10 @@ from agent.core.delivery import Answer, Failure, Sent
 from agent.core.frames import Stream
 from agent.core.job import Job
 from agent.core.upload import MANIFEST, FileState, UploadRecord, UploadState
-from agent.interfaces import OutputLimits, SecretFiles, StateFullError, StoreUnavailableError
+from agent.interfaces import OutputLimits, Places, SecretFiles, StateFullError, StoreUnavailableError
 from agent.jobs.uploads import NothingToRetryError, NotOverError, TargetNeededError
 from agent.spec import Upload, UploadTo
-from tests.fakes.deliveries import BEGIN
+from tests.fakes.deliveries import BEGIN, FakeDeliveries, FakeDelivery
 from tests.fakes.engine import Program
 from tests.fakes.logs import frame
 from tests.shell.world import ME, Outcome, Phase, World
@@ -1163,3 +1165,33 @@ async def test_a_retry_that_is_asked_for_as_the_daemon_starts_is_one_retry() -> 
     assert (await until_over(world, job_id)).state is UploadState.COMPLETE
     assert len(world.deliveries.opened) == 2
     assert await world.folders.upload_target(job_id) is None
+
+
+async def test_the_place_of_a_file_that_changed_is_left_though_its_size_and_time_are_the_same() -> None:
+    world, job_id = await started({"large": b"a" * 3_000_000})
+    places: list[Places] = []
+    found: list[str | None] = []
+
+    class Noting(FakeDeliveries):
+        @asynccontextmanager
+        async def open(self, job: Job, upload: Upload, given: Places) -> AsyncIterator[FakeDelivery]:
+            places.append(given)
+            async with super().open(job, upload, given) as delivery:
+                yield delivery
+
+    async def begin(path: str) -> Answer:
+        if path == "large":
+            found.append(await places[-1].find(path))
+            await places[-1].keep(path, "https://a.example.org/1")
+        return Sent()
+
+    async def change_once(path: str) -> Answer:
+        if path == "large" and len(found) == 1:
+            world.folders.outputs(job_id)._files["large"].changes += 1
+        return Sent()
+
+    await world.crash()
+    world.deliveries = Noting(behave=change_once, before_reading=begin)
+    await world.start()
+    await world.finish(job_id)
+    assert found == [None, None]

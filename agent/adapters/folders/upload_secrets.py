@@ -7,7 +7,7 @@ write there: the last line of a path counts, and one that a crash cut short is n
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from agent.adapters.folders import durable
 from agent.adapters.folders.names import job_folder
@@ -57,18 +57,16 @@ def keep_target(jobs: int, job_id: str, upload: Upload) -> None:
 def read_places(jobs: int, job_id: str, is_wanted: Callable[[str], bool], most: int) -> dict[str, str]:
     """Line by line: of a job with many files there are far more than are wanted."""
     found: dict[str, str] = {}
-    try:
-        with (
-            _open_secrets(jobs, job_id) as folder,
-            os.fdopen(os.open(PLACES, durable.READ, dir_fd=folder), "rb") as lines,
-        ):
-            for path, place in filter(lambda kept: is_wanted(kept[0]), _read_lines(lines)):
-                found.pop(path, None)
-                found[path] = place
-                if len(found) > most:
-                    del found[next(iter(found))]
-    except FileNotFoundError:
-        pass
+    with (
+        suppress(FileNotFoundError),  # no upload was begun, or its places were dropped
+        _open_secrets(jobs, job_id) as folder,
+        os.fdopen(os.open(PLACES, durable.READ, dir_fd=folder), "rb") as lines,
+    ):
+        for path, place in filter(lambda kept: is_wanted(kept[0]), _read_lines(lines)):
+            found.pop(path, None)
+            found[path] = place
+            if len(found) > most:
+                del found[next(iter(found))]
     return found
 
 
