@@ -36,6 +36,7 @@ from agent.jobs.outputs import (
 )
 from tests.fakes.folders import FakeFolders
 from tests.shell.api_world import ApiWorld, api_world
+from tests.tries import tries
 
 MOST_FILES = 1000  # of the world's Outputs
 CONTENT = bytes(range(256)) * 10
@@ -301,7 +302,7 @@ class Reader:
         return
 
 
-@settings(max_examples=50)
+@settings(max_examples=tries(50))
 @given(st.integers(0, 3000), st.integers(0, 3000))
 def test_a_member_is_as_long_as_its_header_says_whatever_the_file_does(there: int, told: int) -> None:
     async def read() -> bytes:
