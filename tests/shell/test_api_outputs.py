@@ -133,6 +133,7 @@ async def test_what_is_refused_before_a_list_begins_is_a_problem(world: ApiWorld
     assert (await world.call("HEAD", f"/v1/jobs/{job_id}/outputs")).raw == b""
 
 
+@pytest.mark.slow
 async def test_more_files_than_the_cap_are_a_list_that_says_so_and_a_tar_that_breaks(world: ApiWorld) -> None:
     job_id, root = await make_outputs(world)
     for number in range(MOST_FILES + 1):
