@@ -54,13 +54,14 @@ class Policy:
     """What the plan of each container on this host has in common.
 
     `node_cpus`: the CPUs of each NUMA node that jobs are pinned to; empty: jobs are not pinned. `most_disk_bytes`: what an
-    output folder can have at most on the disk of the state folder, were it empty; None: not known.
+    output folder can have at most on the disk of the state folder, were it empty; None: not known. `subnet6`: the addresses of
+    IPv6 that the bridge is made with; None: it is made with IPv4 alone.
     """
 
     agent_id: str
     bridge: str
     dns: tuple[str, ...]
-    bind: str
+    bind: tuple[str, ...]
     logs: LogBounds
     limits: Limits
     images: ImageRules
@@ -70,6 +71,7 @@ class Policy:
     node_cpus: Mapping[int, str] = field(default_factory=dict)
     outgoing: OutgoingRules = field(default_factory=OutgoingRules)
     most_disk_bytes: int | None = None
+    subnet6: str | None = None
 
 
 def image_refusal(reference: ImageReference, rules: ImageRules) -> str | None:

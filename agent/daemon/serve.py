@@ -21,7 +21,7 @@ from agent.adapters.linux import (
     SystemClock,
     most_open_files,
     read_dns_servers,
-    read_ephemeral_ports,
+    read_ipv6,
     read_node_cpus,
     share_one_heap,
 )
@@ -36,6 +36,7 @@ from agent.config import Config
 from agent.daemon.database import note_served, open_database
 from agent.daemon.gpus import open_gpus, open_kernel_log
 from agent.daemon.health import build_health
+from agent.daemon.ports import port_checks
 from agent.daemon.reload import Places, Reload
 from agent.daemon.values import (
     addresses_of,
@@ -43,6 +44,7 @@ from agent.daemon.values import (
     output_limits_of,
     policy_of,
     settings_of,
+    subnet6_for,
 )
 from agent.interfaces import Clock, Folders, JobFolderMissingError, Store
 from agent.jobs.assembly import Outside, Settings, Shell, assemble
@@ -92,7 +94,13 @@ async def serve(config: Config, read_config: Callable[[], Config] | None, redact
         kernel_log = open_kernel_log(config, stack)
         host = read_dns_servers(), most_open_files(), read_node_cpus()
         policy = policy_of(config, folders.agent_id, *host)
-        current = Current(replace(policy, most_disk_bytes=await folders.quotas.total_bytes()))
+        current = Current(
+            replace(
+                policy,
+                most_disk_bytes=await folders.quotas.total_bytes(),
+                subnet6=subnet6_for(config, folders.agent_id, read_ipv6()),
+            )
+        )
         outgoing = OutgoingClient(lambda: current.policy.outgoing, f"gpu-agent/{program_version()}")
         stack.push_async_callback(outgoing.close)
         outside = Outside(
@@ -201,7 +209,7 @@ def _api_parts(config: Config, outside: Outside, settings: Settings, shell: Shel
         host=HostCapacity(
             names, outside.store, outside.engine, outside.gpus, outside.folders, tools.bad_ports
         ),
-        health=build_health(outside, shell, settings.ports, read_ephemeral_ports),
+        health=build_health(outside, shell, port_checks(config)),
         clock=outside.clock,
         bell=bell,
         addresses=addresses_of(config),

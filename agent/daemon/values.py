@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from agent.api.sites import Listen, make_tls
 from agent.api.views import Addresses
 from agent.config import Config
+from agent.core.bridge import HostIpv6, subnet6_of, why_no_ipv6
 from agent.core.container import LogBounds
 from agent.core.gpu_health import HealthPolicy
 from agent.core.outgoing import read_rules
@@ -55,6 +56,11 @@ def policy_of(
         node_cpus=node_cpus if config.gpus.pin_numa else {},
         outgoing=read_rules(config.uploads.allow_http, config.uploads.allow_hosts),
     )
+
+
+def subnet6_for(config: Config, agent_id: str, host: HostIpv6) -> str | None:
+    """What the bridge is made with, where the host can have it."""
+    return None if why_no_ipv6(host) is not None else subnet6_of(agent_id, config.network.bridge)
 
 
 def settings_of(config: Config) -> Settings:
