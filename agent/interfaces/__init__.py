@@ -10,6 +10,7 @@ from agent.interfaces.engine import (
     PullFailedError,
     StartFailedError,
 )
+from agent.interfaces.exec import ContainerNotRunningError, ExecSession
 from agent.interfaces.folders import (
     Claimed,
     Digest,
@@ -63,6 +64,7 @@ __all__ = [
     "Claimed",
     "Clock",
     "ContainerGoneError",
+    "ContainerNotRunningError",
     "Content",
     "Deliveries",
     "Delivery",
@@ -70,6 +72,7 @@ __all__ = [
     "Engine",
     "EngineRefusedError",
     "EngineUnavailableError",
+    "ExecSession",
     "Finished",
     "Folders",
     "ForeignIdError",
