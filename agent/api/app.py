@@ -11,6 +11,7 @@ from agent.api.auth import Auth
 from agent.api.body import MAX_BODY_BYTES
 from agent.api.endpoints import Endpoint
 from agent.api.handlers.events import EventHandlers
+from agent.api.handlers.exec import ExecHandlers
 from agent.api.handlers.gpus import GpuHandlers
 from agent.api.handlers.health import HealthHandlers
 from agent.api.handlers.host import HostHandlers
@@ -29,6 +30,7 @@ from agent.core.container import PullProgress
 from agent.interfaces import Clock, Store
 from agent.jobs.bell import Bell
 from agent.jobs.capacity import HostCapacity
+from agent.jobs.execs import Execs
 from agent.jobs.gpu_care import GpuCare
 from agent.jobs.gpu_samples import GpuSamples
 from agent.jobs.health import Health
@@ -56,6 +58,7 @@ class ApiParts:
     gpu_care: GpuCare
     gpu_samples: GpuSamples
     stats: Stats
+    execs: Execs
     health: Health
     clock: Clock
     bell: Bell
@@ -96,6 +99,7 @@ def list_endpoints(parts: ApiParts, streams: Streams) -> tuple[Endpoint, ...]:
         *HostHandlers(parts.host, lambda: intake.current.policy, parts.pull, streams).endpoints(),
         *GpuHandlers(parts.gpu_care, parts.gpu_samples).endpoints(),
         *StatsHandlers(store, parts.stats, streams).endpoints(),
+        *ExecHandlers(store, parts.execs, streams).endpoints(),
         *HealthHandlers(parts.health).endpoints(),
     )
 

@@ -25,12 +25,15 @@ STATUS: dict[str, int] = {
     "unauthorized": 401,
     "token_expired": 401,
     "scope_missing": 403,
+    "origin_refused": 403,
     "job_not_found": 404,
     "output_not_found": 404,
     "gpu_not_found": 404,
     "gpu_request_refused": 409,
     "gpu_leased": 409,
     "body_too_slow": 408,
+    "start_too_late": 408,
+    "websocket_needed": 426,
     "idempotency_conflict": 409,
     "job_finished": 409,
     "job_not_finished": 409,
@@ -136,6 +139,8 @@ def describe_error(error: AgentError) -> web.Response:
         headers["Retry-After"] = str(RETRY_AFTER_SECONDS[error.code])
     if status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = 'Bearer realm="gpu-agent"'
+    if status == HTTPStatus.UPGRADE_REQUIRED:
+        headers["Upgrade"] = "websocket"
     return build(status, str(error), facts, faults, headers)
 
 

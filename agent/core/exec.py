@@ -4,6 +4,9 @@ from dataclasses import dataclass, field
 
 from agent.core.frames import Stream
 
+# Where no command is given: the image's bash, else its sh, which reads what the image's own environment says.
+DEFAULT_SHELL = ("/bin/sh", "-c", "if command -v bash >/dev/null; then exec bash; fi; exec sh")
+
 
 @dataclass(frozen=True, slots=True)
 class WindowSize:

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import os
 import random
+import secrets
 import signal
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -50,6 +51,7 @@ from agent.jobs.attempt_log import Sources
 from agent.jobs.bell import Bell
 from agent.jobs.capacity import HostCapacity, HostNames
 from agent.jobs.current import Current
+from agent.jobs.execs import Execs
 from agent.jobs.hiding import Hiding
 from agent.jobs.intake import Intake
 from agent.jobs.logs import Logs
@@ -177,6 +179,10 @@ def new_job_id(clock: Clock) -> Callable[[], str]:
     return make
 
 
+def new_exec_id() -> str:
+    return secrets.token_hex(4)
+
+
 def _api_parts(config: Config, outside: Outside, settings: Settings, shell: Shell) -> ApiParts:
     tools = shell.tools
 
@@ -198,6 +204,7 @@ def _api_parts(config: Config, outside: Outside, settings: Settings, shell: Shel
         gpu_care=tools.gpu_care,
         gpu_samples=shell.gpu_samples,
         stats=Stats(outside.engine, shell.gpu_samples, tools.gpu_accounts, outside.clock),
+        execs=Execs(outside.engine, outside.store, outside.clock, new_exec_id),
         host=HostCapacity(
             names, outside.store, outside.engine, outside.gpus, outside.folders, tools.bad_ports
         ),

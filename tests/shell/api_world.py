@@ -34,6 +34,7 @@ from agent.jobs.avoided import Avoided
 from agent.jobs.bell import Bell
 from agent.jobs.capacity import HostCapacity, HostNames
 from agent.jobs.current import Current
+from agent.jobs.execs import Execs
 from agent.jobs.gpu_accounts import GpuAccounts
 from agent.jobs.gpu_care import CareSettings, GpuCare, Wakes
 from agent.jobs.gpu_samples import GpuSamples
@@ -213,6 +214,7 @@ async def api_world(
         gpu_care=care,
         gpu_samples=samples,
         stats=Stats(engine, samples, accounts, clock),
+        execs=Execs(engine, store, clock, map(str, range(1, 10**6)).__next__),
         host=HostCapacity(
             lambda: HostNames("agent-1", "1.2.3", PortRange(20000, 20009), policy.limits, {"default": 8}),
             store,
