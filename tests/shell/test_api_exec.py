@@ -409,7 +409,7 @@ async def test_one_that_says_what_it_takes_may_rest_for_as_long_as_it_likes(tmp_
             while got < window:
                 got += len((await talk.read())[1])
             with pytest.raises(TimeoutError):
-                async with asyncio.timeout(1):
+                async with asyncio.timeout(0.5):
                     await talk.socket.receive()  # answers pings, as clients do
             await talk.say("taken", bytes=got)
             while isinstance(told := await talk.read(), tuple):
@@ -419,11 +419,12 @@ async def test_one_that_says_what_it_takes_may_rest_for_as_long_as_it_likes(tmp_
 
 
 async def test_a_command_that_does_not_read_holds_its_client_back(world: ApiWorld) -> None:
-    async with talking(world, await running_job(world)) as talk:
+    impatient = aiohttp.ClientWSTimeout(ws_close=0.1)
+    async with talking(world, await running_job(world), timeout=impatient) as talk:
         await talk.start("deaf")
         sent = 0
         with suppress(TimeoutError):
-            async with asyncio.timeout(1):
+            async with asyncio.timeout(0.5):
                 while sent < 1 << 30:
                     await talk.socket.send_bytes(bytes(1 << 20))
                     sent += 1 << 20
