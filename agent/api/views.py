@@ -162,7 +162,7 @@ def show_ports(job: Job, addresses: Addresses) -> list[Json]:
     leased = {} if job.lease is None else {port.name: port for port in job.lease.ports}
     return [
         show_leased(leased[port.name], addresses) if port.name in leased else show_wanted(port)
-        for port in job.spec.ports
+        for port in job.spec.published
     ]
 
 

@@ -29,7 +29,7 @@ def find_limit_faults(spec: JobSpec, limits: Limits) -> Iterator[Fault]:
         ("memory", spec.memory, limits.memory_bytes, "bytes"),
         ("shm", spec.shm, limits.shm_bytes, "bytes"),
         ("pids", spec.pids, limits.pids, "processes"),
-        ("ports", len(spec.ports), limits.job_ports, "ports"),
+        ("ports", len(spec.published), limits.job_ports, "ports"),
     )
     for field, wanted, most, unit in asked:
         if wanted is not None and most is not None and wanted > most:
