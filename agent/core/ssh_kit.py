@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from agent.core.container import Mount
 
 KIT_PATH = "/.agent/ssh"
-# The server asks for it there and nowhere else: the name is compiled in.
-SFTP_SERVER_PATH = "/usr/lib/sftp-server"
 SSH_PORT = 2202
 
 _START, _SESSION = f"{KIT_PATH}/start", f"{KIT_PATH}/session"
 # Of a forwarded agent and of X11 nothing is wanted; the server has no switches for them, a key's line has. The server makes
-# PATH, HOME and the folder anew for each session: the forced command puts the job's own back, and then does what was asked.
+# PATH, HOME and the folder anew for each session: the forced command puts the job's own back, and then does what was asked. For
+# sftp it runs the kit's own program, which the server would look for elsewhere.
 _KEY_OPTIONS = f'no-agent-forwarding,no-X11-forwarding,command="{_SESSION}"'
 
 
@@ -37,12 +36,8 @@ class KitTrouble:
     remedy: str
 
 
-def kit_mounts(kit: SshKit) -> tuple[Mount, ...]:
-    """The image may have an sftp-server of its own, for another server: it is hidden while the job runs."""
-    return (
-        Mount(kit.path, KIT_PATH, read_only=True),
-        Mount(f"{kit.path}/sftp-server", SFTP_SERVER_PATH, read_only=True),
-    )
+def kit_mount(kit: SshKit) -> Mount:
+    return Mount(kit.path, KIT_PATH, read_only=True)
 
 
 def server_command(keys_folder: str, host_key: str) -> tuple[str, ...]:
