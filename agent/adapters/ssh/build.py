@@ -1,6 +1,6 @@
 """adapters/ssh/build — a kit made of the packages' files: copied, given the kit's own loader, listed, put in place. Starts no server.
 
-The same packages give the same kit, of the same name, whoever builds it and wherever.
+The same files give the same kit, of the same name, whoever builds it and wherever.
 """
 
 import fcntl
