@@ -19,6 +19,7 @@ from agent.interfaces import (
     OutputLimits,
     OutputWatch,
     Quotas,
+    SshKits,
     Store,
 )
 from agent.jobs.avoided import Avoided
@@ -75,6 +76,7 @@ class Outside:
     redactor: Redactor
     outgoing: Outgoing
     deliveries: Deliveries
+    ssh_kits: SshKits
 
 
 @dataclass(frozen=True, slots=True)

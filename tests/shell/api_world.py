@@ -51,6 +51,7 @@ from tests.fakes.engine import FakeEngine
 from tests.fakes.gpus import FakeGpus
 from tests.fakes.kernel_log import FakeKernelLog
 from tests.fakes.outgoing import FakeOutgoing
+from tests.fakes.ssh_kits import FakeSshKits
 from tests.fakes.store import MemoryStore
 
 BODY = {"image": "busybox", "command": ["true"]}
@@ -185,6 +186,7 @@ async def api_world(
         Redactor(),
         FakeOutgoing(),
         deliveries,
+        FakeSshKits(),
     )
     shell = assemble(outside, current, shell_settings(settings))
     hiding, uploads = shell.tools.hiding, shell.tools.uploads

@@ -29,6 +29,7 @@ from tests.fakes.gpus import FakeGpus
 from tests.fakes.kernel_log import FakeKernelLog
 from tests.fakes.outgoing import FakeOutgoing
 from tests.fakes.quotas import FakeQuotas
+from tests.fakes.ssh_kits import FakeSshKits
 from tests.fakes.store import MemoryStore
 
 OWNER = "alice"
@@ -50,6 +51,7 @@ class World:
         self.seen_gpus: Gpus = self.gpus  # or what a test puts between the two
         self.outgoing = FakeOutgoing()
         self.deliveries = FakeDeliveries()
+        self.ssh_kits = FakeSshKits()
         self.node_cpus: dict[int, str] = {}
         self.jitter = 0.5
         self.redactor = Redactor()
@@ -100,6 +102,7 @@ class World:
             self.redactor,
             self.outgoing,
             self.deliveries,
+            self.ssh_kits,
         )
 
     async def _run(self, shell: Shell) -> None:
