@@ -1,18 +1,35 @@
 """core/plan — spec + lease + policy → the complete arguments of a container. Pure: what a job may never have is not in here."""
 
+from dataclasses import dataclass
+
 from agent.core.container import ContainerPlan, Mount, PublishedPort, QuotaVolume, VolumeMount
 from agent.core.injection import Handover
 from agent.core.job import Job, Lease
 from agent.core.policy import CAPABILITIES, OOM_SCORE, Policy
+from agent.core.ssh import KEYS_PATH
+from agent.core.ssh_kit import SshKit, kit_mount
 from agent.spec import JobSpec, Network, Proto, is_reserved_env
 
 SECRETS_PATH = "/run/secrets"
 
 
-def plan(
-    job: Job, policy: Policy, outputs: str | QuotaVolume, secrets: str | None, handover: Handover
+@dataclass(frozen=True, slots=True)
+class SshMounts:
+    """`folder`: the host's path of the job's own, with its host key."""
+
+    kit: SshKit
+    folder: str
+
+
+def plan(  # noqa: PLR0913 - what the container gets, each from another hand
+    job: Job,
+    policy: Policy,
+    outputs: str | QuotaVolume,
+    secrets: str | None,
+    handover: Handover,
+    ssh: SshMounts | None,
 ) -> ContainerPlan:
-    """`outputs` and `secrets` are host paths to mount (`outputs` of a job with `disk`: its volume; `secrets` None: the job
+    """`outputs` and `secrets` are host paths to mount (`outputs` of a job with `disk`: its volume; `secrets`, `ssh` None: the job
     has none). The job holds its lease, and `handover` was chosen for it.
     """
     spec, lease, limits = job.spec, job.lease or Lease(), policy.limits
@@ -37,7 +54,7 @@ def plan(
         bridge=policy.bridge if has_network else None,
         dns=policy.dns if has_network else (),
         ports=_published(lease, policy.bind) if has_network else (),
-        mounts=_mounts(spec, outputs, secrets),
+        mounts=(*_mounts(spec, outputs, secrets), *_ssh_mounts(ssh)),
         gpus=lease.gpus,
         injection=handover.injection,
         cpuset=handover.cpuset,
@@ -78,3 +95,7 @@ def _mounts(
         else Mount(outputs, spec.outputs.path, read_only=False)
     )
     return (written,) if secrets is None else (written, Mount(secrets, SECRETS_PATH, read_only=True))
+
+
+def _ssh_mounts(ssh: SshMounts | None) -> tuple[Mount, ...]:
+    return () if ssh is None else (kit_mount(ssh.kit), Mount(ssh.folder, KEYS_PATH, read_only=True))

@@ -3,11 +3,14 @@
 import re
 from dataclasses import dataclass
 
+from agent.core.ssh_server import ENDED_WORDS
+
 # dropbear's own lines are a tenth of that.
 MOST_LINE_BYTES = 1024
 
 # "[13] Nov 27 10:10:00 Pubkey auth succeeded for 'root' with ssh-ed25519 key SHA256:… from 172.17.0.1:42428"
 _OWN = re.compile(r"\[(\d{1,10})\] [A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d (.*)")
+_ENDED = re.compile(rf"{ENDED_WORDS} (\d{{1,3}})")
 _READY = "Not backgrounding"
 _ADDRESS = r"[0-9A-Za-z.:%\[\]]{1,80}"
 _OPENED = re.compile(
@@ -41,13 +44,20 @@ class Closed:
 
 
 @dataclass(frozen=True, slots=True)
+class Ended:
+    """The server, and not only a session of it. `code`: its exit code."""
+
+    code: int
+
+
+@dataclass(frozen=True, slots=True)
 class Words:
     """Anything else."""
 
     text: str
 
 
-Line = Ready | Opened | Closed | Words
+Line = Ready | Opened | Closed | Ended | Words
 
 
 class SshLog:
@@ -76,7 +86,8 @@ class SshLog:
 def read_line(line: str) -> Line:
     own = _OWN.fullmatch(line)
     if own is None:
-        return Words(line)
+        ended = _ENDED.fullmatch(line)
+        return Words(line) if ended is None else Ended(int(ended[1]))
     session, said = int(own[1]), own[2]
     if said == _READY:
         return Ready()
