@@ -54,6 +54,7 @@ STATUS: dict[str, int] = {
     "too_many_streams": 429,
     "queue_full": 429,
     "container_gone": 404,
+    "container_not_running": 409,
     "engine_refused": 502,
     "engine_unavailable": 503,
     "quota_unavailable": 503,

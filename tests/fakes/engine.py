@@ -6,7 +6,8 @@ A call's fate is chosen by `fates`: a function asked before each call with its n
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
@@ -27,19 +28,23 @@ from agent.core.container import (
 )
 from agent.core.container_stats import ContainerStats
 from agent.core.disk_guard import CountLimits, DiskSpace, Held
+from agent.core.exec import ExecPlan
 from agent.core.gpu_strangers import GpuStranger, GpuStrangers
 from agent.core.job import FailureKind, StartFailure
 from agent.interfaces import (
     Clock,
     ContainerGoneError,
+    ContainerNotRunningError,
     EngineRefusedError,
     EngineUnavailableError,
+    ExecSession,
     NameTakenError,
     PullFailedError,
     StartFailedError,
 )
 from agent.interfaces.engine import Trouble
 from tests.fakes.disk import FakeDisk
+from tests.fakes.execs import FakeExecs
 
 RING = 256
 
@@ -78,6 +83,7 @@ class FakeEngine:
         self.clock = clock
         self.agent_id = agent_id
         self.images: dict[str, Image] = {}
+        self.execs = FakeExecs()
         self.registry: dict[str, Image | PullFailedError] = {}
         self.program = Program()
         self.programs: dict[str, Program] = {}  # by job id
@@ -254,6 +260,17 @@ class FakeEngine:
             fresh, at = box.logs[at:], len(box.logs)
             yield b"".join(frame for ns, frame in fresh if ns >= since_ns)
             await asyncio.sleep(0.1 if is_live else 0)
+
+    @asynccontextmanager
+    async def open_exec(self, container: str, plan: ExecPlan) -> AsyncIterator[ExecSession]:
+        await self._answer("open_exec", container)
+        box = self.boxes.get(container)
+        if box is None:
+            raise ContainerGoneError(f"no container {container}")
+        if box.seen.state is not ContainerState.RUNNING:
+            raise ContainerNotRunningError(f"container {container} is not running")
+        async with self.execs.open(container, plan) as session:
+            yield session
 
     async def image(self, reference: str) -> Image | None:
         await self._answer("image", reference)
@@ -479,6 +496,7 @@ class FakeEngine:
             return
         if box.timer is not None:
             box.timer.cancel()
+        self.execs.die_with(container)
         box.seen = replace(
             box.seen, state=ContainerState.EXITED, exit_code=code, finished_at=self.clock.now(), pid=None
         )
@@ -494,6 +512,7 @@ class FakeEngine:
             stream.put_nowait(event)
 
     def _break_streams(self) -> None:
+        self.execs.forget()
         for stream in self._streams:
             stream.put_nowait(None)
 
