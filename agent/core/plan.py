@@ -21,17 +21,19 @@ class SshMounts:
     folder: str
 
 
-def plan(  # noqa: PLR0913 - what the container gets, each from another hand
-    job: Job,
-    policy: Policy,
-    outputs: str | QuotaVolume,
-    secrets: str | None,
-    handover: Handover,
-    ssh: SshMounts | None,
-) -> ContainerPlan:
-    """`outputs` and `secrets` are host paths to mount (`outputs` of a job with `disk`: its volume; `secrets`, `ssh` None: the job
-    has none). The job holds its lease, and `handover` was chosen for it.
+@dataclass(frozen=True, slots=True)
+class Mounted:
+    """What of the host the container sees. `outputs` and `secrets` are its paths (`outputs` of a job with `disk`: its volume);
+    `secrets`, `ssh` None: the job has none.
     """
+
+    outputs: str | QuotaVolume
+    secrets: str | None
+    ssh: SshMounts | None
+
+
+def plan(job: Job, policy: Policy, mounted: Mounted, handover: Handover) -> ContainerPlan:
+    """The job holds its lease, and `handover` was chosen for it."""
     spec, lease, limits = job.spec, job.lease or Lease(), policy.limits
     has_network = spec.network is Network.EGRESS
     return ContainerPlan(
@@ -54,7 +56,7 @@ def plan(  # noqa: PLR0913 - what the container gets, each from another hand
         bridge=policy.bridge if has_network else None,
         dns=policy.dns if has_network else (),
         ports=_published(lease, policy.bind) if has_network else (),
-        mounts=(*_mounts(spec, outputs, secrets), *_ssh_mounts(ssh)),
+        mounts=_mounts(spec, mounted),
         gpus=lease.gpus,
         injection=handover.injection,
         cpuset=handover.cpuset,
@@ -86,16 +88,15 @@ def _published(lease: Lease, bind: str) -> tuple[PublishedPort, ...]:
     )
 
 
-def _mounts(
-    spec: JobSpec, outputs: str | QuotaVolume, secrets: str | None
-) -> tuple[Mount | VolumeMount, ...]:
+def _mounts(spec: JobSpec, mounted: Mounted) -> tuple[Mount | VolumeMount, ...]:
+    outputs, secrets, ssh = mounted.outputs, mounted.secrets, mounted.ssh
     written = (
         VolumeMount(outputs, spec.outputs.path)
         if isinstance(outputs, QuotaVolume)
         else Mount(outputs, spec.outputs.path, read_only=False)
     )
-    return (written,) if secrets is None else (written, Mount(secrets, SECRETS_PATH, read_only=True))
-
-
-def _ssh_mounts(ssh: SshMounts | None) -> tuple[Mount, ...]:
-    return () if ssh is None else (kit_mount(ssh.kit), Mount(ssh.folder, KEYS_PATH, read_only=True))
+    return (
+        written,
+        *(() if secrets is None else (Mount(secrets, SECRETS_PATH, read_only=True),)),
+        *(() if ssh is None else (kit_mount(ssh.kit), Mount(ssh.folder, KEYS_PATH, read_only=True))),
+    )

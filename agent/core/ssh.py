@@ -1,7 +1,7 @@
 """core/ssh — who may log in to a job, and what a client needs to know for it. Pure; writes no file, starts no server."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import StrEnum
 
 from agent.core.job import Job, Lease, NewEvent, PortLease, SshKey

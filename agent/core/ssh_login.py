@@ -43,7 +43,11 @@ def find_login(user: str, passwd: str | None, shells: str | None) -> Login | NoL
         return NoLogin(f"{_show(wanted)}, whom the container runs as, has no line in the image's {PASSWD}")
     name, shell = entry[0], entry[6].strip() or _DEFAULT_SHELL
     if shell not in _listed(shells):
-        told = f"is not in the image's {SHELLS}" if shells is not None else f"is not usual, and there is no {SHELLS}"
+        told = (
+            f"is not in the image's {SHELLS}"
+            if shells is not None
+            else f"is not usual, and there is no {SHELLS}"
+        )
         return NoLogin(f"the shell of {_show(name)}, {_show(shell)}, {told}")
     return Login(name, shell)
 
@@ -58,7 +62,12 @@ def _find(passwd: str, wanted: str) -> list[str] | None:
 
 def _is_name(name: str) -> bool:
     # It will stand in a command line that people copy into their shells.
-    return bool(name) and name.isascii() and all(sign.isalnum() or sign in "._-" for sign in name) and name[0] != "-"
+    return (
+        bool(name)
+        and name.isascii()
+        and all(sign.isalnum() or sign in "._-" for sign in name)
+        and name[0] != "-"
+    )
 
 
 def _listed(shells: str | None) -> frozenset[str]:

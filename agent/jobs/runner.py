@@ -135,7 +135,7 @@ class Runner:
             return await self._tools.engine.inspect(job.container)
         return await self._tools.engine.find(job.container_name)
 
-    async def _take(self, job: Job, seen: Container | None, step: steps.Step) -> None:  # noqa: C901, PLR0912, PLR0915 - one line a step: the table of the line
+    async def _take(self, job: Job, seen: Container | None, step: steps.Step) -> None:  # noqa: C901, PLR0912 - one line a step: the table of the line
         match step:
             case steps.FindImage():
                 found = await self._readying.find_image(job)

@@ -16,7 +16,7 @@ from agent.core.injection import (
     near_cpus,
 )
 from agent.core.job import FailureKind, Job, Lease, Run, StartFailure, StartIntent
-from agent.core.plan import SshMounts, plan
+from agent.core.plan import Mounted, SshMounts, plan
 from agent.core.ssh_kit import KitTrouble
 from agent.core.ssh_login import NoLogin
 from agent.core.state import move
@@ -152,7 +152,8 @@ class Starting:
         prepared = await self._tools.folders.prepare(job.id)
         outputs = prepared.outputs if job.spec.disk is None else await quota.volume_for(self._tools, job)
         ssh = None if job.spec.ssh is None else await self._find_ssh(job, prepared)
-        planned = plan(job, self._tools.policy, outputs, prepared.secrets, handover, ssh)
+        mounted = Mounted(outputs, prepared.secrets, ssh)
+        planned = plan(job, self._tools.policy, mounted, handover)
         values = (await self._tools.folders.secrets(job.id)).values if planned.secret_environment else {}
         return planned, {name: values[name] for name in planned.secret_environment}
 

@@ -76,7 +76,9 @@ def read_public_key(text: str) -> PublicKey:
         raise ValueError(trouble)
     comment = comment.strip(" ")
     if len(comment) > MAX_SSH_COMMENT_CHARACTERS or not comment.isascii():
-        raise ValueError(f"has a comment that is not ASCII of at most {MAX_SSH_COMMENT_CHARACTERS} characters")
+        raise ValueError(
+            f"has a comment that is not ASCII of at most {MAX_SSH_COMMENT_CHARACTERS} characters"
+        )
     return PublicKey(kind, encoded, comment)
 
 
@@ -109,7 +111,9 @@ def find_key_faults(field: str, keys: object) -> Iterator[Fault]:
     if not isinstance(keys, list):
         return
     if not keys:
-        yield Fault(field, "empty_list", "names no key, so nobody could log in", "Name a key, or leave ssh out.")
+        yield Fault(
+            field, "empty_list", "names no key, so nobody could log in", "Name a key, or leave ssh out."
+        )
     if len(keys) > MAX_SSH_KEYS:
         yield Fault(field, "too_many", f"has more than {MAX_SSH_KEYS} keys", "Leave some out.")
         return
@@ -192,4 +196,3 @@ def _split(blob: bytes) -> list[bytes] | None:
         fields.append(blob[at + 4 : at + 4 + size])
         at += 4 + size
     return fields if len(fields) >= 2 else None
-

@@ -37,6 +37,8 @@ RETRY_SECONDS = 2.0
 LOOK_SECONDS = 30.0
 # What rounding leaves over may be less than a clock can tell.
 _LEAST_SECONDS = 0.01
+# An engine knows of an end a moment after it has told the last of the output.
+LAST_SECONDS = 5.0
 _SHOWN_CHARACTERS = 200
 
 
@@ -144,7 +146,7 @@ class Server:
             for line in said.feed(piece.data):
                 match line:
                     case Ready():
-                        limit.reschedule(None)
+                        limit.reschedule(None)  # it may listen for days
                         await self._turn(SshState.READY)
                     case Opened() | Closed():
                         await self._audit(line)
@@ -153,6 +155,15 @@ class Server:
                         return
                     case Words(text):
                         self._last_words = text[:_SHOWN_CHARACTERS]
+        await self._find_end(session)
+
+    async def _find_end(self, session: ExecSession) -> None:
+        """It ended without a word: somebody killed the script, too, or the engine has gone, which is nobody's death."""
+        try:
+            async with asyncio.timeout(LAST_SECONDS):
+                await session.exit_code()
+        except TimeoutError:
+            log.debug("ssh.exit_code_missed")
 
     async def _mind_keys(self, session: ExecSession) -> None:
         """Take out keys as their time comes. Where that fails, nobody comes in: the server is ended until it works."""
