@@ -80,7 +80,8 @@ class SshLog:
         self._add(piece)
         line = self._rest.decode("ascii", "backslashreplace").rstrip("\r")
         self._rest.clear()
-        return line
+        # It may end in a terminal.
+        return "".join(sign if sign.isprintable() else "?" for sign in line)
 
 
 def read_line(line: str) -> Line:
