@@ -52,7 +52,7 @@ class Person:
         return run(self.command(job, *more, options=options), stdin)
 
     def copy(self, program: str, job: Json, source: str, target: str) -> "Ran":
-        """scp or the like; `{host}` in a path is the job's user and host."""
+        """Scp or the like; `{host}` in a path is the job's user and host."""
         _, flag, port, host = job["ssh"]["command"].split()
         assert flag == "-p"
         paths = [path.replace("{host}", host) for path in (source, target)]

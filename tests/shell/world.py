@@ -31,6 +31,7 @@ from tests.fakes.kernel_log import FakeKernelLog
 from tests.fakes.outgoing import FakeOutgoing
 from tests.fakes.quotas import FakeQuotas
 from tests.fakes.ssh_kits import FakeSshKits
+from tests.fakes.ssh_server import FakeSshServers
 from tests.fakes.store import MemoryStore
 
 OWNER = "alice"
@@ -53,6 +54,7 @@ class World:
         self.outgoing = FakeOutgoing()
         self.deliveries = FakeDeliveries()
         self.ssh_kits = FakeSshKits()
+        self.ssh_servers: FakeSshServers | None = None  # what runs where a job's SSH server is asked for
         self.node_cpus: dict[int, str] = {}
         self.jitter = 0.5
         self.redactor = Redactor()

@@ -135,7 +135,7 @@ def test_a_key_with_a_piece_cut_out_or_put_in_is_never_taken_for_a_whole_one(
             read_public_key(f"{kind} {base64.b64encode(other).decode()}")
 
 
-def find_faults(**fields: Any) -> set[tuple[str, str]]:
+def find_faults(**fields: object) -> set[tuple[str, str]]:
     try:
         parse_spec({"image": "x", **fields})
     except SpecRefusedError as refused:

@@ -1,5 +1,7 @@
 """What the server says: its own lines are understood however they are cut, and nothing else is taken for one."""
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -29,7 +31,7 @@ MEANT = [
 def test_its_lines_are_understood_however_they_are_cut(cuts: list[int]) -> None:
     data, log = SAID.encode(), SshLog()
     edges = [0, *sorted(cuts), len(data)]
-    read = [line for at, end in zip(edges, edges[1:], strict=False) for line in log.feed(data[at:end])]
+    read = [line for at, end in pairwise(edges) for line in log.feed(data[at:end])]
     assert read == MEANT
 
 

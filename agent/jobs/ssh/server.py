@@ -78,8 +78,9 @@ class Server:
         self._cut: _Cut | None = None
         self.state = SshState.STARTING
 
-    def note_keys(self) -> None:
+    def note_keys(self, written: Written) -> None:
         """Somebody has written the keys anew. Who waits to come in to a server that is down gets another try."""
+        self._written = written
         self._keys_changed.set()
         self._again.set()
 

@@ -58,10 +58,10 @@ class SshServers:
 
         Raises JobFolderMissingError, StateFullError, StateReadOnlyError, StoreUnavailableError.
         """
-        await self._files.write(job.id)
+        written = await self._files.write(job.id)
         for care in self._care.values():
             if care.job_id == job.id:
-                care.server.note_keys()
+                care.server.note_keys(written)
 
     async def _serve(self, job_id: str, server: Server) -> None:
         with structlog.contextvars.bound_contextvars(job=job_id):
