@@ -33,13 +33,21 @@ def keep_authorized_keys(jobs: int, job_id: str, text: str) -> None:
     """In the place of what was there: a connection reads all of one or all of the other. Raises JobFolderMissingError."""
     try:
         with durable.open_folder(jobs, job_folder(job_id)) as job, durable.open_folder(job, SSH) as folder:
-            # Made beside the mounted folder, in which nothing half-made is ever seen.
-            durable.unlink_if_there(job, _PART)
-            durable.write_file(job, _PART, text.encode(), _FILE)
-            os.rename(_PART, AUTHORIZED_KEYS, src_dir_fd=job, dst_dir_fd=folder)
-            os.fsync(folder)
+            _replace(job, folder, text.encode())
     except FileNotFoundError as error:
         raise JobFolderMissingError(job_id, "folder of SSH") from error
+
+
+def _replace(job: int, folder: int, data: bytes) -> None:
+    # Made beside the mounted folder, in which nothing half-made is ever seen.
+    durable.unlink_if_there(job, _PART)
+    try:
+        durable.write_file(job, _PART, data, _FILE)
+        os.rename(_PART, AUTHORIZED_KEYS, src_dir_fd=job, dst_dir_fd=folder)
+    except OSError:
+        durable.unlink_if_there(job, _PART)
+        raise
+    os.fsync(folder)
 
 
 def drop(job: int) -> None:
