@@ -8,6 +8,7 @@ import signal
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from uuid import UUID
 
@@ -34,6 +35,7 @@ from agent.api.app import ApiParts, build_app
 from agent.api.limits import ApiLimits
 from agent.api.sites import Sites, open_sites
 from agent.config import Config
+from agent.core.host_key import SEED_BYTES
 from agent.core.ssh_kit import KitTrouble, SshKit
 from agent.daemon.database import note_served, open_database
 from agent.daemon.gpus import open_gpus, open_kernel_log
@@ -177,6 +179,8 @@ def _intake(outside: Outside, shell: Shell) -> Intake:
         shell.tools.hiding,
         new_job_id(outside.clock),
         shell.wake,
+        outside.ssh_kits,
+        partial(os.urandom, SEED_BYTES),
     )
 
 
@@ -211,6 +215,7 @@ def _api_parts(config: Config, outside: Outside, settings: Settings, shell: Shel
         logs=Logs(Sources(outside.engine, outside.folders, outside.store, outside.clock, bell)),
         outputs=Outputs(outside.folders, output_limits_of(config)),
         uploads=tools.uploads,
+        ssh=tools.ssh,
         gpu_care=tools.gpu_care,
         gpu_samples=shell.gpu_samples,
         stats=Stats(outside.engine, shell.gpu_samples, tools.gpu_accounts, outside.clock),

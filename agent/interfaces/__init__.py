@@ -10,6 +10,7 @@ from agent.interfaces.engine import (
     PullFailedError,
     StartFailedError,
 )
+from agent.interfaces.exec import ContainerNotRunningError, ExecSession
 from agent.interfaces.folders import (
     Claimed,
     Digest,
@@ -64,6 +65,7 @@ __all__ = [
     "Claimed",
     "Clock",
     "ContainerGoneError",
+    "ContainerNotRunningError",
     "Content",
     "Deliveries",
     "Delivery",
@@ -71,6 +73,7 @@ __all__ = [
     "Engine",
     "EngineRefusedError",
     "EngineUnavailableError",
+    "ExecSession",
     "Finished",
     "Folders",
     "ForeignIdError",

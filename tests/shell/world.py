@@ -6,6 +6,7 @@ from contextlib import suppress
 
 from agent.core.container import ContainerState, LogBounds
 from agent.core.gpu_health import HealthPolicy
+from agent.core.host_key import make_host_key
 from agent.core.job import BootTime, Job, Kind, Outcome, StopCause, Verdict, Viewer
 from agent.core.policy import ImageRules, Limits, Policy
 from agent.core.ports import PortRange
@@ -30,6 +31,7 @@ from tests.fakes.kernel_log import FakeKernelLog
 from tests.fakes.outgoing import FakeOutgoing
 from tests.fakes.quotas import FakeQuotas
 from tests.fakes.ssh_kits import FakeSshKits
+from tests.fakes.ssh_server import FakeSshServers
 from tests.fakes.store import MemoryStore
 
 OWNER = "alice"
@@ -52,6 +54,7 @@ class World:
         self.outgoing = FakeOutgoing()
         self.deliveries = FakeDeliveries()
         self.ssh_kits = FakeSshKits()
+        self.ssh_servers: FakeSshServers | None = None  # what runs where a job's SSH server is asked for
         self.node_cpus: dict[int, str] = {}
         self.jitter = 0.5
         self.redactor = Redactor()
@@ -163,8 +166,10 @@ class World:
         self.count += 1
         job_id = f"00000000-0000-7000-8000-{self.count:012d}"
         spec: JobSpec = parse_spec({"image": "busybox", **fields})
-        await self.folders.claim(job_id, "{}", secret_files(spec))
-        new = NewJob(job_id, owner, Kind.CONTAINER, spec, self.clock.now(), None, job_id)
+        key = None if spec.ssh is None else make_host_key(self.count.to_bytes(32))
+        await self.folders.claim(job_id, "{}", secret_files(spec, key))
+        public = None if key is None else key.public.line
+        new = NewJob(job_id, owner, Kind.CONTAINER, spec, self.clock.now(), None, job_id, public)
         await self.store.accept(new, 1000)
         self.wake(job_id)
         return job_id
