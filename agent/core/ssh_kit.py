@@ -1,4 +1,4 @@
-"""core/ssh_kit — what of the SSH kit a container gets, and how its programs are called. Pure; builds, reads and starts nothing.
+"""core/ssh_kit — what of the SSH kit a container gets, and how its server is called. Pure; builds, reads and starts nothing.
 
 The kit is a folder of the host with an SSH server, the libraries that it needs and their loader. Its programs name that loader by
 its path in the container, so they run in an image of any libc, or of none; on the host they run only through the loader itself.
@@ -46,30 +46,9 @@ def server_command(keys_folder: str, host_key: str) -> tuple[str, ...]:
     Both arguments are paths in the container: the folder with `authorized_keys`, which is read for each connection, and the host
     key. Neither may be writable by anybody but root and that user.
     """
-    in_foreground_to_stderr, pass_environment, no_passwords, no_pid_file = (
-        ("-F", "-E"),
-        ("-e",),
-        ("-s",),
-        ("-P", ""),
-    )
-    return (
-        _START,
-        *in_foreground_to_stderr,
-        *pass_environment,
-        *no_passwords,
-        *no_pid_file,
-        "-p",
-        str(SSH_PORT),
-        "-r",
-        host_key,
-        "-D",
-        keys_folder,
-    )
-
-
-def host_key_command(kit: SshKit, file: str) -> tuple[str, ...]:
-    """What makes a new host key in `file`, on the host. The file must not be there yet; a second one with `.pub` is made beside it."""
-    return (f"{kit.path}/{kit.loader}", f"{kit.path}/dropbearkey", "-t", "ed25519", "-f", file)
+    foreground, to_stderr, passing_environment, no_passwords, no_pid_file = "-F", "-E", "-e", "-s", ("-P", "")
+    listen, keys = ("-p", str(SSH_PORT)), ("-r", host_key, "-D", keys_folder)
+    return (_START, foreground, to_stderr, passing_environment, no_passwords, *no_pid_file, *listen, *keys)
 
 
 def authorized_line(key: str) -> str:
