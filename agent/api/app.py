@@ -18,6 +18,7 @@ from agent.api.handlers.host import HostHandlers
 from agent.api.handlers.jobs import JobHandlers
 from agent.api.handlers.logs import LogHandlers
 from agent.api.handlers.outputs import OutputHandlers
+from agent.api.handlers.ssh import SshHandlers
 from agent.api.handlers.stats import StatsHandlers
 from agent.api.handlers.uploads import UploadHandlers
 from agent.api.limits import LIMITS, ApiLimits
@@ -37,6 +38,8 @@ from agent.jobs.health import Health
 from agent.jobs.intake import Intake
 from agent.jobs.logs import Logs
 from agent.jobs.outputs import Outputs
+from agent.jobs.ssh import SshServers
+from agent.jobs.ssh_keys import SshKeys
 from agent.jobs.stats import Stats
 from agent.jobs.upload_retry import UploadRetry
 from agent.jobs.uploads import Uploads
@@ -54,6 +57,7 @@ class ApiParts:
     logs: Logs
     outputs: Outputs
     uploads: Uploads
+    ssh: SshServers
     host: HostCapacity
     gpu_care: GpuCare
     gpu_samples: GpuSamples
@@ -89,12 +93,13 @@ def build_app(parts: ApiParts) -> web.Application:
 
 def list_endpoints(parts: ApiParts, streams: Streams) -> tuple[Endpoint, ...]:
     intake, store, bell = parts.intake, parts.store, parts.bell
-    showing = JobShowing(store, parts.uploads, parts.addresses)
+    showing = JobShowing(store, parts.uploads, parts.ssh, parts.addresses)
     return (
         *JobHandlers(intake, store, bell, showing, streams).endpoints(),
         *LogHandlers(store, parts.logs, streams).endpoints(),
         *EventHandlers(store, bell, streams).endpoints(),
         *OutputHandlers(store, parts.outputs, parts.uploads, streams).endpoints(),
+        *SshHandlers(SshKeys(store, parts.ssh, parts.clock), showing).endpoints(),
         *UploadHandlers(UploadRetry(store, parts.uploads, intake.current)).endpoints(),
         *HostHandlers(parts.host, lambda: intake.current.policy, parts.pull, streams).endpoints(),
         *GpuHandlers(parts.gpu_care, parts.gpu_samples).endpoints(),

@@ -41,6 +41,8 @@ STATUS: dict[str, int] = {
     "upload_not_over": 409,
     "nothing_to_retry": 409,
     "upload_needed": 422,
+    "ssh_ended": 409,
+    "ssh_not_asked": 409,
     "no_such_attempt": 404,
     "output_changed": 409,
     "log_unreadable": 500,

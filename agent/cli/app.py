@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from agent.cli import events, gpus, host, jobs, local, logs, outputs, retrying, run, top
+from agent.cli import events, gpus, host, jobs, kit, local, logs, outputs, retrying, run, top
 from agent.cli.exec import SETTINGS, exec_
 from agent.cli.exits import NOT_THE_JOBS
 from agent.cli.local import local_command
@@ -89,6 +89,11 @@ app.add_typer(images_app, name="images", rich_help_panel=HOST)
 
 app.command("serve", rich_help_panel=HOST)(local_command(local.serve))
 app.command("doctor", rich_help_panel=HOST)(local_command(local.doctor))
+
+kit_app = group("What SSH into jobs runs on.")
+kit_app.command("build")(local_command(kit.build))
+kit_app.command("check")(local_command(kit.check))
+app.add_typer(kit_app, name="kit", rich_help_panel=HOST)
 
 token_app = group("Who may use the API, kept in the state folder.")
 token_app.command("create")(local_command(local.token_create))

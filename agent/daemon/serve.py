@@ -9,6 +9,7 @@ import signal
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from uuid import UUID
 
@@ -28,18 +29,22 @@ from agent.adapters.linux import (
 )
 from agent.adapters.outgoing import OutgoingClient
 from agent.adapters.sqlite import SqliteStore
+from agent.adapters.ssh import KitFolder
 from agent.adapters.uploads import UploadDeliveries
 from agent.aio import Threads, spawn, stand
 from agent.api.app import ApiParts, build_app
 from agent.api.limits import ApiLimits
 from agent.api.sites import Sites, open_sites
 from agent.config import Config
+from agent.core.host_key import SEED_BYTES
+from agent.core.ssh_kit import KitTrouble, SshKit
 from agent.daemon.database import note_served, open_database
 from agent.daemon.gpus import open_gpus, open_kernel_log
 from agent.daemon.health import build_health
 from agent.daemon.reload import Places, Reload
 from agent.daemon.values import (
     addresses_of,
+    kit_folder_of,
     listen_of,
     output_limits_of,
     policy_of,
@@ -110,6 +115,7 @@ async def serve(config: Config, read_config: Callable[[], Config] | None, redact
             redactor=redactor,
             outgoing=outgoing,
             deliveries=UploadDeliveries(outgoing),
+            ssh_kits=await _open_kits(config, stack),
         )
         settings = settings_of(config)
         shell = assemble(outside, current, settings)
@@ -143,6 +149,18 @@ async def _open_store(config: Config, folders: DiskFolders, stack: AsyncExitStac
     return store
 
 
+async def _open_kits(config: Config, stack: AsyncExitStack) -> KitFolder:
+    """Without a kit all but SSH works: whoever reads the log learns what is missing, and so does who asks for SSH."""
+    kits = KitFolder(kit_folder_of(config))
+    stack.callback(kits.close)
+    match await kits.look():
+        case SshKit() as kit:
+            log.info("ssh_kit.found", path=kit.path, version=kit.version)
+        case KitTrouble() as trouble:
+            log.warning("ssh_kit.unusable", error=trouble.message, remedy=trouble.remedy)
+    return kits
+
+
 async def hide_secrets(store: Store, folders: Folders, hiding: Hiding) -> None:
     """Of the jobs that an earlier daemon accepted and that are not over."""
     for job in await store.unfinished():
@@ -163,6 +181,8 @@ def _intake(outside: Outside, shell: Shell) -> Intake:
         shell.tools.hiding,
         new_job_id(outside.clock),
         shell.wake,
+        outside.ssh_kits,
+        partial(os.urandom, SEED_BYTES),
     )
 
 
@@ -201,6 +221,7 @@ def _api_parts(config: Config, outside: Outside, settings: Settings, shell: Shel
         logs=Logs(Sources(outside.engine, outside.folders, outside.store, outside.clock, bell)),
         outputs=Outputs(outside.folders, output_limits_of(config)),
         uploads=tools.uploads,
+        ssh=tools.ssh,
         gpu_care=tools.gpu_care,
         gpu_samples=shell.gpu_samples,
         stats=Stats(outside.engine, shell.gpu_samples, tools.gpu_accounts, outside.clock),

@@ -1,6 +1,7 @@
 """daemon/values — the config as the values that each room needs. Pure."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from agent.api.sites import Listen, make_tls
 from agent.api.views import Addresses
@@ -17,6 +18,7 @@ from agent.jobs.gpu_care import CareSettings
 from agent.jobs.images import PullTimes
 
 DATABASE = "agent.db"
+SSH_KITS = "ssh-kit"
 # Caps of a listing where the operator set none: a hostile job may write a million files.
 MOST_OUTPUT_FILES, MOST_OUTPUT_BYTES, LISTING_SECONDS = 50_000, 1 << 50, 60.0
 
@@ -55,6 +57,10 @@ def policy_of(
         node_cpus=node_cpus if config.gpus.pin_numa else {},
         outgoing=read_rules(config.uploads.allow_http, config.uploads.allow_hosts),
     )
+
+
+def kit_folder_of(config: Config) -> Path:
+    return config.ssh.kit or config.state_dir / SSH_KITS
 
 
 def settings_of(config: Config) -> Settings:

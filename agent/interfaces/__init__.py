@@ -38,6 +38,7 @@ from agent.interfaces.notify import NotifyStore
 from agent.interfaces.outgoing import Body, Outgoing, OutgoingRequest, Sender
 from agent.interfaces.output_watch import OutputWatch
 from agent.interfaces.quotas import Quotas, QuotaUnavailableError, Shortage
+from agent.interfaces.ssh_kit import SshKits
 from agent.interfaces.store import (
     MOST_HOST_EVENTS,
     Accepted,
@@ -108,6 +109,7 @@ __all__ = [
     "Shortage",
     "SkippedOutput",
     "SmallOutput",
+    "SshKits",
     "StaleError",
     "StartFailedError",
     "StateFullError",

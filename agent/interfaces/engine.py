@@ -12,6 +12,7 @@ from agent.core.container import (
     Credentials,
     EngineFacts,
     Image,
+    InsideFile,
     PullProgress,
     QuotaVolume,
     StreamOpened,
@@ -125,6 +126,13 @@ class Engine(Protocol):
 
     async def start(self, container: str) -> None:
         """Start a created container; one that runs already is fine. Raises StartFailedError, ContainerGoneError."""
+        ...
+
+    async def look_inside(self, container: str, path: str, most_bytes: int) -> InsideFile | None:
+        """A file of a container, running or not, without running anything in it. Links are followed, and never out of it.
+
+        None: there is none, it is no regular file, or the container is gone. Raises EngineRefusedError.
+        """
         ...
 
     async def kill(self, container: str, signal: str) -> None:

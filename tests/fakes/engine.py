@@ -20,6 +20,7 @@ from agent.core.container import (
     EngineFacts,
     EventKind,
     Image,
+    InsideFile,
     PullProgress,
     QuotaVolume,
     StreamOpened,
@@ -47,6 +48,10 @@ from tests.fakes.disk import FakeDisk
 from tests.fakes.execs import FakeExecs
 
 RING = 256
+USUAL_FILES = {
+    "/etc/passwd": InsideFile(0o644, b"root:x:0:0:root:/root:/bin/sh\nworker:x:1000:1000::/tmp:/bin/sh\n"),
+    "/bin/sh": InsideFile(0o755, b"a program"),
+}
 
 
 class Fate(Enum):
@@ -107,6 +112,7 @@ class FakeEngine:
         self.volumes_by_name: dict[str, QuotaVolume] = {}
         self.strangers_volumes: set[str] = set()
         self.devices_at_start: list[tuple[str, str]] = []  # job and device of every start that took effect
+        self.files = dict(USUAL_FILES)  # of every image
         self.started_twice: list[str] = []
         self.starts: list[tuple[str, int]] = []  # job and attempt of every start that took effect
         self.removed_undrained: list[str] = []
@@ -182,6 +188,13 @@ class FakeEngine:
         self.after("start", container)
         if fate is Fate.LOST:
             raise EngineUnavailableError("the answer was lost")
+
+    async def look_inside(self, container: str, path: str, most_bytes: int) -> InsideFile | None:
+        await self._answer("look_inside", container)
+        file = self.files.get(path) if container in self.boxes else None
+        if file is None or file.data is None or len(file.data) <= most_bytes:
+            return file
+        return InsideFile(file.mode, None)
 
     async def kill(self, container: str, signal: str) -> None:
         fate = await self._answer("kill", container)
@@ -423,7 +436,7 @@ class FakeEngine:
         for mount in plan.mounts:
             if isinstance(mount, VolumeMount):
                 self.volumes_by_name.setdefault(mount.volume.name, mount.volume)
-        seen = just_created(self._new_id(), plan)
+        seen = replace(just_created(self._new_id(), plan), user=plan.user or "")
         self._add(seen, plan)
         return seen.id
 

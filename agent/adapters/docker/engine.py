@@ -8,7 +8,7 @@ from enum import Enum
 from functools import partial
 from pathlib import Path
 
-from agent.adapters.docker import bridges, cdi, creates, failures, views, volumes
+from agent.adapters.docker import bridges, cdi, creates, failures, inside, views, volumes
 from agent.adapters.docker.arguments import AGENT_LABEL
 from agent.adapters.docker.client import Calls, Deadlines
 from agent.adapters.docker.execs import Execs
@@ -27,6 +27,7 @@ from agent.core.container import (
     EngineFacts,
     EventKind,
     Image,
+    InsideFile,
     PullProgress,
     QuotaVolume,
     StreamOpened,
@@ -139,6 +140,9 @@ class DockerEngine:
             if failures.is_container_gone(refusal):
                 raise ContainerGoneError(refusal.text) from refusal
             raise failures.refused_start(refusal) from refusal
+
+    async def look_inside(self, container: str, path: str, most_bytes: int) -> InsideFile | None:
+        return await inside.look(self._streams, container, path, most_bytes)
 
     async def kill(self, container: str, signal: str) -> None:
         try:

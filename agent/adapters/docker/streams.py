@@ -71,6 +71,21 @@ class Streams:
             raise Refusal(response.status, message_of(body.decode(errors="replace")))
         return body
 
+    async def head(self, path: str, query: Mapping[str, str]) -> Mapping[str, str]:
+        """The headers of an answer alone. Raises Refusal, whose text is empty, and EngineUnavailableError."""
+        try:
+            async with self._short.head(_url(path), params=query) as response:
+                headers = dict(response.headers)
+        except TimeoutError as error:
+            raise hangs(self._answer_seconds) from error
+        except aiohttp.ClientConnectorError as error:
+            raise down(self._socket, error) from error
+        except aiohttp.ClientError as error:
+            raise EngineUnavailableError(f"the engine broke off: {error}", Trouble.BROKEN) from error
+        if response.status >= 400:
+            raise Refusal(response.status, "")
+        return headers
+
     @asynccontextmanager
     async def get(self, path: str, query: Mapping[str, str]) -> AsyncIterator[AsyncIterator[bytes]]:
         """The answer's bytes as they come, in large pieces. Raises Refusal, EngineUnavailableError. Leaving ends the stream."""
