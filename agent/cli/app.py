@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from agent.cli import events, gpus, host, jobs, kit, local, logs, outputs, retrying, run, top
+from agent.cli import events, gpus, host, jobs, kit, local, logs, outputs, retrying, run, ssh, top
 from agent.cli.exec import SETTINGS, exec_
 from agent.cli.exits import NOT_THE_JOBS
 from agent.cli.local import local_command
@@ -62,6 +62,9 @@ app.command("events", rich_help_panel=WATCH)(client_command(events.events))
 app.command("stats", rich_help_panel=WATCH)(client_command(top.stats))
 app.command("top", rich_help_panel=WATCH)(client_command(top.top))
 app.command("exec", context_settings=SETTINGS, rich_help_panel=WATCH)(client_command(exec_, NOT_THE_JOBS))
+app.command("ssh", context_settings=ssh.SETTINGS, rich_help_panel=WATCH)(
+    client_command(ssh.ssh, NOT_THE_JOBS)
+)
 app.command("stop", rich_help_panel=WATCH)(client_command(jobs.stop))
 app.command("rm", rich_help_panel=WATCH)(client_command(jobs.remove))
 

@@ -40,6 +40,11 @@ class Api:
         self._http = http
         self._target = target
 
+    @property
+    def host(self) -> str | None:
+        """Where the agent is on the network; None where it is on this machine, by its socket."""
+        return None if self._target.socket is not None else URL(self._target.base).host
+
     async def ask(self, request: Request) -> Any:  # noqa: ANN401 - decoded JSON
         """Send a request and read its whole answer as JSON; None where it has no content."""
         async with self.open(request) as answer:

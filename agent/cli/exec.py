@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from agent.cli.argv import behind_dashes
 from agent.cli.exec_input import Flag, choose_input, side_of
 from agent.cli.ids import find_job
 from agent.cli.options import JobArgument
@@ -36,15 +37,15 @@ async def exec_(  # noqa: PLR0913 - each option is a parameter
     from agent.cli.exec_talk import Wanted, run_in_job  # noqa: PLC0415 - takes the event loop with it
     from agent.cli.terminal import Ends, is_terminal  # noqa: PLC0415 - not there on every system
 
-    ends = Ends()
+    ends, words = Ends(), behind_dashes(command or ())
     side = side_of(is_in=is_terminal(ends.stdin), is_out=is_terminal(ends.stdout))
     start = {
-        "command": command or None,
+        "command": words or None,
         "env": read_pairs("-e", tuple(env or ()), call.environ) or None,
         "workdir": workdir,
         "user": user,
     }
     flags = ((Flag.INTERACTIVE, interactive), (Flag.TTY, tty))
     given = frozenset(flag for flag, is_given in flags if is_given)
-    wanted = Wanted(start, choose_input(given, side, tuple(command or ())))
+    wanted = Wanted(start, choose_input(given, side, tuple(words)))
     return await run_in_job(call, await find_job(call.api, job), wanted, ends)

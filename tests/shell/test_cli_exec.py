@@ -290,6 +290,11 @@ async def test_options_stand_before_the_job_and_the_commands_own_behind_it(world
     assert plan.environment == (("A", "b=c"), ("HERE", "there"))
 
 
+async def test_two_dashes_behind_the_job_are_nobodys(world: CliWorld) -> None:
+    job_id = await running_job(world)
+    assert (await on_pipes(world, job_id, "--", "both"))[0] == 5
+
+
 async def test_a_terminal_that_is_asked_for_must_be_there(world: CliWorld) -> None:
     job_id = await running_job(world)
     for flags in ("-t", "-it"):
