@@ -24,7 +24,7 @@ check: lint compiler ## what a commit must pass: lint, types, import contracts, 
 	$(PYTEST) -q -n 2 --hypothesis-profile=check -m "not soak and not slow" tests/unit tests/contract tests/shell
 
 .PHONY: test
-test: lint engine-works upload-servers compiler ## everything, on a real engine (up to 15 min); fails where no engine can be had
+test: lint engine-works upload-servers compiler kit ## everything, on a real engine (up to 15 min); fails where no engine can be had
 	$(PYTEST) -q -m "not soak" --durations=20
 
 # Its checks are found by their path alone, so that `make test` needs no GPU; and they fail where there is none.
@@ -77,6 +77,10 @@ engine-works: engine-packages
 .PHONY: upload-servers
 upload-servers: $(READY)
 	@scripts/ensure-upload-servers
+
+.PHONY: kit
+kit: $(READY) ## the SSH kit, built of the distribution's packages below .cache/; installs what its tests need besides
+	@$(BIN)/python -m tests.ssh_kit
 
 .PHONY: compiler
 compiler:

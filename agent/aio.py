@@ -43,6 +43,24 @@ async def beside(work: Coroutine[Any, Any, None], name: str) -> AsyncIterator[No
         await asyncio.wait({task})
 
 
+async def first_of(*works: Coroutine[Any, Any, T]) -> T:
+    """Run all until one has ended, then cancel the others and see them end. What the first returned or raised is the answer."""
+    loop = asyncio.get_running_loop()
+    tasks = [loop.create_task(work, name="first of") for work in works]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        first = next(task for task in tasks if task.done())
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        # One that failed at the same moment has nobody who asks.
+        for task in tasks:
+            if not task.cancelled():
+                task.exception()
+    return first.result()
+
+
 _END = object()
 
 

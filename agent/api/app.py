@@ -11,12 +11,14 @@ from agent.api.auth import Auth
 from agent.api.body import MAX_BODY_BYTES
 from agent.api.endpoints import Endpoint
 from agent.api.handlers.events import EventHandlers
+from agent.api.handlers.exec import ExecHandlers
 from agent.api.handlers.gpus import GpuHandlers
 from agent.api.handlers.health import HealthHandlers
 from agent.api.handlers.host import HostHandlers
 from agent.api.handlers.jobs import JobHandlers
 from agent.api.handlers.logs import LogHandlers
 from agent.api.handlers.outputs import OutputHandlers
+from agent.api.handlers.ssh import SshHandlers
 from agent.api.handlers.stats import StatsHandlers
 from agent.api.handlers.uploads import UploadHandlers
 from agent.api.limits import LIMITS, ApiLimits
@@ -29,12 +31,15 @@ from agent.core.container import PullProgress
 from agent.interfaces import Clock, Store
 from agent.jobs.bell import Bell
 from agent.jobs.capacity import HostCapacity
+from agent.jobs.execs import Execs
 from agent.jobs.gpu_care import GpuCare
 from agent.jobs.gpu_samples import GpuSamples
 from agent.jobs.health import Health
 from agent.jobs.intake import Intake
 from agent.jobs.logs import Logs
 from agent.jobs.outputs import Outputs
+from agent.jobs.ssh import SshServers
+from agent.jobs.ssh_keys import SshKeys
 from agent.jobs.stats import Stats
 from agent.jobs.upload_retry import UploadRetry
 from agent.jobs.uploads import Uploads
@@ -52,10 +57,12 @@ class ApiParts:
     logs: Logs
     outputs: Outputs
     uploads: Uploads
+    ssh: SshServers
     host: HostCapacity
     gpu_care: GpuCare
     gpu_samples: GpuSamples
     stats: Stats
+    execs: Execs
     health: Health
     clock: Clock
     bell: Bell
@@ -86,16 +93,18 @@ def build_app(parts: ApiParts) -> web.Application:
 
 def list_endpoints(parts: ApiParts, streams: Streams) -> tuple[Endpoint, ...]:
     intake, store, bell = parts.intake, parts.store, parts.bell
-    showing = JobShowing(store, parts.uploads, parts.addresses)
+    showing = JobShowing(store, parts.uploads, parts.ssh, parts.addresses)
     return (
         *JobHandlers(intake, store, bell, showing, streams).endpoints(),
         *LogHandlers(store, parts.logs, streams).endpoints(),
         *EventHandlers(store, bell, streams).endpoints(),
         *OutputHandlers(store, parts.outputs, parts.uploads, streams).endpoints(),
+        *SshHandlers(SshKeys(store, parts.ssh, parts.clock), showing).endpoints(),
         *UploadHandlers(UploadRetry(store, parts.uploads, intake.current)).endpoints(),
         *HostHandlers(parts.host, lambda: intake.current.policy, parts.pull, streams).endpoints(),
         *GpuHandlers(parts.gpu_care, parts.gpu_samples).endpoints(),
         *StatsHandlers(store, parts.stats, streams).endpoints(),
+        *ExecHandlers(store, parts.execs, streams).endpoints(),
         *HealthHandlers(parts.health).endpoints(),
     )
 

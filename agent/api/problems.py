@@ -25,12 +25,15 @@ STATUS: dict[str, int] = {
     "unauthorized": 401,
     "token_expired": 401,
     "scope_missing": 403,
+    "origin_refused": 403,
     "job_not_found": 404,
     "output_not_found": 404,
     "gpu_not_found": 404,
     "gpu_request_refused": 409,
     "gpu_leased": 409,
     "body_too_slow": 408,
+    "start_too_late": 408,
+    "websocket_needed": 426,
     "idempotency_conflict": 409,
     "job_finished": 409,
     "job_not_finished": 409,
@@ -38,6 +41,8 @@ STATUS: dict[str, int] = {
     "upload_not_over": 409,
     "nothing_to_retry": 409,
     "upload_needed": 422,
+    "ssh_ended": 409,
+    "ssh_not_asked": 409,
     "no_such_attempt": 404,
     "output_changed": 409,
     "log_unreadable": 500,
@@ -54,6 +59,7 @@ STATUS: dict[str, int] = {
     "too_many_streams": 429,
     "queue_full": 429,
     "container_gone": 404,
+    "container_not_running": 409,
     "engine_refused": 502,
     "engine_unavailable": 503,
     "quota_unavailable": 503,
@@ -135,6 +141,8 @@ def describe_error(error: AgentError) -> web.Response:
         headers["Retry-After"] = str(RETRY_AFTER_SECONDS[error.code])
     if status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = 'Bearer realm="gpu-agent"'
+    if status == HTTPStatus.UPGRADE_REQUIRED:
+        headers["Upgrade"] = "websocket"
     return build(status, str(error), facts, faults, headers)
 
 

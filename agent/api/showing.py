@@ -3,11 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from agent.api.views import Addresses, Json, show_job
+from agent.api.ssh_views import show_ssh
+from agent.api.views import Addresses, Beside, Json, show_job
 from agent.core.job import Job
 from agent.core.notify import Progress
 from agent.core.upload_form import UploadView
 from agent.interfaces import Store
+from agent.jobs.ssh import SshServers
 from agent.jobs.uploads import Uploads
 
 
@@ -15,6 +17,7 @@ from agent.jobs.uploads import Uploads
 class JobShowing:
     store: Store
     uploads: Uploads
+    ssh: SshServers
     addresses: Addresses
 
     async def show(self, job: Job) -> Json:
@@ -24,9 +27,17 @@ class JobShowing:
         attempts = await self.store.attempts_of([job.id for job in jobs])
         notified, uploads = await self._notified(jobs), await self._uploading(jobs)
         return [
-            show_job(job, attempts[job.id], self.addresses, notified.get(job.id), uploads.get(job.id))
+            show_job(
+                job,
+                attempts[job.id],
+                self.addresses,
+                Beside(notified.get(job.id), uploads.get(job.id), self.show_ssh(job)),
+            )
             for job in jobs
         ]
+
+    def show_ssh(self, job: Job) -> Json | None:
+        return show_ssh(job, self.ssh.state_of(job), self.addresses)
 
     async def _notified(self, jobs: Sequence[Job]) -> Mapping[str, Progress]:
         asking = [job.id for job in jobs if job.spec.notify is not None]

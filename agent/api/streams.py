@@ -7,7 +7,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
-from typing import Any, Protocol, cast
+from typing import Any, NoReturn, Protocol, cast
 
 import structlog
 from aiohttp import web
@@ -80,7 +80,7 @@ class Streams:
 
 
 class Stream:
-    """One open answer. Its `send` is the only way to write."""
+    """One open answer. Its `send` and `bear` are the only ways to write."""
 
     def __init__(
         self,
@@ -98,11 +98,19 @@ class Stream:
     async def send(self, response: web.StreamResponse, data: bytes) -> None:
         """Write, waiting for a slow reader as long as it may be slow. Raises ConnectionResetError: it is cut."""
         await self.refuse_dead_token()
+        await self.bear(response.write(data))
+
+    async def bear(self, writing: Awaitable[None]) -> None:
+        """Wait for what writes to this connection as long as its reader may be slow. Raises ConnectionResetError: it is cut."""
         try:
             async with asyncio.timeout(self._limits.stream_seconds):
-                await response.write(data)
+                await writing
         except TimeoutError:
             self._cut("stream.reader_too_slow")
+
+    def cut_silent(self) -> NoReturn:
+        """Of a client that should have answered. Raises ConnectionResetError: it is cut."""
+        self._cut("stream.client_gone")
 
     async def refuse_dead_token(self) -> None:
         """Cut the stream of a token that was revoked or has expired meanwhile. Looks once in `recheck_seconds`."""
@@ -143,7 +151,7 @@ class Stream:
                 except ConnectionResetError:
                     return  # the end of the connection ends the stream's task
 
-    def _cut(self, event: str) -> None:
+    def _cut(self, event: str) -> NoReturn:
         log.info(event, peer=self._request.remote, path=self._request.path)
         # Aborted, not closed: what lies in the buffer would wait for the same reader.
         if self._request.transport is not None:

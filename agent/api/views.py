@@ -31,12 +31,17 @@ class Addresses:
         return "127.0.0.1" if ip.version == 4 else "::1"
 
 
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What is told of a job and is not in its row. None: the job has no such thing."""
+
+    notified: Progress | None = None
+    upload: UploadView | None = None
+    ssh: Json | None = None
+
+
 def show_job(
-    job: Job,
-    attempts: Sequence[ClosedAttempt],
-    addresses: Addresses,
-    notified: Progress | None = None,
-    upload: UploadView | None = None,
+    job: Job, attempts: Sequence[ClosedAttempt], addresses: Addresses, beside: Beside = Beside()
 ) -> Json:
     """The names of the HTTP API's contract. Facts that later versions bring are null."""
     shown_exit, exit_lease = find_exit(job, attempts)
@@ -56,13 +61,13 @@ def show_job(
         "waiting_words": None if job.waiting_for is None else job.waiting_words,
         "gpus": [] if job.lease is None else list(job.lease.gpus),
         "ports": show_ports(job, addresses),
-        "ssh": None,
+        "ssh": beside.ssh,
         "progress": None,
         "statuses": None,
         "result": None,
         "metrics": None,
-        "upload": show_upload_of(job, upload),
-        "notify": show_notify(notified),
+        "upload": show_upload_of(job, beside.upload),
+        "notify": show_notify(beside.notified),
         "parent": None,
         "children": [],
         "chute": None,
@@ -162,7 +167,7 @@ def show_ports(job: Job, addresses: Addresses) -> list[Json]:
     leased = {} if job.lease is None else {port.name: port for port in job.lease.ports}
     return [
         show_leased(leased[port.name], addresses) if port.name in leased else show_wanted(port)
-        for port in job.spec.ports
+        for port in job.spec.published
     ]
 
 

@@ -4,7 +4,8 @@ from typing import Annotated
 
 import typer
 
-from agent.cli import events, gpus, host, jobs, local, logs, outputs, retrying, run, top
+from agent.cli import events, gpus, host, jobs, kit, local, logs, outputs, retrying, run, ssh, top
+from agent.cli.exec import SETTINGS, exec_
 from agent.cli.exits import NOT_THE_JOBS
 from agent.cli.local import local_command
 from agent.cli.options import ConfigOption, TokenOption, UrlOption, client_command
@@ -60,6 +61,10 @@ app.command("logs", rich_help_panel=WATCH)(client_command(logs.logs))
 app.command("events", rich_help_panel=WATCH)(client_command(events.events))
 app.command("stats", rich_help_panel=WATCH)(client_command(top.stats))
 app.command("top", rich_help_panel=WATCH)(client_command(top.top))
+app.command("exec", context_settings=SETTINGS, rich_help_panel=WATCH)(client_command(exec_, NOT_THE_JOBS))
+app.command("ssh", context_settings=ssh.SETTINGS, rich_help_panel=WATCH)(
+    client_command(ssh.ssh, NOT_THE_JOBS)
+)
 app.command("stop", rich_help_panel=WATCH)(client_command(jobs.stop))
 app.command("rm", rich_help_panel=WATCH)(client_command(jobs.remove))
 
@@ -87,6 +92,11 @@ app.add_typer(images_app, name="images", rich_help_panel=HOST)
 
 app.command("serve", rich_help_panel=HOST)(local_command(local.serve))
 app.command("doctor", rich_help_panel=HOST)(local_command(local.doctor))
+
+kit_app = group("What SSH into jobs runs on.")
+kit_app.command("build")(local_command(kit.build))
+kit_app.command("check")(local_command(kit.check))
+app.add_typer(kit_app, name="kit", rich_help_panel=HOST)
 
 token_app = group("Who may use the API, kept in the state folder.")
 token_app.command("create")(local_command(local.token_create))

@@ -37,3 +37,8 @@ def split_words(argv: Sequence[str], known: Known) -> list[str]:
             # Before the image: -eK=V, or a slip that the parser names.
             ours.append(word)
     return [*ours, "--", *words]
+
+
+def behind_dashes(words: Sequence[str]) -> list[str]:
+    """The words of a command that takes all behind its first argument as it is; -- may stand before them."""
+    return list(words[1:] if words[:1] == ["--"] else words)

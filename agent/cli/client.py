@@ -1,5 +1,6 @@
 """cli/client — the HTTP API as this program calls it: one session, failures told apart. Prints nothing and repeats nothing."""
 
+import asyncio
 import errno
 import json
 import socket
@@ -21,6 +22,10 @@ from agent.cli.request import Pace, Request
 from agent.cli.target import Target
 
 CONNECT_SECONDS = 10.0
+# Of the other side's answer to our close of a WebSocket: it may be busy with what we sent before.
+CLOSE_SECONDS = 1.0
+# A piece of a command's output, and much more.
+MOST_MESSAGE_BYTES = 4 << 20
 ANSWER_SECONDS = 60.0
 # A log line may have 1 MiB; larger reads are also fewer.
 READ_BYTES = 1 << 20
@@ -34,6 +39,11 @@ class Api:
     def __init__(self, http: aiohttp.ClientSession, target: Target) -> None:
         self._http = http
         self._target = target
+
+    @property
+    def host(self) -> str | None:
+        """Where the agent is on the network; None where it is on this machine, by its socket."""
+        return None if self._target.socket is not None else URL(self._target.base).host
 
     async def ask(self, request: Request) -> Any:  # noqa: ANN401 - decoded JSON
         """Send a request and read its whole answer as JSON; None where it has no content."""
@@ -62,6 +72,30 @@ class Api:
                 if answer.status >= 300 and answer.status != 416:
                     raise await _refusal(answer, self._target)
                 yield answer
+
+    @asynccontextmanager
+    async def talk(self, path: str) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
+        """Open a WebSocket for this block. One whose other side is silent for longer than its pings, ends."""
+        with translated(self._target):
+            try:
+                async with asyncio.timeout(ANSWER_SECONDS):
+                    socket = await self._http.ws_connect(
+                        URL(self._target.base + path, encoded=True),
+                        timeout=aiohttp.ClientWSTimeout(ws_receive=ANSWER_SECONDS, ws_close=CLOSE_SECONDS),
+                        max_msg_size=MOST_MESSAGE_BYTES,
+                    )
+            except TimeoutError as error:
+                raise ConnectionLostError(f"{self._target} gave no answer in {ANSWER_SECONDS:g} s") from error
+            except aiohttp.WSServerHandshakeError as error:
+                # The library lets go of what was said with the refusal. Asked plainly, the same is said once more.
+                await self.ask(Request("GET", path))
+                raise NotAnAgentError(f"{self._target} opens no WebSocket: {error.message}") from error
+            try:
+                yield socket
+            except TimeoutError as error:
+                raise ConnectionLostError(f"{self._target} has fallen silent") from error
+            finally:
+                await socket.close()
 
 
 @asynccontextmanager

@@ -1,4 +1,4 @@
-"""cli/local — what works on the host itself, without the API: serve, doctor, token, config. With `serving` the only user of `daemon` and `config`.
+"""cli/local — what works on the host itself, without the API: serve, doctor, token, config. With `serving` and `kit` the only users of `daemon` and `config`.
 
 Both are imported when a command runs: they bring every library of the daemon with them.
 """

@@ -101,6 +101,20 @@ class BadArgumentError(AgentError):
     remedy = "`--help` after the command shows how it is written."
 
 
+class ProgramMissingError(AgentError):
+    """A program of this machine that the command needs."""
+
+    code, blame = "program_missing", Blame.USER
+    remedy = "Install OpenSSH's client: `apt install openssh-client`, or your system's package of it."
+
+
+class SshNotReadyError(AgentError):
+    """Nobody answers to ssh in the job, or not yet."""
+
+    code, blame = "ssh_not_ready", Blame.HOST
+    remedy = "`gpu-agent show JOB` tells the state of its ssh; `gpu-agent exec JOB` needs none."
+
+
 AWAY = (NotReachableError, ConnectionLostError)
 Refusal = AgentError | ApiRefusedError
 

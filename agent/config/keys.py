@@ -187,6 +187,10 @@ class Network(Section):
     dns: tuple[DnsServer, ...] = ()
 
 
+class Ssh(Section):
+    kit: AbsolutePath | None = None
+
+
 class Limits(Section):
     cpus: PositiveNumber | None = None
     memory: Size | None = None
@@ -255,6 +259,7 @@ class Config(Section):
     jobs: Jobs = Jobs()
     ports: PortsSection = Field(default_factory=PortsSection, validate_default=True)
     network: Network = Network()
+    ssh: Ssh = Ssh()
     limits: Limits = Limits()
     # A name that is not here has the limit of "default", which is always here.
     queues: Annotated[

@@ -27,7 +27,10 @@ class PublishedPort:
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """What the engine says of one container. `agent`, `job`, `attempt`, `plan` are its labels; None where it has none."""
+    """What the engine says of one container. `agent`, `job`, `attempt`, `plan` are its labels; None where it has none.
+
+    `user`: whom it runs as, in its job's words or its image's; empty: root. Only an inspect tells.
+    """
 
     id: str
     name: str
@@ -44,6 +47,15 @@ class Container:
     stop_signal: str = "SIGTERM"
     ports: tuple[PublishedPort, ...] = ()
     gpus: tuple[str, ...] = ()
+    user: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class InsideFile:
+    """A regular file of a container. `mode`: its permissions. `data` None: it is larger than was asked for."""
+
+    mode: int
+    data: bytes | None = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)

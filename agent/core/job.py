@@ -134,6 +134,7 @@ class FailureKind(StrEnum):
     FOLDER = "job_folder_missing"
     VOLUME = "quota_volume_failed"
     VOLUME_MOVED = "quota_volume_moved"
+    SSH = "ssh"
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +174,15 @@ class ExitFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class SshKey:
+    """A public key that may log in: one line of a .pub file that was checked. `by`: the principal who brought it."""
+
+    line: str
+    by: str
+    expires_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Run:
     """What belongs to one lease of one attempt. The closing transaction replaces it whole, so nothing of it can linger."""
 
@@ -187,6 +197,7 @@ class Run:
     live_restore: bool = False  # each engine seen meanwhile leaves its containers alone when it stops
     gpu_fault: Reason | None = None  # what a GPU of the job did: the reason, should the job fail by itself
     gpu_usage: GpuUsage | None = None  # written as the lease is freed
+    ssh_user: str | None = None  # whom the container runs as, by name: who logs in is him
     first_log_ns: int | None = None  # the stamp of the first line ever; what is rotated away is known by it
 
 
@@ -221,6 +232,8 @@ class Job:
     has_disk: bool = (
         False  # the quota of its outputs is reserved; kept from attempt to attempt, as the outputs are
     )
+    ssh_host_key: str | None = None  # the public half, as a line; one a job, for all attempts
+    ssh_keys: tuple[SshKey, ...] | None = None  # None: the spec's
     outcome: Outcome | None = None
     reason: Reason | None = None
     started_at: float | None = None

@@ -1,20 +1,39 @@
 """core/plan — spec + lease + policy → the complete arguments of a container. Pure: what a job may never have is not in here."""
 
+from dataclasses import dataclass
+
 from agent.core.container import ContainerPlan, Mount, PublishedPort, QuotaVolume, VolumeMount
 from agent.core.injection import Handover
 from agent.core.job import Job, Lease
 from agent.core.policy import CAPABILITIES, OOM_SCORE, Policy
+from agent.core.ssh import KEYS_PATH
+from agent.core.ssh_kit import SshKit, kit_mount
 from agent.spec import JobSpec, Network, Proto, is_reserved_env
 
 SECRETS_PATH = "/run/secrets"
 
 
-def plan(
-    job: Job, policy: Policy, outputs: str | QuotaVolume, secrets: str | None, handover: Handover
-) -> ContainerPlan:
-    """`outputs` and `secrets` are host paths to mount (`outputs` of a job with `disk`: its volume; `secrets` None: the job
-    has none). The job holds its lease, and `handover` was chosen for it.
+@dataclass(frozen=True, slots=True)
+class SshMounts:
+    """`folder`: the host's path of the job's own, with its host key."""
+
+    kit: SshKit
+    folder: str
+
+
+@dataclass(frozen=True, slots=True)
+class Mounted:
+    """What of the host the container sees. `outputs` and `secrets` are its paths (`outputs` of a job with `disk`: its volume);
+    `secrets`, `ssh` None: the job has none.
     """
+
+    outputs: str | QuotaVolume
+    secrets: str | None
+    ssh: SshMounts | None
+
+
+def plan(job: Job, policy: Policy, mounted: Mounted, handover: Handover) -> ContainerPlan:
+    """The job holds its lease, and `handover` was chosen for it."""
     spec, lease, limits = job.spec, job.lease or Lease(), policy.limits
     has_network = spec.network is Network.EGRESS
     return ContainerPlan(
@@ -37,7 +56,7 @@ def plan(
         bridge=policy.bridge if has_network else None,
         dns=policy.dns if has_network else (),
         ports=_published(lease, policy.bind) if has_network else (),
-        mounts=_mounts(spec, outputs, secrets),
+        mounts=_mounts(spec, mounted),
         gpus=lease.gpus,
         injection=handover.injection,
         cpuset=handover.cpuset,
@@ -70,12 +89,15 @@ def _published(lease: Lease, bind: tuple[str, ...]) -> tuple[PublishedPort, ...]
     )
 
 
-def _mounts(
-    spec: JobSpec, outputs: str | QuotaVolume, secrets: str | None
-) -> tuple[Mount | VolumeMount, ...]:
+def _mounts(spec: JobSpec, mounted: Mounted) -> tuple[Mount | VolumeMount, ...]:
+    outputs, secrets, ssh = mounted.outputs, mounted.secrets, mounted.ssh
     written = (
         VolumeMount(outputs, spec.outputs.path)
         if isinstance(outputs, QuotaVolume)
         else Mount(outputs, spec.outputs.path, read_only=False)
     )
-    return (written,) if secrets is None else (written, Mount(secrets, SECRETS_PATH, read_only=True))
+    return (
+        written,
+        *(() if secrets is None else (Mount(secrets, SECRETS_PATH, read_only=True),)),
+        *(() if ssh is None else (kit_mount(ssh.kit), Mount(ssh.folder, KEYS_PATH, read_only=True))),
+    )

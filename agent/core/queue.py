@@ -119,9 +119,9 @@ def _why_no_disk(job: Job, pool: _Pool) -> tuple[str, str | None]:
 
 def _lend(job: Job, pool: _Pool) -> tuple[Lease, list[NewEvent]] | None:
     """A lease, and why it is these GPUs."""
-    if job.spec.ports and pool.is_a_port_job_ahead:
+    if job.spec.published and pool.is_a_port_job_ahead:
         return None
-    ports = choose_ports(job.spec.ports, pool.host.ports, pool.ports)
+    ports = choose_ports(job.spec.published, pool.host.ports, pool.ports)
     gpus = _gpus(job, pool)
     if ports is None or gpus is None:
         return None
@@ -157,7 +157,7 @@ def _wait_for_resources(job: Job, pool: _Pool) -> tuple[str, str | None]:
     For one that waits for somebody, to mend a GPU or to give the host more ports, nothing is kept: that may be a week, and the
     others would wait with it.
     """
-    wanted, most = len(job.spec.ports), len(pool.host.ports)
+    wanted, most = len(job.spec.published), len(pool.host.ports)
     if wanted > most:  # it was accepted while the range was larger
         return "ports", f"{wanted} ports, of which this host has {most} in [ports] range"
     words = why_stuck(pool.host.inventory, job.spec.gpus, pool.host.stuck_gpus)
@@ -176,7 +176,7 @@ def _keep_all(job: Job, pool: _Pool) -> None:
     """
     pool.running[job.spec.queue] += 1
     pool.kept_for_earlier |= _to_keep(job, pool)
-    ports = choose_ports(job.spec.ports, pool.host.ports, pool.ports)
+    ports = choose_ports(job.spec.published, pool.host.ports, pool.ports)
     if ports is None:
         pool.is_a_port_job_ahead = True
     else:

@@ -217,6 +217,20 @@ CATALOGUE: dict[str, Entry] = {
         "the volume of the job's outputs changed between the container's create and its start",
         _HOST,
     ),
+    "ssh_unsupported_image": Entry(
+        Phase.STARTING,
+        Blame.USER,
+        FINAL,
+        "nobody could log in to the image by SSH",
+        "Leave out `ssh`, or use an image whose user has a line in /etc/passwd and a shell that /etc/shells names.",
+    ),
+    "ssh_kit_missing": Entry(
+        Phase.STARTING,
+        Blame.HOST,
+        RETRYABLE,
+        "the host has no SSH kit any more",
+        "Submit it to another host, or without `ssh`; the host's owner should see the check ssh_kit of `gpu-agent doctor`.",
+    ),
     "job_folder_missing": Entry(
         Phase.STARTING,
         Blame.HOST,

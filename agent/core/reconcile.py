@@ -32,7 +32,7 @@ def restore(fresh: Job, container: Container, boot_id: str) -> Job:
     published = {port.port: port.host_port for port in container.ports}
     ports = tuple(
         PortLease(port.name, port.port, port.proto, published[port.port])
-        for port in fresh.spec.ports
+        for port in fresh.spec.published
         if port.port in published
     )
     return replace(

@@ -2,6 +2,7 @@
 
 from agent.daemon.database import DatabaseMissingError
 from agent.daemon.doctor import examine
+from agent.daemon.kit import look_for_kit, make_kit
 from agent.daemon.repair import repair
 from agent.daemon.serve import run
 from agent.daemon.tokens import create_token, list_tokens, open_store, revoke_token
@@ -11,6 +12,8 @@ __all__ = [
     "create_token",
     "examine",
     "list_tokens",
+    "look_for_kit",
+    "make_kit",
     "open_store",
     "repair",
     "revoke_token",

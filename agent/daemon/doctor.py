@@ -9,15 +9,18 @@ from agent.adapters.folders import why_impossible
 from agent.adapters.kernel_log import why_unreadable
 from agent.adapters.linux import SystemClock, has_nvidia_gpus, read_dns_servers
 from agent.adapters.sqlite import is_older
+from agent.adapters.ssh import KitFolder
 from agent.aio import Threads
 from agent.config import Config
 from agent.core.policy import InjectionWish
+from agent.core.ssh_kit import KitTrouble, SshKit
 from agent.daemon.ports import engine_port_checks, port_checks
 from agent.daemon.quotas import quota_leftovers_probe
-from agent.daemon.values import DATABASE
+from agent.daemon.values import DATABASE, kit_folder_of
 from agent.jobs import gpu_probes, probes
 from agent.jobs.health import Check, CheckState, Finding, Health, Probe
 from agent.jobs.quota_probe import quota_probe
+from agent.jobs.ssh_kit_probe import ssh_kit_probe
 
 _TIMESYNC = Path("/run/systemd/timesync/synchronized")
 
@@ -41,6 +44,7 @@ async def examine(config: Config) -> list[Check]:
         ),
         "disk_quotas": quota_probe(_why_no_quotas, lambda: 0),
         "quota_leftovers": quota_leftovers_probe(config),
+        "ssh_kit": ssh_kit_probe(lambda: _find_kit(config)),
         "kernel_log": gpu_probes.kernel_log_probe(
             lambda: why_unreadable(config.gpus.kernel_log), has_nvidia_gpus
         ),
@@ -57,6 +61,14 @@ async def _why_no_quotas() -> str | None:
         return await threads.run(why_impossible)
     finally:
         threads.close()
+
+
+async def _find_kit(config: Config) -> SshKit | KitTrouble:
+    kits = KitFolder(kit_folder_of(config))
+    try:
+        return await kits.look()
+    finally:
+        kits.close()
 
 
 def _state_probe(config: Config) -> Probe:

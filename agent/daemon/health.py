@@ -8,6 +8,7 @@ from agent.jobs.disk_guard_probe import disk_guard_probe
 from agent.jobs.health import CheckState, Finding, Health, Probe
 from agent.jobs.notifier import Notifier
 from agent.jobs.quota_probe import quota_probe
+from agent.jobs.ssh_kit_probe import ssh_kit_probe
 from agent.jobs.stranger_probe import gpu_strangers_probe
 
 # Without these the host can take no job.
@@ -33,6 +34,7 @@ def build_health(outside: Outside, shell: Shell, port_checks: Mapping[str, Probe
         ),
         "orphans": _orphans_probe(shell),
         "disk_quotas": quota_probe(outside.quotas.why_impossible, lambda: len(shell.quota_care.stuck)),
+        "ssh_kit": ssh_kit_probe(outside.ssh_kits.look),
         "notifications": _notifications_probe(shell.notifier),
     }
     return Health(outside.clock, checks, NEEDED)

@@ -92,6 +92,7 @@ async def _give_rows_back(store: SqliteStore, folders: DiskFolders, containers: 
                 record.spec,
                 record.created_at,
                 queued_at=record.created_at,
+                ssh_host_key=record.ssh_host_key,
             )
             await store.import_job(restore(fresh, container, clock.boot_id))
             kept.append(record.id)

@@ -4,10 +4,12 @@ import asyncio
 import gc
 import os
 import random
+import secrets
 import signal
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from uuid import UUID
 
@@ -27,12 +29,15 @@ from agent.adapters.linux import (
 )
 from agent.adapters.outgoing import OutgoingClient
 from agent.adapters.sqlite import SqliteStore
+from agent.adapters.ssh import KitFolder
 from agent.adapters.uploads import UploadDeliveries
 from agent.aio import Threads, spawn, stand
 from agent.api.app import ApiParts, build_app
 from agent.api.limits import ApiLimits
 from agent.api.sites import Sites, open_sites
 from agent.config import Config
+from agent.core.host_key import SEED_BYTES
+from agent.core.ssh_kit import KitTrouble, SshKit
 from agent.daemon.database import note_served, open_database
 from agent.daemon.gpus import open_gpus, open_kernel_log
 from agent.daemon.health import build_health
@@ -40,6 +45,7 @@ from agent.daemon.ports import port_checks
 from agent.daemon.reload import Places, Reload
 from agent.daemon.values import (
     addresses_of,
+    kit_folder_of,
     listen_of,
     output_limits_of,
     policy_of,
@@ -52,6 +58,7 @@ from agent.jobs.attempt_log import Sources
 from agent.jobs.bell import Bell
 from agent.jobs.capacity import HostCapacity, HostNames
 from agent.jobs.current import Current
+from agent.jobs.execs import Execs
 from agent.jobs.hiding import Hiding
 from agent.jobs.intake import Intake
 from agent.jobs.logs import Logs
@@ -116,6 +123,7 @@ async def serve(config: Config, read_config: Callable[[], Config] | None, redact
             redactor=redactor,
             outgoing=outgoing,
             deliveries=UploadDeliveries(outgoing),
+            ssh_kits=await _open_kits(config, stack),
         )
         settings = settings_of(config)
         shell = assemble(outside, current, settings)
@@ -149,6 +157,18 @@ async def _open_store(config: Config, folders: DiskFolders, stack: AsyncExitStac
     return store
 
 
+async def _open_kits(config: Config, stack: AsyncExitStack) -> KitFolder:
+    """Without a kit all but SSH works: whoever reads the log learns what is missing, and so does who asks for SSH."""
+    kits = KitFolder(kit_folder_of(config))
+    stack.callback(kits.close)
+    match await kits.look():
+        case SshKit() as kit:
+            log.info("ssh_kit.found", path=kit.path, version=kit.version)
+        case KitTrouble() as trouble:
+            log.warning("ssh_kit.unusable", error=trouble.message, remedy=trouble.remedy)
+    return kits
+
+
 async def hide_secrets(store: Store, folders: Folders, hiding: Hiding) -> None:
     """Of the jobs that an earlier daemon accepted and that are not over."""
     for job in await store.unfinished():
@@ -169,6 +189,8 @@ def _intake(outside: Outside, shell: Shell) -> Intake:
         shell.tools.hiding,
         new_job_id(outside.clock),
         shell.wake,
+        outside.ssh_kits,
+        partial(os.urandom, SEED_BYTES),
     )
 
 
@@ -183,6 +205,10 @@ def new_job_id(clock: Clock) -> Callable[[], str]:
         return str(UUID(int=high << 64 | low))
 
     return make
+
+
+def new_exec_id() -> str:
+    return secrets.token_hex(4)
 
 
 def _api_parts(config: Config, outside: Outside, settings: Settings, shell: Shell) -> ApiParts:
@@ -203,9 +229,11 @@ def _api_parts(config: Config, outside: Outside, settings: Settings, shell: Shel
         logs=Logs(Sources(outside.engine, outside.folders, outside.store, outside.clock, bell)),
         outputs=Outputs(outside.folders, output_limits_of(config)),
         uploads=tools.uploads,
+        ssh=tools.ssh,
         gpu_care=tools.gpu_care,
         gpu_samples=shell.gpu_samples,
         stats=Stats(outside.engine, shell.gpu_samples, tools.gpu_accounts, outside.clock),
+        execs=Execs(outside.engine, outside.store, outside.clock, new_exec_id),
         host=HostCapacity(
             names, outside.store, outside.engine, outside.gpus, outside.folders, tools.bad_ports
         ),

@@ -1,6 +1,7 @@
 """daemon/values — the config as the values that each room needs. Pure."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from agent.api.sites import Listen, make_tls
 from agent.api.views import Addresses
@@ -18,6 +19,7 @@ from agent.jobs.gpu_care import CareSettings
 from agent.jobs.images import PullTimes
 
 DATABASE = "agent.db"
+SSH_KITS = "ssh-kit"
 # Caps of a listing where the operator set none: a hostile job may write a million files.
 MOST_OUTPUT_FILES, MOST_OUTPUT_BYTES, LISTING_SECONDS = 50_000, 1 << 50, 60.0
 
@@ -61,6 +63,10 @@ def policy_of(
 def subnet6_for(config: Config, agent_id: str, host: HostIpv6) -> str | None:
     """What the bridge is made with, where the host can have it."""
     return None if why_no_ipv6(host) is not None else subnet6_of(agent_id, config.network.bridge)
+
+
+def kit_folder_of(config: Config) -> Path:
+    return config.ssh.kit or config.state_dir / SSH_KITS
 
 
 def settings_of(config: Config) -> Settings:

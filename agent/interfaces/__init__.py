@@ -10,6 +10,7 @@ from agent.interfaces.engine import (
     PullFailedError,
     StartFailedError,
 )
+from agent.interfaces.exec import ContainerNotRunningError, ExecSession
 from agent.interfaces.folders import (
     Claimed,
     Digest,
@@ -37,6 +38,7 @@ from agent.interfaces.notify import NotifyStore
 from agent.interfaces.outgoing import Body, Outgoing, OutgoingRequest, Sender
 from agent.interfaces.output_watch import OutputWatch
 from agent.interfaces.quotas import Quotas, QuotaUnavailableError, Shortage
+from agent.interfaces.ssh_kit import SshKits
 from agent.interfaces.store import (
     MOST_HOST_EVENTS,
     Accepted,
@@ -63,6 +65,7 @@ __all__ = [
     "Claimed",
     "Clock",
     "ContainerGoneError",
+    "ContainerNotRunningError",
     "Content",
     "Deliveries",
     "Delivery",
@@ -70,6 +73,7 @@ __all__ = [
     "Engine",
     "EngineRefusedError",
     "EngineUnavailableError",
+    "ExecSession",
     "Finished",
     "Folders",
     "ForeignIdError",
@@ -105,6 +109,7 @@ __all__ = [
     "Shortage",
     "SkippedOutput",
     "SmallOutput",
+    "SshKits",
     "StaleError",
     "StartFailedError",
     "StateFullError",

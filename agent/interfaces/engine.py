@@ -1,6 +1,7 @@
 """interfaces/engine — what the shell needs of a container engine, and the promises on each method. No implementation."""
 
 from collections.abc import AsyncGenerator, Mapping
+from contextlib import AbstractAsyncContextManager
 from enum import StrEnum
 from typing import Protocol
 
@@ -12,15 +13,18 @@ from agent.core.container import (
     Credentials,
     EngineFacts,
     Image,
+    InsideFile,
     PullProgress,
     QuotaVolume,
     StreamOpened,
 )
 from agent.core.container_stats import ContainerStats
 from agent.core.disk_guard import CountLimits, DiskSpace, Held
+from agent.core.exec import ExecPlan
 from agent.core.gpu_strangers import GpuStrangers
 from agent.core.job import StartFailure
 from agent.errors import AgentError, Blame, Phase
+from agent.interfaces.exec import ExecSession
 
 
 class Trouble(StrEnum):
@@ -125,6 +129,13 @@ class Engine(Protocol):
         """Start a created container; one that runs already is fine. Raises StartFailedError, ContainerGoneError."""
         ...
 
+    async def look_inside(self, container: str, path: str, most_bytes: int) -> InsideFile | None:
+        """A file of a container, running or not, without running anything in it. Links are followed, and never out of it.
+
+        None: there is none, it is no regular file, or the container is gone. Raises EngineRefusedError.
+        """
+        ...
+
     async def kill(self, container: str, signal: str) -> None:
         """Send a signal. One that is stopped or gone is fine."""
         ...
@@ -169,6 +180,13 @@ class Engine(Protocol):
 
     def follow_logs(self, container: str, since_ns: int) -> AsyncGenerator[bytes]:
         """As `read_logs`, and goes on with what comes until the container has exited."""
+        ...
+
+    def open_exec(self, container: str, plan: ExecPlan) -> AbstractAsyncContextManager[ExecSession]:
+        """Run a command in a running container, beside its own. Leaving the block ends the connection, not the command.
+
+        Raises ContainerGoneError, ContainerNotRunningError, EngineRefusedError, EngineUnavailableError (it may run all the same).
+        """
         ...
 
     async def image(self, reference: str) -> Image | None: ...

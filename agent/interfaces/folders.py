@@ -28,14 +28,17 @@ class SecretFiles:
     registry: Credentials | None = None
     notify: NotifyTarget | None = None
     upload: Upload | None = None
+    # For the job's SSH server. It goes in with the others, and is never read back.
+    host_key: bytes | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """Host paths to mount. `secrets` None: the job has none."""
+    """Host paths to mount. `secrets`, `ssh` None: the job has none."""
 
     outputs: str
     secrets: str | None
+    ssh: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,8 +192,15 @@ class Folders(Protocol):
         """
         ...
 
+    async def keep_authorized_keys(self, job_id: str, text: str) -> None:
+        """Who may log in by SSH from the next connection on, in the place of what was there: all of it or nothing.
+
+        Raises JobFolderMissingError, also for a job that has no host key.
+        """
+        ...
+
     async def drop_used_secrets(self, job_id: str) -> None:
-        """Remove both copies of what the job and its upload needed; where to notify stays. Gone is fine."""
+        """Remove both copies of what the job and its upload needed, and the host key; where to notify stays. Gone is fine."""
         ...
 
     async def notify_target(self, job_id: str) -> NotifyTarget | None:

@@ -50,7 +50,10 @@ class QueueFullError(AgentError):
 
 @dataclass(frozen=True, slots=True)
 class NewJob:
-    """What `accept` makes a row of. `body_digest` is of the canonical body, secrets included (a digest tells none)."""
+    """What `accept` makes a row of. `body_digest` is of the canonical body, secrets included (a digest tells none).
+
+    `ssh_host_key`: the public half, as a line; None: the job has no SSH.
+    """
 
     id: str
     owner: str
@@ -59,6 +62,7 @@ class NewJob:
     created_at: float
     idempotency_key: str | None
     body_digest: str
+    ssh_host_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from agent.interfaces import (
     OutputLimits,
     OutputWatch,
     Quotas,
+    SshKits,
     Store,
 )
 from agent.jobs.avoided import Avoided
@@ -32,6 +33,7 @@ from agent.jobs.images import Images, PullTimes
 from agent.jobs.janitor import Janitor
 from agent.jobs.notifier import Notifier
 from agent.jobs.quota_care import QuotaCare
+from agent.jobs.ssh import SshServers
 from agent.jobs.supervisor import Supervisor
 from agent.jobs.tools import Tools
 from agent.jobs.uploads import Uploads
@@ -75,6 +77,7 @@ class Outside:
     redactor: Redactor
     outgoing: Outgoing
     deliveries: Deliveries
+    ssh_kits: SshKits
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +101,7 @@ class Shell:
     def start(self, group: asyncio.TaskGroup) -> None:
         self.tools.images.use(group)
         self.tools.uploads.use(group)
+        self.tools.ssh.use(group)
         stand(group, self.witness.watch(), "witness")
         stand(group, self.supervisor.supervise(), "supervisor")
         stand(group, self.janitor.clean(), "janitor")
@@ -149,6 +153,8 @@ def assemble(outside: Outside, current: Current, settings: Settings) -> Shell:
         images=images,
         witness=witness,
         uploads=_uploads(outside, settings, hiding, poke),
+        ssh=SshServers(outside.engine, outside.store, outside.folders, outside.clock),
+        ssh_kits=outside.ssh_kits,
         bad_ports=Avoided(outside.clock, BAD_PORT_SECONDS),
         bad_gpus=Avoided(outside.clock, BAD_GPU_SECONDS),
         current=current,

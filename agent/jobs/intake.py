@@ -12,6 +12,7 @@ import structlog
 
 from agent.core.container import Credentials
 from agent.core.gpus import Inventory, refuse_if_never
+from agent.core.host_key import HostKey, make_host_key
 from agent.core.job import BootTime, Job, Kind, NewEvent, StopCause, Viewer
 from agent.core.notify import NotifyTarget
 from agent.core.stop_requests import request_job_stop
@@ -26,12 +27,13 @@ from agent.interfaces import (
     ForeignIdError,
     NewJob,
     SecretFiles,
+    SshKits,
     Store,
     StoreUnavailableError,
 )
 from agent.jobs.current import Current
 from agent.jobs.hiding import Hiding
-from agent.jobs.host_limits import find_host_faults
+from agent.jobs.host_limits import find_host_faults, find_kit_fault
 from agent.jobs.record import write_record
 from agent.spec import JobSpec, SpecRefusedError, parse_spec, secrets_of, without_secrets
 
@@ -60,7 +62,7 @@ class JobNotFinishedError(AgentError):
 class Intake:
     """The way in for everyone: API, later chutes and schedules.
 
-    `new_id` makes a fresh UUID; `wake(job_id)` tells the supervisor to look at that job, and to grant.
+    `new_id` makes a fresh UUID, `new_seed` 32 secret bytes; `wake(job_id)` tells the supervisor to look at that job, and to grant.
     """
 
     store: Store
@@ -71,6 +73,8 @@ class Intake:
     hiding: Hiding
     new_id: Callable[[], str]
     wake: Callable[[str], None]
+    ssh_kits: SshKits
+    new_seed: Callable[[], bytes]
     _given_ids: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
 
     async def submit(
@@ -83,6 +87,7 @@ class Intake:
         """
         wanted_id = None if job_id is None else read_job_id(job_id)
         spec = await self._check(body)
+        host_key = None if spec.ssh is None else make_host_key(self.new_seed())
         new = NewJob(
             id=wanted_id or self.new_id(),
             owner=viewer.principal,
@@ -91,12 +96,13 @@ class Intake:
             created_at=self.clock.now(),
             idempotency_key=key,
             body_digest=digest_of(body),
+            ssh_host_key=None if host_key is None else host_key.public.line,
         )
         async with AsyncExitStack() as stack:
             if wanted_id is not None:
                 # Two that give the same id: the folder must be of the one whose row gets in.
                 await stack.enter_async_context(self._given_ids)
-            accepted = await self._keep(new, secret_files(spec))
+            accepted = await self._keep(new, secret_files(spec, host_key))
         if not accepted.is_replay:
             log.info("job.accepted", job=accepted.job.id, owner=new.owner, image=spec.image)
         self.wake(accepted.job.id)
@@ -141,6 +147,8 @@ class Intake:
     async def _check(self, body: object) -> JobSpec:
         spec = parse_spec(body)
         faults = find_host_faults(spec, self.current.policy)
+        if spec.ssh is not None:
+            faults += find_kit_fault(await self.ssh_kits.look())
         if faults:
             raise SpecRefusedError(faults)
         if spec.gpus.count > 0:
@@ -201,7 +209,7 @@ def digest_of(body: object) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-def secret_files(spec: JobSpec) -> SecretFiles:
+def secret_files(spec: JobSpec, host_key: HostKey | None) -> SecretFiles:
     secrets = secrets_of(spec)
     registry, notify = secrets.registry, secrets.notify
     return SecretFiles(
@@ -209,4 +217,5 @@ def secret_files(spec: JobSpec) -> SecretFiles:
         registry=None if registry is None else Credentials(registry.username, registry.password),
         notify=None if notify is None else NotifyTarget(notify.url, notify.secret),
         upload=secrets.upload,
+        host_key=None if host_key is None else host_key.private,
     )

@@ -15,6 +15,7 @@ class JobRecord:
     kind: Kind
     created_at: float
     spec: JobSpec  # secrets masked
+    ssh_host_key: str | None = None  # the public half
 
 
 def write_record(new: NewJob) -> str:
@@ -25,6 +26,7 @@ def write_record(new: NewJob) -> str:
         "kind": new.kind.value,
         "created_at": new.created_at,
         "spec": json.loads(dump_spec(new.spec)),
+        "ssh_host_key": new.ssh_host_key,
     }
     return json.dumps(facts, indent=1)
 
@@ -39,6 +41,7 @@ def read_record(text: str) -> JobRecord:
             kind=Kind(facts["kind"]),
             created_at=float(facts["created_at"]),
             spec=load_spec(json.dumps(facts["spec"])),
+            ssh_host_key=facts.get("ssh_host_key"),
         )
     except (KeyError, TypeError) as unread:
         raise ValueError(f"this is no job record: {unread!r}") from unread

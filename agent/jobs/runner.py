@@ -11,7 +11,7 @@ import structlog
 from agent.aio import Flag
 from agent.core import steps
 from agent.core.container import Container, ContainerState
-from agent.core.job import Job, Run, StartIntent
+from agent.core.job import Job, Run
 from agent.core.next_step import SOON_SECONDS, UNKILLABLE_SECONDS, Seen, next_step
 from agent.core.retry import close
 from agent.core.state import move
@@ -135,7 +135,7 @@ class Runner:
             return await self._tools.engine.inspect(job.container)
         return await self._tools.engine.find(job.container_name)
 
-    async def _take(self, job: Job, seen: Container | None, step: steps.Step) -> None:  # noqa: C901, PLR0912, PLR0915 - one line a step: the table of the line
+    async def _take(self, job: Job, seen: Container | None, step: steps.Step) -> None:  # noqa: C901, PLR0912 - one line a step: the table of the line
         match step:
             case steps.FindImage():
                 found = await self._readying.find_image(job)
@@ -149,12 +149,9 @@ class Runner:
             case steps.Create():
                 self._known = await self._starting.create(job)
             case steps.Intend(container):
-                clock = self._tools.clock
-                intent = StartIntent(container.id, clock.boot_id, clock.boot_seconds())
-                live_restore = self._tools.witness.has_live_restore
-                await self._write_run(
-                    job, container, replace(job.run, intent=intent, live_restore=live_restore)
-                )
+                run = await self._starting.intend(job, container)
+                if run is not None:
+                    await self._write_run(job, container, run)
             case steps.Start(container):
                 if await self._starting.start(job, container):
                     self._known = Known(job, await self._find(job))
@@ -206,6 +203,7 @@ class Runner:
         if container is not None and container.state is ContainerState.RUNNING:
             self._tools.gpu_accounts.hold(job)
             self._tools.uploads.hold(job)
+            self._tools.ssh.hold(job)
         if job.phase is Phase.QUEUED:
             if not await self._flag.wait(seconds):
                 self._tools.ask_grant()  # what it waited for has come due
@@ -270,6 +268,7 @@ class Runner:
         self._first_line.leave()
         if job.container is not None:
             self._tools.witness.forget(job.container)
+            self._tools.ssh.forget(job.container)
             self._tools.gpu_accounts.forget(job.container)
         try:
             await write(self._tools, closing.job, closing.events, closing.attempt)

@@ -15,8 +15,10 @@ from agent.core.injection import (
     choose_injection,
     near_cpus,
 )
-from agent.core.job import FailureKind, Job, Lease, StartFailure, StartIntent
-from agent.core.plan import plan
+from agent.core.job import FailureKind, Job, Lease, Run, StartFailure, StartIntent
+from agent.core.plan import Mounted, SshMounts, plan
+from agent.core.ssh_kit import KitTrouble
+from agent.core.ssh_login import NoLogin
 from agent.core.state import move
 from agent.core.timeout import deadline
 from agent.errors import Phase
@@ -25,6 +27,7 @@ from agent.interfaces import (
     EngineUnavailableError,
     JobFolderMissingError,
     NameTakenError,
+    Prepared,
     QuotaUnavailableError,
     StartFailedError,
 )
@@ -32,6 +35,8 @@ from agent.interfaces.engine import Trouble
 from agent.jobs import quota
 from agent.jobs.failing import fail, folder_missing
 from agent.jobs.moment import now_of
+from agent.jobs.ssh import look_for_login
+from agent.jobs.ssh_kit_missing import SshKitMissingError
 from agent.jobs.tools import Tools
 from agent.jobs.writing import Known, write
 
@@ -100,6 +105,9 @@ class Starting:
         except JobFolderMissingError as error:
             await fail(self._tools, job, folder_missing(error))
             return None
+        except SshKitMissingError as error:
+            await fail(self._tools, job, StartFailure(FailureKind.SSH, error.code, str(error)))
+            return None
         except (QuotaUnavailableError, NameTakenError) as error:
             await fail(self._tools, job, quota.volume_failed(error))
             return None
@@ -143,9 +151,20 @@ class Starting:
         """The plan, and the values of its secret environment."""
         prepared = await self._tools.folders.prepare(job.id)
         outputs = prepared.outputs if job.spec.disk is None else await quota.volume_for(self._tools, job)
-        planned = plan(job, self._tools.policy, outputs, prepared.secrets, handover)
+        ssh = None if job.spec.ssh is None else await self._find_ssh(job, prepared)
+        mounted = Mounted(outputs, prepared.secrets, ssh)
+        planned = plan(job, self._tools.policy, mounted, handover)
         values = (await self._tools.folders.secrets(job.id)).values if planned.secret_environment else {}
         return planned, {name: values[name] for name in planned.secret_environment}
+
+    async def _find_ssh(self, job: Job, prepared: Prepared) -> SshMounts:
+        """Raises JobFolderMissingError, SshKitMissingError."""
+        kit = await self._tools.ssh_kits.look()
+        if isinstance(kit, KitTrouble):
+            raise SshKitMissingError(kit)
+        if prepared.ssh is None:
+            raise JobFolderMissingError(job.id, "folder of SSH")
+        return SshMounts(kit, prepared.ssh)
 
     async def _create(self, job: Job, planned: ContainerPlan, secrets: Mapping[str, str]) -> Known | None:
         try:
@@ -172,6 +191,26 @@ class Starting:
             await fail(self._tools, job, StartFailure(FailureKind.NAME, "name_taken", message))
         else:
             await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+
+    async def intend(self, job: Job, container: Container) -> Run | None:
+        """What to write before the start. None: it can't be started, and the row says why."""
+        clock = self._tools.clock
+        user = job.run.ssh_user
+        if job.spec.ssh is not None and user is None:
+            # Now or never: from here on the container may be started at any time.
+            login = await look_for_login(self._tools.engine, container.id)
+            if isinstance(login, NoLogin):
+                await fail(
+                    self._tools, job, StartFailure(FailureKind.SSH, "ssh_unsupported_image", login.why)
+                )
+                return None
+            user = login.user
+        return replace(
+            job.run,
+            intent=StartIntent(container.id, clock.boot_id, clock.boot_seconds()),
+            live_restore=self._tools.witness.has_live_restore,
+            ssh_user=user,
+        )
 
     async def start(self, job: Job, container: Container) -> bool:
         """Whether the engine has started it. If not, the row says why."""

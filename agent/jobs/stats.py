@@ -24,10 +24,12 @@ REMEMBERED_SECONDS = 5.0
 
 
 class JobNotRunningError(AgentError):
-    """Only a container that runs uses anything."""
+    """Only a container that runs uses anything, and only in one that runs can anything be run."""
 
     code, blame = "job_not_running", Blame.USER
-    remedy = "Wait until the job's phase is running; what it used is in GET /v1/jobs/{id} once it has ended."
+    remedy = (
+        "Wait until the job's phase is running; what became of it is in GET /v1/jobs/{id} once it has ended."
+    )
 
     def __init__(self, job: Job) -> None:
         is_waiting = job.phase is Phase.QUEUED and job.waiting_for

@@ -4,13 +4,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from agent.core.policy import Policy
-from agent.interfaces import Clock, Engine, Folders, Quotas, Store
+from agent.interfaces import Clock, Engine, Folders, Quotas, SshKits, Store
 from agent.jobs.avoided import Avoided
 from agent.jobs.current import Current
 from agent.jobs.gpu_accounts import GpuAccounts
 from agent.jobs.gpu_care import GpuCare
 from agent.jobs.hiding import Hiding
 from agent.jobs.images import Images
+from agent.jobs.ssh import SshServers
 from agent.jobs.uploads import Uploads
 from agent.jobs.witness import Witness
 
@@ -29,6 +30,8 @@ class Tools:
     images: Images
     witness: Witness
     uploads: Uploads
+    ssh: SshServers
+    ssh_kits: SshKits
     bad_ports: Avoided[int]
     bad_gpus: Avoided[str]
     current: Current

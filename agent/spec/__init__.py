@@ -15,6 +15,7 @@ from agent.spec.job import (
     Registry,
     Retry,
     RetryOn,
+    Ssh,
     Upload,
     UploadTo,
 )
@@ -23,6 +24,7 @@ from agent.spec.notify import read_key
 from agent.spec.parse import parse_spec, parse_upload
 from agent.spec.ports import Port, Proto
 from agent.spec.schema import spec_schema
+from agent.spec.ssh_keys import PublicKey, find_key_faults, fingerprint_of, read_public_key
 from agent.spec.units import parse_duration, parse_size
 from agent.spec.upload import fill_template
 from agent.spec.urls import WebUrl, hide_query, read_host, read_url
@@ -39,16 +41,20 @@ __all__ = [
     "OutputsOn",
     "Port",
     "Proto",
+    "PublicKey",
     "Registry",
     "Retry",
     "RetryOn",
     "Secrets",
     "SpecRefusedError",
+    "Ssh",
     "Upload",
     "UploadTo",
     "WebUrl",
     "dump_spec",
     "fill_template",
+    "find_key_faults",
+    "fingerprint_of",
     "frames_request",
     "hide_query",
     "hide_upload",
@@ -62,6 +68,7 @@ __all__ = [
     "parse_upload",
     "read_host",
     "read_key",
+    "read_public_key",
     "read_url",
     "secrets_of",
     "spec_schema",

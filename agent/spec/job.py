@@ -1,12 +1,20 @@
 """spec/job — the job spec as a value: fields, types and defaults. Holds the shape only; what a user may ask is in `rules` and `ports`."""
 
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    WithJsonSchema,
+)
 
 from agent.spec import limits
-from agent.spec.ports import Port
+from agent.spec.ports import SSH_PORT_NAME, Port, Proto
 
 # Inside the agent a size is bytes; a user may also write it with a unit.
 Size = Annotated[
@@ -166,6 +174,42 @@ class Notify(SpecModel):
     )
 
 
+class Ssh(SpecModel):
+    """Who may log in, by public key. Nobody may by password."""
+
+    # What a validator hands on is no longer JSON to pydantic: there a list must count as one.
+    authorized_keys: tuple[str, ...] = Field(strict=False)
+
+
+SSH_SCHEMA = {
+    "anyOf": [
+        {"const": False},
+        {
+            "type": "object",
+            "additionalProperties": False,
+            "required": ["authorized_keys"],
+            "properties": {
+                "authorized_keys": {
+                    "type": "array",
+                    "minItems": 1,
+                    "maxItems": limits.MAX_SSH_KEYS,
+                    "items": {"type": "string", "maxLength": limits.MAX_SSH_KEY_CHARACTERS},
+                }
+            },
+        },
+    ],
+    "description": "public keys that may log in, as in .pub files and without options; false: no SSH",
+}
+
+
+def none_if_false(value: object) -> object:
+    return None if value is False else value
+
+
+def false_if_none(value: Ssh | None) -> object:
+    return False if value is None else value.model_dump()
+
+
 class Retry(SpecModel):
     """Attempts after the first. The wait doubles from `backoff` seconds to 300, with full jitter."""
 
@@ -222,7 +266,10 @@ class JobSpec(SpecModel):
         description="seconds between the stop signal and the kill",
         json_schema_extra={"minimum": 0, "maximum": limits.MAX_GRACE_SECONDS},
     )
-    ssh: Literal[False] = Field(default=False, description="not supported yet")
+    # `false` in what users write and read, and in rows from before there was any.
+    ssh: Annotated[
+        Ssh | None, BeforeValidator(none_if_false), PlainSerializer(false_if_none), WithJsonSchema(SSH_SCHEMA)
+    ] = Field(default=None, json_schema_extra={"default": False})
     outputs: Outputs = Outputs()
     notify: Notify | None = None
     volumes: tuple[()] = Field(
@@ -238,5 +285,20 @@ class JobSpec(SpecModel):
 
     @property
     def has_secrets(self) -> bool:
-        """Whether the job itself has any, which go at its end; the same of a spec whose secrets are masked."""
-        return bool(self.secrets) or self.registry is not None or self.outputs.upload.has_secrets
+        """Whether the job itself has any, which go at its end; the same of a spec whose secrets are masked.
+
+        SSH's is the host key, which nobody sends: it is made here.
+        """
+        return (
+            bool(self.secrets)
+            or self.registry is not None
+            or self.outputs.upload.has_secrets
+            or self.ssh is not None
+        )
+
+    @property
+    def published(self) -> tuple[Port, ...]:
+        """All ports that lead to the job: its own, and SSH's where that is none of them."""
+        if self.ssh is None or any(port.port == limits.SSH_PORT for port in self.ports):
+            return self.ports
+        return (*self.ports, Port(name=SSH_PORT_NAME, port=limits.SSH_PORT, proto=Proto.TCP))

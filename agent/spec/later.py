@@ -5,7 +5,6 @@ from agent.spec.forms import Body
 
 # Each with the values that ask for nothing. The types are compared too, since in Python 0 equals false.
 NOTHING_ASKED: dict[str, tuple[object, ...]] = {
-    "ssh": (False, None),
     "volumes": ([],),
 }
 

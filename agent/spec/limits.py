@@ -33,6 +33,15 @@ MAX_URL_CHARACTERS = 2_048
 # One that an endpoint gave: with a session's token in it. Servers take a request line of 8 KiB and refuse a longer one.
 MAX_GRANTED_URL_CHARACTERS = 8_000
 MAX_NOTIFY_SECRET_CHARACTERS = 1_024
+MAX_SSH_KEYS = 64
+# One line of an RSA key of 8192 bits has 1,500 characters. The server reads lines of up to 4,200, our options included
+# (dropbear, MAX_AUTHKEYS_LINE).
+MAX_SSH_KEY_CHARACTERS = 2_560
+MAX_SSH_COMMENT_CHARACTERS = 256
+# Less is refused by today's clients and servers.
+MIN_RSA_BITS, MAX_RSA_BITS = 2_048, 8_192
+# A key with an expiry: less than a minute is over before a slow client has connected.
+MIN_KEY_SECONDS, MAX_KEY_SECONDS = 10, 86_400
 MAX_UPLOAD_HEADERS = 32
 MAX_UPLOAD_HEADER_CHARACTERS = 4_096
 MAX_UPLOAD_METADATA = 32

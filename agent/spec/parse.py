@@ -14,6 +14,7 @@ from agent.spec.notify import find_notify_faults
 from agent.spec.ports import find_port_faults
 from agent.spec.rules import find_field_faults
 from agent.spec.shape import read_shape
+from agent.spec.ssh_keys import find_ssh_faults
 from agent.spec.text import find_text_faults, find_unreadable, replace_unusable
 from agent.spec.upload import find_upload_faults
 
@@ -39,6 +40,7 @@ def parse_spec(body: object) -> JobSpec:
         find_container_faults(plain),
         find_port_faults(plain.get("ports")),
         find_notify_faults(plain.get("notify")),
+        find_ssh_faults(plain),
         find_upload_faults(plain.get("outputs")),
         find_glob_faults(plain.get("outputs")),
     )

@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from agent.spec.faults import Fault, join_path
 from agent.spec.limits import MAX_PORT, MAX_PORT_NAME_CHARACTERS, MAX_PORTS, MIN_PORT, SSH_PORT
 
+# What SSH's own port is called where the job names none.
+SSH_PORT_NAME = "ssh"
 PORT_NAME = re.compile(r"[a-z]+[0-9]*")
 
 

@@ -10,7 +10,7 @@ from pydantic_core import ErrorDetails
 
 from agent.spec.faults import MAX_FAULTS, Fault, join_path, show
 from agent.spec.forms import Body
-from agent.spec.job import Gpus, JobSpec, Notify, Outputs, Registry, Retry, Upload
+from agent.spec.job import Gpus, JobSpec, Notify, Outputs, Registry, Retry, Ssh, Upload
 from agent.spec.ports import Port
 from agent.spec.text import describe
 
@@ -31,6 +31,7 @@ EXPECTED_OF_FIELD = {
     "shm": "bytes as a whole number, or text such as 64GiB",
     "disk": "bytes as a whole number, or text such as 64GiB",
     "gpus.min_memory": "bytes as a whole number, or text such as 64GiB",
+    "ssh": "false, or an object with authorized_keys",
     "not_before": "text such as 2030-01-31T08:00:00Z",
 }
 MODELS: dict[tuple[str, ...], type[BaseModel]] = {
@@ -42,6 +43,7 @@ MODELS: dict[tuple[str, ...], type[BaseModel]] = {
     ("retry",): Retry,
     ("notify",): Notify,
     ("registry",): Registry,
+    ("ssh",): Ssh,
 }
 
 

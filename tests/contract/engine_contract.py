@@ -146,6 +146,29 @@ class EngineContract:
         assert found.plan == plan.digest
         assert found.exit_code is None
 
+    async def test_a_file_of_a_container_that_never_ran_can_be_looked_at(self, stage: Stage) -> None:
+        container = await stage.engine.create(stage.plan("inside", FOREVER), {})
+        passwd = await stage.engine.look_inside(container, "/etc/passwd", MIB)
+        assert passwd is not None
+        assert (passwd.mode, (passwd.data or b"").partition(b":")[0]) == (0o644, b"root")
+        # A link to a program, in the images of both.
+        shell = await stage.engine.look_inside(container, "/bin/sh", 0)
+        assert shell is not None
+        assert (shell.mode, shell.data) == (0o755, None)
+        for nothing in ("/etc/nobody", "/nobody/passwd", "/etc", "/"):
+            assert await stage.engine.look_inside(container, nothing, MIB) is None
+        assert await stage.engine.look_inside(NOBODY, "/etc/passwd", MIB) is None
+        found = await stage.engine.inspect(container)
+        assert found is not None
+        assert found.state is ContainerState.CREATED
+
+    async def test_an_inspect_tells_whom_a_container_runs_as(self, stage: Stage) -> None:
+        for user in ("worker", "1000:1000", None):
+            plan = replace(stage.plan(f"as-{(user or 'nobody')[:4]}", FOREVER), user=user)
+            found = await stage.engine.inspect(await stage.engine.create(plan, {}))
+            assert found is not None
+            assert found.user == (user or "")
+
     async def test_what_is_not_there_is_none_and_no_error(self, stage: Stage) -> None:
         assert await stage.engine.find("gpu-agent-nobody-1") is None
         assert await stage.engine.inspect(NOBODY) is None

@@ -6,7 +6,8 @@ A call's fate is chosen by `fates`: a function asked before each call with its n
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from ipaddress import ip_address
@@ -21,6 +22,7 @@ from agent.core.container import (
     EngineFacts,
     EventKind,
     Image,
+    InsideFile,
     PullProgress,
     QuotaVolume,
     StreamOpened,
@@ -29,21 +31,29 @@ from agent.core.container import (
 )
 from agent.core.container_stats import ContainerStats
 from agent.core.disk_guard import CountLimits, DiskSpace, Held
+from agent.core.exec import ExecPlan
 from agent.core.gpu_strangers import GpuStranger, GpuStrangers
 from agent.core.job import FailureKind, StartFailure
 from agent.interfaces import (
     Clock,
     ContainerGoneError,
+    ContainerNotRunningError,
     EngineRefusedError,
     EngineUnavailableError,
+    ExecSession,
     NameTakenError,
     PullFailedError,
     StartFailedError,
 )
 from agent.interfaces.engine import Trouble
 from tests.fakes.disk import FakeDisk
+from tests.fakes.execs import FakeExecs
 
 RING = 256
+USUAL_FILES = {
+    "/etc/passwd": InsideFile(0o644, b"root:x:0:0:root:/root:/bin/sh\nworker:x:1000:1000::/tmp:/bin/sh\n"),
+    "/bin/sh": InsideFile(0o755, b"a program"),
+}
 
 
 class Fate(Enum):
@@ -95,6 +105,7 @@ class FakeEngine:
         self.clock = clock
         self.agent_id = agent_id
         self.images: dict[str, Image] = {}
+        self.execs = FakeExecs()
         self.registry: dict[str, Image | PullFailedError] = {}
         self.program = Program()
         self.programs: dict[str, Program] = {}  # by job id
@@ -121,6 +132,7 @@ class FakeEngine:
         self.volumes_by_name: dict[str, QuotaVolume] = {}
         self.strangers_volumes: set[str] = set()
         self.devices_at_start: list[tuple[str, str]] = []  # job and device of every start that took effect
+        self.files = dict(USUAL_FILES)  # of every image
         self.started_twice: list[str] = []
         self.starts: list[tuple[str, int]] = []  # job and attempt of every start that took effect
         self.removed_undrained: list[str] = []
@@ -196,6 +208,13 @@ class FakeEngine:
         self.after("start", container)
         if fate is Fate.LOST:
             raise EngineUnavailableError("the answer was lost")
+
+    async def look_inside(self, container: str, path: str, most_bytes: int) -> InsideFile | None:
+        await self._answer("look_inside", container)
+        file = self.files.get(path) if container in self.boxes else None
+        if file is None or file.data is None or len(file.data) <= most_bytes:
+            return file
+        return InsideFile(file.mode, None)
 
     async def kill(self, container: str, signal: str) -> None:
         fate = await self._answer("kill", container)
@@ -274,6 +293,17 @@ class FakeEngine:
             fresh, at = box.logs[at:], len(box.logs)
             yield b"".join(frame for ns, frame in fresh if ns >= since_ns)
             await asyncio.sleep(0.1 if is_live else 0)
+
+    @asynccontextmanager
+    async def open_exec(self, container: str, plan: ExecPlan) -> AsyncIterator[ExecSession]:
+        await self._answer("open_exec", container)
+        box = self.boxes.get(container)
+        if box is None:
+            raise ContainerGoneError(f"no container {container}")
+        if box.seen.state is not ContainerState.RUNNING:
+            raise ContainerNotRunningError(f"container {container} is not running")
+        async with self.execs.open(container, plan) as session:
+            yield session
 
     async def image(self, reference: str) -> Image | None:
         await self._answer("image", reference)
@@ -435,7 +465,7 @@ class FakeEngine:
         for mount in plan.mounts:
             if isinstance(mount, VolumeMount):
                 self.volumes_by_name.setdefault(mount.volume.name, mount.volume)
-        seen = just_created(self._new_id(), plan)
+        seen = replace(just_created(self._new_id(), plan), user=plan.user or "")
         self._add(seen, plan)
         return seen.id
 
@@ -505,6 +535,7 @@ class FakeEngine:
             return
         if box.timer is not None:
             box.timer.cancel()
+        self.execs.die_with(container)
         box.seen = replace(
             box.seen, state=ContainerState.EXITED, exit_code=code, finished_at=self.clock.now(), pid=None
         )
@@ -520,6 +551,7 @@ class FakeEngine:
             stream.put_nowait(event)
 
     def _break_streams(self) -> None:
+        self.execs.forget()
         for stream in self._streams:
             stream.put_nowait(None)
 

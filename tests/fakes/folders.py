@@ -60,6 +60,7 @@ class FakeFolders:
 
     def __init__(self, disk: FakeDisk | None = None) -> None:
         self.records: dict[str, str] = {}
+        self.authorized_keys: dict[str, str] = {}
         self.secrets_by_job: dict[str, SecretFiles] = {}
         self.logs: dict[tuple[str, int], bytes] = {}
         self.places: dict[str, list[tuple[str, str]]] = {}
@@ -92,12 +93,21 @@ class FakeFolders:
 
     async def prepare(self, job_id: str) -> Prepared:
         has_secrets = bool((await self.secrets(job_id)).values)
+        has_ssh = (await self.secrets(job_id)).host_key is not None
         return Prepared(
-            f"/state/jobs/{job_id}/outputs", f"/run/jobs/{job_id}/secrets" if has_secrets else None
+            f"/state/jobs/{job_id}/outputs",
+            f"/run/jobs/{job_id}/secrets" if has_secrets else None,
+            f"/state/jobs/{job_id}/ssh" if has_ssh else None,
         )
+
+    async def keep_authorized_keys(self, job_id: str, text: str) -> None:
+        if self.secrets_by_job.get(job_id, SecretFiles({})).host_key is None:
+            raise JobFolderMissingError(job_id, "folder of SSH")
+        self.authorized_keys[job_id] = text
 
     async def drop_used_secrets(self, job_id: str) -> None:
         self.places.pop(job_id, None)
+        self.authorized_keys.pop(job_id, None)
         kept = SecretFiles({}, notify=await self.notify_target(job_id))
         if self.secrets_by_job.pop(job_id, None) is not None and kept.notify is not None:
             self.secrets_by_job[job_id] = kept
@@ -138,6 +148,7 @@ class FakeFolders:
 
     async def remove(self, job_id: str) -> None:
         self.places.pop(job_id, None)
+        self.authorized_keys.pop(job_id, None)
         self.records.pop(job_id, None)
         self.secrets_by_job.pop(job_id, None)
         self.removed.append(job_id)

@@ -34,6 +34,7 @@ from agent.jobs.avoided import Avoided
 from agent.jobs.bell import Bell
 from agent.jobs.capacity import HostCapacity, HostNames
 from agent.jobs.current import Current
+from agent.jobs.execs import Execs
 from agent.jobs.gpu_accounts import GpuAccounts
 from agent.jobs.gpu_care import CareSettings, GpuCare, Wakes
 from agent.jobs.gpu_samples import GpuSamples
@@ -51,6 +52,7 @@ from tests.fakes.engine import FakeEngine
 from tests.fakes.gpus import FakeGpus
 from tests.fakes.kernel_log import FakeKernelLog
 from tests.fakes.outgoing import FakeOutgoing
+from tests.fakes.ssh_kits import FakeSshKits
 from tests.fakes.store import MemoryStore
 
 BODY = {"image": "busybox", "command": ["true"]}
@@ -97,6 +99,7 @@ class ApiWorld:
     uploads: Uploads
     deliveries: FakeDeliveries
     shell: Shell
+    kits: FakeSshKits
     sites: Sites | None = None
     http: aiohttp.ClientSession | None = None
     token: str = ""
@@ -172,6 +175,7 @@ async def api_world(
     woken: list[str] = []
     current, settings = Current(policy), CareSettings(HealthPolicy(600, XidTable()), ("*",), 30)
     deliveries = FakeDeliveries()
+    kits = FakeSshKits()
     outside = Outside(
         store,
         engine,
@@ -185,10 +189,22 @@ async def api_world(
         Redactor(),
         FakeOutgoing(),
         deliveries,
+        kits,
     )
     shell = assemble(outside, current, shell_settings(settings))
     hiding, uploads = shell.tools.hiding, shell.tools.uploads
-    intake = Intake(store, folders, gpus.inventory, clock, current, hiding, lambda: next(ids), woken.append)
+    intake = Intake(
+        store,
+        folders,
+        gpus.inventory,
+        clock,
+        current,
+        hiding,
+        lambda: next(ids),
+        woken.append,
+        kits,
+        lambda: bytes(32),
+    )
     care = GpuCare(gpus, store, clock, settings, Wakes(lambda: None, woken.append))
     samples = GpuSamples(gpus, clock)
     accounts = GpuAccounts(samples, store, clock)
@@ -210,9 +226,11 @@ async def api_world(
         bell=bell,
         outputs=Outputs(folders, OutputLimits(1000, 10**12, 60)),
         uploads=uploads,
+        ssh=shell.tools.ssh,
         gpu_care=care,
         gpu_samples=samples,
         stats=Stats(engine, samples, accounts, clock),
+        execs=Execs(engine, store, clock, map(str, range(1, 10**6)).__next__),
         host=HostCapacity(
             lambda: HostNames("agent-1", "1.2.3", PortRange(20000, 20009), policy.limits, {"default": 8}),
             store,
@@ -247,6 +265,7 @@ async def api_world(
         uploads,
         deliveries,
         shell,
+        kits,
     )
     world.sites = await open_sites(app, Listen("127.0.0.1", 0, tls, world.socket, "no-such-group"))
     world.token = await world.new_token("alice")

@@ -8,10 +8,12 @@ import pytest
 import structlog
 
 from agent.core.frames import Stream
+from agent.core.host_key import make_host_key
 from agent.core.job import Job
 from agent.interfaces import StoreUnavailableError
 from tests.fakes.engine import Fate, Program
 from tests.fakes.logs import frame
+from tests.fakes.ssh_server import FakeSshServers
 from tests.shell.boundaries import WRITES
 from tests.shell.trial import GRACE, Scenario, Trial, cancel, die, run_through, where
 from tests.shell.world import Outcome, World
@@ -24,6 +26,7 @@ PUT = {
     "url": "https://store.example.org/{job}/{path}?sig=hush",
     "headers": {"Authorization": "hush-2"},
 }
+KEY = make_host_key(bytes(32)).public.line
 # One is too large to be read in one go.
 FILES = {"a": b"a", "dir/b": b"bb", "large": b"c" * (1 << 20) + b"d"}
 
@@ -43,6 +46,10 @@ def hold_a_port(world: World) -> None:
 
 def offer_image(world: World) -> None:
     world.engine.registry["new"] = world.engine.images["busybox"]
+
+
+def run_ssh_servers(world: World) -> None:
+    world.ssh_servers = FakeSshServers(world.engine)
 
 
 SCENARIOS = [
@@ -84,6 +91,14 @@ SCENARIOS = [
         Program(seconds=2, code=3),
         {"disk": "1GiB", "retry": {"count": 1, "backoff": 2}},
         attempts=2,
+    ),
+    Scenario(
+        "ssh",
+        Outcome.FAILED,
+        Program(seconds=3, code=3),
+        {"ssh": {"authorized_keys": [KEY]}, "retry": {"count": 1, "backoff": 2}},
+        attempts=2,
+        prepare=run_ssh_servers,
     ),
 ]
 

@@ -109,6 +109,9 @@ class Trial:
         assert job.lease is None
         assert not world.folders.holds_secrets(self.job_id)
         assert self.job_id not in world.folders.places
+        assert self.job_id not in world.folders.authorized_keys
+        if world.ssh_servers is not None:
+            assert (world.ssh_servers.running, world.ssh_servers.most) in {(0, 0), (0, 1)}
         events = await world.store.events(ME, 0, self.job_id, 1000)
         assert sum(event.data.get("to") == Phase.FINISHED for event in events) == 1
         assert len(world.engine.starts) == len(set(world.engine.starts))

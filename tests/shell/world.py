@@ -6,6 +6,7 @@ from contextlib import suppress
 
 from agent.core.container import ContainerState, LogBounds
 from agent.core.gpu_health import HealthPolicy
+from agent.core.host_key import make_host_key
 from agent.core.job import BootTime, Job, Kind, Outcome, StopCause, Verdict, Viewer
 from agent.core.policy import ImageRules, Limits, Policy
 from agent.core.ports import PortRange
@@ -29,6 +30,8 @@ from tests.fakes.gpus import FakeGpus
 from tests.fakes.kernel_log import FakeKernelLog
 from tests.fakes.outgoing import FakeOutgoing
 from tests.fakes.quotas import FakeQuotas
+from tests.fakes.ssh_kits import FakeSshKits
+from tests.fakes.ssh_server import FakeSshServers
 from tests.fakes.store import MemoryStore
 
 OWNER = "alice"
@@ -50,6 +53,8 @@ class World:
         self.seen_gpus: Gpus = self.gpus  # or what a test puts between the two
         self.outgoing = FakeOutgoing()
         self.deliveries = FakeDeliveries()
+        self.ssh_kits = FakeSshKits()
+        self.ssh_servers: FakeSshServers | None = None  # what runs where a job's SSH server is asked for
         self.node_cpus: dict[int, str] = {}
         self.jitter = 0.5
         self.redactor = Redactor()
@@ -100,6 +105,7 @@ class World:
             self.redactor,
             self.outgoing,
             self.deliveries,
+            self.ssh_kits,
         )
 
     async def _run(self, shell: Shell) -> None:
@@ -160,8 +166,10 @@ class World:
         self.count += 1
         job_id = f"00000000-0000-7000-8000-{self.count:012d}"
         spec: JobSpec = parse_spec({"image": "busybox", **fields})
-        await self.folders.claim(job_id, "{}", secret_files(spec))
-        new = NewJob(job_id, owner, Kind.CONTAINER, spec, self.clock.now(), None, job_id)
+        key = None if spec.ssh is None else make_host_key(self.count.to_bytes(32))
+        await self.folders.claim(job_id, "{}", secret_files(spec, key))
+        public = None if key is None else key.public.line
+        new = NewJob(job_id, owner, Kind.CONTAINER, spec, self.clock.now(), None, job_id, public)
         await self.store.accept(new, 1000)
         self.wake(job_id)
         return job_id

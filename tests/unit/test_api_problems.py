@@ -14,7 +14,14 @@ from agent.spec import Fault, SpecRefusedError
 
 ROOMS = ("agent.api", "agent.jobs", "agent.interfaces", "agent.core", "agent.spec")
 # These end a job, a start of the daemon or a step of the runner, and reach no request.
-NEVER_ANSWERED = {"name_taken", "start_failed", "listen_failed", "gpus_held", "gpu_locks_unusable"}
+NEVER_ANSWERED = {
+    "name_taken",
+    "start_failed",
+    "listen_failed",
+    "gpus_held",
+    "gpu_locks_unusable",
+    "ssh_kit_missing",
+}
 NAMES = ["type", "title", "status", "detail", "code", "blame", "phase", "remedy", "faults"]
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from agent.core.container import ContainerPlan, Cpuset, Injection, LogBounds, Mount, PublishedPort
 from agent.core.injection import Handover
 from agent.core.job import Job, Lease, PortLease
-from agent.core.plan import SECRETS_PATH, plan
+from agent.core.plan import SECRETS_PATH, Mounted, plan
 from agent.core.policy import CAPABILITIES, NOFILE, OOM_SCORE, ImageRules, Limits, Policy, image_refusal
 from agent.spec import Proto, SpecRefusedError, is_reserved_env, parse_reference
 from tests.unit.core_values import AGENT, make_job
@@ -79,7 +79,7 @@ def test_no_spec_can_widen_what_the_host_gives(
         job = make_job(body, lease=lease, image_digest="busybox@sha256:1")
     except SpecRefusedError:
         return
-    made = plan(job, POLICY, OUTPUTS, secrets, HANDOVER)
+    made = plan(job, POLICY, Mounted(OUTPUTS, secrets, None), HANDOVER)
     assert {mount.source for mount in made.mounts} <= {OUTPUTS, SECRETS}
     assert {mount.target for mount in made.mounts} <= {job.spec.outputs.path, SECRETS_PATH}
     assert [mount.target for mount in made.mounts if not mount.read_only] == [job.spec.outputs.path]
@@ -100,7 +100,7 @@ def test_no_spec_can_widen_what_the_host_gives(
 def test_a_row_from_before_a_name_was_reserved_gives_the_job_no_such_variable(env: dict[str, str]) -> None:
     # Accepted as ordinary names, stored, and by now the agent's.
     spec = make_job().spec.model_copy(update={"env": env, "secrets_env": tuple(env)})
-    made = plan(replace(make_job(), spec=spec), POLICY, OUTPUTS, SECRETS, HANDOVER)
+    made = plan(replace(make_job(), spec=spec), POLICY, Mounted(OUTPUTS, SECRETS, None), HANDOVER)
     environment = dict(made.environment)
     assert {name for name in environment if is_reserved_env(name)} == set(OURS[:3])
     assert (environment["GPU_AGENT_ATTEMPT"], environment["OUTPUT_DIR"]) == ("1", "/outputs")
@@ -113,7 +113,7 @@ def full_job(**columns: object) -> Job:
 
 
 def test_ports_are_published_on_one_address_and_udp_alone_is_udp() -> None:
-    assert plan(full_job(), POLICY, OUTPUTS, None, HANDOVER).ports == (
+    assert plan(full_job(), POLICY, Mounted(OUTPUTS, None, None), HANDOVER).ports == (
         PublishedPort(8080, "tcp", "127.0.0.1", 20000),
         PublishedPort(53, "udp", "127.0.0.1", 20001),
     )
@@ -130,12 +130,12 @@ def test_a_port_has_one_number_on_every_address() -> None:
 
 
 def test_a_job_without_network_has_neither_bridge_nor_ports_nor_dns() -> None:
-    made = plan(make_job({"network": "none"}, lease=Lease()), POLICY, OUTPUTS, None, HANDOVER)
+    made = plan(make_job({"network": "none"}, lease=Lease()), POLICY, Mounted(OUTPUTS, None, None), HANDOVER)
     assert (made.bridge, made.ports, made.dns) == (None, (), ())
 
 
 def test_what_a_spec_leaves_open_is_the_hosts_limit() -> None:
-    made = plan(make_job(lease=Lease()), POLICY, OUTPUTS, None, HANDOVER)
+    made = plan(make_job(lease=Lease()), POLICY, Mounted(OUTPUTS, None, None), HANDOVER)
     limits = POLICY.limits
     asked = (made.cpus, made.memory_bytes, made.shm_bytes, made.pids, made.storage_bytes)
     assert asked == (limits.cpus, limits.memory_bytes, limits.shm_bytes, limits.pids, limits.disk_bytes)
@@ -143,8 +143,8 @@ def test_what_a_spec_leaves_open_is_the_hosts_limit() -> None:
 
 def test_the_digest_is_the_same_for_the_same_job() -> None:
     assert (
-        plan(full_job(), POLICY, OUTPUTS, SECRETS, HANDOVER).digest
-        == plan(full_job(), POLICY, OUTPUTS, SECRETS, HANDOVER).digest
+        plan(full_job(), POLICY, Mounted(OUTPUTS, SECRETS, None), HANDOVER).digest
+        == plan(full_job(), POLICY, Mounted(OUTPUTS, SECRETS, None), HANDOVER).digest
     )
 
 
@@ -152,17 +152,17 @@ def test_the_digest_changes_with_the_lease_and_with_the_attempt() -> None:
     other_gpu = replace(LEASE, gpus=("GPU-2",))
     other_port = replace(LEASE, ports=(replace(LEASE.ports[0], host_port=20009), LEASE.ports[1]))
     made = [
-        plan(full_job(), POLICY, OUTPUTS, None, HANDOVER),
-        plan(replace(full_job(), lease=other_gpu), POLICY, OUTPUTS, None, HANDOVER),
-        plan(replace(full_job(), lease=other_port), POLICY, OUTPUTS, None, HANDOVER),
-        plan(full_job(attempt=2), POLICY, OUTPUTS, None, HANDOVER),
+        plan(full_job(), POLICY, Mounted(OUTPUTS, None, None), HANDOVER),
+        plan(replace(full_job(), lease=other_gpu), POLICY, Mounted(OUTPUTS, None, None), HANDOVER),
+        plan(replace(full_job(), lease=other_port), POLICY, Mounted(OUTPUTS, None, None), HANDOVER),
+        plan(full_job(attempt=2), POLICY, Mounted(OUTPUTS, None, None), HANDOVER),
     ]
     assert len({one.digest for one in made}) == len(made)
 
 
 @pytest.mark.parametrize("field", [field.name for field in fields(ContainerPlan)])
 def test_the_digest_changes_with_each_field(field: str) -> None:
-    made = plan(full_job(), POLICY, OUTPUTS, SECRETS, HANDOVER)
+    made = plan(full_job(), POLICY, Mounted(OUTPUTS, SECRETS, None), HANDOVER)
     assert replace(made, **{field: changed(getattr(made, field))}).digest != made.digest
 
 

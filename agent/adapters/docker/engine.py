@@ -2,15 +2,16 @@
 
 import json
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing
+from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import replace
 from enum import Enum
 from functools import partial
 from pathlib import Path
 
-from agent.adapters.docker import bridges, cdi, creates, failures, views, volumes
+from agent.adapters.docker import bridges, cdi, creates, failures, inside, views, volumes
 from agent.adapters.docker.arguments import AGENT_LABEL
 from agent.adapters.docker.client import Calls, Deadlines
+from agent.adapters.docker.execs import Execs
 from agent.adapters.docker.failures import Refusal
 from agent.adapters.docker.layers import Layers
 from agent.adapters.docker.memory import peak_bytes
@@ -27,17 +28,20 @@ from agent.core.container import (
     EngineFacts,
     EventKind,
     Image,
+    InsideFile,
     PullProgress,
     QuotaVolume,
     StreamOpened,
 )
 from agent.core.container_stats import ContainerStats
 from agent.core.disk_guard import CountLimits, DiskSpace, Held
+from agent.core.exec import ExecPlan
 from agent.core.frames import BrokenFramesError, FrameParser
 from agent.core.gpu_strangers import GpuStrangers
 from agent.interfaces import (
     ContainerGoneError,
     EngineUnavailableError,
+    ExecSession,
     PullFailedError,
 )
 from agent.interfaces.engine import Trouble
@@ -72,6 +76,7 @@ class DockerEngine:
         self._deadlines = deadlines
         self._calls = Calls(socket, deadlines)
         self._streams = Streams(socket, deadlines.quick_seconds)
+        self._execs = Execs(socket, self._streams, self._calls, deadlines.quick_seconds)
         self._strangers = Strangers(self._calls, agent)
         self._creates = creates.Creates(self._calls)
         self._layers = Layers(self._calls)
@@ -136,6 +141,9 @@ class DockerEngine:
             if failures.is_container_gone(refusal):
                 raise ContainerGoneError(refusal.text) from refusal
             raise failures.refused_start(refusal) from refusal
+
+    async def look_inside(self, container: str, path: str, most_bytes: int) -> InsideFile | None:
+        return await inside.look(self._streams, container, path, most_bytes)
 
     async def kill(self, container: str, signal: str) -> None:
         try:
@@ -238,6 +246,9 @@ class DockerEngine:
                 await proof.ask()
         except Refusal as refusal:
             raise _refused_log(refusal) from refusal
+
+    def open_exec(self, container: str, plan: ExecPlan) -> AbstractAsyncContextManager[ExecSession]:
+        return self._execs.open(container, plan)
 
     async def image(self, reference: str) -> Image | None:
         try:

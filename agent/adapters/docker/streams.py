@@ -49,8 +49,17 @@ class Streams:
 
     async def read(self, path: str, query: Mapping[str, str]) -> bytes:
         """A whole answer that is known to be short. Raises Refusal, EngineUnavailableError."""
+        return await self._ask("GET", path, query, None)
+
+    async def send(self, path: str, query: Mapping[str, str], body: Mapping[str, object]) -> bytes:
+        """As `read`, of a POST. Cancelled or unanswered, it may still take effect."""
+        return await self._ask("POST", path, query, body)
+
+    async def _ask(
+        self, method: str, path: str, query: Mapping[str, str], sent: Mapping[str, object] | None
+    ) -> bytes:
         try:
-            async with self._short.get(_url(path), params=query) as response:
+            async with self._short.request(method, _url(path), params=query, json=sent) as response:
                 body = await response.read()
         except TimeoutError as error:
             raise hangs(self._answer_seconds) from error
@@ -59,8 +68,23 @@ class Streams:
         except aiohttp.ClientError as error:
             raise EngineUnavailableError(f"the engine broke off: {error}", Trouble.BROKEN) from error
         if response.status >= 400:
-            raise Refusal(response.status, _message(body.decode(errors="replace")))
+            raise Refusal(response.status, message_of(body.decode(errors="replace")))
         return body
+
+    async def head(self, path: str, query: Mapping[str, str]) -> Mapping[str, str]:
+        """The headers of an answer alone. Raises Refusal, whose text is empty, and EngineUnavailableError."""
+        try:
+            async with self._short.head(_url(path), params=query) as response:
+                headers = dict(response.headers)
+        except TimeoutError as error:
+            raise hangs(self._answer_seconds) from error
+        except aiohttp.ClientConnectorError as error:
+            raise down(self._socket, error) from error
+        except aiohttp.ClientError as error:
+            raise EngineUnavailableError(f"the engine broke off: {error}", Trouble.BROKEN) from error
+        if response.status >= 400:
+            raise Refusal(response.status, "")
+        return headers
 
     @asynccontextmanager
     async def get(self, path: str, query: Mapping[str, str]) -> AsyncIterator[AsyncIterator[bytes]]:
@@ -107,7 +131,7 @@ class Streams:
             raise hangs(self._answer_seconds) from error
         except aiohttp.ClientError as error:
             raise down(self._socket, error) from error
-        raise Refusal(response.status, _message(text))
+        raise Refusal(response.status, message_of(text))
 
     async def _chunks(
         self, response: aiohttp.ClientResponse, timer: FineTimer | None
@@ -139,7 +163,7 @@ def _url(path: str) -> str:
     return f"http://docker/v{API_VERSION}{path}"
 
 
-def _message(text: str) -> str:
+def message_of(text: str) -> str:
     """The engine's words out of `{"message": "…"}`; the body itself where something else answered."""
     try:
         return str(json.loads(text)["message"])

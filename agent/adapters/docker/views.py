@@ -56,6 +56,7 @@ def inspected(answer: Json) -> Container:
         stop_signal=config.get("StopSignal") or DEFAULT_STOP_SIGNAL,
         ports=_published(answer["HostConfig"].get("PortBindings") or {}),
         gpus=given_gpus(answer),
+        user=config.get("User") or "",
     )
 
 

@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from agent.adapters.disk_use import space
-from agent.adapters.folders import durable, jobs, outputs, secrets, state, upload_secrets
+from agent.adapters.folders import durable, jobs, outputs, secrets, ssh, state, upload_secrets
 from agent.adapters.folders.disk import Disk
 from agent.adapters.folders.held import held_by_outputs
 from agent.adapters.folders.jobs import FoundRecord
@@ -65,12 +65,16 @@ class DiskFolders:
         """Lay out what the container may see. Idempotent. Raises JobFolderMissingError."""
         return await self._disk.run(jobs.prepare, self._state, job_id)
 
+    async def keep_authorized_keys(self, job_id: str, text: str) -> None:
+        """Who may log in by SSH, in the place of what was there. Raises JobFolderMissingError."""
+        await self._disk.run(ssh.keep_authorized_keys, self._state.jobs, job_id, text)
+
     async def drop_secrets(self, job_id: str) -> None:
         """Remove both copies of all secrets, for good: for a repair alone. Gone is fine."""
         await self._disk.run(secrets.drop, self._state.jobs, self._state.runtime_jobs, job_id)
 
     async def drop_used_secrets(self, job_id: str) -> None:
-        """Remove both copies of what the job and its upload needed, for good; where to notify stays. Gone is fine."""
+        """Remove both copies of what the job and its upload needed, and the host key, for good; where to notify stays. Gone is fine."""
         await self._disk.run(secrets.drop_used, self._state.jobs, self._state.runtime_jobs, job_id)
 
     async def notify_target(self, job_id: str) -> NotifyTarget | None:

@@ -12,7 +12,7 @@ from secrets import token_hex
 
 import structlog
 
-from agent.adapters.folders import durable, secrets
+from agent.adapters.folders import durable, secrets, ssh
 from agent.adapters.folders.names import is_half_made, is_job_id, job_folder
 from agent.adapters.folders.roots import OUTPUTS
 from agent.adapters.folders.state import ASIDE, JOBS, State
@@ -65,6 +65,8 @@ def _publish(state: State, name: str, job_id: str) -> Claimed:
 def _fill(job: int, record: str, secrets_: SecretFiles) -> None:
     durable.write_file(job, RECORD, record.encode(), durable.PRIVATE_FILE)
     secrets.write(job, secrets_)
+    if secrets_.host_key is not None:
+        ssh.write(job, secrets_.host_key)
     durable.ensure_folder(job, OUTPUTS, OUTPUTS_MODE)
     os.fsync(job)
 
@@ -91,11 +93,13 @@ def prepare(state: State, job_id: str) -> Prepared:
     values = read_secrets(state, job_id).values
     with durable.open_folder(state.jobs, job_id) as job:
         durable.ensure_folder(job, OUTPUTS, OUTPUTS_MODE)
-    outputs = state.path / JOBS / job_id / OUTPUTS
+        has_ssh = ssh.is_there(job)
+    home = state.path / JOBS / job_id
+    outputs, ssh_folder = str(home / OUTPUTS), str(home / ssh.SSH) if has_ssh else None
     if not values:
-        return Prepared(str(outputs), None)
+        return Prepared(outputs, None, ssh_folder)
     mounted = state.runtime_path / JOBS / secrets.lay_out(state.runtime_jobs, job_id, values)
-    return Prepared(str(outputs), str(mounted))
+    return Prepared(outputs, str(mounted), ssh_folder)
 
 
 def remove(state: State, job_id: str) -> None:

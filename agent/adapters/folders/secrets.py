@@ -9,8 +9,9 @@ import json
 import os
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 
-from agent.adapters.folders import durable, upload_secrets
+from agent.adapters.folders import durable, ssh, upload_secrets
 from agent.adapters.folders.names import job_folder, secret_file
 from agent.adapters.folders.tree import remove_tree
 from agent.core.container import Credentials
@@ -25,7 +26,7 @@ MOUNTED_FOLDER, MOUNTED_FILE = 0o755, 0o444
 def write(job: int, secrets: SecretFiles) -> None:
     """Put the secrets into a job's new folder, synced. An empty folder needs no sync of its own: its name is in the job's."""
     durable.ensure_folder(job, SECRETS, durable.PRIVATE_FOLDER)
-    if secrets == SecretFiles({}):
+    if replace(secrets, host_key=None) == SecretFiles({}):
         return
     with durable.open_folder(job, SECRETS) as folder:
         durable.ensure_folder(folder, VALUES, durable.PRIVATE_FOLDER)
@@ -123,6 +124,7 @@ def drop(jobs: int, runtime_jobs: int, job_id: str) -> None:
     remove_tree(runtime_jobs, job_folder(job_id))
     try:
         with durable.open_folder(jobs, job_id) as job:
+            ssh.drop(job)
             _drop_at_rest(job)
     except FileNotFoundError:
         return
@@ -133,6 +135,7 @@ def drop_used(jobs: int, runtime_jobs: int, job_id: str) -> None:
     remove_tree(runtime_jobs, job_folder(job_id))
     try:
         with durable.open_folder(jobs, job_id) as job:
+            ssh.drop(job)
             if _is_in_secrets(job, NOTIFY):
                 _drop_beside_target(job)
             else:

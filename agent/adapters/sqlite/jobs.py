@@ -176,4 +176,5 @@ def _first_row(new: NewJob) -> Job:
         created_at=new.created_at,
         queued_at=new.created_at,
         not_before=None if not_before is None else not_before.timestamp(),
+        ssh_host_key=new.ssh_host_key,
     )

@@ -19,6 +19,7 @@ from agent.core.job import (
     Outcome,
     Reason,
     Run,
+    SshKey,
     Stop,
 )
 from agent.errors import Phase
@@ -48,6 +49,8 @@ class Rest:
     upload_stopped_at: float | None = None
     image_digest: str | None = None
     has_disk: bool = False
+    ssh_host_key: str | None = None
+    ssh_keys: tuple[SshKey, ...] | None = None
     reason: Reason | None = None
     started_at: float | None = None
 

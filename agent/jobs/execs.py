@@ -1,0 +1,124 @@
+"""jobs/execs — commands beside a running job's own: who may be let in, what is noted of it, and its end. Speaks no protocol.
+
+Of a command the event log keeps the program alone: its arguments and variables may hold anything, and secrets are in no event.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import structlog
+
+from agent.core.exec import ExecPlan
+from agent.core.job import Job, NewEvent
+from agent.errors import AgentError, Phase
+from agent.interfaces import Clock, Engine, ExecSession, Store, StoreUnavailableError
+from agent.jobs.stats import JobNotRunningError
+
+log = structlog.get_logger(__name__)
+
+# Who leaves is not kept waiting, and the daemon least of all.
+HANG_UP_SECONDS = 2.0
+MOST_PROGRAM_CHARACTERS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """Who runs it, for the event. `token`: its id, None for the host's own people. `peer`: an address, None on the socket."""
+
+    principal: str
+    token: str | None
+    peer: str | None
+
+
+class Execs:
+    """`new_id` tells one command from another in the events of a job."""
+
+    def __init__(self, engine: Engine, store: Store, clock: Clock, new_id: Callable[[], str]) -> None:
+        self._engine = engine
+        self._store = store
+        self._clock = clock
+        self._new_id = new_id
+
+    @asynccontextmanager
+    async def open(self, job: Job, plan: ExecPlan, asker: Asker) -> AsyncIterator["Attended"]:
+        """Run it while the block does; one that has not ended by then is hung up, as by a closed terminal.
+
+        Raises JobNotRunningError, StoreUnavailableError (what can't be noted is not run), and what `Engine.open_exec` does.
+        """
+        container = container_of(job)
+        exec_id, begun = self._new_id(), self._clock.boot_seconds()
+        facts = {"exec": exec_id, **facts_of(plan, asker)}
+        await self._store.append_event(job.id, NewEvent("exec.started", facts))
+        log.info("exec.started", job=job.id, **facts)
+        attended: Attended | None = None
+        error: str | None = None
+        try:
+            async with self._engine.open_exec(container, plan) as session:
+                attended = Attended(session)
+                async with hung_up_after(attended):
+                    yield attended
+        except AgentError as failure:
+            error = failure.code
+            raise
+        finally:
+            seconds = round(self._clock.boot_seconds() - begun, 3)
+            code = None if attended is None else attended.code
+            await self._note_end(job.id, {"exec": exec_id, "code": code, "error": error, "seconds": seconds})
+
+    async def _note_end(self, job_id: str, facts: dict[str, object]) -> None:
+        log.info("exec.ended", job=job_id, **facts)
+        try:
+            await self._store.append_event(job_id, NewEvent("exec.ended", facts))
+        except StoreUnavailableError as error:
+            # That it began is on disk; the command has ended all the same.
+            log.warning("exec.end_not_written", job=job_id, error=str(error))
+
+
+class Attended:
+    """A session whose exit code is remembered."""
+
+    def __init__(self, session: ExecSession) -> None:
+        self.session = session
+        self.code: int | None = None
+
+    async def exit_code(self) -> int:
+        self.code = await self.session.exit_code()
+        return self.code
+
+
+@asynccontextmanager
+async def hung_up_after(attended: Attended) -> AsyncIterator[None]:
+    try:
+        yield
+    finally:
+        if attended.code is None:
+            await hang_up(attended.session)
+
+
+async def hang_up(session: ExecSession) -> None:
+    try:
+        async with asyncio.timeout(HANG_UP_SECONDS):
+            await session.hang_up()
+    except (AgentError, TimeoutError) as error:
+        # An engine that does not answer: the command runs on, until its job ends.
+        log.warning("exec.left_running", error=str(error) or "the engine gave no answer")
+
+
+def container_of(job: Job) -> str:
+    """Raises JobNotRunningError."""
+    if job.phase is not Phase.RUNNING or job.container is None:
+        raise JobNotRunningError(job)
+    return job.container
+
+
+def facts_of(plan: ExecPlan, asker: Asker) -> dict[str, object]:
+    return {
+        "principal": asker.principal,
+        "token": asker.token,
+        "peer": asker.peer,
+        "program": plan.command[0][:MOST_PROGRAM_CHARACTERS],
+        "user": plan.user,
+        "terminal": plan.terminal is not None,
+    }
