@@ -88,6 +88,10 @@ app.add_typer(images_app, name="images", rich_help_panel=HOST)
 app.command("serve", rich_help_panel=HOST)(local_command(local.serve))
 app.command("doctor", rich_help_panel=HOST)(local_command(local.doctor))
 
+network_app = group("The jobs' network on this host.")
+network_app.command("remove")(local_command(local.network_remove))
+app.add_typer(network_app, name="network", rich_help_panel=HOST)
+
 token_app = group("Who may use the API, kept in the state folder.")
 token_app.command("create")(local_command(local.token_create))
 token_app.command("ls")(local_command(local.token_ls))

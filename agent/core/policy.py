@@ -41,6 +41,15 @@ class ImageRules:
     max_bytes: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class NetworkRefusal:
+    """Why no job with a network starts, and what to do. `is_lasting`: it stays so until somebody acts."""
+
+    message: str
+    remedy: str
+    is_lasting: bool = False
+
+
 class InjectionWish(StrEnum):
     """By what the operator wants GPUs handed over."""
 
@@ -54,7 +63,8 @@ class Policy:
     """What the plan of each container on this host has in common.
 
     `node_cpus`: the CPUs of each NUMA node that jobs are pinned to; empty: jobs are not pinned. `most_disk_bytes`: what an
-    output folder can have at most on the disk of the state folder, were it empty; None: not known.
+    output folder can have at most on the disk of the state folder, were it empty; None: not known. `network_refusal`: why
+    jobs with a network are not even taken; None: they are, and may have to wait.
     """
 
     agent_id: str
@@ -70,6 +80,7 @@ class Policy:
     node_cpus: Mapping[int, str] = field(default_factory=dict)
     outgoing: OutgoingRules = field(default_factory=OutgoingRules)
     most_disk_bytes: int | None = None
+    network_refusal: NetworkRefusal | None = None
 
 
 def image_refusal(reference: ImageReference, rules: ImageRules) -> str | None:

@@ -2,6 +2,7 @@
 
 from agent.daemon.database import DatabaseMissingError
 from agent.daemon.doctor import examine
+from agent.daemon.network import remove_network
 from agent.daemon.repair import repair
 from agent.daemon.serve import run
 from agent.daemon.tokens import create_token, list_tokens, open_store, revoke_token
@@ -12,6 +13,7 @@ __all__ = [
     "examine",
     "list_tokens",
     "open_store",
+    "remove_network",
     "repair",
     "revoke_token",
     "run",

@@ -13,6 +13,7 @@ from agent.aio import Threads
 from agent.config import Config
 from agent.core.policy import InjectionWish
 from agent.core.ports import PortRange
+from agent.daemon.network import firewall_probe
 from agent.daemon.quotas import quota_leftovers_probe
 from agent.daemon.values import DATABASE
 from agent.jobs import gpu_probes, probes
@@ -36,6 +37,7 @@ async def examine(config: Config) -> list[Check]:
             PortRange(config.ports.range.first, config.ports.range.last), read_ephemeral_ports
         ),
         "dns": _dns_probe(config),
+        "network": firewall_probe(config),
         "clock": _clock_probe(),
         "gpu_injection": gpu_probes.gpu_injection_probe(
             engine, InjectionWish(config.gpus.injection), config.engine.runtime, has_nvidia_gpus

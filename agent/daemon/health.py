@@ -7,6 +7,7 @@ from agent.jobs import gpu_probes, probes
 from agent.jobs.assembly import Outside, Shell
 from agent.jobs.disk_guard_probe import disk_guard_probe
 from agent.jobs.health import CheckState, Finding, Health, Probe
+from agent.jobs.network_probe import network_probe
 from agent.jobs.notifier import Notifier
 from agent.jobs.quota_probe import quota_probe
 from agent.jobs.stranger_probe import gpu_strangers_probe
@@ -28,6 +29,7 @@ def build_health(
         "disk_guard": disk_guard_probe(shell.disk_guard.view),
         "clock": probes.clock_probe(outside.clock),
         "ports": probes.ports_probe(ports, read_ephemeral),
+        "network": network_probe(shell.tools.network.view),
         "jobs": _jobs_probe(shell),
         "gpus": gpu_probes.gpus_probe(shell.tools.gpu_care),
         "kernel_log": gpu_probes.kernel_log_probe(outside.kernel_log.condition, lambda: _has_gpus(shell)),

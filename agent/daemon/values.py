@@ -1,11 +1,13 @@
 """daemon/values — the config as the values that each room needs. Pure."""
 
 from collections.abc import Mapping
+from ipaddress import ip_address, ip_network
 
 from agent.api.sites import Listen, make_tls
 from agent.api.views import Addresses
 from agent.config import Config
 from agent.core.container import LogBounds
+from agent.core.firewall import Egress, NetworkSettings, RuleSet, make_rules
 from agent.core.gpu_health import HealthPolicy
 from agent.core.outgoing import read_rules
 from agent.core.policy import NOFILE, ImageRules, InjectionWish, Limits, Policy
@@ -57,7 +59,21 @@ def policy_of(
     )
 
 
-def settings_of(config: Config) -> Settings:
+def rules_of(config: Config, dns: tuple[str, ...]) -> RuleSet:
+    """`dns`: the servers that jobs are given."""
+    network = config.network
+    return make_rules(
+        NetworkSettings(
+            network.bridge,
+            Egress(network.egress),
+            tuple(map(ip_network, network.egress_allow)),
+            tuple(map(ip_network, network.deny)),
+            tuple(map(ip_address, dns)),
+        )
+    )
+
+
+def settings_of(config: Config, dns: tuple[str, ...]) -> Settings:
     return Settings(
         ports=PortRange(config.ports.range.first, config.ports.range.last),
         queue_limits=queue_limits_of(config),
@@ -67,6 +83,7 @@ def settings_of(config: Config) -> Settings:
         gpu_care=care_of(config),
         output_limits=output_limits_of(config),
         parallel_uploads=config.uploads.parallel,
+        network_rules=rules_of(config, dns),
     )
 
 

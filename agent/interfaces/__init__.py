@@ -10,6 +10,13 @@ from agent.interfaces.engine import (
     PullFailedError,
     StartFailedError,
 )
+from agent.interfaces.firewall import (
+    Firewall,
+    FirewallSilentError,
+    FirewallUnusableError,
+    Placed,
+    SiblingsUnfilteredError,
+)
 from agent.interfaces.folders import (
     Claimed,
     Digest,
@@ -71,6 +78,9 @@ __all__ = [
     "EngineRefusedError",
     "EngineUnavailableError",
     "Finished",
+    "Firewall",
+    "FirewallSilentError",
+    "FirewallUnusableError",
     "Folders",
     "ForeignIdError",
     "GpuLocks",
@@ -94,6 +104,7 @@ __all__ = [
     "OutputReader",
     "OutputRefusedError",
     "OutputWatch",
+    "Placed",
     "Places",
     "Prepared",
     "PullFailedError",
@@ -103,6 +114,7 @@ __all__ = [
     "SecretFiles",
     "Sender",
     "Shortage",
+    "SiblingsUnfilteredError",
     "SkippedOutput",
     "SmallOutput",
     "StaleError",

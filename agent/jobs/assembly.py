@@ -2,16 +2,19 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from agent.aio import Flag, stand
 from agent.core.container import ContainerEvent, EventKind
+from agent.core.firewall import RuleSet
+from agent.core.policy import NetworkRefusal
 from agent.core.ports import PortRange
 from agent.core.queue import Host
 from agent.interfaces import (
     Clock,
     Deliveries,
     Engine,
+    Firewall,
     Folders,
     Gpus,
     KernelLog,
@@ -30,6 +33,7 @@ from agent.jobs.gpu_samples import GpuSamples
 from agent.jobs.hiding import Hiding
 from agent.jobs.images import Images, PullTimes
 from agent.jobs.janitor import Janitor
+from agent.jobs.network_care import NetworkCare
 from agent.jobs.notifier import Notifier
 from agent.jobs.quota_care import QuotaCare
 from agent.jobs.supervisor import Supervisor
@@ -57,6 +61,7 @@ class Settings:
     gpu_care: CareSettings
     output_limits: OutputLimits
     parallel_uploads: int
+    network_rules: RuleSet
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +70,7 @@ class Outside:
 
     store: Store
     engine: Engine
+    firewall: Firewall
     folders: Folders
     watch: OutputWatch
     quotas: Quotas
@@ -99,6 +105,7 @@ class Shell:
         self.tools.images.use(group)
         self.tools.uploads.use(group)
         stand(group, self.witness.watch(), "witness")
+        stand(group, self.tools.network.watch(), "network care")
         stand(group, self.supervisor.supervise(), "supervisor")
         stand(group, self.janitor.clean(), "janitor")
         stand(group, self.quota_care.clean(), "quota care")
@@ -132,6 +139,11 @@ def assemble(outside: Outside, current: Current, settings: Settings) -> Shell:
         janitor.look()
         quota_care.look()
 
+    def heed_network(refusal: NetworkRefusal | None) -> None:
+        if refusal != current.policy.network_refusal:
+            current.policy = replace(current.policy, network_refusal=refusal)
+        ask.set()
+
     gpu_care = GpuCare(outside.gpus, outside.store, outside.clock, settings.gpu_care, Wakes(ask.set, poke))
     gpu_care.listen_to(outside.kernel_log)
     gpu_samples = GpuSamples(outside.gpus, outside.clock)
@@ -148,6 +160,9 @@ def assemble(outside: Outside, current: Current, settings: Settings) -> Shell:
         clock=outside.clock,
         images=images,
         witness=witness,
+        network=NetworkCare(
+            outside.firewall, outside.engine, outside.store, settings.network_rules, heed_network
+        ),
         uploads=_uploads(outside, settings, hiding, poke),
         bad_ports=Avoided(outside.clock, BAD_PORT_SECONDS),
         bad_gpus=Avoided(outside.clock, BAD_GPU_SECONDS),
@@ -200,4 +215,5 @@ def _host(tools: Tools, settings: Settings) -> Host:
         bad_gpus=tools.bad_gpus.now() | tools.gpu_care.unleasable(),
         stuck_gpus=tools.gpu_care.stuck(),
         free_disk_bytes=tools.quotas.free_bytes,
+        network_closed=None if tools.network.closed is None else tools.network.closed.message,
     )

@@ -8,7 +8,7 @@ from enum import Enum
 from functools import partial
 from pathlib import Path
 
-from agent.adapters.docker import bridges, cdi, creates, failures, views, volumes
+from agent.adapters.docker import bridge_removal, bridges, cdi, creates, failures, views, volumes
 from agent.adapters.docker.arguments import AGENT_LABEL
 from agent.adapters.docker.client import Calls, Deadlines
 from agent.adapters.docker.failures import Refusal
@@ -278,6 +278,10 @@ class DockerEngine:
 
     async def ensure_bridge(self, name: str) -> None:
         await bridges.ensure(self._calls, name, self._agent)
+
+    async def remove_bridge(self, name: str) -> bool:
+        """For an uninstall. False: there was none. Raises EngineRefusedError (not ours, or in use), EngineUnavailableError."""
+        return await bridge_removal.remove(self._calls, name)
 
     async def ensure_volume(self, volume: QuotaVolume) -> None:
         await volumes.ensure(self._calls, self._agent, volume)
