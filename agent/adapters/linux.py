@@ -9,8 +9,13 @@ from contextlib import suppress
 from ipaddress import ip_address
 from pathlib import Path
 
+from agent.core.bridge import HostIpv6
+
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _RESOLV_CONF = Path("/etc/resolv.conf")
+_IPV6, _IPV6_ROUTES = Path("/proc/sys/net/ipv6/conf"), Path("/proc/net/ipv6_route")
+# linux/ipv6_route.h: the kernel has it from a router's advertisement.
+_RTF_ADDRCONF = 0x40000
 _EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
 _PROC = Path("/proc")
 _NODES = Path("/sys/devices/system/node")
@@ -67,6 +72,31 @@ def read_ephemeral_ports() -> tuple[int, int]:
     """First and last port that the kernel gives to outgoing connections."""
     first, last = _EPHEMERAL.read_text("ascii").split()
     return int(first), int(last)
+
+
+def read_ipv6(settings: Path = _IPV6, routes: Path = _IPV6_ROUTES) -> HostIpv6:
+    """Whether this host has IPv6. Without the kernel's part for it there are no such files."""
+    try:
+        off = [(settings / scope / "disable_ipv6").read_text("ascii").strip() for scope in ("all", "default")]
+        forwards = (settings / "all" / "forwarding").read_text("ascii").strip() != "0"
+        lines = [line.split() for line in routes.read_text("ascii").splitlines()]
+    except FileNotFoundError:
+        return HostIpv6(is_on=False, forwards=False, learners=())
+    learned = {
+        line[9]
+        for line in lines
+        if set(line[0]) == {"0"} and line[1] == "00" and int(line[8], 16) & _RTF_ADDRCONF
+    }
+    # 1: advertisements count, unless the host forwards. 2: they count all the same. 0: who learned it was not the kernel.
+    learners = [name for name in sorted(learned) if _read_or_none(settings / name / "accept_ra") == "1"]
+    return HostIpv6(off == ["0", "0"], forwards, tuple(learners))
+
+
+def _read_or_none(path: Path) -> str | None:
+    try:
+        return path.read_text("ascii").strip()
+    except FileNotFoundError:  # the interface is gone
+        return None
 
 
 def read_node_cpus(nodes: Path = _NODES) -> Mapping[int, str]:

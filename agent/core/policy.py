@@ -63,8 +63,9 @@ class Policy:
     """What the plan of each container on this host has in common.
 
     `node_cpus`: the CPUs of each NUMA node that jobs are pinned to; empty: jobs are not pinned. `most_disk_bytes`: what an
-    output folder can have at most on the disk of the state folder, were it empty; None: not known. `network_refusal`: why
-    jobs with a network are not even taken; None: they are, and may have to wait.
+    output folder can have at most on the disk of the state folder, were it empty; None: not known. `subnet6`: the addresses of
+    IPv6 that the bridge is made with; None: it is made with IPv4 alone. `network_refusal`: why jobs with a network are not even
+    taken; None: they are, and may have to wait.
     """
 
     agent_id: str
@@ -80,6 +81,7 @@ class Policy:
     node_cpus: Mapping[int, str] = field(default_factory=dict)
     outgoing: OutgoingRules = field(default_factory=OutgoingRules)
     most_disk_bytes: int | None = None
+    subnet6: str | None = None
     network_refusal: NetworkRefusal | None = None
 
 

@@ -22,6 +22,7 @@ from agent.adapters.linux import (
     most_open_files,
     read_dns_servers,
     read_ephemeral_ports,
+    read_ipv6,
     read_node_cpus,
     share_one_heap,
 )
@@ -44,6 +45,7 @@ from agent.daemon.values import (
     output_limits_of,
     policy_of,
     settings_of,
+    subnet6_for,
 )
 from agent.interfaces import Clock, Folders, JobFolderMissingError, Store
 from agent.jobs.assembly import Outside, Settings, Shell, assemble
@@ -93,7 +95,13 @@ async def serve(config: Config, read_config: Callable[[], Config] | None, redact
         kernel_log = open_kernel_log(config, stack)
         host = read_dns_servers(), most_open_files(), read_node_cpus()
         policy = policy_of(config, folders.agent_id, *host)
-        current = Current(replace(policy, most_disk_bytes=await folders.quotas.total_bytes()))
+        current = Current(
+            replace(
+                policy,
+                most_disk_bytes=await folders.quotas.total_bytes(),
+                subnet6=subnet6_for(config, folders.agent_id, read_ipv6()),
+            )
+        )
         outgoing = OutgoingClient(lambda: current.policy.outgoing, f"gpu-agent/{program_version()}")
         stack.push_async_callback(outgoing.close)
         outside = Outside(

@@ -6,6 +6,7 @@ from ipaddress import ip_address, ip_network
 from agent.api.sites import Listen, make_tls
 from agent.api.views import Addresses
 from agent.config import Config
+from agent.core.bridge import HostIpv6, subnet6_of, why_no_ipv6
 from agent.core.container import LogBounds
 from agent.core.firewall import Egress, NetworkSettings, RuleSet, make_rules
 from agent.core.gpu_health import HealthPolicy
@@ -71,6 +72,11 @@ def rules_of(config: Config, dns: tuple[str, ...]) -> RuleSet:
             tuple(map(ip_address, dns)),
         )
     )
+
+
+def subnet6_for(config: Config, agent_id: str, host: HostIpv6) -> str | None:
+    """What the bridge is made with, where the host can have it."""
+    return None if why_no_ipv6(host) is not None else subnet6_of(agent_id, config.network.bridge)
 
 
 def settings_of(config: Config, dns: tuple[str, ...]) -> Settings:

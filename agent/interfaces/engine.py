@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator, Mapping
 from enum import StrEnum
 from typing import Protocol
 
+from agent.core.bridge import Bridge
 from agent.core.container import (
     Container,
     ContainerEvent,
@@ -176,8 +177,16 @@ class Engine(Protocol):
         """Pull; ends when the image is there. Cancelling stops it. Raises PullFailedError, EngineUnavailableError."""
         ...
 
-    async def ensure_bridge(self, name: str) -> None:
-        """Our bridge network, inter-container traffic off; made if it is missing. Idempotent."""
+    async def ensure_bridge(self, name: str, subnet6: str | None) -> None:
+        """Our bridge network, inter-container traffic off; made if it is missing, with that subnet of IPv6 (None: with IPv4
+        alone; so, too, where the engine can't give it IPv6). One that is there is left as it is. Idempotent.
+
+        Raises EngineRefusedError: a stranger's has the name.
+        """
+        ...
+
+    async def find_bridge(self, name: str) -> Bridge | None:
+        """Our bridge of that name. None: there is none. Raises EngineRefusedError: a stranger's has the name."""
         ...
 
     async def ensure_volume(self, volume: QuotaVolume) -> None:

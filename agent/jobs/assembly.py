@@ -139,6 +139,9 @@ def assemble(outside: Outside, current: Current, settings: Settings) -> Shell:
         janitor.look()
         quota_care.look()
 
+    async def ensure_bridge() -> None:
+        await outside.engine.ensure_bridge(current.policy.bridge, current.policy.subnet6)
+
     def heed_network(refusal: NetworkRefusal | None) -> None:
         if refusal != current.policy.network_refusal:
             current.policy = replace(current.policy, network_refusal=refusal)
@@ -161,7 +164,7 @@ def assemble(outside: Outside, current: Current, settings: Settings) -> Shell:
         images=images,
         witness=witness,
         network=NetworkCare(
-            outside.firewall, outside.engine, outside.store, settings.network_rules, heed_network
+            outside.firewall, outside.store, settings.network_rules, ensure_bridge, heed_network
         ),
         uploads=_uploads(outside, settings, hiding, poke),
         bad_ports=Avoided(outside.clock, BAD_PORT_SECONDS),

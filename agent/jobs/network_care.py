@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import structlog
@@ -14,7 +14,6 @@ from agent.core.job import NewEvent
 from agent.core.policy import NetworkRefusal
 from agent.errors import AgentError
 from agent.interfaces import (
-    Engine,
     Firewall,
     FirewallUnusableError,
     Placed,
@@ -55,15 +54,15 @@ class NetworkCare:
     def __init__(
         self,
         firewall: Firewall,
-        engine: Engine,
         store: Store,
         rules: RuleSet,
+        ensure_bridge: Callable[[], Awaitable[None]],
         heed: Callable[[NetworkRefusal | None], None],
     ) -> None:
         self._firewall = firewall
-        self._engine = engine
         self._store = store
         self._rules = rules
+        self._ensure_bridge = ensure_bridge
         self._heed = heed
         self._flag = Flag()
         self._placed: Placed | None = None
@@ -136,7 +135,7 @@ class NetworkCare:
         """The engine turns it on as it makes a bridge without traffic between containers. What somebody turned off stays off."""
         if self._firewall.why_unfiltered() is None:
             return
-        await self._engine.ensure_bridge(self._rules.bridge)
+        await self._ensure_bridge()
         why = self._firewall.why_unfiltered()
         if why is not None:
             raise SiblingsUnfilteredError(why)

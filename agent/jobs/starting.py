@@ -153,7 +153,8 @@ class Starting:
     async def _create(self, job: Job, planned: ContainerPlan, secrets: Mapping[str, str]) -> Known | None:
         try:
             if planned.bridge is not None:
-                await self._tools.engine.ensure_bridge(planned.bridge)  # a stranger may have removed it since
+                # A stranger may have removed it since.
+                await self._tools.engine.ensure_bridge(planned.bridge, self._tools.policy.subnet6)
             container = await self._tools.engine.create(planned, secrets)
         except NameTakenError as error:
             await self._wait_for_the_name(job, str(error))

@@ -8,6 +8,7 @@ from typing import Protocol, TypeVar, cast
 
 import pytest
 
+from agent.core.bridge import Bridge
 from agent.core.container import (
     Container,
     ContainerEvent,
@@ -36,6 +37,7 @@ T = TypeVar("T")
 WITHIN_SECONDS = 20.0
 NOBODY = "f" * 64
 MIB = 1 << 20
+SUBNET6 = "fd6f:6b65:7263::/64"
 PLENTY = CountLimits(entries=10_000, seconds=10, fresh_since=0)
 
 
@@ -81,6 +83,10 @@ class Stage(Protocol):
 
     async def make_strangers_volume(self, name: str) -> None:
         """Somebody else's volume of that name."""
+        ...
+
+    async def make_strangers_network(self, name: str) -> None:
+        """Somebody else's network of that name."""
         ...
 
     async def go_down(self) -> None: ...
@@ -353,8 +359,23 @@ class EngineContract:
         assert await engine.stats(NOBODY) is None
 
     async def test_the_bridge_is_made_once(self, stage: Stage) -> None:
-        await asyncio.gather(*(stage.engine.ensure_bridge("gatest0") for _ in range(3)))
-        await stage.engine.ensure_bridge("gatest0")
+        assert await stage.engine.find_bridge("gatest5") is None
+        await asyncio.gather(*(stage.engine.ensure_bridge("gatest5", SUBNET6) for _ in range(3)))
+        for subnet6 in (SUBNET6, None, "fd00:2::/64"):
+            await stage.engine.ensure_bridge("gatest5", subnet6)
+            assert await stage.engine.find_bridge("gatest5") == Bridge("gatest5", SUBNET6)
+
+    async def test_a_bridge_may_have_no_ipv6_and_then_stays_without(self, stage: Stage) -> None:
+        await stage.engine.ensure_bridge("gatest4", None)
+        await stage.engine.ensure_bridge("gatest4", SUBNET6)
+        assert await stage.engine.find_bridge("gatest4") == Bridge("gatest4", None)
+
+    async def test_a_strangers_network_of_our_bridges_name_is_refused(self, stage: Stage) -> None:
+        await stage.make_strangers_network("gatest1")
+        with pytest.raises(EngineRefusedError, match="gatest1"):
+            await stage.engine.ensure_bridge("gatest1", None)
+        with pytest.raises(EngineRefusedError, match="gatest1"):
+            await stage.engine.find_bridge("gatest1")
 
     async def test_a_volume_is_made_once_and_is_found_and_listed_until_it_is_removed(
         self, stage: Stage
@@ -423,7 +444,8 @@ class EngineContract:
             lambda: engine.image(stage.image),
             lambda: engine.stats(container),
             lambda: engine.held(container, PLENTY),
-            lambda: engine.ensure_bridge("gatest0"),
+            lambda: engine.ensure_bridge("gatest0", None),
+            lambda: engine.find_bridge("gatest0"),
             lambda: engine.ensure_volume(volume_of(stage, "down", 77)),
             lambda: engine.find_volume("gpu-agent-down"),
             engine.volumes,

@@ -40,6 +40,9 @@ class FakeStage:
     async def make_strangers_volume(self, name: str) -> None:
         self.engine.strangers_volumes.add(name)
 
+    async def make_strangers_network(self, name: str) -> None:
+        self.engine.strangers_networks.add(name)
+
     async def go_down(self) -> None:
         self.engine.stop()
 

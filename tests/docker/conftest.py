@@ -103,6 +103,9 @@ class DockerStage:
     async def make_strangers_volume(self, name: str) -> None:
         await self.request("POST", "/volumes/create", {"Name": name})
 
+    async def make_strangers_network(self, name: str) -> None:
+        await self.request("POST", "/networks/create", {"Name": name})
+
     async def go_down(self) -> None:
         await asyncio.to_thread(self.private.kill)
 
@@ -125,5 +128,8 @@ async def stage(private_engine: PrivateEngine, image: str) -> AsyncIterator[Dock
         )
     for volume in json.loads(await stage.request("GET", "/volumes"))["Volumes"] or ():
         await asyncio.to_thread(private_engine.request, "DELETE", f"/volumes/{volume['Name']}")
+    for network in json.loads(await stage.request("GET", "/networks")):
+        if network["Name"].startswith("gatest"):
+            await asyncio.to_thread(private_engine.request, "DELETE", f"/networks/{network['Id']}")
     (private_engine.root / "cdi" / "stranger.json").unlink(missing_ok=True)
     await engine.close()

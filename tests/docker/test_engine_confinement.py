@@ -89,7 +89,7 @@ async def test_without_a_bridge_there_is_no_network(stage: DockerStage) -> None:
 
 
 async def test_with_a_bridge_there_is_one_and_the_planned_name_servers(stage: DockerStage) -> None:
-    await stage.engine.ensure_bridge("gatest0")
+    await stage.engine.ensure_bridge("gatest0", None)
     plan = stage.shell("bridge", "ls /sys/class/net; cat /etc/resolv.conf")
     log = await log_of(stage, replace(plan, bridge="gatest0", dns=("192.0.2.53",)))
     assert "eth0" in log

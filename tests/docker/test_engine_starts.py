@@ -2,22 +2,23 @@
 
 import asyncio
 import json
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from ipaddress import ip_address
 
 import pytest
 from conftest import DockerStage
 
+from agent.core.bridge import Bridge
 from agent.core.container import ContainerPlan, Mount, PublishedPort
 from agent.core.job import FailureKind, StartFailure
-from agent.interfaces import EngineRefusedError, StartFailedError
+from agent.interfaces import StartFailedError
 from tests.contract.engine_contract import FOREVER, until_exited
 
-BRIDGE = "gatest0"
+BRIDGE, SUBNET6 = "gatest0", "fd6f:6b65:7263:1::/64"
 HELD = """
 import socket, sys
 kind = socket.SOCK_STREAM if sys.argv[1] == "tcp" else socket.SOCK_DGRAM
@@ -55,7 +56,7 @@ async def refusal(stage: DockerStage, plan: ContainerPlan) -> StartFailure:
 
 @pytest.mark.parametrize("transport", ["tcp", "udp"])
 async def test_a_port_that_another_container_holds_is_named(stage: DockerStage, transport: str) -> None:
-    await stage.engine.ensure_bridge(BRIDGE)
+    await stage.engine.ensure_bridge(BRIDGE, SUBNET6)
     await stage.run(published(stage, "first", transport, 20001))
     failure = await refusal(stage, published(stage, "second", transport, 20001))
     assert (failure.kind, failure.code, failure.host_port) == (FailureKind.PORT, "port_taken", 20001)
@@ -63,20 +64,20 @@ async def test_a_port_that_another_container_holds_is_named(stage: DockerStage, 
 
 @pytest.mark.parametrize("transport", ["tcp", "udp"])
 async def test_a_port_that_a_program_of_the_host_holds_is_named(stage: DockerStage, transport: str) -> None:
-    await stage.engine.ensure_bridge(BRIDGE)
+    await stage.engine.ensure_bridge(BRIDGE, SUBNET6)
     with stranger_holds(stage, transport, 20002):
         failure = await refusal(stage, published(stage, "job", transport, 20002))
     assert (failure.kind, failure.host_port) == (FailureKind.PORT, 20002)
 
 
 async def test_tcp_and_udp_of_one_number_do_not_collide(stage: DockerStage) -> None:
-    await stage.engine.ensure_bridge(BRIDGE)
+    await stage.engine.ensure_bridge(BRIDGE, SUBNET6)
     await stage.run(published(stage, "tcp", "tcp", 20003))
     await stage.run(published(stage, "udp", "udp", 20003))
 
 
 async def test_a_failed_start_leaves_a_container_that_can_be_removed(stage: DockerStage) -> None:
-    await stage.engine.ensure_bridge(BRIDGE)
+    await stage.engine.ensure_bridge(BRIDGE, SUBNET6)
     await stage.run(published(stage, "first", "tcp", 20004))
     plan = published(stage, "second", "tcp", 20004)
     await refusal(stage, plan)
@@ -136,35 +137,37 @@ async def test_a_command_that_is_not_there_is_told_by_the_init_process_at_its_ex
     assert words in log
 
 
-async def test_a_strangers_network_of_our_bridges_name_is_refused(stage: DockerStage) -> None:
-    await stage.request("POST", "/networks/create", {"Name": "gatest1"})
-    with pytest.raises(EngineRefusedError, match="gatest1"):
-        await stage.engine.ensure_bridge("gatest1")
-    await stage.request("DELETE", "/networks/gatest1")
-
-
-async def test_a_published_port_answers_on_the_host(stage: DockerStage) -> None:
-    await stage.engine.ensure_bridge(BRIDGE)
-    port = PublishedPort(8080, "tcp", "0.0.0.0", 20005)
-    plan = stage.shell("web", "echo ready; exec httpd -f -p 8080 -h /etc")
-    container = await stage.run(replace(plan, bridge=BRIDGE, ports=(port,)))
+@pytest.mark.parametrize(
+    ("addresses", "url"),
+    [
+        (("0.0.0.0",), "http://127.0.0.1:20005/group"),
+        (("::",), "http://[::1]:20005/group"),
+        (("0.0.0.0", "::"), "http://127.0.0.1:20005/group"),
+        (("0.0.0.0", "::"), "http://[::1]:20005/group"),
+    ],
+)
+async def test_a_published_port_answers_on_the_host(
+    stage: DockerStage, addresses: tuple[str, ...], url: str
+) -> None:
+    await stage.engine.ensure_bridge(BRIDGE, SUBNET6)
+    ports = tuple(PublishedPort(8080, "tcp", address, 20005) for address in addresses)
+    plan = stage.shell("web", "echo ready; exec httpd -f -p [::]:8080 -h /etc")
+    container = await stage.run(replace(plan, bridge=BRIDGE, ports=ports))
     await stage.until_ready(container)
-    # "ready" is said just before it listens, so the first tries may be refused.
-    ask = "for i in $(seq 100); do wget -qO- -T 5 http://127.0.0.1:20005/group && exit; sleep 0.05; done"
-    asked = [*stage.private.prefix, "busybox", "sh", "-c", ask]
-    done = await asyncio.to_thread(subprocess.run, asked, capture_output=True, check=False)
-    assert b"worker" in done.stdout
+    assert b"worker" in await ask_from_host(stage, url)
 
 
-async def test_siblings_on_the_bridge_cannot_reach_each_other(stage: DockerStage) -> None:
-    await stage.engine.ensure_bridge(BRIDGE)
+@pytest.mark.parametrize("family", ["IPAddress", "GlobalIPv6Address"])
+async def test_siblings_on_the_bridge_cannot_reach_each_other(stage: DockerStage, family: str) -> None:
+    await stage.engine.ensure_bridge(BRIDGE, SUBNET6)
     web = await stage.run(
-        replace(stage.shell("web", "echo ready; exec httpd -f -p 8080 -h /etc"), bridge=BRIDGE)
+        replace(stage.shell("web", "echo ready; exec httpd -f -p [::]:8080 -h /etc"), bridge=BRIDGE)
     )
     await stage.until_ready(web)
-    address = await address_of(stage, web)
-    socket.inet_aton(address)
-    script = f"wget -qO- -T 2 http://{address}:8080/group && echo REACHED; echo done"
+    address = await address_of(stage, web, family)
+    url = f"http://{f'[{address}]' if ':' in address else address}:8080/group"
+    assert b"worker" in await ask_from_host(stage, url)
+    script = f"wget -qO- -T 2 {url} && echo REACHED; echo done"
     nosy = await stage.run(replace(stage.shell("nosy", script), bridge=BRIDGE))
     await until_exited(stage.engine, nosy)
     log = b"".join([chunk async for chunk in stage.engine.read_logs(nosy, 0)])
@@ -172,6 +175,22 @@ async def test_siblings_on_the_bridge_cannot_reach_each_other(stage: DockerStage
     assert b"REACHED" not in log
 
 
-async def address_of(stage: DockerStage, container: str) -> str:
+async def test_where_the_engine_refuses_ipv6_the_bridge_is_made_with_ipv4(stage: DockerStage) -> None:
+    taken = {"Config": [{"Subnet": SUBNET6}]}
+    await stage.request("POST", "/networks/create", {"Name": "gatest3", "EnableIPv6": True, "IPAM": taken})
+    await stage.engine.ensure_bridge(BRIDGE, SUBNET6)
+    assert await stage.engine.find_bridge(BRIDGE) == Bridge(BRIDGE, None)
+    await stage.run(published(stage, "job", "tcp", 20006))
+
+
+async def ask_from_host(stage: DockerStage, url: str) -> bytes:
+    """Until somebody answers: "ready" is said just before it listens, so the first tries may be refused."""
+    ask = f"for i in $(seq 100); do wget -qO- -T 5 '{url}' && exit; sleep 0.05; done"
+    asked = [*stage.private.prefix, "busybox", "sh", "-c", ask]
+    done = await asyncio.to_thread(subprocess.run, asked, capture_output=True, check=False)
+    return done.stdout
+
+
+async def address_of(stage: DockerStage, container: str, family: str) -> str:
     seen = json.loads(await stage.request("GET", f"/containers/{container}/json"))
-    return str(seen["NetworkSettings"]["Networks"][BRIDGE]["IPAddress"])
+    return str(ip_address(seen["NetworkSettings"]["Networks"][BRIDGE][family]))

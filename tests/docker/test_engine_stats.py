@@ -29,7 +29,7 @@ async def test_the_limit_and_the_memory_are_those_of_the_container(stage: Docker
 
 
 async def test_bytes_of_the_network_are_counted_where_there_is_one(stage: DockerStage) -> None:
-    await stage.engine.ensure_bridge(BRIDGE)
+    await stage.engine.ensure_bridge(BRIDGE, None)
     # Nobody answers there but with a refusal, which is a packet each way.
     knock = "wget -q -T 1 -O - http://$(ip route | awk '/default/ {print $3}'):9/"
     container = await stage.engine.create(

@@ -156,7 +156,7 @@ async def test_an_engine_that_hangs_is_told_from_one_that_is_down(stage: DockerS
         lambda: hasty.start(container),
         lambda: hasty.kill(container, "SIGURG"),
         lambda: hasty.image(stage.image),
-        lambda: hasty.ensure_bridge("gatest0"),
+        lambda: hasty.ensure_bridge("gatest0", None),
         lambda: collect(hasty.events(0.0)),
         lambda: collect(hasty.read_logs(container, 0)),
         lambda: collect(hasty.follow_logs(container, 0)),

@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
+from agent.core.bridge import Bridge
 from agent.core.container import (
     Container,
     ContainerEvent,
@@ -82,6 +83,8 @@ class FakeEngine:
         self.program = Program()
         self.programs: dict[str, Program] = {}  # by job id
         self.strangers_ports: set[int] = set()
+        self.bridges: dict[str, Bridge] = {}
+        self.strangers_networks: set[str] = set()
         self.strangers: list[GpuStranger] = []
         self.start_failures: deque[StartFailure] = deque()
         self.live_restore = True
@@ -273,8 +276,17 @@ class FakeEngine:
         self.images[reference] = found
         yield PullProgress(2, 2, 1, 1)
 
-    async def ensure_bridge(self, name: str) -> None:
+    async def ensure_bridge(self, name: str, subnet6: str | None) -> None:
         await self._answer("ensure_bridge", name)
+        if name in self.strangers_networks:
+            raise EngineRefusedError(f"the network {name} is there and is not gpu-agent's")
+        self.bridges.setdefault(name, Bridge(name, subnet6))
+
+    async def find_bridge(self, name: str) -> Bridge | None:
+        await self._answer("find_bridge", name)
+        if name in self.strangers_networks:
+            raise EngineRefusedError(f"the network {name} is there and is not gpu-agent's")
+        return self.bridges.get(name)
 
     async def ensure_volume(self, volume: QuotaVolume) -> None:
         await self._answer("ensure_volume", volume.name)

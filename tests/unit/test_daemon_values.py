@@ -1,13 +1,15 @@
 """The config as the values of the rooms: what two keys say together."""
 
+from dataclasses import replace
 from ipaddress import ip_network
 
 import pytest
 
 from agent.config import Config
+from agent.core.bridge import HostIpv6, subnet6_of
 from agent.core.outgoing import OutgoingRules
 from agent.core.policy import InjectionWish
-from agent.daemon.values import output_limits_of, policy_of
+from agent.daemon.values import output_limits_of, policy_of, subnet6_for
 
 
 def config(**sections: object) -> Config:
@@ -47,3 +49,9 @@ def test_a_users_urls_lead_where_the_config_says_and_nowhere_else_by_default() -
     rules = policy_of(config(uploads=uploads), "agent", (), 1024, {}).outgoing
     assert (rules.allow_http, rules.hosts) == (True, {"ci.internal"})
     assert rules.networks == (ip_network("10.0.0.0/8"), ip_network("192.0.2.1"))
+
+
+def test_the_bridge_gets_ipv6_where_the_host_has_it_and_loses_nothing_by_it() -> None:
+    well = HostIpv6(is_on=True, forwards=False, learners=())
+    assert subnet6_for(config(), "agent", well) == subnet6_of("agent", "gpuagent0")
+    assert subnet6_for(config(), "agent", replace(well, learners=("eth0",))) is None

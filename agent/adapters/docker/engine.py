@@ -18,6 +18,7 @@ from agent.adapters.docker.pulls import PullTally, auth_header, pull_query
 from agent.adapters.docker.stats import stats_of
 from agent.adapters.docker.strangers import Strangers
 from agent.adapters.docker.streams import Proof, Streams, lines
+from agent.core.bridge import Bridge
 from agent.core.container import (
     Container,
     ContainerEvent,
@@ -276,8 +277,11 @@ class DockerEngine:
         if await self.image(reference) is None:
             raise EngineUnavailableError("the engine ended the pull without the image", Trouble.BROKEN)
 
-    async def ensure_bridge(self, name: str) -> None:
-        await bridges.ensure(self._calls, name, self._agent)
+    async def ensure_bridge(self, name: str, subnet6: str | None) -> None:
+        await bridges.ensure(self._calls, name, subnet6, self._agent)
+
+    async def find_bridge(self, name: str) -> Bridge | None:
+        return await bridges.find(self._calls, name)
 
     async def remove_bridge(self, name: str) -> bool:
         """For an uninstall. False: there was none. Raises EngineRefusedError (not ours, or in use), EngineUnavailableError."""
