@@ -10,13 +10,14 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from agent.core.bridge import HostIpv6
+from agent.core.ports import EphemeralPorts, PortRange
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _RESOLV_CONF = Path("/etc/resolv.conf")
 _IPV6, _IPV6_ROUTES = Path("/proc/sys/net/ipv6/conf"), Path("/proc/net/ipv6_route")
 # linux/ipv6_route.h: the kernel has it from a router's advertisement.
 _RTF_ADDRCONF = 0x40000
-_EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
+_IPV4 = Path("/proc/sys/net/ipv4")
 _PROC = Path("/proc")
 _NODES = Path("/sys/devices/system/node")
 _NO_MEMORY = re.compile(r"MemTotal:\s+0 kB")
@@ -68,10 +69,20 @@ def _is_reachable(server: str) -> bool:
     return not (address.is_loopback or address.is_link_local or address.is_unspecified)
 
 
-def read_ephemeral_ports() -> tuple[int, int]:
-    """First and last port that the kernel gives to outgoing connections."""
-    first, last = _EPHEMERAL.read_text("ascii").split()
-    return int(first), int(last)
+def read_ephemeral_ports(settings: Path = _IPV4) -> EphemeralPorts:
+    """What the kernel gives to outgoing connections (man 7 ip); the files of IPv4 hold for IPv6, too."""
+    first, last = (settings / "ip_local_port_range").read_text("ascii").split()
+    reserved = (settings / "ip_local_reserved_ports").read_text("ascii").strip()
+    spans = [span.partition("-") for span in reserved.split(",") if span]
+    return EphemeralPorts(
+        PortRange(int(first), int(last)),
+        tuple(PortRange(int(begin), int(end or begin)) for begin, _, end in spans),
+    )
+
+
+def read_forwarding(settings: Path = _IPV4) -> bool:
+    """Whether the kernel passes on packets of IPv4 that are not for this host: the engine turns it on."""
+    return (settings / "ip_forward").read_text("ascii").strip() == "1"
 
 
 def read_ipv6(settings: Path = _IPV6, routes: Path = _IPV6_ROUTES) -> HostIpv6:

@@ -18,16 +18,16 @@ Json = dict[str, object]
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """Where leased ports are reached: `bind` on the host itself, `nat` from outside (its host "" is unknown)."""
+    """Where leased ports are reached: `bind` on the host itself (the first is told), `nat` from outside (its host "" is unknown)."""
 
-    bind: str
+    bind: tuple[str, ...]
     nat: NatMap
 
     @property
     def host(self) -> str:
-        ip = ip_address(self.bind)
+        ip = ip_address(self.bind[0])
         if not ip.is_unspecified:
-            return self.bind
+            return self.bind[0]
         return "127.0.0.1" if ip.version == 4 else "::1"
 
 

@@ -1,6 +1,6 @@
 """config/keys — every key of the config: its default and its rules. Reads no file and no environment (that is `config/sources`)."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from itertools import combinations
 from pathlib import Path
 from types import MappingProxyType
@@ -12,10 +12,10 @@ from pydantic_core import PydanticCustomError
 from agent.config.values import (
     AbsolutePath,
     AnySeconds,
+    Binds,
     Count,
     DnsServer,
     GpuUuids,
-    Ip,
     Listen,
     ListenAddress,
     Networks,
@@ -39,7 +39,7 @@ FIRST_HOST_PORT = 1024
 
 
 def _fault(code: str, at: str, text: str) -> PydanticCustomError:
-    """A fault of another key of the same section than the one being read: `at` names it."""
+    """A fault of another key of the same section, or of one in it, than the one being read: `at` names it."""
     return PydanticCustomError("rule", "{text}", {"text": text, "at": at, "code": code})
 
 
@@ -130,7 +130,7 @@ class Jobs(Section):
 
 class PortsSection(Section):
     range: Ports = PortRange(20000, 29999)
-    bind: Ip = "0.0.0.0"  # noqa: S104 - a published port is there to be reached; only leased ports are bound
+    bind: Binds = ("0.0.0.0",)  # noqa: S104 - a published port is there to be reached; only leased ports are bound
     external_host: Annotated[str, Field(pattern=r"^[A-Za-z0-9._:-]{0,253}$")] = ""
     external_ports: PortMap = Field(default_factory=lambda: MappingProxyType({}))
 
@@ -146,6 +146,8 @@ class PortsSection(Section):
     def require_a_map_of_our_range(
         cls, rows: Mapping[PortRange, PortRange], info: ValidationInfo
     ) -> Mapping[PortRange, PortRange]:
+        if rows and not info.data.get("external_host", "unread"):
+            raise ValueError("external_ports without external_host: clients would be told neither")
         faults = [
             f"{host} and {external} differ in length"
             for host, external in rows.items()
@@ -160,9 +162,21 @@ class PortsSection(Section):
             faults += [
                 f"{one} and {other} overlap" for one, other in combinations(side, 2) if one.overlaps(other)
             ]
+        if not faults and isinstance(ours, PortRange):
+            faults += _find_two_of_one_number(ours, rows)
         if faults:
             raise ValueError("; ".join(faults))
         return rows
+
+
+def _find_two_of_one_number(ours: PortRange, rows: Mapping[PortRange, PortRange]) -> Iterator[str]:
+    """A port that is in no row keeps its number, which then can't be another's outside."""
+    mapped = {port for host in rows for port in range(host.first, host.last + 1)}
+    kept = set(range(ours.first, ours.last + 1)) - mapped
+    for host, external in rows.items():
+        twice = kept.intersection(range(external.first, external.last + 1))
+        if twice:
+            yield f"outside, {min(twice)} would be one of {host} and itself: map it, too, or leave it out of ports.range"
 
 
 class Network(Section):
@@ -240,7 +254,7 @@ class Config(Section):
     # Where there is a factory: pydantic copies a default, and a frozen map can't be copied.
     gpus: Gpus = Field(default_factory=Gpus)
     jobs: Jobs = Jobs()
-    ports: PortsSection = Field(default_factory=PortsSection)
+    ports: PortsSection = Field(default_factory=PortsSection, validate_default=True)
     network: Network = Network()
     limits: Limits = Limits()
     # A name that is not here has the limit of "default", which is always here.
@@ -254,3 +268,12 @@ class Config(Section):
     chutes: Chutes = Chutes()
     proxy: Proxy = Proxy()
     log: Log = Log()
+
+    @field_validator("ports")
+    @classmethod
+    def keep_the_api_out_of_the_range(cls, ports: PortsSection, info: ValidationInfo) -> PortsSection:
+        api = info.data.get("api")
+        if isinstance(api, Api) and ports.range.first <= api.listen.port <= ports.range.last:
+            text = f"api.listen = {api.listen} is a port of it, which no job could have"
+            raise _fault("invalid", "ports.range", text)
+        return ports

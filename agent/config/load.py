@@ -53,7 +53,7 @@ def _explain(detail: ErrorDetails, places: Mapping[KeyPath, Place]) -> ConfigFau
     if detail["type"] == "extra_forbidden":
         code, text = "unknown_key", f"no such key; {_suggest(keys)}"
     elif detail["type"] == "rule":
-        code, text, keys = facts["code"], facts["text"], (*keys[:-1], facts["at"])
+        code, text, keys = facts["code"], facts["text"], (*keys[:-1], *facts["at"].split("."))
     else:
         code, text = "invalid", detail["msg"].removeprefix("Value error, ")
     place = _find_place(keys, places)

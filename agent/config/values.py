@@ -1,9 +1,11 @@
 """config/values — the types of the config's values and how each is read from what a person wrote. Knows no key and no default."""
 
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from itertools import combinations
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Self
@@ -113,6 +115,38 @@ def _read_ip(value: object) -> str:
     return str(ip_address(value))
 
 
+def _read_binds(value: object) -> tuple[str, ...]:
+    """One address, or a list of them; in a variable a list is JSON."""
+    if isinstance(value, str):
+        value = json.loads(value) if value.lstrip().startswith("[") else [value]
+    if not isinstance(value, Sequence) or not value:
+        raise ValueError('an address is wanted, or a list of them, such as ["0.0.0.0", "::"]')
+    addresses = [ip_address(_read_ip(one)) for one in value]
+    for address in addresses:
+        _require_publishable(address)
+    for one, other in combinations(addresses, 2):
+        _require_apart(one, other)
+    return tuple(map(str, addresses))
+
+
+def _require_publishable(address: IPv4Address | IPv6Address) -> None:
+    if isinstance(address, IPv6Address):
+        if address.ipv4_mapped is not None:
+            raise ValueError(f"{address} is {address.ipv4_mapped} in other words: write that")
+        if address.scope_id is not None or address.is_link_local:
+            raise ValueError(f"{address} means nothing without its interface, which the engine does not take")
+    if address.is_multicast:
+        raise ValueError(f"{address} is a group's: nobody connects to it")
+
+
+def _require_apart(one: IPv4Address | IPv6Address, other: IPv4Address | IPv6Address) -> None:
+    """A port can be had once on each address: where two of them lead to one, no job with ports would ever start."""
+    if one == other:
+        raise ValueError(f"{one} stands there twice")
+    if one.version == other.version and (one.is_unspecified or other.is_unspecified):
+        raise ValueError(f"{one} and {other} overlap: one of them is every address of its kind")
+
+
 def _require_off_loopback(value: str) -> str:
     if ip_address(value).is_loopback:
         raise ValueError(
@@ -167,6 +201,8 @@ Size = Annotated[int, BeforeValidator(_read_size), Field(ge=1)]
 AbsolutePath = Annotated[Path, AfterValidator(_require_usable_path)]
 SocketPath = Annotated[AbsolutePath, AfterValidator(_require_short_path)]
 Ip = Annotated[str, BeforeValidator(_read_ip)]
+# Where ports are published: one address, or several, each of which leads to the same port.
+Binds = Annotated[tuple[str, ...], BeforeValidator(_read_binds), NoDecode]
 DnsServer = Annotated[Ip, AfterValidator(_require_off_loopback)]
 Ports = Annotated[PortRange, BeforeValidator(PortRange.parse), NoDecode]
 # From a port range of this host to one as long, where clients reach it: the n-th port of one is the n-th of the other.

@@ -61,11 +61,12 @@ def _environment(job: Job, lease: Lease) -> tuple[tuple[str, str], ...]:
     return tuple(sorted({**authors, **ours}.items()))
 
 
-def _published(lease: Lease, bind: str) -> tuple[PublishedPort, ...]:
-    """Tcp and http publish tcp, udp publishes udp, nothing publishes both."""
+def _published(lease: Lease, bind: tuple[str, ...]) -> tuple[PublishedPort, ...]:
+    """Tcp and http publish tcp, udp publishes udp, nothing publishes both. The number is the same on each address."""
     return tuple(
-        PublishedPort(port.port, "udp" if port.proto is Proto.UDP else "tcp", bind, port.host_port)
+        PublishedPort(port.port, "udp" if port.proto is Proto.UDP else "tcp", address, port.host_port)
         for port in lease.ports
+        for address in bind
     )
 
 

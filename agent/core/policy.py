@@ -71,7 +71,7 @@ class Policy:
     agent_id: str
     bridge: str
     dns: tuple[str, ...]
-    bind: str
+    bind: tuple[str, ...]
     logs: LogBounds
     limits: Limits
     images: ImageRules

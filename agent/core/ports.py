@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from enum import StrEnum
 
 from agent.core.job import Job, PortLease
 from agent.spec import Port
@@ -20,6 +21,19 @@ class PortRange:
 
     def __len__(self) -> int:
         return self.last - self.first + 1
+
+
+@dataclass(frozen=True, slots=True)
+class EphemeralPorts:
+    """Which ports the kernel gives to outgoing connections, of IPv4 and IPv6: `whole`, but for what the operator reserved."""
+
+    whole: PortRange
+    reserved: tuple[PortRange, ...] = ()
+
+    def count_in(self, ours: PortRange) -> int:
+        """How many ports of ours it may give away."""
+        shared = range(max(ours.first, self.whole.first), min(ours.last, self.whole.last) + 1)
+        return sum(not any(port in kept for kept in self.reserved) for port in shared)
 
 
 def held_ports(jobs: Iterable[Job]) -> set[int]:
@@ -41,7 +55,9 @@ def choose_ports(
 
 @dataclass(frozen=True, slots=True)
 class NatMap:
-    """How the host's ports look from outside: `spans` are (inside first, inside last, outside first)."""
+    """How the host's ports look from outside: `spans` are (inside first, inside last, outside first). A port of no span keeps
+    its number. `host` "": nobody has said how this host is reached.
+    """
 
     host: str
     spans: tuple[tuple[int, int, int], ...] = ()
@@ -51,3 +67,16 @@ class NatMap:
             if first <= host_port <= last:
                 return outside + host_port - first
         return host_port
+
+    def count_unmapped(self, ours: PortRange) -> int:
+        """How many ports of ours no span has, where there is any span. Spans lie in our range, and do not overlap."""
+        mapped = sum(last - first + 1 for first, last, _ in self.spans)
+        return len(ours) - mapped if self.spans else 0
+
+
+class Answer(StrEnum):
+    """What a connection to a published port meets."""
+
+    TAKEN = "taken"
+    REFUSED = "refused"  # it came through, and nobody listens
+    BLOCKED = "blocked"  # nobody said anything, or somebody on the way said no

@@ -7,13 +7,13 @@ from pathlib import Path
 from agent.adapters.docker.engine import DockerEngine
 from agent.adapters.folders import why_impossible
 from agent.adapters.kernel_log import why_unreadable
-from agent.adapters.linux import SystemClock, has_nvidia_gpus, read_dns_servers, read_ephemeral_ports
+from agent.adapters.linux import SystemClock, has_nvidia_gpus, read_dns_servers
 from agent.adapters.sqlite import is_older
 from agent.aio import Threads
 from agent.config import Config
 from agent.core.policy import InjectionWish
-from agent.core.ports import PortRange
 from agent.daemon.network import firewall_probe
+from agent.daemon.ports import engine_port_checks, port_checks
 from agent.daemon.quotas import quota_leftovers_probe
 from agent.daemon.values import DATABASE
 from agent.jobs import gpu_probes, probes
@@ -33,9 +33,8 @@ async def examine(config: Config) -> list[Check]:
         "state_folder": _state_probe(config),
         "database": database_probe(config),
         "disk": probes.disk_probe(_free_bytes(config.state_dir)),
-        "ports": probes.ports_probe(
-            PortRange(config.ports.range.first, config.ports.range.last), read_ephemeral_ports
-        ),
+        **port_checks(config),
+        **engine_port_checks(config, engine),
         "dns": _dns_probe(config),
         "network": firewall_probe(config),
         "clock": _clock_probe(),

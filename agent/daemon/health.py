@@ -1,8 +1,7 @@
 """daemon/health — which checks /health has. What each looks at is jobs/probes' and the shell's."""
 
-from collections.abc import Callable
+from collections.abc import Mapping
 
-from agent.core.ports import PortRange
 from agent.jobs import gpu_probes, probes
 from agent.jobs.assembly import Outside, Shell
 from agent.jobs.disk_guard_probe import disk_guard_probe
@@ -18,9 +17,7 @@ NEEDED = frozenset({"engine", "store", "state_disk"})
 MANY_ENDPOINTS = 5
 
 
-def build_health(
-    outside: Outside, shell: Shell, ports: PortRange, read_ephemeral: Callable[[], tuple[int, int]]
-) -> Health:
+def build_health(outside: Outside, shell: Shell, port_checks: Mapping[str, Probe]) -> Health:
     checks: dict[str, Probe] = {
         "engine": probes.engine_probe(outside.engine),
         "live_restore": probes.live_restore_probe(outside.engine),
@@ -28,7 +25,7 @@ def build_health(
         "state_disk": probes.disk_probe(outside.folders.free_bytes),
         "disk_guard": disk_guard_probe(shell.disk_guard.view),
         "clock": probes.clock_probe(outside.clock),
-        "ports": probes.ports_probe(ports, read_ephemeral),
+        **port_checks,
         "network": network_probe(shell.tools.network.view),
         "jobs": _jobs_probe(shell),
         "gpus": gpu_probes.gpus_probe(shell.tools.gpu_care),

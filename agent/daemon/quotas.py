@@ -22,7 +22,7 @@ def quota_leftovers_probe(config: Config) -> Probe:
     """Of the agent whose state folder this is."""
 
     async def volumes() -> Sequence[QuotaVolume]:
-        agent = await _in_thread(lambda: _agent_id(config))
+        agent = await agent_id(config)
         if agent is None:
             return ()
         engine = await DockerEngine.open(config.engine.socket, agent)
@@ -39,6 +39,11 @@ def quota_leftovers_probe(config: Config) -> Probe:
         return await _in_thread(lambda: _devices(config))
 
     return leftovers_probe(volumes, devices, needed)
+
+
+async def agent_id(config: Config) -> str | None:
+    """Of the agent whose state folder this is. None: it was never started."""
+    return await _in_thread(lambda: _agent_id(config))
 
 
 def _devices(config: Config) -> list[Device]:

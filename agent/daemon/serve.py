@@ -21,7 +21,6 @@ from agent.adapters.linux import (
     SystemClock,
     most_open_files,
     read_dns_servers,
-    read_ephemeral_ports,
     read_ipv6,
     read_node_cpus,
     share_one_heap,
@@ -38,6 +37,7 @@ from agent.daemon.database import note_served, open_database
 from agent.daemon.gpus import open_gpus, open_kernel_log
 from agent.daemon.health import build_health
 from agent.daemon.network import open_firewall
+from agent.daemon.ports import port_checks
 from agent.daemon.reload import Places, Reload
 from agent.daemon.values import (
     addresses_of,
@@ -211,7 +211,7 @@ def _api_parts(config: Config, outside: Outside, settings: Settings, shell: Shel
         host=HostCapacity(
             names, outside.store, outside.engine, outside.gpus, outside.folders, tools.bad_ports
         ),
-        health=build_health(outside, shell, settings.ports, read_ephemeral_ports),
+        health=build_health(outside, shell, port_checks(config)),
         clock=outside.clock,
         bell=bell,
         addresses=addresses_of(config),

@@ -2,7 +2,6 @@
 
 from collections.abc import Awaitable, Callable
 
-from agent.core.ports import PortRange
 from agent.interfaces import Clock, Engine, Store
 from agent.jobs.health import CheckState, Finding, Probe
 
@@ -80,19 +79,5 @@ def clock_probe(clock: Clock) -> Probe:
             f"the wall clock was stepped by {step:+.0f} s since the agent started",
             "Keep the clock in step with NTP; timeouts hold, but not_before and times shown follow the wall clock.",
         )
-
-    return probe
-
-
-def ports_probe(ours: PortRange, read_ephemeral: Callable[[], tuple[int, int]]) -> Probe:
-    """Whether the kernel hands out ports of our range to other programs (ip_local_port_range, both ends included)."""
-
-    async def probe() -> Finding:
-        first, last = read_ephemeral()
-        told = f"ours are {ours.first}-{ours.last}, the kernel's ephemeral ones {first}-{last}"
-        if last < ours.first or ours.last < first:
-            return Finding(CheckState.OK, told)
-        remedy = "Move [ports] range, or net.ipv4.ip_local_port_range, so that the two do not overlap."
-        return Finding(CheckState.WARN, f"{told}: they overlap", remedy)
 
     return probe

@@ -11,7 +11,6 @@ from agent.api.tokens import Scope
 from agent.core.container import PullProgress
 from agent.core.gpus import Gpu
 from agent.core.policy import ImageRules
-from agent.core.ports import PortRange
 from agent.core.reasons import reason
 from agent.interfaces import EngineUnavailableError, PullFailedError
 from agent.jobs import health as health_module
@@ -23,7 +22,6 @@ from agent.jobs.probes import (
     disk_probe,
     engine_probe,
     live_restore_probe,
-    ports_probe,
     store_probe,
 )
 from tests.fakes.clock import FakeClock
@@ -225,14 +223,6 @@ async def test_a_stepped_clock_is_told(world: ApiWorld) -> None:
     assert (await probe()).state is CheckState.OK
     world.clock.started += 3600
     assert "+3600 s" in (await probe()).evidence
-
-
-@pytest.mark.parametrize(
-    ("first", "last", "state"),
-    [(32768, 60999, "ok"), (29999, 40000, "warn"), (1024, 20000, "warn"), (1024, 19999, "ok")],
-)
-async def test_an_overlap_with_the_ephemeral_ports_is_told(first: int, last: int, state: str) -> None:
-    assert (await ports_probe(PortRange(20000, 29999), lambda: (first, last))()).state.value == state
 
 
 async def test_an_engine_without_seccomp_fails_its_check(world: ApiWorld) -> None:

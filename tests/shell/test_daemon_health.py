@@ -4,7 +4,6 @@ import pytest
 
 from agent.core.event_form import show_time
 from agent.core.gpus import Gpu
-from agent.core.ports import PortRange
 from agent.daemon.health import build_health
 from agent.jobs.gpu_probes import gpus_probe
 from agent.jobs.health import CheckState, Finding, Health
@@ -32,7 +31,7 @@ async def test_a_broken_job_is_counted_and_not_named() -> None:
     await world.until_phase(job_id, Phase.UPLOADING)
     await world.quiesce(5)
     assert job_id in world.shell.supervisor.broken
-    health = build_health(world.outside(), world.shell, PortRange(20000, 20009), lambda: (32768, 60999))
+    health = build_health(world.outside(), world.shell, {})
     jobs = next(check for check in await health.look() if check.name == "jobs")
     assert (jobs.state, jobs.evidence) == (CheckState.FAIL, "an internal error in the tasks of 1 jobs")
     await world.crash()

@@ -488,7 +488,7 @@ async def test_health_warns_once_many_endpoints_fail_and_names_none() -> None:
 
     async def look() -> tuple[CheckState, str]:
         assert world.shell is not None
-        health = build_health(world.outside(), world.shell, world.settings.ports, lambda: (32768, 60999))
+        health = build_health(world.outside(), world.shell, {})
         found = next(check for check in await health.look() if check.name == "notifications")
         return found.state, found.evidence
 

@@ -81,7 +81,7 @@ class World:
             agent_id=AGENT,
             bridge="gpuagent0",
             dns=("192.0.2.1",),
-            bind="127.0.0.1",
+            bind=("127.0.0.1",),
             logs=LogBounds(100_000_000, 10),
             limits=Limits(),
             images=ImageRules(),

@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import pytest
+
 from agent.api.views import Addresses, show_attempt, show_job, show_ports
 from agent.core.gpu_usage import GpuUsage, GpuUse, Sum
 from agent.core.job import ClosedAttempt, ExitFacts, Lease, Outcome, PortLease, Run, Verdict
@@ -10,7 +12,7 @@ from agent.errors import Phase
 from agent.spec import Proto
 from tests.unit.core_values import make_job
 
-ADDRESSES = Addresses("127.0.0.1", NatMap(""))
+ADDRESSES = Addresses(("127.0.0.1",), NatMap(""))
 
 
 def test_gpu_seconds_are_counted_also_once_the_lease_is_freed() -> None:
@@ -86,10 +88,26 @@ WEB = make_job(
 
 def test_a_port_behind_nat_is_shown_as_it_is_reached_from_outside() -> None:
     nat = NatMap("gpu.example.org", ((20_000, 20_009, 40_000),))
-    (port,) = show_ports(WEB, Addresses("192.0.2.9", nat))
+    (port,) = show_ports(WEB, Addresses(("192.0.2.9",), nat))
     assert (port["host"], port["host_port"]) == ("192.0.2.9", 20_005)
     assert (port["external_host"], port["external_port"]) == ("gpu.example.org", 40_005)
     assert port["url"] == "http://gpu.example.org:40005"
+
+
+@pytest.mark.parametrize(
+    ("bind", "host"),
+    [
+        (("0.0.0.0", "::"), "127.0.0.1"),
+        (("::",), "::1"),
+        (("2001:db8::1", "192.0.2.9"), "2001:db8::1"),
+    ],
+)
+def test_the_host_of_a_port_is_the_first_address_that_it_is_published_on(
+    bind: tuple[str, ...], host: str
+) -> None:
+    (port,) = show_ports(WEB, Addresses(bind, NatMap("")))
+    assert port["host"] == host
+    assert port["url"] == f"http://{f'[{host}]' if ':' in host else host}:20005"
 
 
 def test_a_port_without_nat_has_no_outside() -> None:

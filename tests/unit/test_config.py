@@ -16,6 +16,7 @@ from agent.errors import Blame
 
 Write = Callable[[str | bytes], Path]
 EXAMPLE = Path(__file__).parents[2] / "config.example.toml"
+NAT = '[ports]\nexternal_host = "gpu.example.org"\n'
 DEFAULTS = load_config(None, {})
 
 
@@ -120,6 +121,8 @@ def test_every_kind_of_value_can_be_set_by_a_variable() -> None:
             "GPU_AGENT__API__LISTEN": "[::1]:99",
             "GPU_AGENT__API__INSECURE_PLAINTEXT": "true",
             "GPU_AGENT__PORTS__RANGE": "30000-30009",
+            "GPU_AGENT__PORTS__BIND": '["0.0.0.0", "::"]',
+            "GPU_AGENT__PORTS__EXTERNAL_HOST": "2001:db8::7",
             "GPU_AGENT__PORTS__EXTERNAL_PORTS": '{"30000-30001": "80-81"}',
             "GPU_AGENT__NETWORK__DNS": '["9.9.9.9", "2620:fe::fe"]',
             "GPU_AGENT__LIMITS__MEMORY": "1GiB",
@@ -133,6 +136,8 @@ def test_every_kind_of_value_can_be_set_by_a_variable() -> None:
         99,
         True,
     )
+    assert config.ports.bind == ("0.0.0.0", "::")
+    assert load_config(None, {"GPU_AGENT__PORTS__BIND": "::"}).ports.bind == ("::",)
     assert dict(config.ports.external_ports) == {PortRange(30000, 30001): PortRange(80, 81)}
     assert config.network.dns == ("9.9.9.9", "2620:fe::fe")
     assert (config.limits.memory, config.outputs.max_files) == (1 << 30, 7)
@@ -327,14 +332,31 @@ def test_an_unknown_key_names_the_nearest_known_one(write: Write, text: str, kno
         ('[ports]\nrange = "20000"', "ports.range"),
         ('[ports]\nbind = "everywhere"', "ports.bind"),
         ("[ports]\nbind = 1", "ports.bind"),
+        ("[ports]\nbind = []", "ports.bind"),
+        ('[ports]\nbind = "[::]"', "ports.bind"),
+        ("[ports]\nbind = [1]", "ports.bind"),
+        ('[ports]\nbind = ["0.0.0.0", "everywhere"]', "ports.bind"),
+        ('[ports]\nbind = ["::", "::"]', "ports.bind"),
+        ('[ports]\nbind = ["192.0.2.1", "0.0.0.0"]', "ports.bind"),
+        ('[ports]\nbind = ["::", "0.0.0.0", "::1"]', "ports.bind"),
+        ('[ports]\nbind = "fe80::1"', "ports.bind"),
+        ('[ports]\nbind = "2001:db8::1%eth0"', "ports.bind"),
+        ('[ports]\nbind = "::ffff:192.0.2.1"', "ports.bind"),
+        ('[ports]\nbind = "ff02::1"', "ports.bind"),
+        ('[ports]\nbind = "224.0.0.1"', "ports.bind"),
+        ('[api]\nlisten = "127.0.0.1:20000"', "ports.range"),
+        ('[api]\nlisten = "127.0.0.1:30000"\n[ports]\nrange = "29000-30000"', "ports.range"),
+        ('[ports]\nexternal_ports = {"20000-20001" = "40000-40001"}', "ports.external_ports"),
         ('[ports]\nexternal_host = "https://gpu.example/"', "ports.external_host"),
         ('[ports]\nexternal_ports = ["20000-20001"]', "ports.external_ports"),
         ('[uploads]\nallow_hosts = ["*.internal"]', "uploads.allow_hosts.0"),
         ('[uploads]\nallow_hosts = ["10.0.0.1/8"]', "uploads.allow_hosts.0"),
-        ('[ports]\nexternal_ports = {"20000-20001" = "40000-40002"}', "ports.external_ports"),
-        ('[ports]\nexternal_ports = {"19999-20000" = "40000-40001"}', "ports.external_ports"),
-        ('[ports]\nexternal_ports = {"20000-20001" = "5-6", "20001-20002" = "8-9"}', "ports.external_ports"),
-        ('[ports]\nexternal_ports = {"20000-20001" = "5-6", "20002-20003" = "6-7"}', "ports.external_ports"),
+        (f'{NAT}external_ports = {{"20000-20001" = "40000-40002"}}', "ports.external_ports"),
+        (f'{NAT}external_ports = {{"19999-20000" = "40000-40001"}}', "ports.external_ports"),
+        (f'{NAT}external_ports = {{"20000-20001" = "5-6", "20001-20002" = "8-9"}}', "ports.external_ports"),
+        (f'{NAT}external_ports = {{"20000-20001" = "5-6", "20002-20003" = "6-7"}}', "ports.external_ports"),
+        (f'{NAT}external_ports = {{"20000-20009" = "20005-20014"}}', "ports.external_ports"),
+        (f'{NAT}external_ports = {{"20000-20009" = "29999-30008"}}', "ports.external_ports"),
         ('[network]\nbridge = "1bridge"', "network.bridge"),
         ('[network]\nbridge = "Bridge"', "network.bridge"),
         ('[network]\nbridge = "sixteen-letters0"', "network.bridge"),
@@ -360,7 +382,8 @@ def test_a_broken_rule_is_told_by_its_key(write: Write, text: str, key: str) -> 
         '[api]\nlisten = "localhost:80"',
         '[api]\nlisten = "0.0.0.0:80"\ninsecure_plaintext = true',
         '[api]\nlisten = "0.0.0.0:80"\ntls_cert = "/c"\ntls_key = "/k"\nclient_ca = "/ca"',
-        '[ports]\nrange = "1024-65535"\nexternal_ports = {"1024-1025" = "1-2", "2000-2000" = "80-80"}',
+        '[api]\nlisten = "127.0.0.1:0"\n[ports]\nrange = "1024-65535"\nexternal_host = "h"\nexternal_ports = {"1024-1025" = "1-2", "2000-2000" = "80-80"}',
+        f'{NAT}external_ports = {{"20000-20009" = "20005-20014", "20010-29999" = "40000-49989"}}',
         f'[api]\nsocket = "/{"x" * 106}"',
         '[network]\nbridge = "fifteen_letters"',
         "[outputs]\nretention = 0",
@@ -446,7 +469,13 @@ def configs(draw: st.DrawFn) -> Config:
                 name: {"concurrency": draw(st.integers(1, 99))}
                 for name in draw(st.sets(st.text(min_size=1, max_size=8)))
             },
-            "ports": {"external_ports": {f"{first}-{first + 9}": "80-89"}},
+            "ports": {
+                "bind": draw(
+                    st.sampled_from(["0.0.0.0", "::", ["0.0.0.0", "::"], ["192.0.2.1", "2001:db8::1"]])
+                ),
+                "external_host": "gpu.example.org",
+                "external_ports": {f"{first}-{first + 9}": "80-89"},
+            },
             "log": {"level": draw(st.sampled_from(["debug", "info"]))},
         }
     )
@@ -486,6 +515,7 @@ format = "json"
 [api]
 listen = "127.0.0.1:1"
 [ports]
+external_host = "gpu.example.org"
 external_ports = {"20000-20001" = "1-2"}
 """
         ),
@@ -509,6 +539,7 @@ external_ports = {"20000-20001" = "1-2"}
     assert changes.needs_restart == (
         "api.listen",
         "log.format",
+        "ports.external_host",
         "ports.external_ports.20000-20001",
         "state_dir",
     )

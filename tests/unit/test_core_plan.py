@@ -19,7 +19,7 @@ POLICY = Policy(
     agent_id=AGENT,
     bridge="gpuagent0",
     dns=("192.0.2.1",),
-    bind="127.0.0.1",
+    bind=("127.0.0.1",),
     logs=LogBounds(1000, 2),
     limits=Limits(cpus=4, memory_bytes=2**30, shm_bytes=2**20, pids=100, disk_bytes=2**32),
     images=ImageRules(),
@@ -88,7 +88,7 @@ def test_no_spec_can_widen_what_the_host_gives(
     assert (made.capabilities, made.nofile, made.oom_score) == (CAPABILITIES, NOFILE, OOM_SCORE)
     assert made.bridge in {POLICY.bridge, None}
     assert (made.agent, made.job, made.runtime, made.logs) == (AGENT, job.id, None, POLICY.logs)
-    assert all(port.host_address == POLICY.bind for port in made.ports)
+    assert all(port.host_address == POLICY.bind[0] for port in made.ports)
     environment = dict(made.environment)
     assert not {name for name in environment if is_reserved_env(name)} - set(OURS)
     assert (environment["GPU_AGENT_JOB"], environment["OUTPUT_DIR"]) == (job.id, job.spec.outputs.path)
@@ -116,6 +116,16 @@ def test_ports_are_published_on_one_address_and_udp_alone_is_udp() -> None:
     assert plan(full_job(), POLICY, OUTPUTS, None, HANDOVER).ports == (
         PublishedPort(8080, "tcp", "127.0.0.1", 20000),
         PublishedPort(53, "udp", "127.0.0.1", 20001),
+    )
+
+
+def test_a_port_has_one_number_on_every_address() -> None:
+    both = replace(POLICY, bind=("0.0.0.0", "::"))
+    assert plan(full_job(), both, OUTPUTS, None, HANDOVER).ports == (
+        PublishedPort(8080, "tcp", "0.0.0.0", 20000),
+        PublishedPort(8080, "tcp", "::", 20000),
+        PublishedPort(53, "udp", "0.0.0.0", 20001),
+        PublishedPort(53, "udp", "::", 20001),
     )
 
 

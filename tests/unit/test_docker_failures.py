@@ -46,6 +46,29 @@ STARTS = [
     ),
     (
         500,
+        NETWORK + "Bind for fd11:2233:4455:6677::1:20005 failed: port is already allocated",
+        FailureKind.PORT,
+        "port_taken",
+        20005,
+    ),
+    (
+        500,
+        NETWORK
+        + "Error starting userland proxy: listen tcp6 [fd11:2233:4455:6677::1]:20003: bind: address already in use",
+        FailureKind.PORT,
+        "port_taken",
+        20003,
+    ),
+    (
+        500,
+        NETWORK
+        + "Error starting userland proxy: listen tcp4 192.0.2.9:20006: bind: cannot assign requested address",
+        FailureKind.ENGINE,
+        "engine_refused",
+        None,
+    ),
+    (
+        500,
         NETWORK + "Bind for [::]:20000 failed: port is already allocated",
         FailureKind.PORT,
         "port_taken",

@@ -28,9 +28,11 @@ BAD_WORKDIR = re.compile(
     r"working directory '.*' is invalid|chdir to cwd|(?:mkdir|lstat) .*: not a directory|Cannot mkdir: "
 )
 PORT_TAKEN = re.compile(r"port is already allocated|address already in use")
-# "Bind for 0.0.0.0:80 failed", "listen udp4 0.0.0.0:80: bind", "bind host port for 0.0.0.0:80:172.17.0.2:8080/tcp"
+# "Bind for 0.0.0.0:80 failed", "Bind for fd00::1:80 failed", "listen udp4 0.0.0.0:80: bind",
+# "bind host port for 0.0.0.0:80:172.17.0.2:8080/tcp". An address of IPv6 stands bare, or in brackets.
 HOST_PORT = re.compile(
-    r"(?:Bind for|listen (?:tcp|udp)[46]?|host port(?: for)?) (?:\[[0-9a-fA-F:]+\]|::|[0-9.]*):(\d+)"
+    r"(?:Bind for|listen (?:tcp|udp)[46]?|host port(?: for)?) "
+    r"(?:\[[0-9a-fA-F:.]+\]|[0-9.]*|[0-9a-fA-F:.]+?(?=:\d+ failed)):(\d+)"
 )
 GPU_FAULT = re.compile(r"CDI|could not select device driver|nvidia|libcuda|libnv|GPU-")
 # The OCI runtime, or a hook that it was told to run, could not be executed or failed. Its path and the words of the exec
