@@ -45,7 +45,7 @@ class NetworkView:
     put_back_lately: int
 
 
-_NOT_YET = NetworkRefusal("the rules of the network are being looked at", "It takes a moment.")
+NOT_YET = NetworkRefusal("the rules of the network are being looked at", "It takes a moment.")
 
 
 class NetworkCare:
@@ -66,7 +66,7 @@ class NetworkCare:
         self._heed = heed
         self._flag = Flag()
         self._placed: Placed | None = None
-        self._trouble: NetworkRefusal | None = _NOT_YET
+        self._trouble: NetworkRefusal | None = NOT_YET
         self._told_trouble: NetworkRefusal | None = None
         self._put_back_at: deque[float] = deque(maxlen=1000)
         self._untold: deque[NewEvent] = deque(maxlen=MOST_UNTOLD)
@@ -74,7 +74,7 @@ class NetworkCare:
     @property
     def closed(self) -> NetworkRefusal | None:
         """Why no job with a network may start now. That the rules were changed is enough, until they were looked at."""
-        return self._trouble or (_NOT_YET if self._flag.is_set() else None)
+        return self._trouble or (NOT_YET if self._flag.is_set() else None)
 
     def view(self) -> NetworkView:
         placed = self._placed
@@ -82,7 +82,7 @@ class NetworkCare:
             self._rules.table,
             self._rules.size,
             placed.siblings if placed else None,
-            self.closed,
+            self._trouble,
             self._count_lately(),
         )
 

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 
 from agent.core.firewall_text import Siblings
 from agent.jobs.health import CheckState, Finding, Probe
-from agent.jobs.network_care import NetworkView
+from agent.jobs.network_care import NOT_YET, NetworkView
 
 # Once may be a firewall that was reloaded by hand.
 OFTEN = 3
@@ -17,6 +17,8 @@ _KEPT_APART = {
 def network_probe(view: Callable[[], NetworkView]) -> Probe:
     async def probe() -> Finding:
         seen = view()
+        if seen.closed == NOT_YET:
+            return Finding(CheckState.WARN, NOT_YET.message, NOT_YET.remedy)
         if seen.closed is not None:
             told = f"no job with a network starts: {seen.closed.message}"
             return Finding(CheckState.FAIL, told, seen.closed.remedy)

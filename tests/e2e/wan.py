@@ -6,6 +6,7 @@ that has a network namespace of its own: in the caller's, its routes would lead 
 
 import contextlib
 import socket
+import struct
 import subprocess
 import threading
 import uuid
@@ -32,6 +33,7 @@ ALLOWED4 = "192.168.77.1"
 DNS4 = "10.53.0.1"
 HOST4, HOST6 = "11.0.0.1", "2a00:1::1"
 SELF4, SELF6 = "11.0.0.2", "2a00:1::2"
+OUT_PORT, DNS_PORT = 80, 53
 REACH_SECONDS = 1.5
 WIRE = "wan0"
 
@@ -62,6 +64,8 @@ class Wan:
             run(*ours, "addr", "add", f"{address}/32", "dev", "lo")
         for address in (PUBLIC6, *PRIVATE6):
             run(*ours, "addr", "add", f"{address}/128", "dev", "lo", "nodad")
+        # So that anybody there may ask for an echo; in a container the engine has set it.
+        run("ip", "netns", "exec", self._host, "sysctl", "-qw", "net.ipv4.ping_group_range=0 2147483647")
         # Whatever the host does not know is out there: what does not arrive was refused, and not lost.
         run(*theirs, "route", "add", "default", "via", SELF4)
         run(*theirs, "-6", "route", "add", "default", "via", SELF6)
@@ -120,14 +124,15 @@ class Banner:
     def _hear(self, listener: socket.socket) -> None:
         while True:
             try:
-                said, peer = listener.recvfrom(4096)
+                said, asked_at, _, peer = listener.recvmsg(4096, 256)
             except OSError:
                 return
             if not said:
                 return
             self.heard.append((said, peer[0].removeprefix("::ffff:")))
             with contextlib.suppress(OSError):
-                listener.sendto(self._word, peer)
+                # From the address that was asked: an answer from another is none to who asked.
+                listener.sendmsg([self._word], asked_at, 0, peer)
 
 
 def _tcp(port: int) -> socket.socket:
@@ -137,6 +142,7 @@ def _tcp(port: int) -> socket.socket:
 def _udp(port: int) -> socket.socket:
     listener = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
     listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+    listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
     listener.bind(("::", port))
     return listener
 
@@ -158,6 +164,11 @@ def reached(net: Net, targets: Iterable[tuple[str, int]]) -> dict[tuple[str, int
 def answered(net: Net, targets: Iterable[tuple[str, int]]) -> dict[tuple[str, int], str]:
     """As `reached`, by UDP."""
     return _try_all(net, targets, _ask_udp)
+
+
+def pinged(net: Net, addresses: Iterable[str]) -> set[str]:
+    """Those that answered an ICMP echo."""
+    return {address for address, _ in _try_all(net, [(address, 0) for address in addresses], _ping)}
 
 
 def _try_all(
@@ -187,3 +198,13 @@ def _ask_udp(host: str, port: int) -> str:
         sender.settimeout(REACH_SECONDS)
         sender.sendto(b"who is there?", address)
         return sender.recv(100).decode()
+
+
+def _ping(host: str, _port: int) -> str:
+    family, _, _, _, address = socket.getaddrinfo(host, None, type=socket.SOCK_DGRAM)[0]
+    six = family == socket.AF_INET6
+    protocol, echo = (socket.IPPROTO_ICMPV6, 128) if six else (socket.IPPROTO_ICMP, 8)
+    with socket.socket(family, socket.SOCK_DGRAM, protocol) as sender:
+        sender.settimeout(REACH_SECONDS)
+        sender.sendto(struct.pack("!BBHHH", echo, 0, 0, 0, 1), address)
+        return "echo" if sender.recv(100) else ""
