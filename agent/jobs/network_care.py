@@ -73,7 +73,9 @@ class NetworkCare:
 
     @property
     def closed(self) -> NetworkRefusal | None:
-        """Why no job with a network may start now. That the rules were changed is enough, until they were looked at."""
+        """Why no job with a network may start now. That something was changed is enough, until it was looked at."""
+        if self._trouble is None and not self._flag.is_set() and self._firewall.why_unfiltered() is not None:
+            self._flag.set()  # of the kernel's switches nobody is told
         return self._trouble or (NOT_YET if self._flag.is_set() else None)
 
     def view(self) -> NetworkView:

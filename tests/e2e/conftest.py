@@ -17,7 +17,7 @@ import pytest
 
 from tests import private_engine
 from tests.e2e.daemon import REPOSITORY, Daemon, Settings
-from tests.e2e.wan import DNS_PORT, OUT_PORT, Wan, banner
+from tests.e2e.wan import DNS_PORT, NAMES, OUT_PORT, Wan, banner
 from tests.private_engine import PrivateEngine, busybox_image
 from tests.private_engine_host import busybox_tar
 
@@ -136,7 +136,7 @@ def wan(network_host: PrivateEngine) -> Iterator[Wan]:
     found = Wan(network_host.namespace)
     try:
         found.join()
-        with banner(found.net, "world", [OUT_PORT, DNS_PORT], [OUT_PORT, DNS_PORT]):
+        with banner(found.net, "world", [OUT_PORT, DNS_PORT], [OUT_PORT, DNS_PORT], NAMES):
             yield found
     finally:
         found.leave()

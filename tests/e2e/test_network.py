@@ -38,12 +38,23 @@ def town(network_host: PrivateEngine, wan: Wan, tmp_path_factory: pytest.TempPat
     try:
         sibling, attacker = begin(daemon, PORTS), begin(daemon, [])
         with (
+            nobody_else_refuses(network_host),
             banner(daemon.net, "host", [HOST_PORT, DNS_PORT], [HOST_PORT, DNS_PORT]),
             banner(sibling.net, "sibling", [8080, UNPUBLISHED], [8081, UNPUBLISHED]),
         ):
             yield Town(daemon, attacker, sibling, gateways_of(daemon))
     finally:
         daemon.clean_up()
+
+
+@contextlib.contextmanager
+def nobody_else_refuses(host: PrivateEngine) -> Iterator[None]:
+    """The engine has rules of its own, some of which refuse what ours do. They are passed over, so that ours alone are seen."""
+    for tool in ("iptables", "ip6tables"):
+        world.run(*host.prefix, tool, "-I", "FORWARD", "-j", "ACCEPT")
+    yield
+    for tool in ("iptables", "ip6tables"):
+        world.run(*host.prefix, tool, "-D", "FORWARD", "-j", "ACCEPT")
 
 
 # What is open
@@ -131,6 +142,24 @@ def test_from_outside_nothing_but_published_ports_is_reached_by_a_route_to_the_b
         wan.route_to(subnet["Subnet"])
     assert reached(wan.net, at(town.sibling.addresses, 8080, UNPUBLISHED)) == {}
     assert answered(wan.net, at(town.sibling.addresses, 8081, UNPUBLISHED)) == {}
+
+
+def test_what_the_host_forwards_to_somebody_is_not_reached_wherever_it_leads(town: Town, wan: Wan) -> None:
+    """As another engine's published ports, or a load balancer's: of an address of the host to one that a job may reach."""
+    nat = "table ip gatest {{\n chain pre {{\n type nat hook prerouting priority dstnat; policy accept;\n {}\n }}\n}}\n"
+    rule = f"ip daddr {world.HOST4} tcp dport 9100 dnat to {world.PUBLIC4}:{OUT_PORT}"
+    subprocess.run(
+        [*town.daemon.engine.prefix, "nft", "-f", "-"],
+        input=nat.format(rule),
+        text=True,
+        check=True,
+        timeout=30,
+    )
+    try:
+        assert reached(town.attacker.net, at((world.PUBLIC4,), OUT_PORT)) != {}
+        assert reached(town.attacker.net, at((world.HOST4,), 9100)) == {}
+    finally:
+        world.run(*town.daemon.engine.prefix, "nft", "delete", "table", "ip", "gatest")
 
 
 # With more power than any job has
@@ -243,6 +272,15 @@ def test_a_job_that_looks_around_finds_the_internet_and_nothing_of_the_host(town
     assert daemon.local.wait_finished(job_id)["outcome"] == "succeeded"
     found = [line for line in daemon.local.log(job_id).splitlines() if line.startswith("open")]
     assert found == [f"open nc -w 2 {one}" for one in open_ones]
+
+
+def test_names_are_found_and_one_that_leads_into_the_hosts_network_leads_nowhere(town: Town) -> None:
+    script = "for name in public rebound metadata; do nslookup $name.test; nc -w 2 $name.test 80 </dev/null && echo open $name; done; true"
+    job_id = town.daemon.local.submit(script, network="egress")
+    assert town.daemon.local.wait_finished(job_id)["outcome"] == "succeeded"
+    log = town.daemon.local.log(job_id)
+    assert all(f"Address: {address}" in log for address in world.NAMES.values()), log
+    assert [line for line in log.splitlines() if "open" in line] == ["worldopen public"], log
 
 
 def test_a_job_without_a_network_has_none(town: Town) -> None:

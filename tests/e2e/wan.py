@@ -10,7 +10,7 @@ import struct
 import subprocess
 import threading
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -31,6 +31,8 @@ PRIVATE4 = (
 PRIVATE6 = ("fd77::1", "64:ff9b::a63:1", "2001:db8::1", "2002:a63:1::1", METADATA6)
 ALLOWED4 = "192.168.77.1"
 DNS4 = "10.53.0.1"
+# What its DNS server knows. One name leads where a job must not go, as a name of an attacker's own does.
+NAMES = {"public.test": PUBLIC4, "rebound.test": PRIVATE4[0], "metadata.test": METADATA4}
 HOST4, HOST6 = "11.0.0.1", "2a00:1::1"
 SELF4, SELF6 = "11.0.0.2", "2a00:1::2"
 OUT_PORT, DNS_PORT = 80, 53
@@ -88,8 +90,16 @@ def net_of(pid: int) -> Net:
 class Banner:
     """Programs on ports of one network, each of which says a word to whoever connects, or sends a packet, and hears what he says."""
 
-    def __init__(self, net: Net, word: str, tcp: Iterable[int], udp: Iterable[int] = ()) -> None:
+    def __init__(
+        self,
+        net: Net,
+        word: str,
+        tcp: Iterable[int],
+        udp: Iterable[int] = (),
+        names: Mapping[str, str] | None = None,
+    ) -> None:
         self._word = word.encode()
+        self._names = names or {}
         self.heard: list[tuple[bytes, str]] = []
         self._sockets = [net.inside(lambda port=port: _tcp(port)) for port in tcp]
         datagrams = [net.inside(lambda port=port: _udp(port)) for port in udp]
@@ -132,7 +142,22 @@ class Banner:
             self.heard.append((said, peer[0].removeprefix("::ffff:")))
             with contextlib.suppress(OSError):
                 # From the address that was asked: an answer from another is none to who asked.
-                listener.sendmsg([self._word], asked_at, 0, peer)
+                listener.sendmsg([answer_name(said, self._names) or self._word], asked_at, 0, peer)
+
+
+def answer_name(question: bytes, names: Mapping[str, str]) -> bytes | None:
+    """As a DNS server answers that knows these names and their IPv4 addresses. None: it is no question (RFC 1035)."""
+    labels, at = [], 12
+    while at < len(question) and 0 < question[at] < 64:
+        labels.append(question[at + 1 : at + 1 + question[at]].decode(errors="replace"))
+        at += 1 + question[at]
+    if not labels or question[at : at + 1] != b"\0" or len(question) < at + 5:
+        return None
+    (kind,) = struct.unpack_from("!H", question, at + 1)
+    found = names.get(".".join(labels).lower()) if kind == 1 else None
+    head = question[:2] + struct.pack("!HHHHH", 0x8180, 1, 1 if found else 0, 0, 0)
+    record = b"\xc0\x0c" + struct.pack("!HHIH", 1, 1, 0, 4) + socket.inet_aton(found) if found else b""
+    return head + question[12 : at + 5] + record
 
 
 def _tcp(port: int) -> socket.socket:
@@ -148,8 +173,14 @@ def _udp(port: int) -> socket.socket:
 
 
 @contextlib.contextmanager
-def banner(net: Net, word: str, tcp: Iterable[int], udp: Iterable[int] = ()) -> Iterator[Banner]:
-    found = Banner(net, word, tcp, udp)
+def banner(
+    net: Net,
+    word: str,
+    tcp: Iterable[int],
+    udp: Iterable[int] = (),
+    names: Mapping[str, str] | None = None,
+) -> Iterator[Banner]:
+    found = Banner(net, word, tcp, udp, names)
     try:
         yield found
     finally:

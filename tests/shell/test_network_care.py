@@ -29,13 +29,6 @@ def make_world(concurrency: int = 8) -> World:
     return world
 
 
-async def until_closed(world: World) -> None:
-    assert world.shell is not None
-    async with asyncio.timeout(LOOK_SECONDS + SOON):
-        while world.shell.tools.network.closed is None:
-            await asyncio.sleep(0.05)
-
-
 async def events(world: World) -> list[tuple[str, object]]:
     told = await world.store.events(EVERYONE, 0, None, 10_000)
     return [(event.type, event.data) for event in told if event.type.startswith("network.")]
@@ -200,9 +193,12 @@ async def test_where_siblings_would_not_be_kept_apart_no_job_with_a_network_star
     assert refusals(world) != []
     world.firewall.unfiltered = None
     assert (await world.finish(job_id)).outcome is Outcome.SUCCEEDED
-    # A switch tells nobody: it is looked at now and then.
+    # A switch tells nobody: it is looked at before each start.
     world.firewall.unfiltered = "net.bridge.bridge-nf-call-ip6tables is 0"
-    await until_closed(world)
+    late = await world.submit()
+    assert (await world.until(late, lambda job: job.waiting_for == "network", SOON)).phase is Phase.QUEUED
+    await asyncio.sleep(SOON)
+    assert (await world.job(late)).waiting_words == world.firewall.unfiltered
     await world.crash()
 
 
