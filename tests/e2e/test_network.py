@@ -13,7 +13,7 @@ from tests.e2e import wan as world
 from tests.e2e.client import expect
 from tests.e2e.daemon import Daemon
 from tests.e2e.network import Net
-from tests.e2e.town import Town, at, begin, gateways_of, link_local_of, make
+from tests.e2e.town import Town, at, begin, gateways_of, link_local_of, make, nobody_else_refuses
 from tests.e2e.wan import DNS_PORT, OUT_PORT, Wan, answered, banner, pinged, reached
 from tests.private_engine import PrivateEngine
 
@@ -45,16 +45,6 @@ def town(network_host: PrivateEngine, wan: Wan, tmp_path_factory: pytest.TempPat
             yield Town(daemon, attacker, sibling, gateways_of(daemon))
     finally:
         daemon.clean_up()
-
-
-@contextlib.contextmanager
-def nobody_else_refuses(host: PrivateEngine) -> Iterator[None]:
-    """The engine has rules of its own, some of which refuse what ours do. They are passed over, so that ours alone are seen."""
-    for tool in ("iptables", "ip6tables"):
-        world.run(*host.prefix, tool, "-I", "FORWARD", "-j", "ACCEPT")
-    yield
-    for tool in ("iptables", "ip6tables"):
-        world.run(*host.prefix, tool, "-D", "FORWARD", "-j", "ACCEPT")
 
 
 # What is open

@@ -13,7 +13,7 @@ import pytest
 from tests.e2e import wan as world
 from tests.e2e.client import expect
 from tests.e2e.daemon import REPOSITORY, Daemon, Settings
-from tests.e2e.town import at, begin, gateways_of, make
+from tests.e2e.town import at, begin, gateways_of, make, nobody_else_refuses
 from tests.e2e.wan import DNS_PORT, OUT_PORT, Wan, answered, banner, reached
 from tests.private_engine import PrivateEngine
 
@@ -175,6 +175,29 @@ def test_what_others_have_in_the_packet_filter_stays_to_the_letter_and_still_cou
             assert set(reached(job.net, targets)) == {(world.PUBLIC4, OUT_PORT)}
     finally:
         nft(network_host, "delete", "table", "inet", "firewalld")
+
+
+def test_an_operator_who_allows_everything_opens_neither_the_host_nor_siblings_nor_metadata(
+    make_here: MakeHere,
+) -> None:
+    """So each of these is shut by a rule of its own, and not by being private."""
+    everything = {"egress_allow": ["0.0.0.0/0", "::/0"], "dns": [world.DNS4]}
+    daemon = make_here({"network": everything, "ports": {"bind": ["0.0.0.0", "::"]}}).start()
+    job, sibling = begin(daemon, []), begin(daemon, [{"name": "web", "port": 8080, "proto": "tcp"}])
+    host = (world.HOST4, world.HOST6, *gateways_of(daemon))
+    with (
+        nobody_else_refuses(daemon.engine),
+        banner(daemon.net, "host", [HOST_PORT], [HOST_PORT]),
+        banner(sibling.net, "sibling", [8080], [8080]),
+    ):
+        assert len(sibling.addresses) == 2
+        assert reached(daemon.net, at(sibling.addresses, 8080)) != {}
+        for ask in (reached, answered):
+            assert ask(job.net, at(sibling.addresses, 8080)) == {}
+            assert ask(job.net, at(host, HOST_PORT, *sibling.host_ports)) == {}
+            assert ask(job.net, at((world.METADATA4,), OUT_PORT)) == {}
+            opened = at((*world.PRIVATE4, *world.PRIVATE6, world.PUBLIC6), OUT_PORT)
+            assert set(ask(job.net, opened)) == set(opened)
 
 
 def test_with_egress_none_nothing_is_reached_but_what_is_allowed_and_ports_are_still_served(

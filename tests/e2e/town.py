@@ -1,7 +1,9 @@
 """town — a daemon's jobs as seen from within their networks: who is where, and what stands between. Asserts nothing."""
 
+import contextlib
 import json
 import socket
+from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import ip_interface
 from pathlib import Path
@@ -10,7 +12,7 @@ from tests import private_engine
 from tests.e2e.client import Json, expect
 from tests.e2e.daemon import Daemon
 from tests.e2e.network import Net
-from tests.e2e.wan import net_of
+from tests.e2e.wan import net_of, run
 from tests.private_engine import PrivateEngine
 
 
@@ -85,3 +87,13 @@ def link_local_of(net: Net, interface: str) -> str:
         raise AssertionError(f"{interface} has no link-local address")
 
     return net.inside(read)
+
+
+@contextlib.contextmanager
+def nobody_else_refuses(host: PrivateEngine) -> Iterator[None]:
+    """The engine has rules of its own, some of which refuse what ours do. They are passed over, so that ours alone are seen."""
+    for tool in ("iptables", "ip6tables"):
+        run(*host.prefix, tool, "-I", "FORWARD", "-j", "ACCEPT")
+    yield
+    for tool in ("iptables", "ip6tables"):
+        run(*host.prefix, tool, "-D", "FORWARD", "-j", "ACCEPT")

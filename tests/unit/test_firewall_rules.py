@@ -179,6 +179,8 @@ def is_public(to: Address) -> bool:
 
 def is_closed(to: Address) -> bool:
     """Written anew, by what Python knows of the registries and what clouds do beside them."""
+    if isinstance(to, IPv6Address) and to not in IPv6Network("2000::/3"):
+        return True
     clouds = ("168.63.129.16", "192.0.0.192", "100.100.100.200")
     return not to.is_global or to.is_multicast or str(to) in clouds
 
@@ -211,6 +213,27 @@ def test_what_the_host_publishes_is_no_part_of_the_internet_wherever_it_leads(to
     rules = make_rules(settings())
     assert verdict(rules, new_from_job(ip_address(to))) is Verdict.ACCEPT
     assert verdict(rules, new_from_job(ip_address(to), Hook.FORWARD, Fact.TRANSLATED)) is Verdict.DROP
+
+
+@pytest.mark.parametrize(
+    "to",
+    [
+        "10.0.0.1", "172.31.255.255", "192.168.0.1", "100.64.0.1", "127.0.0.1", "0.0.0.0", "224.0.0.251", "255.255.255.255",
+        "168.63.129.16", "192.0.0.192", "::1", "::ffff:10.0.0.1", "fd00::1", "fec0::1", "ff02::fb", "64:ff9b::a00:1",
+        "2001:0:4136::1", "2001:db8::1", "2002:a00:1::1", "3fff::1", "4000::1",
+    ],
+)  # fmt: skip
+def test_what_is_private_or_reserved_is_shut_until_the_config_allows_it(to: str) -> None:
+    address = ip_address(to)
+    assert verdict(make_rules(settings()), new_from_job(address)) is Verdict.DROP
+    allowed = make_rules(settings(allow=[ip_network(to)]))
+    assert verdict(allowed, new_from_job(address)) is Verdict.ACCEPT
+
+
+@pytest.mark.parametrize("to", ["169.254.169.254", "169.254.0.1", "fe80::1", "febf::1"])
+def test_link_local_addresses_stay_shut_although_everything_is_allowed(to: str) -> None:
+    everything = [ip_network("0.0.0.0/0"), ip_network("::/0"), ip_network(to)]
+    assert verdict(make_rules(settings(allow=everything)), new_from_job(ip_address(to))) is Verdict.DROP
 
 
 def test_deny_goes_before_allow_and_dns_before_both() -> None:
