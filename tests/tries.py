@@ -7,4 +7,4 @@ USUAL = 100
 
 def tries(count: int) -> int:
     """`count` in `make test`, a share of it under a profile that tries less."""
-    return max(1, count * settings.default.max_examples // USUAL)
+    return max(1, count * settings().max_examples // USUAL)

@@ -137,6 +137,17 @@ def worst_of(checks: list[dict[str, Any]]) -> str:
     return next((state for state in ("fail", "warn") if state in states), "ok")
 
 
+def network_remove(here: Here) -> int:
+    """For an uninstall, with the agent stopped: remove the jobs' bridge, and the rules that guarded it. Refused while a container is on it."""
+    from agent import daemon  # noqa: PLC0415 - see the module's docstring
+
+    config = here.read_config()
+    _quiet_log()
+    done = _await(daemon.remove_network(config))
+    here.screen.answer({"removed": done}, lambda: "\n".join(done or ["nothing was there"]))
+    return 0
+
+
 def token_create(
     here: Here,
     name: Annotated[str, typer.Argument(metavar="NAME", help="What the list calls it.")],

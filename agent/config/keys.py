@@ -18,6 +18,8 @@ from agent.config.values import (
     GpuUuids,
     Listen,
     ListenAddress,
+    Networks,
+    OpenedNetworks,
     OutgoingHosts,
     PortMap,
     PortRange,
@@ -178,12 +180,11 @@ def _find_two_of_one_number(ours: PortRange, rows: Mapping[PortRange, PortRange]
 
 
 class Network(Section):
-    later: ClassVar[frozenset[str]] = frozenset({"egress", "egress_allow", "deny"})
     # An interface name has 15 characters at most (IFNAMSIZ); the rest keeps it usable as part of an nft table's name.
     bridge: Annotated[str, Field(max_length=15, pattern=r"^[a-z][a-z0-9_-]*$")] = "gpuagent0"
     egress: Literal["internet", "none"] = "internet"
-    egress_allow: Texts = ()
-    deny: Texts = ()
+    egress_allow: OpenedNetworks = ()
+    deny: Networks = ()
     dns: tuple[DnsServer, ...] = ()
 
 

@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from itertools import combinations
 from pathlib import Path
 from types import MappingProxyType
@@ -164,6 +164,24 @@ def _read_port_map(value: object) -> Mapping[PortRange, PortRange]:
     return MappingProxyType(rows)
 
 
+def _read_network(value: object) -> str:
+    # Not the number, as in _read_ip. A network with bits below its mask is a slip of the pen, and is refused.
+    if not isinstance(value, str):
+        raise ValueError('an address or a network in quotes is wanted, such as "10.20.0.0/16"')  # noqa: TRY004 - as in _refuse_boolean
+    try:
+        return str(ip_network(value))
+    except ValueError as error:
+        hint = 'an address or a network is wanted, such as "10.20.0.0/16" or "fd00:20::/64": names have no place in a firewall'
+        raise ValueError(f"{error}; {hint}") from error
+
+
+def _refuse_link_local(value: str) -> str:
+    network = ip_network(value)
+    if network.is_link_local:
+        raise ValueError(f"{network} is link-local, where clouds keep a host's credentials: it is never open")
+    return value
+
+
 def _require_host_or_network(value: str) -> str:
     return str(read_allowed(value))
 
@@ -194,6 +212,11 @@ Listen = Annotated[ListenAddress, BeforeValidator(ListenAddress.parse), NoDecode
 Texts = tuple[Annotated[str, Field(min_length=1)], ...]
 # Names and addresses, or networks such as 10.0.0.0/8.
 OutgoingHosts = tuple[Annotated[str, AfterValidator(_require_host_or_network)], ...]
+# In their canonical text.
+Networks = tuple[Annotated[str, BeforeValidator(_read_network)], ...]
+OpenedNetworks = tuple[
+    Annotated[str, BeforeValidator(_read_network), AfterValidator(_refuse_link_local)], ...
+]
 # "*" is all of them.
 GpuUuids = tuple[Annotated[str, Field(pattern=r"^(\*|(GPU|MIG)-[0-9A-Za-z/-]+)$")], ...]
 # By row, so that each bad one is told with its own line.

@@ -17,7 +17,7 @@ Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
 # IANA's special-purpose registries: https://www.iana.org/assignments/iana-ipv4-special-registry and …ipv6….
-_CLOSED_V4 = tuple(
+CLOSED_V4 = tuple(
     map(
         IPv4Network,
         (
@@ -42,8 +42,8 @@ _CLOSED_V4 = tuple(
 )
 # Of IPv6 only global unicast is open. So loopback, link- and site-local, ULA, multicast, IPv4 in any dress (mapped, compatible,
 # NAT64 by either prefix) and what is given out in times to come are closed without being named.
-_OPEN_V6 = IPv6Network("2000::/3")
-_CLOSED_V6 = tuple(
+OPEN_V6 = IPv6Network("2000::/3")
+CLOSED_V6 = tuple(
     map(
         IPv6Network,
         (
@@ -171,5 +171,5 @@ def _is_open(address: Address | None, listed: Sequence[Network], *, is_own: bool
     if is_own:
         return False
     if isinstance(address, IPv4Address):
-        return not any(address in network for network in _CLOSED_V4)
-    return address in _OPEN_V6 and not any(address in network for network in _CLOSED_V6)
+        return not any(address in network for network in CLOSED_V4)
+    return address in OPEN_V6 and not any(address in network for network in CLOSED_V6)

@@ -41,6 +41,15 @@ class ImageRules:
     max_bytes: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class NetworkRefusal:
+    """Why no job with a network starts, and what to do. `is_lasting`: it stays so until somebody acts."""
+
+    message: str
+    remedy: str
+    is_lasting: bool = False
+
+
 class InjectionWish(StrEnum):
     """By what the operator wants GPUs handed over."""
 
@@ -55,7 +64,8 @@ class Policy:
 
     `node_cpus`: the CPUs of each NUMA node that jobs are pinned to; empty: jobs are not pinned. `most_disk_bytes`: what an
     output folder can have at most on the disk of the state folder, were it empty; None: not known. `subnet6`: the addresses of
-    IPv6 that the bridge is made with; None: it is made with IPv4 alone.
+    IPv6 that the bridge is made with; None: it is made with IPv4 alone. `network_refusal`: why jobs with a network are not even
+    taken; None: they are, and may have to wait.
     """
 
     agent_id: str
@@ -72,6 +82,7 @@ class Policy:
     outgoing: OutgoingRules = field(default_factory=OutgoingRules)
     most_disk_bytes: int | None = None
     subnet6: str | None = None
+    network_refusal: NetworkRefusal | None = None
 
 
 def image_refusal(reference: ImageReference, rules: ImageRules) -> str | None:

@@ -17,6 +17,7 @@ from agent.core.job import Job, Lease, NewEvent
 from agent.core.ports import PortRange, choose_ports, held_ports
 from agent.core.state import ACTIVE, move
 from agent.errors import Phase
+from agent.spec import Network
 
 Granted = tuple[Job, list[NewEvent]]
 
@@ -26,7 +27,7 @@ class Host:
     """What the grant needs to know of the host. `queue_limits` always has "default"; `ageing` is points per minute.
 
     `stuck_gpus`: those of `bad_gpus` that stay so until somebody acts, each with what it waits for. `free_disk_bytes`: what may
-    still be reserved of the disk, as it was last seen.
+    still be reserved of the disk, as it was last seen. `network_closed`: why no job with a network may start; None: it may.
     """
 
     ports: PortRange
@@ -37,6 +38,7 @@ class Host:
     bad_gpus: frozenset[str] = frozenset()
     stuck_gpus: Mapping[str, str] = field(default_factory=dict)
     free_disk_bytes: int = 0
+    network_closed: str | None = None
 
 
 @dataclass(slots=True)
@@ -102,6 +104,8 @@ def _why_not(job: Job, pool: _Pool, now: float) -> tuple[str, str | None] | None
     # No resource is held through a pull, so the image comes first.
     if job.image_digest is None:
         return "image", None
+    if job.spec.network is Network.EGRESS and pool.host.network_closed is not None:
+        return "network", pool.host.network_closed
     return _why_no_disk(job, pool) if job.spec.disk is not None and not job.has_disk else None
 
 

@@ -3,6 +3,7 @@
 from agent.daemon.database import DatabaseMissingError
 from agent.daemon.doctor import examine
 from agent.daemon.kit import look_for_kit, make_kit
+from agent.daemon.network import remove_network
 from agent.daemon.repair import repair
 from agent.daemon.serve import run
 from agent.daemon.tokens import create_token, list_tokens, open_store, revoke_token
@@ -15,6 +16,7 @@ __all__ = [
     "look_for_kit",
     "make_kit",
     "open_store",
+    "remove_network",
     "repair",
     "revoke_token",
     "run",

@@ -14,6 +14,7 @@ from agent.aio import Threads
 from agent.config import Config
 from agent.core.policy import InjectionWish
 from agent.core.ssh_kit import KitTrouble, SshKit
+from agent.daemon.network import firewall_probe
 from agent.daemon.ports import engine_port_checks, port_checks
 from agent.daemon.quotas import quota_leftovers_probe
 from agent.daemon.values import DATABASE, kit_folder_of
@@ -38,6 +39,7 @@ async def examine(config: Config) -> list[Check]:
         **port_checks(config),
         **engine_port_checks(config, engine),
         "dns": _dns_probe(config),
+        "network": firewall_probe(config),
         "clock": _clock_probe(),
         "gpu_injection": gpu_probes.gpu_injection_probe(
             engine, InjectionWish(config.gpus.injection), config.engine.runtime, has_nvidia_gpus

@@ -6,6 +6,7 @@ from agent.jobs import gpu_probes, probes
 from agent.jobs.assembly import Outside, Shell
 from agent.jobs.disk_guard_probe import disk_guard_probe
 from agent.jobs.health import CheckState, Finding, Health, Probe
+from agent.jobs.network_probe import network_probe
 from agent.jobs.notifier import Notifier
 from agent.jobs.quota_probe import quota_probe
 from agent.jobs.ssh_kit_probe import ssh_kit_probe
@@ -26,6 +27,7 @@ def build_health(outside: Outside, shell: Shell, port_checks: Mapping[str, Probe
         "disk_guard": disk_guard_probe(shell.disk_guard.view),
         "clock": probes.clock_probe(outside.clock),
         **port_checks,
+        "network": network_probe(shell.tools.network.view),
         "jobs": _jobs_probe(shell),
         "gpus": gpu_probes.gpus_probe(shell.tools.gpu_care),
         "kernel_log": gpu_probes.kernel_log_probe(outside.kernel_log.condition, lambda: _has_gpus(shell)),

@@ -41,6 +41,7 @@ from agent.core.ssh_kit import KitTrouble, SshKit
 from agent.daemon.database import note_served, open_database
 from agent.daemon.gpus import open_gpus, open_kernel_log
 from agent.daemon.health import build_health
+from agent.daemon.network import open_firewall
 from agent.daemon.ports import port_checks
 from agent.daemon.reload import Places, Reload
 from agent.daemon.values import (
@@ -113,6 +114,7 @@ async def serve(config: Config, read_config: Callable[[], Config] | None, redact
         outside = Outside(
             store=store,
             engine=engine,
+            firewall=open_firewall(stack),
             folders=folders,
             watch=folders,
             quotas=folders.quotas,
@@ -125,7 +127,7 @@ async def serve(config: Config, read_config: Callable[[], Config] | None, redact
             deliveries=UploadDeliveries(outgoing),
             ssh_kits=await _open_kits(config, stack),
         )
-        settings = settings_of(config)
+        settings = settings_of(config, policy.dns)
         shell = assemble(outside, current, settings)
         await hide_secrets(store, folders, shell.tools.hiding)
         # Before any GPU is looked at or started on: what it did while nobody listened counts for the first look.

@@ -1,6 +1,7 @@
 """daemon/values — the config as the values that each room needs. Pure."""
 
 from collections.abc import Mapping
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 from agent.api.sites import Listen, make_tls
@@ -8,6 +9,7 @@ from agent.api.views import Addresses
 from agent.config import Config
 from agent.core.bridge import HostIpv6, subnet6_of, why_no_ipv6
 from agent.core.container import LogBounds
+from agent.core.firewall import Egress, NetworkSettings, RuleSet, make_rules
 from agent.core.gpu_health import HealthPolicy
 from agent.core.outgoing import read_rules
 from agent.core.policy import NOFILE, ImageRules, InjectionWish, Limits, Policy
@@ -60,6 +62,20 @@ def policy_of(
     )
 
 
+def rules_of(config: Config, dns: tuple[str, ...]) -> RuleSet:
+    """`dns`: the servers that jobs are given."""
+    network = config.network
+    return make_rules(
+        NetworkSettings(
+            network.bridge,
+            Egress(network.egress),
+            tuple(map(ip_network, network.egress_allow)),
+            tuple(map(ip_network, network.deny)),
+            tuple(map(ip_address, dns)),
+        )
+    )
+
+
 def subnet6_for(config: Config, agent_id: str, host: HostIpv6) -> str | None:
     """What the bridge is made with, where the host can have it."""
     return None if why_no_ipv6(host) is not None else subnet6_of(agent_id, config.network.bridge)
@@ -69,7 +85,7 @@ def kit_folder_of(config: Config) -> Path:
     return config.ssh.kit or config.state_dir / SSH_KITS
 
 
-def settings_of(config: Config) -> Settings:
+def settings_of(config: Config, dns: tuple[str, ...]) -> Settings:
     return Settings(
         ports=PortRange(config.ports.range.first, config.ports.range.last),
         queue_limits=queue_limits_of(config),
@@ -79,6 +95,7 @@ def settings_of(config: Config) -> Settings:
         gpu_care=care_of(config),
         output_limits=output_limits_of(config),
         parallel_uploads=config.uploads.parallel,
+        network_rules=rules_of(config, dns),
     )
 
 

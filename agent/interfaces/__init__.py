@@ -11,6 +11,13 @@ from agent.interfaces.engine import (
     StartFailedError,
 )
 from agent.interfaces.exec import ContainerNotRunningError, ExecSession
+from agent.interfaces.firewall import (
+    Firewall,
+    FirewallSilentError,
+    FirewallUnusableError,
+    Placed,
+    SiblingsUnfilteredError,
+)
 from agent.interfaces.folders import (
     Claimed,
     Digest,
@@ -75,6 +82,9 @@ __all__ = [
     "EngineUnavailableError",
     "ExecSession",
     "Finished",
+    "Firewall",
+    "FirewallSilentError",
+    "FirewallUnusableError",
     "Folders",
     "ForeignIdError",
     "GpuLocks",
@@ -98,6 +108,7 @@ __all__ = [
     "OutputReader",
     "OutputRefusedError",
     "OutputWatch",
+    "Placed",
     "Places",
     "Prepared",
     "PullFailedError",
@@ -107,6 +118,7 @@ __all__ = [
     "SecretFiles",
     "Sender",
     "Shortage",
+    "SiblingsUnfilteredError",
     "SkippedOutput",
     "SmallOutput",
     "SshKits",

@@ -213,3 +213,7 @@ class Store(NotifyStore, UploadStore, Protocol):
         A job that is gone is fine. What is kept of other GPUs stays. Of the host's events the newest MOST_HOST_EVENTS stay.
         """
         ...
+
+    async def tell_of_host(self, events: Sequence[NewEvent]) -> None:
+        """Events of the host, in their order, all or none. Of all of them the newest MOST_HOST_EVENTS stay."""
+        ...

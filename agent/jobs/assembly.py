@@ -2,16 +2,19 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from agent.aio import Flag, stand
 from agent.core.container import ContainerEvent, EventKind
+from agent.core.firewall import RuleSet
+from agent.core.policy import NetworkRefusal
 from agent.core.ports import PortRange
 from agent.core.queue import Host
 from agent.interfaces import (
     Clock,
     Deliveries,
     Engine,
+    Firewall,
     Folders,
     Gpus,
     KernelLog,
@@ -31,6 +34,7 @@ from agent.jobs.gpu_samples import GpuSamples
 from agent.jobs.hiding import Hiding
 from agent.jobs.images import Images, PullTimes
 from agent.jobs.janitor import Janitor
+from agent.jobs.network_care import NetworkCare
 from agent.jobs.notifier import Notifier
 from agent.jobs.quota_care import QuotaCare
 from agent.jobs.ssh import SshServers
@@ -59,6 +63,7 @@ class Settings:
     gpu_care: CareSettings
     output_limits: OutputLimits
     parallel_uploads: int
+    network_rules: RuleSet
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +72,7 @@ class Outside:
 
     store: Store
     engine: Engine
+    firewall: Firewall
     folders: Folders
     watch: OutputWatch
     quotas: Quotas
@@ -103,6 +109,7 @@ class Shell:
         self.tools.uploads.use(group)
         self.tools.ssh.use(group)
         stand(group, self.witness.watch(), "witness")
+        stand(group, self.tools.network.watch(), "network care")
         stand(group, self.supervisor.supervise(), "supervisor")
         stand(group, self.janitor.clean(), "janitor")
         stand(group, self.quota_care.clean(), "quota care")
@@ -136,6 +143,14 @@ def assemble(outside: Outside, current: Current, settings: Settings) -> Shell:
         janitor.look()
         quota_care.look()
 
+    async def ensure_bridge() -> None:
+        await outside.engine.ensure_bridge(current.policy.bridge, current.policy.subnet6)
+
+    def heed_network(refusal: NetworkRefusal | None) -> None:
+        if refusal != current.policy.network_refusal:
+            current.policy = replace(current.policy, network_refusal=refusal)
+        ask.set()
+
     gpu_care = GpuCare(outside.gpus, outside.store, outside.clock, settings.gpu_care, Wakes(ask.set, poke))
     gpu_care.listen_to(outside.kernel_log)
     gpu_samples = GpuSamples(outside.gpus, outside.clock)
@@ -152,6 +167,9 @@ def assemble(outside: Outside, current: Current, settings: Settings) -> Shell:
         clock=outside.clock,
         images=images,
         witness=witness,
+        network=NetworkCare(
+            outside.firewall, outside.store, settings.network_rules, ensure_bridge, heed_network
+        ),
         uploads=_uploads(outside, settings, hiding, poke),
         ssh=SshServers(outside.engine, outside.store, outside.folders, outside.clock),
         ssh_kits=outside.ssh_kits,
@@ -206,4 +224,5 @@ def _host(tools: Tools, settings: Settings) -> Host:
         bad_gpus=tools.bad_gpus.now() | tools.gpu_care.unleasable(),
         stuck_gpus=tools.gpu_care.stuck(),
         free_disk_bytes=tools.quotas.free_bytes,
+        network_closed=None if tools.network.closed is None else tools.network.closed.message,
     )

@@ -60,6 +60,14 @@ def find_network_faults(spec: JobSpec, policy: Policy) -> Iterator[Fault]:
             "this host has no DNS server that a job could reach",
             'Set `network` to "none", or let the operator set dns under [network].',
         )
+    if spec.network is Network.EGRESS and policy.network_refusal is not None:
+        refusal = policy.network_refusal
+        yield Fault(
+            "network",
+            "network_unprotected",
+            f"this host can't hold jobs to its rules of the network: {refusal.message}",
+            f'Set `network` to "none", or let the operator mend it: {refusal.remedy}',
+        )
     if spec.network is Network.NONE and spec.ports:
         yield Fault(
             "ports",

@@ -39,6 +39,7 @@ from agent.jobs.ssh import look_for_login
 from agent.jobs.ssh_kit_missing import SshKitMissingError
 from agent.jobs.tools import Tools
 from agent.jobs.writing import Known, write
+from agent.spec import Network
 
 log = structlog.get_logger()
 
@@ -47,6 +48,8 @@ SETTLE_SECONDS = 3.0
 # A name is reserved before its container can be seen: that long a 409 beside a 404 is an earlier create on its way.
 CREATE_SECONDS = 60.0
 _LOOK_AGAIN_SECONDS = 0.2
+# As long as the rules of the network take to be looked at, or put back.
+NETWORK_SECONDS = 0.25
 
 
 @dataclass(slots=True)
@@ -213,7 +216,12 @@ class Starting:
         )
 
     async def start(self, job: Job, container: Container) -> bool:
-        """Whether the engine has started it. If not, the row says why."""
+        """Whether the engine has started it. If not, the row says why, or it has to wait."""
+        if job.spec.network is Network.EGRESS and (closed := self._tools.network.closed) is not None:
+            # It was open at the grant, or an earlier daemon made that.
+            log.debug("start.waits_for_network", why=closed.message)
+            await self._flag.wait(NETWORK_SECONDS)
+            return False
         # It may have been created long ago, by an earlier daemon or before the engine went away.
         if not self._memory.gpus_passed and not await self._gpus_pass(job):
             return False

@@ -11,6 +11,7 @@ from agent.jobs.gpu_accounts import GpuAccounts
 from agent.jobs.gpu_care import GpuCare
 from agent.jobs.hiding import Hiding
 from agent.jobs.images import Images
+from agent.jobs.network_care import NetworkCare
 from agent.jobs.ssh import SshServers
 from agent.jobs.uploads import Uploads
 from agent.jobs.witness import Witness
@@ -29,6 +30,7 @@ class Tools:
     clock: Clock
     images: Images
     witness: Witness
+    network: NetworkCare
     uploads: Uploads
     ssh: SshServers
     ssh_kits: SshKits

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ import pytest
 
 from tests import private_engine
 from tests.e2e.daemon import REPOSITORY, Daemon, Settings
+from tests.e2e.wan import DNS_PORT, NAMES, OUT_PORT, Wan, banner
 from tests.private_engine import PrivateEngine, busybox_image
 from tests.private_engine_host import busybox_tar
 
@@ -113,3 +115,28 @@ def make_daemon(tmp_path: Path, engine: PrivateEngine, image: str) -> Iterator[M
 @pytest.fixture
 def daemon(make_daemon: Make) -> Daemon:
     return make_daemon().start()
+
+
+@pytest.fixture(scope="session")
+def network_host() -> Iterator[PrivateEngine]:
+    """An engine whose host has a network of its own, whatever else runs on this machine."""
+    root = Path(tempfile.mkdtemp(prefix="gan-", dir="/tmp"))
+    try:
+        with private_engine.running(root, namespace=f"ganet-{uuid.uuid4().hex[:8]}") as engine:
+            busybox_image(engine)
+            yield engine
+    finally:
+        shutil.rmtree(root, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def wan(network_host: PrivateEngine) -> Iterator[Wan]:
+    """What is beyond that host."""
+    assert network_host.namespace is not None
+    found = Wan(network_host.namespace)
+    try:
+        found.join()
+        with banner(found.net, "world", [OUT_PORT, DNS_PORT], [OUT_PORT, DNS_PORT], NAMES):
+            yield found
+    finally:
+        found.leave()

@@ -256,6 +256,7 @@ class Daemon:
     def clean_up(self) -> None:
         """Kill it, and take away every container, volume, device and network that it made."""
         self.kill()
+        self.remove_rules()
         if not (self.state / "agent-id").exists():
             return
         for container in self.containers():
@@ -265,6 +266,12 @@ class Daemon:
         for loop in self.loops():
             subprocess.run(["losetup", "--detach", loop.device], check=False)
         self.engine.request("DELETE", f"/networks/{self.bridge}")
+
+    def remove_rules(self) -> None:
+        """The tables that guard its bridge. They outlive the agent, as they should."""
+        for family in ("inet", "bridge"):
+            table = ["nft", "delete", "table", family, f"gpu_agent_{self.bridge}"]
+            subprocess.run([*self.engine.prefix, *table], capture_output=True, check=False)
 
     def _forget_process(self) -> None:
         self.process = None

@@ -23,7 +23,7 @@ class Net:
         self._namespace = namespace
 
     def connect(self, port: int, host: str = "127.0.0.1", seconds: float = CALL_SECONDS) -> socket.socket:
-        return self._inside(lambda: socket.create_connection((host, port), timeout=seconds))
+        return self.inside(lambda: socket.create_connection((host, port), timeout=seconds))
 
     def listen(self, port: int, host: str = "127.0.0.1") -> socket.socket:
         """A stranger's socket on a port, as any program of the host may open one. Of IPv6: of that alone."""
@@ -35,7 +35,7 @@ class Net:
             listener.listen()
             return listener
 
-        return self._inside(act)
+        return self.inside(act)
 
     def listen_udp(self, port: int, host: str = "127.0.0.1") -> socket.socket:
         """As `listen`."""
@@ -62,7 +62,7 @@ class Net:
             return False
         return True
 
-    def _inside(self, act: Callable[[], T]) -> T:
+    def inside(self, act: Callable[[], T]) -> T:
         """A socket belongs to the namespace of the thread that made it; a thread of its own leaves ours where we are."""
         if self._namespace is None:
             return act()

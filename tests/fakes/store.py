@@ -203,6 +203,9 @@ class MemoryStore(MemoryUploads):
 
         await self._call("keep_gpu_healths", act)
 
+    async def tell_of_host(self, events: Sequence[NewEvent]) -> None:
+        await self._call("tell_of_host", lambda: self._tell_of_host(events))
+
     async def _call(self, step: str, act: Callable[[], T]) -> T:
         await self.before(step)
         told = self._last_event_seq

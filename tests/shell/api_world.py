@@ -22,6 +22,7 @@ from agent.api.sites import Listen, Sites, open_sites
 from agent.api.tokens import Scope, new_token
 from agent.api.views import Addresses
 from agent.core.container import LogBounds, PullProgress
+from agent.core.firewall import Egress, NetworkSettings, make_rules
 from agent.core.gpu_health import HealthPolicy
 from agent.core.job import Job, NewEvent, Outcome
 from agent.core.policy import ImageRules, Limits, Policy
@@ -49,6 +50,7 @@ from agent.log import Redactor
 from tests.fakes.clock import FakeClock
 from tests.fakes.deliveries import FakeDeliveries
 from tests.fakes.engine import FakeEngine
+from tests.fakes.firewall import FakeFirewall
 from tests.fakes.gpus import FakeGpus
 from tests.fakes.kernel_log import FakeKernelLog
 from tests.fakes.outgoing import FakeOutgoing
@@ -179,6 +181,7 @@ async def api_world(
     outside = Outside(
         store,
         engine,
+        FakeFirewall(),
         folders,
         folders,
         folders.quotas,
@@ -281,7 +284,8 @@ async def api_world(
 
 def shell_settings(care: CareSettings) -> Settings:
     ports, limits = PortRange(20000, 20009), OutputLimits(1000, 10**12, 60)
-    return Settings(ports, {"default": 8}, 1.0, PullTimes(60, 60), 10**6, care, limits, 8)
+    rules = make_rules(NetworkSettings("gpuagent0", Egress.INTERNET, (), (), ()))
+    return Settings(ports, {"default": 8}, 1.0, PullTimes(60, 60), 10**6, care, limits, 8, rules)
 
 
 @asynccontextmanager

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from agent.core.container import ContainerState, LogBounds
+from agent.core.firewall import Egress, NetworkSettings, make_rules
 from agent.core.gpu_health import HealthPolicy
 from agent.core.host_key import make_host_key
 from agent.core.job import BootTime, Job, Kind, Outcome, StopCause, Verdict, Viewer
@@ -25,6 +26,7 @@ from agent.spec import JobSpec, parse_spec
 from tests.fakes.clock import FakeClock
 from tests.fakes.deliveries import FakeDeliveries
 from tests.fakes.engine import FakeEngine
+from tests.fakes.firewall import FakeFirewall
 from tests.fakes.folders import FakeFolders
 from tests.fakes.gpus import FakeGpus
 from tests.fakes.kernel_log import FakeKernelLog
@@ -46,6 +48,7 @@ class World:
         self.store = MemoryStore(self.clock.now)
         self.engine = FakeEngine(self.clock, AGENT)
         self.engine.add_image("busybox")
+        self.firewall = FakeFirewall()
         self.folders = FakeFolders()
         self.quotas = FakeQuotas()
         self.gpus = FakeGpus()
@@ -67,6 +70,7 @@ class World:
             gpu_care=CareSettings(HealthPolicy(600, XidTable()), ("*",), 30),
             output_limits=OutputLimits(files=10_000, total_bytes=1 << 40, seconds=60),
             parallel_uploads=8,
+            network_rules=make_rules(NetworkSettings("gpuagent0", Egress.INTERNET, (), (), ())),
         )
         self.shell: Shell | None = None
         self._task: asyncio.Task[None] | None = None
@@ -95,6 +99,7 @@ class World:
         return Outside(
             self.store,
             self.engine,
+            self.firewall,
             self.folders,
             self.folders,
             self.quotas,

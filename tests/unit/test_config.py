@@ -429,9 +429,6 @@ def test_a_gpu_is_named_by_its_uuid(write: Write, uuid: str) -> None:
 LATER = [
     "jobs.max_children = 1",
     "jobs.max_depth = 1",
-    'network.egress = "none"',
-    'network.egress_allow = ["10.0.0.1"]',
-    'network.deny = ["10.0.0.1"]',
     'volumes.allow = ["data"]',
     "chutes.cord_idle = 1",
     'proxy.domain = "jobs.example"',

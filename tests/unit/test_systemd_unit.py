@@ -16,6 +16,7 @@ USED_CAPABILITIES = {
     "CAP_DAC_OVERRIDE",  # outputs that images wrote as any user
     "CAP_FOWNER",  # removing those outputs out of sticky folders
     "CAP_SYSLOG",  # /dev/kmsg, where kernel.dmesg_restrict is 1
+    "CAP_NET_ADMIN",  # nftables
     "CAP_SYS_ADMIN",  # nvidia-smi --gpu-reset; loop devices, and mounts of them that hang nowhere
 }
 
@@ -52,7 +53,7 @@ SERVICE = {key: " ".join(values) for key, values in SECTIONS["Service"].items()}
         ("PrivateTmp", "yes"),
         ("ReadWritePaths", "/var/lib/gpu-agent /run/gpu-agent -/run/lock"),
         ("SystemCallArchitectures", "native"),
-        ("RestrictAddressFamilies", "AF_UNIX AF_INET AF_INET6"),
+        ("RestrictAddressFamilies", "AF_UNIX AF_INET AF_INET6 AF_NETLINK"),
         ("DevicePolicy", "closed"),
     ],
 )
@@ -100,6 +101,7 @@ def test_every_promise_of_the_sandbox_that_is_off_is_explained() -> None:
     for name in (
         "CAP_DAC_OVERRIDE",
         "CAP_SYS_ADMIN",
+        "CAP_NET_ADMIN",
         "ProtectKernelLogs",
         "CAP_SYSLOG",
         "ProtectProc",

@@ -8,7 +8,7 @@ from enum import Enum
 from functools import partial
 from pathlib import Path
 
-from agent.adapters.docker import bridges, cdi, creates, failures, inside, views, volumes
+from agent.adapters.docker import bridge_removal, bridges, cdi, creates, failures, inside, views, volumes
 from agent.adapters.docker.arguments import AGENT_LABEL
 from agent.adapters.docker.client import Calls, Deadlines
 from agent.adapters.docker.execs import Execs
@@ -293,6 +293,10 @@ class DockerEngine:
 
     async def find_bridge(self, name: str) -> Bridge | None:
         return await bridges.find(self._calls, name)
+
+    async def remove_bridge(self, name: str) -> bool:
+        """For an uninstall. False: there was none. Raises EngineRefusedError (not ours, or in use), EngineUnavailableError."""
+        return await bridge_removal.remove(self._calls, name)
 
     async def ensure_volume(self, volume: QuotaVolume) -> None:
         await volumes.ensure(self._calls, self._agent, volume)

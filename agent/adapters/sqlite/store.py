@@ -197,6 +197,9 @@ class SqliteStore:
 
         await self._write(act)
 
+    async def tell_of_host(self, events: Sequence[NewEvent]) -> None:
+        await self._write(lambda db: host_events.append(db, self._now(), events))
+
     async def _read(self, ask: Callable[[sqlite3.Connection], T]) -> T:
         return await self._threads.run(self._database.read, ask)
 

@@ -1,0 +1,149 @@
+"""adapters/firewall/nft — what interfaces.Firewall promises, by the program nft: it knows how each kernel wants to be told.
+
+Reads the switches of br_netfilter, too, and sets none: they are the whole host's.
+"""
+
+import asyncio
+import hashlib
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import structlog
+
+from agent.adapters.firewall.news import RuleNews
+from agent.core.firewall import RuleSet
+from agent.core.firewall_text import Siblings, write_removal, write_rules
+from agent.interfaces import FirewallSilentError, FirewallUnusableError, Placed
+
+log = structlog.get_logger()
+
+# It takes some milliseconds; a kernel that is busy with somebody's thousand rules, a second or two.
+CALL_SECONDS = 10.0
+# What it says of an error is short; the rules that it reads aloud are some kilobytes.
+_TOLD_CHARACTERS = 400
+_FOLDER = Path("/proc/sys/net/bridge")
+_SWITCHES = ("bridge-nf-call-iptables", "bridge-nf-call-ip6tables")
+_USUAL_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+def read_environment() -> Mapping[str, str]:
+    """Where programs are, as this process was told; and errors in English, since some are understood."""
+    return {"PATH": os.environ.get("PATH", _USUAL_PATH), "LC_ALL": "C"}
+
+
+def read_switch(name: str) -> str | None:
+    """None: there is none, since the module br_netfilter is not loaded."""
+    try:
+        return (_FOLDER / name).read_text("ascii").strip()
+    except FileNotFoundError:
+        return None
+
+
+class Nft:
+    """`command` is nft, or what leads to it."""
+
+    def __init__(
+        self,
+        news: RuleNews,
+        command: Sequence[str] = ("nft",),
+        read: Callable[[str], str | None] = read_switch,
+        seconds: float = CALL_SECONDS,
+    ) -> None:
+        self._news = news
+        self._command = tuple(command)
+        self._read = read
+        self._seconds = seconds
+        self._siblings = Siblings.BRIDGED
+
+    async def put(self, rules: RuleSet) -> Placed:
+        if self._siblings is Siblings.BRIDGED and (why := await self._try(rules)) is not None:
+            # A kernel without nft_meta_bridge has refused the whole of it. Were it something else, it refuses the rest as well.
+            log.info("firewall.no_bridge_table", error=why)
+            self._siblings = Siblings.ROUTED
+        if self._siblings is Siblings.ROUTED and (why := await self._try(rules)) is not None:
+            self._siblings = Siblings.BRIDGED
+            raise FirewallUnusableError(f"nft refused the rules: {why}")
+        found = await self.fingerprint(rules.table)
+        if found is None:
+            raise FirewallUnusableError(f"nft took the rules, and the table {rules.table} is not there")
+        return Placed(found, self._siblings)
+
+    async def try_out(self, rules: RuleSet) -> Siblings:
+        """Which of the two this host would take. Nothing is placed. Raises FirewallUnusableError, FirewallSilentError."""
+        for siblings in (Siblings.BRIDGED, Siblings.ROUTED):
+            code, _, told = await self._run(("--check", "-f", "-"), write_rules(rules, siblings))
+            if code == 0:
+                return siblings
+        raise FirewallUnusableError(f"nft refused the rules: {told}")
+
+    async def _try(self, rules: RuleSet) -> str | None:
+        code, _, told = await self._run(("-f", "-"), write_rules(rules, self._siblings))
+        return told if code != 0 else None
+
+    async def fingerprint(self, table: str) -> str | None:
+        # Without what changes by itself: counters.
+        code, inet, told = await self._run(("--stateless", "list", "table", "inet", table))
+        if code != 0:
+            if _is_missing(told):
+                return None
+            raise FirewallUnusableError(f"nft can't read the rules: {told}")
+        bridged = ""
+        if self._siblings is Siblings.BRIDGED:
+            code, bridged, told = await self._run(("--stateless", "list", "table", "bridge", table))
+            if code != 0 and not _is_missing(told):
+                raise FirewallUnusableError(f"nft can't read the rules: {told}")
+        return hashlib.sha256(f"{inet}\0{bridged}".encode()).hexdigest()
+
+    async def remove(self, table: str) -> None:
+        code, _, told = await self._run(("-f", "-"), write_removal(table))
+        if code != 0:
+            raise FirewallUnusableError(f"nft can't remove the rules: {told}")
+
+    def why_unfiltered(self) -> str | None:
+        for name in _SWITCHES:
+            value = self._read(name)
+            if value is None:
+                return "the kernel's module br_netfilter is not loaded"
+            if value != "1":
+                return f"net.bridge.{name} is {value}"
+        return None
+
+    def listen(self, table: str, changed: Callable[[], None]) -> None:
+        self._news.listen(table, changed)
+
+    def close(self) -> None:
+        self._news.close()
+
+    async def _run(self, arguments: Sequence[str], text: str = "") -> tuple[int, str, str]:
+        """Exit code, what it wrote, and what it said of errors in one line."""
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *self._command,
+                *arguments,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                env=read_environment(),
+            )
+        except FileNotFoundError as error:
+            raise FirewallUnusableError(f"there is no program {self._command[0]}") from error
+        except OSError as error:
+            raise FirewallUnusableError(f"{self._command[0]} can't be run: {error.strerror}") from error
+        try:
+            async with asyncio.timeout(self._seconds):
+                out, errors = await process.communicate(text.encode())
+        except TimeoutError as error:
+            raise FirewallSilentError(
+                f"{self._command[0]} gave no answer within {self._seconds:g} s"
+            ) from error
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        told = " ".join(errors.decode(errors="replace").split())[:_TOLD_CHARACTERS]
+        return process.returncode or 0, out.decode(errors="replace"), told
+
+
+def _is_missing(told: str) -> bool:
+    return "No such file or directory" in told

@@ -1,0 +1,65 @@
+"""The packet filter in memory: tables of names, with texts; somebody may change them, and the kernel tells it."""
+
+import hashlib
+from collections.abc import Callable
+
+from agent.core.firewall import RuleSet
+from agent.core.firewall_text import Siblings, write_rules
+from agent.errors import AgentError
+from agent.interfaces import Placed
+
+
+class FakeFirewall:
+    """`trouble`: what `put` and `fingerprint` raise. `tells`: whether changes are told. `unfiltered`: why siblings are not kept apart."""
+
+    def __init__(self, siblings: Siblings = Siblings.ROUTED) -> None:
+        self.siblings = siblings
+        self.tables: dict[str, str] = {}
+        self.trouble: AgentError | None = None
+        self.unfiltered: str | None = None
+        self.tells = True
+        self.puts = 0
+        self._listeners: dict[str, Callable[[], None]] = {}
+
+    async def put(self, rules: RuleSet) -> Placed:
+        self._raise_trouble()
+        self.puts += 1
+        self.change(rules.table, write_rules(rules, self.siblings))
+        return Placed(_hash(self.tables[rules.table]), self.siblings)
+
+    async def fingerprint(self, table: str) -> str | None:
+        self._raise_trouble()
+        return _hash(self.tables[table]) if table in self.tables else None
+
+    async def remove(self, table: str) -> None:
+        self._raise_trouble()
+        self.change(table, None)
+
+    def why_unfiltered(self) -> str | None:
+        return self.unfiltered
+
+    def listen(self, table: str, changed: Callable[[], None]) -> None:
+        self._listeners[table] = changed
+
+    # ── what somebody does to it ──
+
+    def change(self, table: str, text: str | None) -> None:
+        """None: it is removed."""
+        if text is None:
+            self.tables.pop(table, None)
+        else:
+            self.tables[table] = text
+        if self.tells and table in self._listeners:
+            self._listeners[table]()
+
+    def flush(self) -> None:
+        for table in list(self.tables):
+            self.change(table, None)
+
+    def _raise_trouble(self) -> None:
+        if self.trouble is not None:
+            raise self.trouble
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
