@@ -56,6 +56,8 @@ def component_schemas() -> dict[str, Json]:
             "type": "object",
             "properties": {"upload": {"type": "object", "description": "as in a job's spec"}},
         },
+        "OpenRequest": {"type": "object", "required": ["port"], "properties": {"port": TEXT, "path": TEXT}},
+        "OpenedPage": everything(url=TEXT, expires_at=TIME),
         "Health": health_schema(),
         "Problem": problem_schema(),
     }

@@ -411,7 +411,6 @@ LATER = [
     'network.deny = ["10.0.0.1"]',
     'volumes.allow = ["data"]',
     "chutes.cord_idle = 1",
-    'proxy.domain = "jobs.example"',
 ]
 
 
