@@ -16,6 +16,7 @@ from bench import (
     idle,
     listing,
     logs,
+    proxy,
     recover,
     submit,
     throughput,
@@ -38,6 +39,7 @@ BENCHES: dict[str, Measure] = {
     "gpu_lease": gpu_lease.measure,
     "gpu_idle": gpu_idle.measure,
     "uploads": uploads.measure,
+    "proxy": proxy.measure,
 }
 
 

@@ -97,14 +97,22 @@ class ProxyWorld:
 
     async def ask(self, path: str = "/", method: str = "GET", *lines: str, body: bytes = b"") -> bytes:
         """One request by path, with the token, on a connection that ends with its answer."""
-        head = [f"{method} {self.base}{path} HTTP/1.1", "Host: agent", self.bearer, "Connection: close", *lines]
+        head = [
+            f"{method} {self.base}{path} HTTP/1.1",
+            "Host: agent",
+            self.bearer,
+            "Connection: close",
+            *lines,
+        ]
         return await self.raw("\r\n".join([*head, "", ""]).encode() + body)
 
     @property
     def bearer(self) -> str:
         return f"Authorization: Bearer {self.api.token}"
 
-    async def visit(self, path: str = "/", *lines: str, host: str | None = None, method: str = "GET") -> bytes:
+    async def visit(
+        self, path: str = "/", *lines: str, host: str | None = None, method: str = "GET"
+    ) -> bytes:
         """One request by host name, on a connection that ends with its answer."""
         head = [f"{method} {path} HTTP/1.1", f"Host: {host or self.host}", "Connection: close", *lines]
         return await self.raw("\r\n".join([*head, "", ""]).encode())
