@@ -179,6 +179,7 @@ class ApiConnection(web.RequestHandler):
         super().data_received(data)
         if self._request_count != before:
             self._stop_waiting()
+            self._break_body()
         elif data and not self._messages and not self._request_in_progress:
             self._await_headers()
 
@@ -206,6 +207,13 @@ class ApiConnection(web.RequestHandler):
             response = describe_crash()
         response.force_close()
         return response
+
+    def _break_body(self) -> None:
+        """Something new was read, and the body before it had no end: it is not well-formed, which its reader is never told."""
+        request = self._current_request
+        if request is not None and not request.content.is_eof():
+            request.content.set_exception(web.RequestPayloadError("the body is not well-formed"))
+            request.content.feed_eof()
 
     def _await_headers(self) -> None:
         if self._header_timer is None:

@@ -124,6 +124,9 @@ async def answer_problems(request: web.Request, handler: Handler) -> web.StreamR
     except web.HTTPException as refusal:
         refuse_if_begun(request, refusal)
         return describe_framework(refusal)
+    except web.RequestPayloadError as broken:
+        refuse_if_begun(request, broken)
+        return describe_malformed("the request's body is not well-formed")
     except ConnectionError:
         raise  # the client has gone; there is nobody to answer
     except Exception as error:
