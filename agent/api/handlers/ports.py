@@ -61,8 +61,11 @@ class PortHandlers:
         )
 
     async def open(self, request: web.Request, caller: Caller) -> web.Response:
+        targets, job_id = self._exchanges.targets, request.match_info["id"]
+        # First, so that what is wrong with a body tells nobody of a job that he can't see.
+        await targets.find_job(job_id, caller.viewer)
         port, path = read_open(await read_json(request))
-        target = await self._exchanges.targets.find(request.match_info["id"], port, caller.viewer)
+        target = await targets.find(job_id, port, caller.viewer)
         opened = self._pages.open(target, caller, path)
         shown = {"url": opened.url, "expires_at": show_time(opened.expires_at)}
         return web.json_response(shown, status=201)

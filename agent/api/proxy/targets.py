@@ -34,10 +34,15 @@ class Targets:
 
     async def find(self, job_id: str, port: str, viewer: Viewer) -> Target:
         """Raises ForeignIdError, NoSuchPortError, PortNotHttpError, JobNotRunningError."""
+        job = await self.find_job(job_id, viewer)
+        return Target(job, find_lease(job, port))
+
+    async def find_job(self, job_id: str, viewer: Viewer) -> Job:
+        """Raises ForeignIdError."""
         job = await self._store.get(job_id.lower(), viewer)
         if job is None:
             raise unknown_job(job_id)
-        return Target(job, find_lease(job, port))
+        return job
 
     async def check_again(self, target: Target) -> None:
         """Whether the lease is still the job's, now that the connection is there. Raises JobNotRunningError.
