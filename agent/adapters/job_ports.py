@@ -5,6 +5,7 @@ lease's, and neither can be anybody else's to choose.
 """
 
 import asyncio
+import os
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -55,4 +56,5 @@ class SocketConnection:
 
 
 def _said(error: OSError) -> str:
-    return error.strerror or type(error).__name__
+    # By the number: asyncio puts the address into the text, and which port of the host it is, is nobody's business.
+    return os.strerror(error.errno) if error.errno else type(error).__name__

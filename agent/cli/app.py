@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from agent.cli import events, gpus, host, jobs, local, logs, outputs, retrying, run, top
+from agent.cli import events, gpus, host, jobs, local, logs, opening, outputs, retrying, run, top
 from agent.cli.exits import NOT_THE_JOBS
 from agent.cli.local import local_command
 from agent.cli.options import ConfigOption, TokenOption, UrlOption, client_command
@@ -60,6 +60,7 @@ app.command("logs", rich_help_panel=WATCH)(client_command(logs.logs))
 app.command("events", rich_help_panel=WATCH)(client_command(events.events))
 app.command("stats", rich_help_panel=WATCH)(client_command(top.stats))
 app.command("top", rich_help_panel=WATCH)(client_command(top.top))
+app.command("open", rich_help_panel=WATCH)(client_command(opening.open_page))
 app.command("stop", rich_help_panel=WATCH)(client_command(jobs.stop))
 app.command("rm", rich_help_panel=WATCH)(client_command(jobs.remove))
 

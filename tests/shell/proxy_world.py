@@ -1,6 +1,7 @@
 """The API on fakes with a job whose port is a real socket: scripted by each test, and shown as raw bytes on both sides."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -8,10 +9,10 @@ from pathlib import Path
 
 from agent.api.limits import ApiLimits
 from agent.api.proxy.pages import PageDomain
-from agent.core.job import Job, Lease, PortLease
+from agent.core.job import Job, Lease, PortLease, Viewer
 from agent.errors import Phase
 from agent.spec import Proto
-from tests.shell.api_world import LONG, ApiWorld, api_world
+from tests.shell.api_world import BODY, LONG, ApiWorld, api_world
 
 PORTS = [
     {"name": "web", "port": 8080, "proto": "http"},
@@ -114,7 +115,12 @@ class ProxyWorld:
         self, path: str = "/", *lines: str, host: str | None = None, method: str = "GET"
     ) -> bytes:
         """One request by host name, on a connection that ends with its answer."""
-        head = [f"{method} {path} HTTP/1.1", f"Host: {host or self.host}", "Connection: close", *lines]
+        head = [
+            f"{method} {path} HTTP/1.1",
+            f"Host: {self.host if host is None else host}",
+            "Connection: close",
+            *lines,
+        ]
         return await self.raw("\r\n".join([*head, "", ""]).encode())
 
     async def open(self, port: str = "web", path: str = "/") -> str:
@@ -146,27 +152,31 @@ def body_of(answer: bytes) -> bytes:
 
 
 async def add_running(api: ApiWorld, host_port: int) -> str:
-    job_id = await api.submit(ports=PORTS, network="egress")
-    job = await api.store.read(job_id)
-    assert job is not None
+    """A job of alice's that runs, as its row says."""
+    body = {**BODY, "ports": PORTS, "network": "egress"}
+    job = (await api.intake.submit(Viewer("alice"), body)).job
     ports = (
         PortLease("web", 8080, Proto.HTTP, host_port),
         PortLease("other", 8081, Proto.HTTP, host_port),
         PortLease("db", 9000, Proto.TCP, host_port),
     )
     await api.store.save(replace(job, phase=Phase.RUNNING, lease=Lease(ports=ports)))
-    return job_id
+    return job.id
 
 
 @asynccontextmanager
 async def proxy_world(
-    tmp: Path, *, limits: ApiLimits = LONG, domain: PageDomain | None = DOMAIN
+    tmp: Path,
+    *,
+    limits: ApiLimits = LONG,
+    domain: PageDomain | None = DOMAIN,
+    tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[ProxyWorld]:
     side = JobSide()
     server = await asyncio.start_server(side.serve, "127.0.0.1", 0)
     side.port = server.sockets[0].getsockname()[1]
     try:
-        async with api_world(tmp, api_limits=limits, page_domain=domain) as api:
+        async with api_world(tmp, api_limits=limits, page_domain=domain, tls=tls) as api:
             yield ProxyWorld(api, side, await add_running(api, side.port))
     finally:
         server.close()

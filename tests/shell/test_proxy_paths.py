@@ -2,15 +2,19 @@
 
 import asyncio
 import socket
+import ssl
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from agent.api.proxy.pages import PageDomain
+from agent.api.sites import make_tls
 from agent.api.tokens import Scope
 from agent.core.job import Job, Lease
 from agent.errors import Phase
 from tests.shell.proxy_world import OK, ProxyWorld, body_of, header_of, proxy_world, status_of
+from tests.shell.test_api_sites import make_certificates
 
 
 async def test_a_request_reaches_the_jobs_port_and_its_answer_comes_back(tmp_path: Path) -> None:
@@ -262,3 +266,25 @@ async def test_redirects_stay_within_the_port_where_they_were_meant_to(tmp_path:
                 f"HTTP/1.1 302 Found\r\nLocation: {given}\r\nContent-Length: 0\r\n\r\n".encode()
             )
             assert header_of(await world.ask(), "location") == [expected]
+
+
+async def test_over_tls_it_is_the_same_both_ways_and_the_job_is_told(tmp_path: Path) -> None:
+    make_certificates(tmp_path)
+    tls = make_tls(tmp_path / "s.pem", tmp_path / "s.key", None)
+    domain = PageDomain("jobs.localhost", "https", 443)
+    async with proxy_world(tmp_path, tls=tls, domain=domain) as world:
+
+        async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            body = await reader.readexactly(1 << 20)
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+
+        world.side.script = echo
+        assert world.api.sites is not None
+        trust = ssl.create_default_context(cafile=str(tmp_path / "ca.pem"))
+        reader, writer = await asyncio.open_connection("127.0.0.1", world.api.sites.port, ssl=trust)
+        sent = bytes(range(256)) * 4096
+        head = f"POST {world.base}/ HTTP/1.1\r\nHost: agent\r\n{world.bearer}\r\nConnection: close\r\nContent-Length: {len(sent)}\r\n\r\n"
+        writer.write(head.encode() + sent)
+        assert body_of(await reader.read()) == sent
+        assert world.side.header("x-forwarded-proto") == ["https"]
+        writer.close()

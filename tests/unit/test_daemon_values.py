@@ -4,10 +4,11 @@ from ipaddress import ip_network
 
 import pytest
 
+from agent.api.proxy.pages import PageDomain
 from agent.config import Config
 from agent.core.outgoing import OutgoingRules
 from agent.core.policy import InjectionWish
-from agent.daemon.values import output_limits_of, policy_of
+from agent.daemon.values import output_limits_of, page_domain_of, policy_of
 
 
 def config(**sections: object) -> Config:
@@ -47,3 +48,30 @@ def test_a_users_urls_lead_where_the_config_says_and_nowhere_else_by_default() -
     rules = policy_of(config(uploads=uploads), "agent", (), 1024, {}).outgoing
     assert (rules.allow_http, rules.hosts) == (True, {"ci.internal"})
     assert rules.networks == (ip_network("10.0.0.0/8"), ip_network("192.0.2.1"))
+
+
+TLS = {"tls_cert": "/c.pem", "tls_key": "/c.key"}
+
+
+@pytest.mark.parametrize(
+    ("api", "proxy", "domain"),
+    [
+        ({}, {}, None),
+        ({}, {"domain": "jobs.localhost"}, PageDomain("jobs.localhost", "http", 8470)),
+        ({"listen": "0.0.0.0:443", **TLS}, {"domain": "a.org"}, PageDomain("a.org", "https", 443)),
+        (
+            {},
+            {"domain": "a.org", "external_scheme": "https", "external_port": 443},
+            PageDomain("a.org", "https", 443),
+        ),
+    ],
+)
+def test_pages_are_reached_as_the_api_is_where_the_operator_says_nothing_else(
+    api: dict[str, object], proxy: dict[str, object], domain: PageDomain | None
+) -> None:
+    assert page_domain_of(config(api=api, proxy=proxy)) == domain
+
+
+def test_the_usual_port_is_not_written_into_urls() -> None:
+    assert PageDomain("a.org", "https", 443).authority("x.a.org") == "x.a.org"
+    assert PageDomain("a.org", "http", 443).authority("x.a.org") == "x.a.org:443"
