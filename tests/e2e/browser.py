@@ -19,6 +19,7 @@ LOOK_SECONDS = 0.05
 QUIET = (
     "--headless=new",
     "--no-sandbox",  # root's browser has none; the pages are this test's own
+    "--ignore-certificate-errors",  # so are its certificates
     "--disable-gpu",
     "--disable-dev-shm-usage",
     "--disable-background-networking",

@@ -14,7 +14,22 @@ from tests.private_engine_host import busybox_tar
 PACKAGES = "packages"  # where in the image they lie
 # What no job of a test imports, and would only make the image larger.
 LEFT_OUT = frozenset(
-    ["__pycache__", "test", "tests", "idlelib", "tkinter", "turtledemo", "ensurepip", "lib2to3", "site-packages", "dist-packages", "debugpy", "pip", "setuptools", "staging"]
+    [
+        "__pycache__",
+        "test",
+        "tests",
+        "idlelib",
+        "tkinter",
+        "turtledemo",
+        "ensurepip",
+        "lib2to3",
+        "site-packages",
+        "dist-packages",
+        "debugpy",
+        "pip",
+        "setuptools",
+        "staging",
+    ]
 )
 
 

@@ -1,5 +1,6 @@
 """A job's web page in a real browser: through its one-time URL, beside another job's page, across a daemon's death, by path."""
 
+import ssl
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,10 +8,11 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from tests.certificates import make_certificates
 from tests.e2e.browser import Browser, Tab, browsing
 from tests.e2e.client import Client, expect
 from tests.e2e.conftest import Make
-from tests.e2e.daemon import Daemon
+from tests.e2e.daemon import REPOSITORY, Daemon
 from tests.e2e.python_image import packages_in, python_image
 from tests.private_engine import PrivateEngine
 
@@ -18,7 +20,20 @@ pytestmark = pytest.mark.slow
 DOMAIN = "jobs.localhost"
 PORTS = [{"name": "web", "port": 8080, "proto": "http"}]
 # What aiohttp needs to serve.
-NEEDED = ["aiohttp", "aiohappyeyeballs", "aiosignal", "attr", "attrs", "frozenlist", "idna", "multidict", "propcache", "typing_extensions.py", "yarl"]
+NEEDED = [
+    "aiohttp",
+    "aiohappyeyeballs",
+    "aiosignal",
+    "attr",
+    "attrs",
+    "frozenlist",
+    "idna",
+    "multidict",
+    "propcache",
+    "typing_extensions.py",
+    "yarl",
+]
+OURS = {"http": "gpu-agent-page", "https": "__Host-gpu-agent-page"}
 APP = Path(__file__).with_name("web_app.py")
 
 
@@ -65,10 +80,21 @@ def shown(tab: Tab, url: str) -> dict[str, object]:
     return found
 
 
+def encrypted(daemon: Daemon) -> ssl.SSLContext:
+    """The daemon, not started yet, speaks TLS; what its clients need."""
+    make_certificates(daemon.folder)
+    files = {"tls_cert": str(daemon.folder / "s.pem"), "tls_key": str(daemon.folder / "s.key")}
+    daemon.write_config({"api": files})
+    return ssl.create_default_context(cafile=str(daemon.folder / "ca.pem"))
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
 def test_a_web_app_works_in_a_browser_through_its_one_time_url(
-    web: Daemon, python: str, browser: Browser
+    make_daemon: Make, python: str, browser: Browser, scheme: str
 ) -> None:
-    alice = web.client(web.token("alice"))
+    web = make_daemon({"proxy": {"domain": DOMAIN}})
+    tls = encrypted(web) if scheme == "https" else None
+    alice = web.start().client(web.token("alice"), tls)
     job_id = serve(alice, python)
     url = open_url(alice, job_id)
     tab = browser.tab()
@@ -79,7 +105,7 @@ def test_a_web_app_works_in_a_browser_through_its_one_time_url(
     # Its own cookies are its host's alone; ours are neither its scripts' nor its server's.
     assert result["cookie"] == "app=1; script=1"
     assert {(cookie["name"], cookie["domain"]) for cookie in tab.cookies()} == {
-        (name, f"web--{job_id}.{DOMAIN}") for name in ("app", "script", "gpu-agent-page")
+        (name, f"web--{job_id}.{DOMAIN}") for name in ("app", "script", OURS[scheme])
     }
     headers = result["headers"]
     assert isinstance(headers, dict)
@@ -106,6 +132,7 @@ def test_the_page_of_another_job_can_do_nothing_in_the_visitors_name(
     shown(tab, open_url(alice, mine))
     shown(tab, open_url(alice, other))
     host = f"web--{mine}.{DOMAIN}:{web.config.api.listen.port}"
+    seen_before = alice.call("GET", f"/v1/jobs/{mine}/ports/web/counts").json["GET /"]
     # `other` is the attacker's page; the visitor is let in at both, and browsers take the two for one site.
     assert (
         tab.evaluate(
@@ -121,8 +148,10 @@ def test_the_page_of_another_job_can_do_nothing_in_the_visitors_name(
         f"document.body.appendChild(Object.assign(document.createElement('iframe'), {{src: 'http://{host}/'}})).name = 'x'"
     )
     tab.evaluate("document.cookie = 'gpu-agent-page=tossed; domain=jobs.localhost; path=/'")
-    log = alice.log(mine)
-    assert "POST /post" not in log.partition("POST /post")[2]
+    # Its own page did each of these once; nothing came of the other's.
+    counts = alice.call("GET", f"/v1/jobs/{mine}/ports/web/counts").json
+    assert (counts["GET /headers"], counts["GET /socket"], counts["POST /post"]) == (1, 1, 1)
+    assert counts["GET /"] == seen_before
     # And the tossed cookie locks nobody out.
     shown(tab, f"http://{host}/")
     # The address of the agent itself is not reached through a page's name.
@@ -183,3 +212,72 @@ def test_from_outside_the_real_server_answers_byte_for_byte(web: Daemon, python:
         409,
         "job_not_running",
     )
+
+
+# The page's own client of its server: a kernel is started, and talked to over a WebSocket.
+RUN_A_CELL = """(async () => {
+  await jupyterapp.started;
+  const kernel = await jupyterapp.serviceManager.kernels.startNew({name: "python3"});
+  const cell = kernel.requestExecute({code: "print(6 * 7)"});
+  let printed = "";
+  cell.onIOPub = (message) => { if (message.header.msg_type === "stream") printed += message.content.text; };
+  await cell.done;
+  await kernel.shutdown();
+  return printed;
+})()"""
+
+
+@pytest.fixture(scope="module")
+def notebook(session_engine: PrivateEngine, tmp_path_factory: pytest.TempPathFactory) -> str:
+    root = REPOSITORY / ".cache" / "notebook"
+    if not (root / "installed").exists():
+        pytest.skip("the notebook server is missing: scripts/ensure-browser installs it")
+    (site,) = (root / "lib").glob("python*/site-packages")
+    packages = [*packages_in(site), root / "share", root / "etc"]
+    return python_image(
+        session_engine, "gpu-agent-test/notebook:1", packages, tmp_path_factory.mktemp("image")
+    )
+
+
+def test_a_real_notebook_runs_a_cell_in_a_browser(web: Daemon, notebook: str, browser: Browser) -> None:
+    alice = web.client(web.token("alice"))
+    options = [
+        "--ip=0.0.0.0",
+        "--port=8080",
+        "--no-browser",
+        "--allow-root",
+        "--IdentityProvider.token=sesame",
+    ]
+    shared = "/packages/share/jupyter"
+    command = [
+        "python3",
+        "-m",
+        "jupyterlab",
+        *options,
+        f"--LabApp.app_dir={shared}/lab",
+        "--LabApp.expose_app_in_browser=True",
+    ]
+    env = {"HOME": "/tmp", "JUPYTER_PATH": shared, "JUPYTER_CONFIG_PATH": "/packages/etc/jupyter"}
+    body = {
+        "image": notebook,
+        "command": command,
+        "env": env,
+        "workdir": "/tmp",
+        "network": "egress",
+        "ports": PORTS,
+    }
+    reply = alice.call("POST", "/v1/jobs", body)
+    assert reply.status == 201, reply.body
+    job_id = str(reply.json["id"])
+    try:
+        expect(
+            lambda: alice.call("GET", f"/v1/jobs/{job_id}/ports/web/api").status == 200,
+            "the server answers",
+            60,
+        )
+    except AssertionError as late:
+        raise AssertionError(f"{late}\n{alice.log(job_id)}") from None
+    tab = browser.tab()
+    tab.go(open_url(alice, job_id, "/lab?token=sesame"))
+    tab.until("typeof jupyterapp !== 'undefined'", 60)
+    assert tab.evaluate(RUN_A_CELL) == "42\n"

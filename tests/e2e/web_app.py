@@ -3,15 +3,19 @@
 import asyncio
 import json
 import sys
+from collections import Counter
+from collections.abc import Awaitable, Callable
 
 from aiohttp import web
+
+COUNTS: web.AppKey[Counter[str]] = web.AppKey("counts", Counter)
 
 PAGE = """<!doctype html><title>static</title><script>
 const talk = (address, protocol) => new Promise((done) => {
   const socket = new WebSocket(address, protocol);
   const said = [];
   socket.onopen = () => socket.send("hello");
-  socket.onmessage = (message) => { said.push(message.data); socket.close(4001, "bye"); };
+  socket.onmessage = (message) => said.push(message.data);
   socket.onclose = (end) => done({said, protocol: socket.protocol, code: end.code});
   socket.onerror = () => done({error: true});
 });
@@ -24,7 +28,7 @@ window.talk = talk;
 (async () => {
   document.cookie = "script=1";
   window.result = {
-    socket: await talk(`ws://${location.host}/socket`, "chat"),
+    socket: await talk(`${location.protocol.replace("http", "ws")}//${location.host}/socket`, "chat"),
     events: await listen(),
     posted: await post(8 << 20),
     headers: await (await fetch("/headers")).json(),
@@ -71,14 +75,29 @@ async def socket(request: web.Request) -> web.WebSocketResponse:
     await found.prepare(request)
     async for message in found:
         await found.send_str(json.dumps({"said": message.data}))
+        await found.close(code=4001, message=b"bye")
     return found
 
 
+async def counts(request: web.Request) -> web.Response:
+    return web.json_response(request.app[COUNTS])
+
+
+@web.middleware
+async def count(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    request.app[COUNTS][f"{request.method} {request.path}"] += 1
+    return await handler(request)
+
+
 def main() -> None:
-    app = web.Application()
+    app = web.Application(middlewares=[count])
+    app[COUNTS] = Counter()
     app.add_routes(
         [
             web.get("/", page),
+            web.get("/counts", counts),
             web.get("/headers", headers),
             web.post("/post", post),
             web.get("/events", events),

@@ -13,8 +13,8 @@ from agent.api.sites import make_tls
 from agent.api.tokens import Scope
 from agent.core.job import Job, Lease
 from agent.errors import Phase
+from tests.certificates import make_certificates
 from tests.shell.proxy_world import OK, ProxyWorld, body_of, header_of, proxy_world, status_of
-from tests.shell.test_api_sites import make_certificates
 
 
 async def test_a_request_reaches_the_jobs_port_and_its_answer_comes_back(tmp_path: Path) -> None:
