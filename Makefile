@@ -24,7 +24,7 @@ check: lint compiler ## what a commit must pass: lint, types, import contracts, 
 	$(PYTEST) -q -n 2 --hypothesis-profile=check -m "not soak and not slow" tests/unit tests/contract tests/shell
 
 .PHONY: test
-test: lint engine-works upload-servers compiler kit ## everything, on a real engine (up to 15 min); fails where no engine can be had
+test: lint engine-works upload-servers compiler kit browser ## everything, on a real engine (up to 15 min); fails where no engine can be had
 	$(PYTEST) -q -m "not soak" --durations=20
 
 # Its checks are found by their path alone, so that `make test` needs no GPU; and they fail where there is none.
@@ -85,6 +85,10 @@ kit: $(READY) ## the SSH kit, built of the distribution's packages below .cache/
 .PHONY: compiler
 compiler:
 	@scripts/ensure-compiler
+
+.PHONY: browser
+browser: $(READY)
+	@scripts/ensure-browser
 
 .PHONY: clean
 clean: ## remove what the other targets made: environment, caches, engine

@@ -17,6 +17,7 @@ from bench import (
     listing,
     logs,
     network,
+    proxy,
     recover,
     submit,
     throughput,
@@ -40,6 +41,7 @@ BENCHES: dict[str, Measure] = {
     "gpu_idle": gpu_idle.measure,
     "uploads": uploads.measure,
     "network": network.measure,
+    "proxy": proxy.measure,
 }
 
 

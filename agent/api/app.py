@@ -1,6 +1,7 @@
 """api/app — the application and its connections: every endpoint behind its guard, and the limits that aiohttp has not."""
 
 import asyncio
+import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, cast
@@ -18,17 +19,23 @@ from agent.api.handlers.host import HostHandlers
 from agent.api.handlers.jobs import JobHandlers
 from agent.api.handlers.logs import LogHandlers
 from agent.api.handlers.outputs import OutputHandlers
+from agent.api.handlers.ports import PortHandlers
 from agent.api.handlers.ssh import SshHandlers
 from agent.api.handlers.stats import StatsHandlers
 from agent.api.handlers.uploads import UploadHandlers
 from agent.api.limits import LIMITS, ApiLimits
 from agent.api.openapi import with_description
 from agent.api.problems import answer_problems, describe_crash, describe_malformed
+from agent.api.proxy.exchange import Exchanges
+from agent.api.proxy.pages import PageDomain, Pages
+from agent.api.proxy.targets import Targets
+from agent.api.proxy.visits import Key, Visits
 from agent.api.showing import JobShowing
 from agent.api.streams import Streams
 from agent.api.views import Addresses
 from agent.core.container import PullProgress
 from agent.interfaces import Clock, Store
+from agent.interfaces.job_ports import JobPorts
 from agent.jobs.bell import Bell
 from agent.jobs.capacity import HostCapacity
 from agent.jobs.execs import Execs
@@ -46,6 +53,10 @@ from agent.jobs.uploads import Uploads
 
 # Where the daemon finds how many requests failed to authenticate.
 AUTH = web.AppKey("auth", Auth)
+# Who sees each request first, where it listens.
+PAGES = web.AppKey("pages", Pages)
+# 256 bits.
+TICKET_BYTES = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,21 +81,31 @@ class ApiParts:
     pull: Callable[[str], AsyncIterator[PullProgress]]
     version: str
     limits: ApiLimits
+    job_ports: JobPorts
+    page_domain: PageDomain | None
+    page_key: Key
 
 
 def build_app(parts: ApiParts) -> web.Application:
     """The whole API. Call it in the loop that will serve it."""
     auth = Auth(parts.store, parts.clock)
     streams = Streams(auth.is_live, parts.limits)
+    # Counted apart: who waits for a job's slow answers must still be able to read its log.
+    exchanges = Exchanges(parts.job_ports, Targets(parts.store), Streams(auth.is_live, parts.limits))
+    visits = Visits(parts.page_key, parts.clock, lambda: secrets.token_urlsafe(TICKET_BYTES))
+    pages = Pages(parts.page_domain, visits, auth, exchanges)
     app = web.Application(middlewares=[answer_problems], client_max_size=MAX_BODY_BYTES)
     app[AUTH] = auth
     app[LIMITS] = parts.limits
-    for endpoint in with_description(list_endpoints(parts, streams), parts.version):
+    app[PAGES] = pages
+    endpoints = (*list_endpoints(parts, streams), *PortHandlers(exchanges, pages).endpoints())
+    for endpoint in with_description(endpoints, parts.version):
         for base in endpoint.bases:
             add_route(app, base, endpoint, guard(auth, endpoint))
 
     async def end_streams(_app: web.Application) -> None:
         streams.close()
+        exchanges.streams.close()
 
     app.on_shutdown.append(end_streams)
     app.on_response_prepare.append(set_headers)
@@ -125,9 +146,9 @@ def add_route(
     handler: Callable[[web.Request], Awaitable[web.StreamResponse]],
 ) -> None:
     if endpoint.method == "GET":
-        app.router.add_get(base + endpoint.path, handler, allow_head=True)
+        app.router.add_get(base + endpoint.path, handler, allow_head=True, expect_handler=endpoint.expect)
     else:
-        app.router.add_route(endpoint.method, base + endpoint.path, handler)
+        app.router.add_route(endpoint.method, base + endpoint.path, handler, expect_handler=endpoint.expect)
 
 
 async def set_headers(_request: web.Request, response: web.StreamResponse) -> None:
@@ -167,6 +188,7 @@ class ApiConnection(web.RequestHandler):
         super().data_received(data)
         if self._request_count != before:
             self._stop_waiting()
+            self._break_body()
         elif data and not self._messages and not self._request_in_progress:
             self._await_headers()
 
@@ -194,6 +216,13 @@ class ApiConnection(web.RequestHandler):
             response = describe_crash()
         response.force_close()
         return response
+
+    def _break_body(self) -> None:
+        """Something new was read, and the body before it had no end: it is not well-formed, which its reader is never told."""
+        request = self._current_request
+        if request is not None and not request.content.is_eof():
+            request.content.set_exception(web.RequestPayloadError("the body is not well-formed"))
+            request.content.feed_eof()
 
     def _await_headers(self) -> None:
         if self._header_timer is None:

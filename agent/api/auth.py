@@ -111,6 +111,13 @@ class Auth:
         tokens = await self._store.tokens()
         return any(token.id == caller.token.id for token in tokens) and not self._is_expired(caller.token)
 
+    async def caller_of(self, stream_key: str) -> Caller | None:
+        """Who once was admitted under this `stream_key`, as he would be now. None: his token has ended."""
+        if stream_key == LOCAL.stream_key:
+            return LOCAL
+        found = [token for token in await self._store.tokens() if token.id == stream_key]
+        return caller_with(found[0]) if found and not self._is_expired(found[0]) else None
+
     async def _authenticate(self, request: web.Request) -> Caller:
         given = bearer(request)
         token = None if given is None else find_token(await self._store.tokens(), given)
@@ -122,10 +129,7 @@ class Auth:
             await self._hold_back(request, "the token has expired")
             raise TokenExpiredError(f"the token {token.id} has expired")
         await self._note_use(token)
-        known = {scope.value for scope in Scope}
-        return Caller(
-            token.principal, frozenset(Scope(name) for name in token.scopes if name in known), token
-        )
+        return caller_with(token)
 
     def _is_expired(self, token: Token) -> bool:
         return token.expires_at is not None and token.expires_at <= self._clock.now()
@@ -156,6 +160,11 @@ class Auth:
         except StoreUnavailableError as error:
             # A full disk must not lock out those who come to free it.
             log.warning("token.use_not_written", token=token.id, error=str(error))
+
+
+def caller_with(token: Token) -> Caller:
+    known = {scope.value for scope in Scope}
+    return Caller(token.principal, frozenset(Scope(name) for name in token.scopes if name in known), token)
 
 
 def bearer(request: web.Request) -> str | None:

@@ -36,7 +36,10 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """`path` in aiohttp's form, below each of `bases`. `body` names a component schema. Errors are problems, all of them."""
+    """`path` in aiohttp's form, below each of `bases`. `body` names a component schema. Errors are problems, all of them.
+
+    `expect` answers `Expect: 100-continue`; None: the body is asked for at once.
+    """
 
     method: str
     path: str
@@ -47,6 +50,7 @@ class Endpoint:
     parameters: tuple[Parameter, ...] = ()
     body: str | None = None
     bases: tuple[str, ...] = V1
+    expect: Callable[[web.Request], Awaitable[web.StreamResponse | None]] | None = None
 
 
 JOB_ID = Parameter("id", "the job's id, a UUID", "path", {"type": "string", "format": "uuid"})

@@ -18,6 +18,13 @@ class ApiLimits:
     keep_alive_seconds: float = 15.0  # events: proxies close what is silent for a minute
     recheck_seconds: float = 5.0  # streams: how long one may flow on after its token was revoked
     streams_per_token: int = 64  # streams
+    port_connect_seconds: float = (
+        5.0  # proxy: until a job's port has taken the connection; it is on this host
+    )
+    port_answer_seconds: float = (
+        300.0  # proxy: from the request's last byte to the end of the answer's headers
+    )
+    port_idle_seconds: float = 3600.0  # proxy: while neither side sends anything
 
 
 LIMITS = web.AppKey("limits", ApiLimits)

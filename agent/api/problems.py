@@ -38,6 +38,17 @@ STATUS: dict[str, int] = {
     "job_finished": 409,
     "job_not_finished": 409,
     "job_not_running": 409,
+    "port_not_found": 404,
+    "port_not_http": 422,
+    "port_name_too_long": 422,
+    "port_unreachable": 502,
+    "port_bad_answer": 502,
+    "port_silent": 504,
+    "page_not_found": 404,
+    "page_not_open": 403,
+    "cross_origin_refused": 403,
+    "proxy_domain_unset": 409,
+    "request_ambiguous": 400,
     "upload_not_over": 409,
     "nothing_to_retry": 409,
     "upload_needed": 422,
@@ -76,6 +87,7 @@ STATUS_OF_PULL = {Blame.USER: STATUS["pull_failed"], Blame.HOST: 502, Blame.PLAT
 RETRY_AFTER_SECONDS: dict[str, int] = {
     "too_many_failures": 60,
     "too_many_streams": 5,
+    "port_unreachable": 2,
     "queue_full": 30,
     "engine_unavailable": 5,
     "quota_unavailable": 60,
@@ -121,6 +133,9 @@ async def answer_problems(request: web.Request, handler: Handler) -> web.StreamR
     except web.HTTPException as refusal:
         refuse_if_begun(request, refusal)
         return describe_framework(refusal)
+    except web.RequestPayloadError as broken:
+        refuse_if_begun(request, broken)
+        return describe_malformed("the request's body is not well-formed")
     except ConnectionError:
         raise  # the client has gone; there is nobody to answer
     except Exception as error:

@@ -68,6 +68,8 @@ def component_schemas() -> dict[str, Json]:
                 everything(type=TEXT, fingerprint=TEXT, comment=TEXT, by=TEXT, expires_at=TIME_OR_NULL)
             ),
         ),
+        "OpenRequest": {"type": "object", "required": ["port"], "properties": {"port": TEXT, "path": TEXT}},
+        "OpenedPage": everything(url=TEXT, expires_at=TIME),
         "Health": health_schema(),
         "Problem": problem_schema(),
     }

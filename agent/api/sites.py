@@ -15,7 +15,7 @@ import structlog
 from aiohttp import web
 
 from agent.aio import Threads
-from agent.api.app import ApiConnection
+from agent.api.app import PAGES, ApiConnection
 from agent.api.limits import LIMITS
 from agent.errors import AgentError, Blame
 
@@ -94,6 +94,7 @@ async def open_sites(app: web.Application, listen: Listen) -> Sites:
     threads = Threads("sites", 1)  # for the socket's file
     runner = web.AppRunner(app, shutdown_timeout=CLOSE_SECONDS, access_log=None)
     await runner.setup()
+    put_pages_first(runner)
     servers: list[asyncio.Server] = []
     try:
         servers.append(await open_tcp(runner, listen))
@@ -114,6 +115,13 @@ async def open_sites(app: web.Application, listen: Listen) -> Sites:
     sites = Sites(runner, servers, bound, threads)
     log.info("api.listening", host=listen.host, port=sites.port, socket=str(listen.socket_path), tls=listen.tls is not None)  # fmt: skip
     return sites
+
+
+def put_pages_first(runner: web.AppRunner) -> None:
+    """Before the router, which looks at paths alone: at a page's host name, no path is the API's."""
+    if runner.server is None:
+        raise RuntimeError("the runner was not set up")
+    runner.server.request_handler = runner.app[PAGES].before(runner.server.request_handler)
 
 
 def connections(runner: web.AppRunner) -> partial[ApiConnection]:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from agent.cli import events, gpus, host, jobs, kit, local, logs, outputs, retrying, run, ssh, top
+from agent.cli import events, gpus, host, jobs, kit, local, logs, opening, outputs, retrying, run, ssh, top
 from agent.cli.exec import SETTINGS, exec_
 from agent.cli.exits import NOT_THE_JOBS
 from agent.cli.local import local_command
@@ -65,6 +65,7 @@ app.command("exec", context_settings=SETTINGS, rich_help_panel=WATCH)(client_com
 app.command("ssh", context_settings=ssh.SETTINGS, rich_help_panel=WATCH)(
     client_command(ssh.ssh, NOT_THE_JOBS)
 )
+app.command("open", rich_help_panel=WATCH)(client_command(opening.open_page))
 app.command("stop", rich_help_panel=WATCH)(client_command(jobs.stop))
 app.command("rm", rich_help_panel=WATCH)(client_command(jobs.remove))
 

@@ -21,6 +21,7 @@ from agent.config.values import (
     Networks,
     OpenedNetworks,
     OutgoingHosts,
+    PageDomainName,
     PortMap,
     PortRange,
     Ports,
@@ -235,8 +236,10 @@ class Chutes(Section):
 
 
 class Proxy(Section):
-    later: ClassVar[frozenset[str]] = frozenset({"domain"})
-    domain: str = ""
+    domain: PageDomainName = ""
+    # How a browser reaches the API's listener, where something stands before it. Unset: as [api] says.
+    external_scheme: Literal["http", "https"] | None = None
+    external_port: Annotated[int, Field(ge=1, le=65535)] | None = None
 
 
 class Log(Section):

@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator
 from pydantic_settings import NoDecode
 
 from agent.core.outgoing import read_allowed
+from agent.core.proxy_hosts import MAX_DOMAIN_CHARACTERS, is_domain
 from agent.core.xids import XidAction, read_action, read_xid
 from agent.spec.units import parse_size
 
@@ -197,6 +198,15 @@ PositiveNumber = Annotated[float, _Number, Field(gt=0, le=_LARGEST_COUNT)]
 Seconds = Annotated[float, _Number, Field(gt=0, le=_LONGEST_SECONDS)]
 AnySeconds = Annotated[float, _Number, Field(ge=0, le=_LONGEST_SECONDS)]
 WaitPoints = Annotated[float, _Number, Field(ge=0, le=_LARGEST_COUNT)]
+
+
+def _require_domain(name: str) -> str:
+    if name and not is_domain(name):
+        told = f"a domain of at most {MAX_DOMAIN_CHARACTERS} characters is wanted, in lower case, such as jobs.example.org"
+        raise ValueError(told)
+    return name
+
+
 Size = Annotated[int, BeforeValidator(_read_size), Field(ge=1)]
 AbsolutePath = Annotated[Path, AfterValidator(_require_usable_path)]
 SocketPath = Annotated[AbsolutePath, AfterValidator(_require_short_path)]
@@ -224,3 +234,4 @@ XidActions = Annotated[
     Mapping[Annotated[int, BeforeValidator(read_xid)], Annotated[XidAction, BeforeValidator(read_action)]],
     AfterValidator(MappingProxyType),
 ]
+PageDomainName = Annotated[str, AfterValidator(_require_domain)]

@@ -19,6 +19,7 @@ from agent import log as logging
 from agent.adapters import systemd
 from agent.adapters.docker.engine import DockerEngine
 from agent.adapters.folders import DiskFolders, open_folders
+from agent.adapters.job_ports import LocalPorts
 from agent.adapters.linux import (
     SystemClock,
     most_open_files,
@@ -34,6 +35,7 @@ from agent.adapters.uploads import UploadDeliveries
 from agent.aio import Threads, spawn, stand
 from agent.api.app import ApiParts, build_app
 from agent.api.limits import ApiLimits
+from agent.api.proxy.visits import Key
 from agent.api.sites import Sites, open_sites
 from agent.config import Config
 from agent.core.host_key import SEED_BYTES
@@ -49,6 +51,7 @@ from agent.daemon.values import (
     kit_folder_of,
     listen_of,
     output_limits_of,
+    page_domain_of,
     policy_of,
     settings_of,
     subnet6_for,
@@ -132,7 +135,7 @@ async def serve(config: Config, read_config: Callable[[], Config] | None, redact
         await hide_secrets(store, folders, shell.tools.hiding)
         # Before any GPU is looked at or started on: what it did while nobody listened counts for the first look.
         await kernel_log.open()
-        parts = _api_parts(config, outside, settings, shell)
+        parts = _api_parts(config, outside, settings, shell, folders.page_key.read)
         sites = await open_sites(build_app(parts), listen_of(config))
         stack.push_async_callback(sites.close)
         log.info("daemon.started", agent=folders.agent_id, listen=str(config.api.listen), port=sites.port)
@@ -213,7 +216,7 @@ def new_exec_id() -> str:
     return secrets.token_hex(4)
 
 
-def _api_parts(config: Config, outside: Outside, settings: Settings, shell: Shell) -> ApiParts:
+def _api_parts(config: Config, outside: Outside, settings: Settings, shell: Shell, page_key: Key) -> ApiParts:
     tools = shell.tools
 
     def names() -> HostNames:
@@ -224,6 +227,7 @@ def _api_parts(config: Config, outside: Outside, settings: Settings, shell: Shel
 
     bell = Bell()
     outside.store.on_events(bell.ring)
+    addresses = addresses_of(config)
 
     return ApiParts(
         store=outside.store,
@@ -242,10 +246,13 @@ def _api_parts(config: Config, outside: Outside, settings: Settings, shell: Shel
         health=build_health(outside, shell, port_checks(config)),
         clock=outside.clock,
         bell=bell,
-        addresses=addresses_of(config),
+        addresses=addresses,
         pull=tools.images.pull,
         version=program_version(),
         limits=ApiLimits(stream_seconds=config.api.stream_timeout),
+        job_ports=LocalPorts(addresses.host),
+        page_domain=page_domain_of(config),
+        page_key=page_key,
     )
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 
+from agent.api.proxy.pages import PageDomain
 from agent.api.sites import Listen, make_tls
 from agent.api.views import Addresses
 from agent.config import Config
@@ -114,6 +115,15 @@ def addresses_of(config: Config) -> Addresses:
         (inside.first, inside.last, outside.first) for inside, outside in config.ports.external_ports.items()
     )
     return Addresses(config.ports.bind, NatMap(config.ports.external_host, spans))
+
+
+def page_domain_of(config: Config) -> PageDomain | None:
+    """None: jobs' pages have no host names."""
+    proxy, api = config.proxy, config.api
+    if not proxy.domain:
+        return None
+    scheme = proxy.external_scheme or ("http" if api.tls_cert is None else "https")
+    return PageDomain(proxy.domain, scheme, proxy.external_port or api.listen.port)
 
 
 def output_limits_of(config: Config) -> OutputLimits:

@@ -45,11 +45,11 @@ class Net:
             bind_alone(listener, host, port)
             return listener
 
-        return self._inside(act)
+        return self.inside(act)
 
     def ask_udp(self, port: int, question: bytes, host: str = "127.0.0.1", seconds: float = 1.0) -> bytes:
         """The answer to one datagram. Raises OSError: there was none."""
-        with self._inside(lambda: socket.socket(family_of(host), socket.SOCK_DGRAM)) as asker:
+        with self.inside(lambda: socket.socket(family_of(host), socket.SOCK_DGRAM)) as asker:
             asker.settimeout(seconds)
             asker.connect((host, port))
             asker.send(question)

@@ -47,7 +47,7 @@ def endpoints(client: Client) -> list[tuple[str, str]]:
 
 
 def filled(path: str, job_id: str) -> str:
-    return path.format(id=job_id, path=MARK, uuid="GPU-none")
+    return path.format(id=job_id, path=MARK, uuid="GPU-none", name="web")
 
 
 def bare(path: str) -> str:

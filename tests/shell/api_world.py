@@ -15,9 +15,11 @@ from aiohttp import web
 from yarl import URL
 
 from agent.adapters.folders.folders import DiskFolders, open_folders
+from agent.adapters.job_ports import LocalPorts
 from agent.aio import Threads
 from agent.api.app import ApiParts, build_app
 from agent.api.limits import ApiLimits
+from agent.api.proxy.pages import PageDomain
 from agent.api.sites import Listen, Sites, open_sites
 from agent.api.tokens import Scope, new_token
 from agent.api.views import Addresses
@@ -159,6 +161,7 @@ async def api_world(
     dns: tuple[str, ...] = ("192.0.2.1",),
     api_limits: ApiLimits = LONG,
     tls: ssl.SSLContext | None = None,
+    page_domain: PageDomain | None = None,
 ) -> AsyncIterator[ApiWorld]:
     clock = FakeClock()
     store, engine, gpus = MemoryStore(clock.now), FakeEngine(clock), FakeGpus()
@@ -248,6 +251,9 @@ async def api_world(
         pull=pull,
         version="1.2.3",
         limits=api_limits,
+        job_ports=LocalPorts("127.0.0.1"),
+        page_domain=page_domain,
+        page_key=folders.page_key.read,
     )
     app = build_app(parts)
     world = ApiWorld(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from agent.api.proxy.pages import PageDomain
 from agent.cli.client import connect
 from agent.cli.refusals import ApiRefusedError
 from agent.cli.screen import Form, Screen
@@ -85,8 +86,8 @@ class CliWorld:
 
 
 @asynccontextmanager
-async def cli_world(tmp: Path) -> AsyncIterator[CliWorld]:
-    async with api_world(tmp) as world:
+async def cli_world(tmp: Path, page_domain: PageDomain | None = None) -> AsyncIterator[CliWorld]:
+    async with api_world(tmp, page_domain=page_domain) as world:
         proxy = CuttingProxy(tmp / "proxy.sock", world.socket)
         await proxy.open()
         try:

@@ -37,7 +37,11 @@ async def every_call(world: ApiWorld) -> list[tuple[str, str, str]]:
     """Method, path and what openapi.json says that it needs."""
     document = (await world.call("GET", "/openapi.json")).json
     return [
-        (method.upper(), path.format(id=ID.format(1), path="x", uuid="GPU-1"), told["description"])
+        (
+            method.upper(),
+            path.format(id=ID.format(1), path="x", uuid="GPU-1", name="web"),
+            told["description"],
+        )
         for path, methods in document["paths"].items()
         for method, told in methods.items()
     ]

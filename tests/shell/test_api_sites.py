@@ -3,7 +3,6 @@
 import asyncio
 import ssl
 import stat
-import subprocess
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 
 from agent.api.limits import ApiLimits
 from agent.api.sites import Listen, ListenFailedError, bind_socket, make_tls, open_sites
+from tests.certificates import make_certificates
 from tests.shell.api_world import ApiWorld, api_world
 
 SHORT = ApiLimits(stream_seconds=5, header_seconds=0.2, body_seconds=0.2)
@@ -141,18 +141,6 @@ async def test_a_taken_port_is_told_and_nothing_stays_open(world: ApiWorld, tmp_
     with pytest.raises(ListenFailedError, match=str(world.sites.port)):
         await open_sites(world.app, Listen("127.0.0.1", world.sites.port, None, path))
     assert not path.exists()
-
-
-def make_certificates(folder: Path) -> None:
-    """A CA, a server's and a client's certificate."""
-    for command in (
-        "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout ca.key -out ca.pem -days 2 -subj /CN=ca -addext keyUsage=critical,keyCertSign",
-        "req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout s.key -out s.csr -subj /CN=localhost -addext subjectAltName=IP:127.0.0.1",
-        "x509 -req -in s.csr -CA ca.pem -CAkey ca.key -CAcreateserial -copy_extensions copy -days 2 -out s.pem",
-        "req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout c.key -out c.csr -subj /CN=client",
-        "x509 -req -in c.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -out c.pem",
-    ):
-        subprocess.run(["openssl", *command.split()], cwd=folder, check=True, capture_output=True)
 
 
 @pytest.mark.parametrize("client_ca", [None, "ca.pem"])

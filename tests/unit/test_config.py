@@ -350,6 +350,12 @@ def test_an_unknown_key_names_the_nearest_known_one(write: Write, text: str, kno
         ('[ports]\nexternal_host = "https://gpu.example/"', "ports.external_host"),
         ('[ports]\nexternal_ports = ["20000-20001"]', "ports.external_ports"),
         ('[uploads]\nallow_hosts = ["*.internal"]', "uploads.allow_hosts.0"),
+        ('[proxy]\ndomain = "*.jobs.example"', "proxy.domain"),
+        ('[proxy]\ndomain = "Jobs.example"', "proxy.domain"),
+        ('[proxy]\ndomain = "https://jobs.example"', "proxy.domain"),
+        ('[proxy]\ndomain = "192.0.2.1"', "proxy.domain"),
+        ('[proxy]\nexternal_scheme = "ftp"', "proxy.external_scheme"),
+        ("[proxy]\nexternal_port = 0", "proxy.external_port"),
         ('[uploads]\nallow_hosts = ["10.0.0.1/8"]', "uploads.allow_hosts.0"),
         (f'{NAT}external_ports = {{"20000-20001" = "40000-40002"}}', "ports.external_ports"),
         (f'{NAT}external_ports = {{"19999-20000" = "40000-40001"}}', "ports.external_ports"),
@@ -431,7 +437,6 @@ LATER = [
     "jobs.max_depth = 1",
     'volumes.allow = ["data"]',
     "chutes.cord_idle = 1",
-    'proxy.domain = "jobs.example"',
 ]
 
 

@@ -5,11 +5,12 @@ from ipaddress import ip_network
 
 import pytest
 
+from agent.api.proxy.pages import PageDomain
 from agent.config import Config
 from agent.core.bridge import HostIpv6, subnet6_of
 from agent.core.outgoing import OutgoingRules
 from agent.core.policy import InjectionWish
-from agent.daemon.values import output_limits_of, policy_of, subnet6_for
+from agent.daemon.values import output_limits_of, page_domain_of, policy_of, subnet6_for
 
 
 def config(**sections: object) -> Config:
@@ -55,3 +56,30 @@ def test_the_bridge_gets_ipv6_where_the_host_has_it_and_loses_nothing_by_it() ->
     well = HostIpv6(is_on=True, forwards=False, learners=())
     assert subnet6_for(config(), "agent", well) == subnet6_of("agent", "gpuagent0")
     assert subnet6_for(config(), "agent", replace(well, learners=("eth0",))) is None
+
+
+TLS = {"tls_cert": "/c.pem", "tls_key": "/c.key"}
+
+
+@pytest.mark.parametrize(
+    ("api", "proxy", "domain"),
+    [
+        ({}, {}, None),
+        ({}, {"domain": "jobs.localhost"}, PageDomain("jobs.localhost", "http", 8470)),
+        ({"listen": "0.0.0.0:443", **TLS}, {"domain": "a.org"}, PageDomain("a.org", "https", 443)),
+        (
+            {},
+            {"domain": "a.org", "external_scheme": "https", "external_port": 443},
+            PageDomain("a.org", "https", 443),
+        ),
+    ],
+)
+def test_pages_are_reached_as_the_api_is_where_the_operator_says_nothing_else(
+    api: dict[str, object], proxy: dict[str, object], domain: PageDomain | None
+) -> None:
+    assert page_domain_of(config(api=api, proxy=proxy)) == domain
+
+
+def test_the_usual_port_is_not_written_into_urls() -> None:
+    assert PageDomain("a.org", "https", 443).authority("x.a.org") == "x.a.org"
+    assert PageDomain("a.org", "http", 443).authority("x.a.org") == "x.a.org:443"

@@ -11,6 +11,7 @@ from agent.adapters.folders.disk import Disk
 from agent.adapters.folders.held import held_by_outputs
 from agent.adapters.folders.jobs import FoundRecord
 from agent.adapters.folders.names import attempt_log, job_folder
+from agent.adapters.folders.page_key import PageKey
 from agent.adapters.folders.quotas import DiskQuotas
 from agent.adapters.folders.streams import Hashes, LogReader, LogWriter, OutputReader, read_small
 from agent.adapters.folders.watch import OutputWatching
@@ -43,6 +44,7 @@ class DiskFolders:
         self._hashes = Hashes()
         self._watching = OutputWatching(disk)
         self.quotas = DiskQuotas(opened, disk)
+        self.page_key = PageKey(opened.root, disk)
 
     @property
     def agent_id(self) -> str:
