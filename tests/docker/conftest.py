@@ -130,7 +130,7 @@ class DockerStage:
         try:
             yield
         finally:
-            await holder.communicate()  # at the end of its input it ends
+            await holder.communicate(b"")  # at the end of its input it ends
 
     async def make_strangers_network(self, name: str) -> None:
         await self.request("POST", "/networks/create", {"Name": name})

@@ -22,7 +22,7 @@ sock.bind(("", int(sys.argv[1])))
 print("bound", flush=True)
 while True:
     question, asker = sock.recvfrom(65536)
-    sock.sendto(b"job: " + question, asker)
+    sock.sendto(sys.argv[3].encode() + question, asker)
 """
 
 
@@ -68,9 +68,9 @@ def ip(*words: str) -> None:
 
 
 @contextmanager
-def answering_udp(pid: int, port: int, version: str) -> Iterator[None]:
+def answering_udp(pid: int, port: int, version: str, before: str = "job: ") -> Iterator[None]:
     """A program in the network of a job's process that answers datagrams: the test's image has none that could."""
-    command = ["nsenter", f"--net=/proc/{pid}/ns/net", sys.executable, "-c", ECHO, str(port), version]
+    command = ["nsenter", f"--net=/proc/{pid}/ns/net", sys.executable, "-c", ECHO, str(port), version, before]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as program:
         try:
             assert program.stdout is not None

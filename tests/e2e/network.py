@@ -49,11 +49,15 @@ class Net:
 
     def ask_udp(self, port: int, question: bytes, host: str = "127.0.0.1", seconds: float = 1.0) -> bytes:
         """The answer to one datagram. Raises OSError: there was none."""
-        with self.inside(lambda: socket.socket(family_of(host), socket.SOCK_DGRAM)) as asker:
-            asker.settimeout(seconds)
-            asker.connect((host, port))
+        with self.udp_to(port, host, seconds) as asker:
             asker.send(question)
             return asker.recv(65536)
+
+    def udp_to(self, port: int, host: str = "127.0.0.1", seconds: float = 1.0) -> socket.socket:
+        asker = self.inside(lambda: socket.socket(family_of(host), socket.SOCK_DGRAM))
+        asker.settimeout(seconds)
+        asker.connect((host, port))
+        return asker
 
     def is_open(self, port: int) -> bool:
         try:

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -84,6 +85,12 @@ def answers(net: Net, port: int, host: str) -> bool:
         return False
 
 
+def answer_of(asker: socket.socket) -> bytes:
+    """Raises OSError: none came."""
+    asker.send(b"you?")
+    return asker.recv(65536)
+
+
 def expect_all(daemon: Daemon, job: Json, lan: Lan) -> None:
     """Both protos are reached by both families, from the host itself and from another machine."""
     web, dns = host_port(job, "web"), host_port(job, "dns")
@@ -109,6 +116,23 @@ def test_tcp_and_udp_are_reached_by_ipv4_and_ipv6_from_here_and_from_another_mac
     daemon.local.wait_finished(job["id"])
     assert not fetches(lan.peer, web, lan.host4)
     assert not fetches(lan.peer, web, lan.host6)
+
+
+@pytest.mark.parametrize(("family", "version"), [("host4", "4"), ("host6", "6")])
+def test_who_goes_on_asking_by_udp_reaches_the_next_job_on_the_port_and_never_the_last(
+    make_daemon: Make, lan: Lan, family: str, version: str
+) -> None:
+    daemon = bound(make_daemon, BOTH)
+    daemon.write_config({"ports": {"range": f"{daemon.first_port}-{daemon.first_port}"}})
+    daemon.start()
+    # The kernel keeps where the datagrams of one asker go, as long as they come.
+    with lan.peer.udp_to(daemon.first_port, getattr(lan, family)) as asker:
+        for name in ("one: ", "two: "):
+            job = run_with(daemon, DNS)
+            with answering_udp(pid_of(daemon, job), 9053, version, name):
+                expect(lambda name=name: answer_of(asker) == f"{name}you?".encode(), f"{name} answers")
+                daemon.local.cancel(job["id"], grace=0)
+                daemon.local.wait_finished(job["id"])
 
 
 @pytest.mark.parametrize(("bind", "other"), [("host4", "127.0.0.1"), ("host6", "::1")])
