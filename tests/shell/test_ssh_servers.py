@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from agent.core.host_key import make_host_key
 from agent.core.job import Job, Viewer
 from agent.core.ssh import SshState
 from agent.core.ssh_server import PAUSES, START_SECONDS
@@ -13,12 +12,13 @@ from agent.interfaces import ForeignIdError, StateFullError, StoreUnavailableErr
 from agent.jobs.ssh_keys import SshEndedError, SshKeys, SshNotAskedError
 from agent.spec import read_public_key
 from tests.fakes.engine import Fate, Program
+from tests.fakes.host_keys import public_key
 from tests.fakes.ssh_server import FakeSshServers
 from tests.shell.world import ME, Outcome, World
 
 pytestmark = pytest.mark.looptime
 
-KEYS = [make_host_key(bytes([number] * 32)).public.line for number in range(1, 4)]
+KEYS = [public_key(number).line for number in range(1, 4)]
 SSH = {"authorized_keys": [KEYS[0]]}
 
 
@@ -323,3 +323,10 @@ async def test_the_kit_that_went_after_the_submit_is_the_hosts_fault(world: SshW
     job = await world.finish(await world.submit(ssh=SSH))
     assert (job.reason.code, job.reason.blame) == ("ssh_kit_missing", "host")
     assert world.engine.starts == []
+
+
+async def test_an_engine_that_maps_users_is_the_hosts_fault(world: SshWorld) -> None:
+    world.engine.userns = True
+    job = await world.finish(await world.submit(ssh=SSH))
+    assert (job.reason.code, job.reason.blame) == ("ssh_unsupported_host", "host")
+    assert (await world.finish(await world.submit(command=["true"], timeout=30))).reason.code == "timeout"
