@@ -196,7 +196,7 @@ async def test_who_may_log_in_is_read_from_a_file_of_keys(world: CliWorld, tmp_p
     (tmp_path / "keys").write_text(f"# mine\n{public_key(1).line} me\n\n{public_key(2).line}\n")
     code, seen = await world.run(run, "busybox", detach=True, ssh=tmp_path / "keys")
     assert code == 0, seen.err.getvalue()
-    job = await world.store.read(seen.out.getvalue().strip())
+    job = await world.api.store.read(seen.out.getvalue().strip())
     assert job is not None
     assert job.spec.ssh is not None
     assert job.spec.ssh.authorized_keys == (f"{public_key(1).line} me", public_key(2).line)
