@@ -57,6 +57,10 @@ def test_whom_the_server_would_not_let_in_is_told_why(user: str, shells: str | N
     assert told in found.why
 
 
+def test_root_is_whoever_has_his_number() -> None:
+    assert find_login("", "toor:x:0:0::/:/bin/sh\n", None) == Login("toor", "/bin/sh")
+
+
 def test_an_image_without_the_file_has_nobody() -> None:
     assert find_login("", None, SHELLS) == NoLogin("the image has no /etc/passwd")
 
