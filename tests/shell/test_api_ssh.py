@@ -192,6 +192,8 @@ async def test_without_a_kit_jobs_with_ssh_are_refused_with_the_remedy_and_other
     assert (fault["field"], fault["code"]) == ("ssh", "ssh_kit_missing")
     assert "gpu-agent kit build" in fault["remedy"]
     assert "/kits" not in reply.raw.decode()
+    reply = await world.call("POST", "/v1/jobs", {"image": "busybox", "ssh": SSH, "pids": 4_000_000})
+    assert [fault["code"] for fault in reply.json["faults"]] == ["over_host_limit", "ssh_kit_missing"]
     await world.submit()
 
 

@@ -94,7 +94,7 @@ async def test_a_server_that_dies_is_started_three_times_and_then_is_down_and_th
     await world.until_state(job_id, SshState.READY)
     world.servers.kill()
     await world.until_state(job_id, SshState.DOWN)
-    await world.quiesce(600)
+    await world.quiesce(60)
     assert world.servers.starts == 1 + len(PAUSES)
     assert (await world.job(job_id)).phase is Phase.RUNNING
     await world.cancel(job_id, grace=0)
@@ -105,6 +105,7 @@ async def test_a_server_that_dies_is_started_three_times_and_then_is_down_and_th
     assert states == ["ready", "starting"] * 3 + ["ready", "down"]
 
 
+@pytest.mark.slow
 async def test_who_brings_a_key_to_a_server_that_is_down_gets_another_try(world: SshWorld) -> None:
     job_id = await world.submit(ssh=SSH)
     world.servers.is_mute = True
@@ -114,6 +115,7 @@ async def test_who_brings_a_key_to_a_server_that_is_down_gets_another_try(world:
     await world.until_state(job_id, SshState.READY, 5)
 
 
+@pytest.mark.slow
 async def test_a_server_that_never_listens_has_died(world: SshWorld) -> None:
     world.servers.is_mute = True
     job_id = await world.submit(ssh=SSH)
@@ -247,7 +249,7 @@ async def test_while_keys_can_not_be_written_nobody_comes_in(world: SshWorld) ->
 
     for _ in range(2 + len(PAUSES)):
         world.folders.keep_authorized_keys = full
-        await world.quiesce(300)
+        await world.quiesce(65)
         assert world.servers.running == 0
         assert await world.state(job_id) is SshState.STARTING
         world.folders.keep_authorized_keys = keep
