@@ -40,6 +40,7 @@ from agent.interfaces.folders import (
 )
 from agent.interfaces.gpu_locks import GpuLocks, GpuLocksUnusableError
 from agent.interfaces.gpus import Gpus
+from agent.interfaces.host_keys import HostKeyNotMadeError, HostKeys
 from agent.interfaces.kernel_log import KernelLog
 from agent.interfaces.notify import NotifyStore
 from agent.interfaces.outgoing import Body, Outgoing, OutgoingRequest, Sender
@@ -90,6 +91,8 @@ __all__ = [
     "GpuLocks",
     "GpuLocksUnusableError",
     "Gpus",
+    "HostKeyNotMadeError",
+    "HostKeys",
     "JobFolderMissingError",
     "JobQuery",
     "KernelLog",

@@ -17,6 +17,7 @@ from agent.interfaces import (
     Firewall,
     Folders,
     Gpus,
+    HostKeys,
     KernelLog,
     Outgoing,
     OutputLimits,
@@ -84,6 +85,7 @@ class Outside:
     outgoing: Outgoing
     deliveries: Deliveries
     ssh_kits: SshKits
+    host_keys: HostKeys
 
 
 @dataclass(frozen=True, slots=True)

@@ -112,12 +112,9 @@ def terminal(daemon: Daemon, *words: str) -> Iterator[Terminal]:
     os.set_blocking(master, False)
     before = termios.tcgetattr(slave)
 
-    def take() -> None:
-        os.setsid()
-        fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
-
+    # Of a session of its own, whose terminal it is.
     process = subprocess.Popen(
-        [*PROGRAM, *words], cwd=REPOSITORY, env=environ(daemon), stdin=slave, stdout=slave, stderr=slave, preexec_fn=take
+        ["setsid", "--ctty", *PROGRAM, *words], cwd=REPOSITORY, env=environ(daemon), stdin=slave, stdout=slave, stderr=slave
     )  # fmt: skip
     try:
         yield Terminal(master, slave, process, before)

@@ -340,10 +340,14 @@ FILL = 'sh -c "while :; do sleep {} & done" >/dev/null 2>&1'
 def test_a_container_at_its_limit_of_processes_goes_on_and_lets_in_again_later(
     daemon: Daemon, person: Person
 ) -> None:
-    script = f"mkfifo /tmp/wait; {FILL.format(8)}; read nothing </tmp/wait"
+    # Once at its start, when there may be no room for the server, and once when it and a session are there.
+    fill_twice = (
+        f"{FILL.format(6)}; read nothing </tmp/wait; sleep 1; {FILL.format(6)}; read nothing </tmp/wait"
+    )
+    script = f"mkfifo /tmp/wait; {fill_twice}"
     job = wait_ready(daemon.local, submit(daemon.local, person, script, pids=12), 60)
-    expect(lambda: person.ssh(job, "true").returncode == 0, "there is room for a session", 60)
-    person.ssh(job, FILL.format(8))
+    expect(lambda: person.ssh(job, "echo >/tmp/wait").returncode == 0, "there is room for a session", 60)
+    time.sleep(2.5)
     assert person.ssh(job, "true").returncode != 0
     assert daemon.local.job(job["id"])["phase"] == "running"
     expect(lambda: person.ssh(job, "true").returncode == 0, "there is room again", 60)

@@ -30,12 +30,9 @@ class PtyProcess:
         master, slave = os.openpty()
         resize(slave, size)
 
-        def take_terminal() -> None:
-            os.setsid()
-            fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
-
+        # Of a session of its own, whose terminal it is.
         process = await asyncio.create_subprocess_exec(
-            *words, cwd=cwd, env=env, stdin=slave, stdout=slave, stderr=slave, preexec_fn=take_terminal
+            "setsid", "--ctty", *words, cwd=cwd, env=env, stdin=slave, stdout=slave, stderr=slave
         )
         made = cls(process, master, slave)
         try:
