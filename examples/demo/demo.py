@@ -179,6 +179,16 @@ def kill_and_start_again(agent: RunningAgent, engine: Engine, job: str, url: str
     tell(
         f"ready again after {took:.1f} s, process {agent.pid}; container {after[0][:12]} is the one from before"
     )
+    show_page_through_agent(agent, job)
+
+
+def show_page_through_agent(agent: RunningAgent, job: str) -> None:
+    """The page once more, by the agent's address: behind its token, and without the port being open to anybody."""
+    path = f"/v1/jobs/{job}/ports/progress/"
+    show_command(
+        f'curl -H "Authorization: Bearer $GPU_AGENT_TOKEN" {agent.url}/v1/jobs/{short(job)}…/ports/progress/'
+    )
+    tell(json.dumps(until(lambda: agent.fetch_through(path), "the job's page answers through the agent")))
 
 
 def kill_while_results_leave(agent: RunningAgent, receiver: Receiver) -> None:

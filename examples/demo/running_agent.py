@@ -19,6 +19,10 @@ PORTS = "28470-28489"
 # RFC 5737: an address that is nobody's. The job has no name to look up, and not every host has a server to offer.
 NO_DNS_SERVER = "192.0.2.53"
 FETCH = "import sys, urllib.request as r; print(r.urlopen(sys.argv[1], timeout=3).read().decode())"
+FETCH_THROUGH = (
+    "import os, sys, urllib.request as r; bearer = {'Authorization': 'Bearer ' + os.environ['GPU_AGENT_TOKEN']}; "
+    "print(r.urlopen(r.Request(sys.argv[1], headers=bearer), timeout=3).read().decode())"
+)
 PROBE = "import sys, urllib.request as r; r.urlopen(sys.argv[1], timeout=1)"
 
 
@@ -97,9 +101,15 @@ class RunningAgent:
 
     def fetch(self, url: str) -> Any:  # noqa: ANN401 - what the page answers, as JSON
         """A page of the job's; None while nobody answers there."""
-        done = subprocess.run(
-            [*self.prefix, sys.executable, "-c", FETCH, url], capture_output=True, text=True, check=False
-        )
+        return self._fetch(FETCH, url)
+
+    def fetch_through(self, path: str) -> Any:  # noqa: ANN401 - what the page answers, as JSON
+        """The same by the agent's own address, with its token; None while nobody answers there."""
+        return self._fetch(FETCH_THROUGH, self.url + path)
+
+    def _fetch(self, program: str, url: str) -> Any:  # noqa: ANN401 - JSON
+        command = [*self.prefix, sys.executable, "-c", program, url]
+        done = subprocess.run(command, env=self.environment(), capture_output=True, text=True, check=False)
         return json.loads(done.stdout) if done.returncode == 0 else None
 
 

@@ -15,7 +15,6 @@ PACKAGES = "packages"  # where in the image they lie
 # What no job of a test imports, and would only make the image larger.
 LEFT_OUT = frozenset(
     [
-        "__pycache__",
         "test",
         "tests",
         "idlelib",
@@ -28,7 +27,6 @@ LEFT_OUT = frozenset(
         "debugpy",
         "pip",
         "setuptools",
-        "staging",
     ]
 )
 
@@ -83,7 +81,7 @@ def add_python(tar: tarfile.TarFile, packages: list[Path]) -> None:
 def files_below(folder: Path) -> Iterator[Path]:
     for path, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if name not in LEFT_OUT and not name.startswith("config-")]
-        yield from (Path(path, name) for name in files if not name.endswith((".pyc", ".a", ".map")))
+        yield from (Path(path, name) for name in files if not name.endswith((".a", ".map")))
 
 
 def libraries_of(binaries: list[Path]) -> set[Path]:

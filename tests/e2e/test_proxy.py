@@ -273,7 +273,7 @@ def test_a_real_notebook_runs_a_cell_in_a_browser(web: Daemon, notebook: str, br
         expect(
             lambda: alice.call("GET", f"/v1/jobs/{job_id}/ports/web/api").status == 200,
             "the server answers",
-            60,
+            180,
         )
     except AssertionError as late:
         raise AssertionError(f"{late}\n{alice.log(job_id)}") from None

@@ -8,7 +8,6 @@ import asyncio
 from dataclasses import dataclass
 
 from aiohttp import HttpVersion11, web
-from multidict import CIMultiDict
 
 from agent.aio import beside
 from agent.api.auth import Caller, is_local
@@ -210,7 +209,7 @@ class Exchange:
         raise BadAnswerError("the job's port sends interim answers without an end")
 
     def _begin(self, head: AnswerHead, framing: Framing) -> web.StreamResponse:
-        headers = CIMultiDict(for_the_client(head.headers, self._wanted.way))
+        headers = for_the_client(head.headers, self._wanted.way)
         response = web.StreamResponse(status=head.status, reason=head.reason, headers=headers)
         has_length = isinstance(framing, Sized) and head.status not in {204, 304}
         if has_length and self._request.method == "HEAD":

@@ -139,7 +139,7 @@ class Pages:
             raise NotInvitedError("the URL was used already, is too old, or is for another page")
         headers = {
             "Location": ticket.path,
-            "Set-Cookie": await self._cookie(ticket_cookie=await self._visits.cookie(ticket)),
+            "Set-Cookie": self._written(await self._visits.cookie(ticket)),
             "Cache-Control": "no-store",
             "Referrer-Policy": "no-referrer",
         }
@@ -161,10 +161,10 @@ class Pages:
         asked = Asked(target, ByHost(named), request.raw_path, domain.scheme)
         return await self._exchanges.pass_on(request, caller, asked)
 
-    async def _cookie(self, ticket_cookie: str) -> str:
+    def _written(self, cookie: str) -> str:
         domain = self._require_domain()
         parts = [
-            f"{cookie_name(domain.scheme)}={ticket_cookie}",
+            f"{cookie_name(domain.scheme)}={cookie}",
             "Path=/",
             f"Max-Age={COOKIE_SECONDS}",
             "HttpOnly",

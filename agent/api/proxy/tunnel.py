@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any, Protocol, cast
 
 from aiohttp import web
-from multidict import CIMultiDict
 
 from agent.aio import Flag, beside
 from agent.api.streams import Stream
@@ -42,8 +41,7 @@ class Tunnel:
         """Switch, then carry until one side ends. `rest`: what the job sent behind its answer. Raises BadAnswerError."""
         if not accepts_websocket(head.headers, key):
             raise BadAnswerError("the job's port accepts another WebSocket than the one that was asked for")
-        headers = CIMultiDict(for_the_client(head.headers, way))
-        headers.extend({"Connection": "Upgrade", "Upgrade": "websocket"})
+        headers = [*for_the_client(head.headers, way), ("Connection", "Upgrade"), ("Upgrade", "websocket")]
         response = web.StreamResponse(status=101, reason=head.reason, headers=headers)
         await response.prepare(self._request)
         # Both know by now that it is no HTTP any more, and neither can go back.
