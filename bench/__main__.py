@@ -17,6 +17,7 @@ from bench import (
     listing,
     logs,
     recover,
+    ssh,
     submit,
     throughput,
     uploads,
@@ -38,6 +39,7 @@ BENCHES: dict[str, Measure] = {
     "gpu_lease": gpu_lease.measure,
     "gpu_idle": gpu_idle.measure,
     "uploads": uploads.measure,
+    "ssh": ssh.measure,
 }
 
 
