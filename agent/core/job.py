@@ -134,7 +134,9 @@ class FailureKind(StrEnum):
     FOLDER = "job_folder_missing"
     VOLUME = "quota_volume_failed"
     VOLUME_MOVED = "quota_volume_moved"
-    SSH = "ssh"
+    SSH_IMAGE = "ssh_unsupported_image"
+    SSH_KIT = "ssh_kit_missing"
+    SSH_USERNS = "ssh_unsupported_host"
 
 
 @dataclass(frozen=True, slots=True)

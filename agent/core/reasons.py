@@ -224,6 +224,13 @@ CATALOGUE: dict[str, Entry] = {
         "nobody could log in to the image by SSH",
         "Leave out `ssh`, or use an image whose user has a line in /etc/passwd and a shell that /etc/shells names.",
     ),
+    "ssh_unsupported_host": Entry(
+        Phase.STARTING,
+        Blame.HOST,
+        FINAL,
+        "SSH does not work on this host",
+        "Submit it to another host, or without `ssh`.",
+    ),
     "ssh_kit_missing": Entry(
         Phase.STARTING,
         Blame.HOST,

@@ -4,6 +4,7 @@ The server runs as the container's user and lets nobody else in. It looks that u
 with a shell that is listed in its /etc/shells: what it would refuse for each session is said once, before the job runs.
 """
 
+import re
 from dataclasses import dataclass
 
 PASSWD, SHELLS = "/etc/passwd", "/etc/shells"
@@ -16,6 +17,7 @@ SCRIPT_SHELL = "/bin/sh"
 _USUAL_SHELLS = frozenset({"/bin/sh", "/bin/csh"})
 _DEFAULT_SHELL = "/bin/sh"
 _FIELDS = 7
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +64,7 @@ def _find(passwd: str, wanted: str) -> list[str] | None:
 
 def _is_name(name: str) -> bool:
     # It will stand in a command line that people copy into their shells.
-    return (
-        bool(name)
-        and name.isascii()
-        and all(sign.isalnum() or sign in "._-" for sign in name)
-        and name[0] != "-"
-    )
+    return _NAME.fullmatch(name) is not None
 
 
 def _listed(shells: str | None) -> frozenset[str]:

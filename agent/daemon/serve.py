@@ -8,7 +8,6 @@ import signal
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
-from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from uuid import UUID
 
@@ -28,14 +27,13 @@ from agent.adapters.linux import (
 )
 from agent.adapters.outgoing import OutgoingClient
 from agent.adapters.sqlite import SqliteStore
-from agent.adapters.ssh import KitFolder
+from agent.adapters.ssh import DropbearKeys, KitFolder
 from agent.adapters.uploads import UploadDeliveries
 from agent.aio import Threads, spawn, stand
 from agent.api.app import ApiParts, build_app
 from agent.api.limits import ApiLimits
 from agent.api.sites import Sites, open_sites
 from agent.config import Config
-from agent.core.host_key import SEED_BYTES
 from agent.core.ssh_kit import KitTrouble, SshKit
 from agent.daemon.database import note_served, open_database
 from agent.daemon.gpus import open_gpus, open_kernel_log
@@ -114,6 +112,7 @@ async def serve(config: Config, read_config: Callable[[], Config] | None, redact
             outgoing=outgoing,
             deliveries=UploadDeliveries(outgoing),
             ssh_kits=await _open_kits(config, stack),
+            host_keys=_open_host_keys(config, stack),
         )
         settings = settings_of(config)
         shell = assemble(outside, current, settings)
@@ -145,6 +144,12 @@ async def _open_store(config: Config, folders: DiskFolders, stack: AsyncExitStac
     for name in await folders.sweep(await store.job_ids()):
         log.info("folder.swept", folder=name)
     return store
+
+
+def _open_host_keys(config: Config, stack: AsyncExitStack) -> DropbearKeys:
+    keys = DropbearKeys(config.runtime_dir)
+    stack.callback(keys.close)
+    return keys
 
 
 async def _open_kits(config: Config, stack: AsyncExitStack) -> KitFolder:
@@ -180,7 +185,7 @@ def _intake(outside: Outside, shell: Shell) -> Intake:
         new_job_id(outside.clock),
         shell.wake,
         outside.ssh_kits,
-        partial(os.urandom, SEED_BYTES),
+        outside.host_keys,
     )
 
 

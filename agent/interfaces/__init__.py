@@ -33,6 +33,7 @@ from agent.interfaces.folders import (
 )
 from agent.interfaces.gpu_locks import GpuLocks, GpuLocksUnusableError
 from agent.interfaces.gpus import Gpus
+from agent.interfaces.host_keys import HostKeyNotMadeError, HostKeys
 from agent.interfaces.kernel_log import KernelLog
 from agent.interfaces.notify import NotifyStore
 from agent.interfaces.outgoing import Body, Outgoing, OutgoingRequest, Sender
@@ -80,6 +81,8 @@ __all__ = [
     "GpuLocks",
     "GpuLocksUnusableError",
     "Gpus",
+    "HostKeyNotMadeError",
+    "HostKeys",
     "JobFolderMissingError",
     "JobQuery",
     "KernelLog",

@@ -14,6 +14,7 @@ from agent.interfaces import (
     Engine,
     Folders,
     Gpus,
+    HostKeys,
     KernelLog,
     Outgoing,
     OutputLimits,
@@ -78,6 +79,7 @@ class Outside:
     outgoing: Outgoing
     deliveries: Deliveries
     ssh_kits: SshKits
+    host_keys: HostKeys
 
 
 @dataclass(frozen=True, slots=True)

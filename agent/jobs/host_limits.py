@@ -5,10 +5,16 @@ from collections.abc import Iterator
 from agent.core.notify import TROUBLES
 from agent.core.outgoing import OutgoingRules, find_url_trouble
 from agent.core.policy import Limits, Policy, image_refusal
-from agent.core.ssh_kit import KitTrouble, SshKit
 from agent.core.upload_troubles import UPLOAD_TROUBLES
 from agent.spec import Fault, JobSpec, Network, Upload, fill_template, parse_reference, read_url
 
+# The path of the kit, and what is wrong with it, is for the host's owner, who finds it in the log.
+KIT_FAULT = Fault(
+    "ssh",
+    "ssh_kit_missing",
+    "can't be had on this host: it has no SSH kit that can be used",
+    "Leave ssh out, or use another host; its owner should run `gpu-agent kit build`.",
+)
 RAISE_LIMIT = "Ask for less, or let the operator raise it under [limits]."
 
 
@@ -87,12 +93,3 @@ def find_upload_faults(upload: Upload, rules: OutgoingRules) -> Iterator[Fault]:
         if trouble is not None:
             words = UPLOAD_TROUBLES[trouble]
             yield Fault(f"outputs.upload.{name}", trouble.value, words.message, words.remedy)
-
-
-def find_kit_fault(kit: SshKit | KitTrouble) -> list[Fault]:
-    """Of a job with `ssh`. The path of the kit is for the host's owner, who finds it in the log."""
-    if isinstance(kit, SshKit):
-        return []
-    told = "can't be had on this host: it has no SSH kit that can be used"
-    remedy = "Leave ssh out, or use another host; its owner should run `gpu-agent kit build`."
-    return [Fault("ssh", "ssh_kit_missing", told, remedy)]

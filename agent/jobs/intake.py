@@ -12,9 +12,10 @@ import structlog
 
 from agent.core.container import Credentials
 from agent.core.gpus import Inventory, refuse_if_never
-from agent.core.host_key import HostKey, make_host_key
+from agent.core.host_key import HostKey
 from agent.core.job import BootTime, Job, Kind, NewEvent, StopCause, Viewer
 from agent.core.notify import NotifyTarget
+from agent.core.ssh_kit import KitTrouble
 from agent.core.stop_requests import request_job_stop
 from agent.core.upload import may_stop_upload
 from agent.errors import AgentError, Blame, Phase
@@ -25,6 +26,7 @@ from agent.interfaces import (
     Finished,
     Folders,
     ForeignIdError,
+    HostKeys,
     NewJob,
     SecretFiles,
     SshKits,
@@ -33,7 +35,7 @@ from agent.interfaces import (
 )
 from agent.jobs.current import Current
 from agent.jobs.hiding import Hiding
-from agent.jobs.host_limits import find_host_faults, find_kit_fault
+from agent.jobs.host_limits import KIT_FAULT, find_host_faults
 from agent.jobs.record import write_record
 from agent.spec import JobSpec, SpecRefusedError, parse_spec, secrets_of, without_secrets
 
@@ -62,7 +64,7 @@ class JobNotFinishedError(AgentError):
 class Intake:
     """The way in for everyone: API, later chutes and schedules.
 
-    `new_id` makes a fresh UUID, `new_seed` 32 secret bytes; `wake(job_id)` tells the supervisor to look at that job, and to grant.
+    `new_id` makes a fresh UUID; `wake(job_id)` tells the supervisor to look at that job, and to grant.
     """
 
     store: Store
@@ -74,7 +76,7 @@ class Intake:
     new_id: Callable[[], str]
     wake: Callable[[str], None]
     ssh_kits: SshKits
-    new_seed: Callable[[], bytes]
+    host_keys: HostKeys
     _given_ids: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
 
     async def submit(
@@ -83,11 +85,11 @@ class Intake:
         """Accept a job: when this returns, its row and its secrets are on disk. `body` is decoded JSON, maybe hostile.
 
         Raises SpecRefusedError, GpusNeverFitError, BadJobIdError, BodyConflictError, ForeignIdError, QueueFullError,
-        StateFullError, StateReadOnlyError, StoreUnavailableError; nothing of the job is left then.
+        HostKeyNotMadeError, StateFullError, StateReadOnlyError, StoreUnavailableError; nothing of the job is left then.
         """
         wanted_id = None if job_id is None else read_job_id(job_id)
         spec = await self._check(body)
-        host_key = None if spec.ssh is None else make_host_key(self.new_seed())
+        host_key = None if spec.ssh is None else await self._make_host_key()
         new = NewJob(
             id=wanted_id or self.new_id(),
             owner=viewer.principal,
@@ -147,13 +149,19 @@ class Intake:
     async def _check(self, body: object) -> JobSpec:
         spec = parse_spec(body)
         faults = find_host_faults(spec, self.current.policy)
-        if spec.ssh is not None:
-            faults += find_kit_fault(await self.ssh_kits.look())
+        if spec.ssh is not None and isinstance(await self.ssh_kits.look(), KitTrouble):
+            faults.append(KIT_FAULT)
         if faults:
             raise SpecRefusedError(faults)
         if spec.gpus.count > 0:
             refuse_if_never(await self.usable_gpus(), spec.gpus)
         return spec
+
+    async def _make_host_key(self) -> HostKey:
+        kit = await self.ssh_kits.look()
+        if isinstance(kit, KitTrouble):  # since the check, a moment ago
+            raise SpecRefusedError([KIT_FAULT])
+        return await self.host_keys.make(kit)
 
     async def _keep(self, new: NewJob, secrets: SecretFiles) -> Accepted:
         claimed = await self._claim(new, secrets)

@@ -94,6 +94,13 @@ class Starting:
             message = f"engine {facts.version} has no seccomp, and no job is started on one without"
             await fail(self._tools, job, StartFailure(FailureKind.ENGINE, "no_seccomp", message))
             return None
+        if job.spec.ssh is not None and facts.userns:
+            # In there root of the host, whose the kit and the keys are, is nobody: the server would take none of them.
+            message = "the host's engine maps users (userns-remap), and SSH does not work with that"
+            await fail(
+                self._tools, job, StartFailure(FailureKind.SSH_USERNS, "ssh_unsupported_host", message)
+            )
+            return None
         if not await self._gpus_pass(job):
             return None
         handover = await self._choose_handover(job.lease or Lease())
@@ -106,7 +113,7 @@ class Starting:
             await fail(self._tools, job, folder_missing(error))
             return None
         except SshKitMissingError as error:
-            await fail(self._tools, job, StartFailure(FailureKind.SSH, error.code, str(error)))
+            await fail(self._tools, job, StartFailure(FailureKind.SSH_KIT, error.code, str(error)))
             return None
         except (QuotaUnavailableError, NameTakenError) as error:
             await fail(self._tools, job, quota.volume_failed(error))
@@ -200,7 +207,7 @@ class Starting:
             login = await look_for_login(self._tools.engine, container.id)
             if isinstance(login, NoLogin):
                 await fail(
-                    self._tools, job, StartFailure(FailureKind.SSH, "ssh_unsupported_image", login.why)
+                    self._tools, job, StartFailure(FailureKind.SSH_IMAGE, "ssh_unsupported_image", login.why)
                 )
                 return None
             user = login.user
@@ -250,7 +257,11 @@ class Starting:
         started_at = container.started_at or now.wall
         intent = job.run.intent or StartIntent(container.id, now.boot.boot_id)
         until = deadline(job, intent, started_at, now)
-        run = replace(job.run, intent=intent, started_at=started_at, deadline=until)
+        user = job.run.ssh_user
+        if job.spec.ssh is not None and user is None:  # a row that a repair made of the container
+            login = await look_for_login(self._tools.engine, container.id)
+            user = None if isinstance(login, NoLogin) else login.user
+        run = replace(job.run, intent=intent, started_at=started_at, deadline=until, ssh_user=user)
         return await write(self._tools, *move(job, Phase.RUNNING, run=run, started_at=started_at))
 
 

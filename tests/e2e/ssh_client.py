@@ -1,5 +1,6 @@
 """ssh_client — the system's own ssh and its kin, as a person would run them: with the line and the host key that the API gave."""
 
+import json
 import subprocess
 from pathlib import Path
 
@@ -73,6 +74,17 @@ def run(command: list[str], stdin: bytes = b"") -> Ran:
 def submit(client: Client, person: Person, script: str = "sleep 600", **fields: object) -> str:
     ssh = {"authorized_keys": [person.public]}
     return client.submit(script, **{"ssh": ssh, "network": "egress", "grace": 0, **fields})
+
+
+def told(daemon: Daemon, job_id: str, kind: str) -> list[Json]:
+    """What the job's events of that type hold, in order."""
+    rows = daemon.query(
+        "SELECT events.data FROM events JOIN jobs ON jobs.seq = events.job"
+        " WHERE jobs.id = ? AND events.type = ? ORDER BY events.n",
+        job_id,
+        kind,
+    )
+    return [json.loads(row["data"]) for row in rows]
 
 
 def wait_ready(client: Client, job_id: str, seconds: float = 30.0) -> Json:

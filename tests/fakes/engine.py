@@ -97,6 +97,7 @@ class FakeEngine:
         self.start_failures: deque[StartFailure] = deque()
         self.live_restore = True
         self.seccomp = True
+        self.userns = False
         self.runtimes = frozenset({"runc", "nvidia"})
         self.cdi_gpus: frozenset[str] = frozenset()  # without any, CDI is off
         self.is_up = True
@@ -140,7 +141,7 @@ class FakeEngine:
             cpus=8,
             memory_bytes=2**34,
             storage_driver="overlay2",
-            userns=False,
+            userns=self.userns,
             data_root="/",
             runtimes=self.runtimes,
             cdi_dirs=("/etc/cdi",) if self.cdi_gpus else (),

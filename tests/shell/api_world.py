@@ -49,6 +49,7 @@ from tests.fakes.clock import FakeClock
 from tests.fakes.deliveries import FakeDeliveries
 from tests.fakes.engine import FakeEngine
 from tests.fakes.gpus import FakeGpus
+from tests.fakes.host_keys import FakeHostKeys
 from tests.fakes.kernel_log import FakeKernelLog
 from tests.fakes.outgoing import FakeOutgoing
 from tests.fakes.ssh_kits import FakeSshKits
@@ -99,6 +100,7 @@ class ApiWorld:
     deliveries: FakeDeliveries
     shell: Shell
     kits: FakeSshKits
+    host_keys: FakeHostKeys
     sites: Sites | None = None
     http: aiohttp.ClientSession | None = None
     token: str = ""
@@ -174,7 +176,7 @@ async def api_world(
     woken: list[str] = []
     current, settings = Current(policy), CareSettings(HealthPolicy(600, XidTable()), ("*",), 30)
     deliveries = FakeDeliveries()
-    kits = FakeSshKits()
+    kits, host_keys = FakeSshKits(), FakeHostKeys()
     outside = Outside(
         store,
         engine,
@@ -189,6 +191,7 @@ async def api_world(
         FakeOutgoing(),
         deliveries,
         kits,
+        host_keys,
     )
     shell = assemble(outside, current, shell_settings(settings))
     hiding, uploads = shell.tools.hiding, shell.tools.uploads
@@ -202,7 +205,7 @@ async def api_world(
         lambda: next(ids),
         woken.append,
         kits,
-        lambda: bytes(32),
+        host_keys,
     )
     care = GpuCare(gpus, store, clock, settings, Wakes(lambda: None, woken.append))
     samples = GpuSamples(gpus, clock)
@@ -264,6 +267,7 @@ async def api_world(
         deliveries,
         shell,
         kits,
+        host_keys,
     )
     world.sites = await open_sites(app, Listen("127.0.0.1", 0, tls, world.socket, "no-such-group"))
     world.token = await world.new_token("alice")

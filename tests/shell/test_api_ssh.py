@@ -11,14 +11,12 @@ import pytest
 
 from agent.api.schemas import component_schemas
 from agent.api.tokens import Scope
-from agent.core.host_key import make_host_key
 from agent.spec.limits import MAX_SSH_KEYS
+from tests.fakes.host_keys import host_key, public_key
 from tests.fakes.ssh_server import FakeSshServers
 from tests.shell.api_world import ApiWorld, api_world, running
 
-KEYS = [
-    f"{make_host_key(number.to_bytes(32)).public.line} key{number}" for number in range(1, MAX_SSH_KEYS + 3)
-]
+KEYS = [f"{public_key(number + 1000).line} key{number}" for number in range(1, MAX_SSH_KEYS + 3)]
 SSH = {"authorized_keys": KEYS[:1]}
 
 
@@ -57,11 +55,11 @@ async def test_the_answer_to_a_submit_has_the_fingerprint_already(world: ApiWorl
     reply = await world.call("POST", "/v1/jobs", {"image": "busybox", "ssh": SSH})
     ssh = reply.json["ssh"]
     assert (ssh["state"], ssh["command"], ssh["known_hosts"]) == ("starting", None, None)
-    assert ssh["fingerprint"] == make_host_key(bytes(32)).public.fingerprint
+    assert ssh["fingerprint"] == host_key(1).public.fingerprint
     assert reply.json["spec"]["ssh"] == SSH
     key = world.state / "jobs" / reply.json["id"] / "ssh" / "host_key"
-    assert key.read_bytes() == make_host_key(bytes(32)).private
-    assert make_host_key(bytes(32)).private not in reply.raw
+    assert key.read_bytes() == host_key(1).private
+    assert host_key(1).private not in reply.raw
 
 
 async def test_a_replay_shows_the_same_host_key(world: ApiWorld) -> None:
@@ -78,7 +76,7 @@ async def test_a_running_job_has_a_line_to_log_in_with(world: ApiWorld) -> None:
     port = (await world.call("GET", f"/v1/jobs/{job_id}")).json["ports"][0]
     assert (port["name"], port["port"], port["proto"]) == ("ssh", 2202, "tcp")
     assert ssh["command"] == f"ssh -p {port['external_port']} root@gpu.example.org"
-    public = make_host_key(bytes(32)).public.line
+    public = host_key(1).public.line
     assert ssh["known_hosts"] == f"[gpu.example.org]:{port['external_port']} {public}"
 
 
@@ -194,6 +192,8 @@ async def test_without_a_kit_jobs_with_ssh_are_refused_with_the_remedy_and_other
     assert (fault["field"], fault["code"]) == ("ssh", "ssh_kit_missing")
     assert "gpu-agent kit build" in fault["remedy"]
     assert "/kits" not in reply.raw.decode()
+    reply = await world.call("POST", "/v1/jobs", {"image": "busybox", "ssh": SSH, "pids": 4_000_000})
+    assert [fault["code"] for fault in reply.json["faults"]] == ["over_host_limit", "ssh_kit_missing"]
     await world.submit()
 
 

@@ -86,8 +86,8 @@ async def test_a_spec_that_is_no_json_is_refused_here_and_a_bad_one_there(
     code, seen = await world.run(jobs.submit, spec(tmp_path, gpus=1))
     assert code == -1
     assert "gpus_never_fit" in seen.err.getvalue()
-    code, seen = await world.run(jobs.submit, spec(tmp_path, ssh={"authorized_keys": ["k"]}))
-    assert "ssh is known, but this version does nothing with it yet" in seen.err.getvalue()
+    code, seen = await world.run(jobs.submit, spec(tmp_path, volumes=["data"]))
+    assert "volumes is known, but this version does nothing with it yet" in seen.err.getvalue()
 
 
 async def test_ps_lists_what_is_not_finished_and_with_a_everything(world: CliWorld, tmp_path: Path) -> None:

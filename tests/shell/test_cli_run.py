@@ -13,6 +13,7 @@ from agent.cli.screen import Form
 from agent.core.container import Image
 from agent.core.frames import Stream
 from tests.fakes.engine import Program
+from tests.fakes.host_keys import public_key
 from tests.fakes.logs import frame
 from tests.shell.api_world import until
 from tests.shell.cli_world import CliWorld, Seen, cli_world
@@ -190,12 +191,19 @@ async def test_detached_it_prints_the_id_and_leaves(world: CliWorld) -> None:
     assert (code, seen.out.getvalue()) == (0, f"{JOB}\n")
 
 
-async def test_what_this_release_does_not_have_yet_is_named_by_the_api(
-    world: CliWorld, tmp_path: Path
-) -> None:
+async def test_who_may_log_in_is_read_from_a_file_of_keys(world: CliWorld, tmp_path: Path) -> None:
+    world.engine.program = Program()
+    (tmp_path / "keys").write_text(f"# mine\n{public_key(1).line} me\n\n{public_key(2).line}\n")
+    code, seen = await world.run(run, "busybox", detach=True, ssh=tmp_path / "keys")
+    assert code == 0, seen.err.getvalue()
+    job = await world.api.store.read(seen.out.getvalue().strip())
+    assert job is not None
+    assert job.spec.ssh is not None
+    assert job.spec.ssh.authorized_keys == (f"{public_key(1).line} me", public_key(2).line)
+
+
+async def test_a_key_that_is_none_is_named_by_the_api(world: CliWorld, tmp_path: Path) -> None:
     (tmp_path / "keys").write_text("ssh-ed25519 AAAA me\n")
     code, seen = await world.run(run, "busybox", ssh=tmp_path / "keys")
     assert code == -1
-    assert (
-        "ssh is known, but this version does nothing with it yet [not_supported_yet]" in seen.err.getvalue()
-    )
+    assert "ssh.authorized_keys.0: holds bytes that are no key of its type" in seen.err.getvalue()

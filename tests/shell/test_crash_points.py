@@ -8,10 +8,10 @@ import pytest
 import structlog
 
 from agent.core.frames import Stream
-from agent.core.host_key import make_host_key
 from agent.core.job import Job
 from agent.interfaces import StoreUnavailableError
 from tests.fakes.engine import Fate, Program
+from tests.fakes.host_keys import public_key
 from tests.fakes.logs import frame
 from tests.fakes.ssh_server import FakeSshServers
 from tests.shell.boundaries import WRITES
@@ -26,7 +26,7 @@ PUT = {
     "url": "https://store.example.org/{job}/{path}?sig=hush",
     "headers": {"Authorization": "hush-2"},
 }
-KEY = make_host_key(bytes(32)).public.line
+KEY = public_key(99).line
 # One is too large to be read in one go.
 FILES = {"a": b"a", "dir/b": b"bb", "large": b"c" * (1 << 20) + b"d"}
 

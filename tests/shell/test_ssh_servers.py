@@ -1,11 +1,13 @@
 """The SSH servers of jobs, on fakes: one a container, whoever dies; who may log in is always who the row says."""
 
+import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 
-from agent.core.host_key import make_host_key
 from agent.core.job import Job, Viewer
+from agent.core.reconcile import restore
 from agent.core.ssh import SshState
 from agent.core.ssh_server import PAUSES, START_SECONDS
 from agent.errors import Phase
@@ -13,12 +15,13 @@ from agent.interfaces import ForeignIdError, StateFullError, StoreUnavailableErr
 from agent.jobs.ssh_keys import SshEndedError, SshKeys, SshNotAskedError
 from agent.spec import read_public_key
 from tests.fakes.engine import Fate, Program
+from tests.fakes.host_keys import public_key
 from tests.fakes.ssh_server import FakeSshServers
 from tests.shell.world import ME, Outcome, World
 
 pytestmark = pytest.mark.looptime
 
-KEYS = [make_host_key(bytes([number] * 32)).public.line for number in range(1, 4)]
+KEYS = [public_key(number).line for number in range(1, 4)]
 SSH = {"authorized_keys": [KEYS[0]]}
 
 
@@ -93,13 +96,18 @@ async def test_a_server_that_dies_is_started_three_times_and_then_is_down_and_th
     await world.until_state(job_id, SshState.READY)
     world.servers.kill()
     await world.until_state(job_id, SshState.DOWN)
-    await world.quiesce(600)
+    await world.quiesce(60)
     assert world.servers.starts == 1 + len(PAUSES)
     assert (await world.job(job_id)).phase is Phase.RUNNING
+    await world.cancel(job_id, grace=0)
+    await world.finish(job_id)
+    await world.quiesce(1)
+    assert not [task for task in asyncio.all_tasks() if task.get_name() == f"ssh of {job_id}"]
     states = [data["state"] for data in await world.told(job_id, "ssh.state")]
     assert states == ["ready", "starting"] * 3 + ["ready", "down"]
 
 
+@pytest.mark.slow
 async def test_who_brings_a_key_to_a_server_that_is_down_gets_another_try(world: SshWorld) -> None:
     job_id = await world.submit(ssh=SSH)
     world.servers.is_mute = True
@@ -109,6 +117,7 @@ async def test_who_brings_a_key_to_a_server_that_is_down_gets_another_try(world:
     await world.until_state(job_id, SshState.READY, 5)
 
 
+@pytest.mark.slow
 async def test_a_server_that_never_listens_has_died(world: SshWorld) -> None:
     world.servers.is_mute = True
     job_id = await world.submit(ssh=SSH)
@@ -140,6 +149,16 @@ async def test_an_engine_that_is_away_is_nobodys_death(world: SshWorld) -> None:
     assert SshState.DOWN not in [data["state"] for data in await world.told(job_id, "ssh.state")]
 
 
+async def test_nor_is_one_that_was_killed_and_answers_again_at_once(world: SshWorld) -> None:
+    job_id = await world.submit(ssh=SSH)
+    for number in range(1, 7):
+        await world.until_state(job_id, SshState.READY)
+        await world.until(job_id, lambda _job: world.servers.running == 1)
+        world.engine.execs.forget()
+        await world.until(job_id, lambda _job, seen=number: world.servers.starts == seen + 1, 10)
+    assert {data["state"] for data in await world.told(job_id, "ssh.state")} == {"ready"}
+
+
 async def test_a_lost_answer_to_its_start_makes_no_second_one(world: SshWorld) -> None:
     fates = iter([Fate.NEVER, Fate.NEVER])
     world.engine.fates = lambda name, _target: next(fates, Fate.WORKS) if name == "open_exec" else Fate.WORKS
@@ -161,6 +180,20 @@ async def test_the_host_key_is_the_same_in_each_attempt(world: SshWorld) -> None
     ]
     await world.finish(job_id)
     assert world.servers.starts == 2
+
+
+async def test_a_row_that_a_repair_made_anew_has_its_server_and_its_line_again(world: SshWorld) -> None:
+    job_id = await world.submit(ssh=SSH)
+    job = await world.until_state(job_id, SshState.READY)
+    await world.crash()
+    (container,) = world.engine.running()
+    fresh = Job(job.id, job.owner, job.kind, job.spec, job.created_at, ssh_host_key=job.ssh_host_key)
+    repaired = restore(fresh, container, world.clock.boot_id)
+    await world.store.save(replace(repaired, version=job.version, seq=job.seq, lease=job.lease))
+    await world.start()
+    again = await world.until_state(job_id, SshState.READY)
+    assert again.run.ssh_user == "root"
+    assert world.servers.running == 1
 
 
 # ── who may log in ──
@@ -214,6 +247,8 @@ async def test_a_wall_clock_that_was_set_forward_ends_a_key_soon(world: SshWorld
     job_id = await world.submit(ssh=SSH)
     await world.until_state(job_id, SshState.READY)
     await world.keys.add(ME, job_id, {"key": KEYS[1], "expires_in": 3600})
+    await world.quiesce(1)
+    assert world.may_log_in(job_id) == KEYS[:2]
     world.clock.started += 7200
     await world.quiesce(31)
     assert world.may_log_in(job_id) == KEYS[:1]
@@ -228,12 +263,15 @@ async def test_while_keys_can_not_be_written_nobody_comes_in(world: SshWorld) ->
     async def full(_job_id: str, _text: str) -> None:
         raise StateFullError("no space is left")
 
-    world.folders.keep_authorized_keys = full
-    await world.quiesce(300)
-    assert world.servers.running == 0
-    world.folders.keep_authorized_keys = keep
-    await world.until(job_id, lambda _job: world.servers.running == 1, 10)
-    assert world.may_log_in(job_id) == KEYS[:1]
+    for _ in range(2 + len(PAUSES)):
+        world.folders.keep_authorized_keys = full
+        await world.quiesce(65)
+        assert world.servers.running == 0
+        assert await world.state(job_id) is SshState.STARTING
+        world.folders.keep_authorized_keys = keep
+        await world.until_state(job_id, SshState.READY, 10)
+        assert world.may_log_in(job_id) == KEYS[:1]
+        await world.keys.add(ME, job_id, {"key": KEYS[1], "expires_in": 60})
     assert SshState.DOWN not in [data["state"] for data in await world.told(job_id, "ssh.state")]
 
 
@@ -323,3 +361,10 @@ async def test_the_kit_that_went_after_the_submit_is_the_hosts_fault(world: SshW
     job = await world.finish(await world.submit(ssh=SSH))
     assert (job.reason.code, job.reason.blame) == ("ssh_kit_missing", "host")
     assert world.engine.starts == []
+
+
+async def test_an_engine_that_maps_users_is_the_hosts_fault(world: SshWorld) -> None:
+    world.engine.userns = True
+    job = await world.finish(await world.submit(ssh=SSH))
+    assert (job.reason.code, job.reason.blame) == ("ssh_unsupported_host", "host")
+    assert (await world.finish(await world.submit(command=["true"], timeout=30))).reason.code == "timeout"

@@ -6,7 +6,6 @@ from contextlib import suppress
 
 from agent.core.container import ContainerState, LogBounds
 from agent.core.gpu_health import HealthPolicy
-from agent.core.host_key import make_host_key
 from agent.core.job import BootTime, Job, Kind, Outcome, StopCause, Verdict, Viewer
 from agent.core.policy import ImageRules, Limits, Policy
 from agent.core.ports import PortRange
@@ -27,6 +26,7 @@ from tests.fakes.deliveries import FakeDeliveries
 from tests.fakes.engine import FakeEngine
 from tests.fakes.folders import FakeFolders
 from tests.fakes.gpus import FakeGpus
+from tests.fakes.host_keys import FakeHostKeys, host_key
 from tests.fakes.kernel_log import FakeKernelLog
 from tests.fakes.outgoing import FakeOutgoing
 from tests.fakes.quotas import FakeQuotas
@@ -106,6 +106,7 @@ class World:
             self.outgoing,
             self.deliveries,
             self.ssh_kits,
+            FakeHostKeys(),
         )
 
     async def _run(self, shell: Shell) -> None:
@@ -166,7 +167,7 @@ class World:
         self.count += 1
         job_id = f"00000000-0000-7000-8000-{self.count:012d}"
         spec: JobSpec = parse_spec({"image": "busybox", **fields})
-        key = None if spec.ssh is None else make_host_key(self.count.to_bytes(32))
+        key = None if spec.ssh is None else host_key(self.count)
         await self.folders.claim(job_id, "{}", secret_files(spec, key))
         public = None if key is None else key.public.line
         new = NewJob(job_id, owner, Kind.CONTAINER, spec, self.clock.now(), None, job_id, public)

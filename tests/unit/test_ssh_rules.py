@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from agent.api.ssh_views import show_keys, show_ssh
 from agent.api.views import Addresses
-from agent.core.host_key import make_host_key
 from agent.core.injection import NOTHING_TO_HAND_OVER
 from agent.core.job import ExitFacts, Job, Kind, Lease, PortLease, SshKey, Verdict
 from agent.core.plan import Mounted, SshMounts, plan
@@ -32,12 +31,13 @@ from agent.errors import Phase
 from agent.interfaces import NewJob
 from agent.jobs.record import read_record, write_record
 from agent.spec import Proto, parse_spec
+from tests.fakes.host_keys import public_key
 from tests.unit.core_values import make_job
 from tests.unit.test_core_plan import POLICY
 
-LINES = [make_host_key(bytes([number] * 32)).public.line for number in range(5)]
+LINES = [public_key(number).line for number in range(5)]
 KEYS = [SshKey(f"{line} key{number}", "bob") for number, line in enumerate(LINES)]
-HOST = make_host_key(bytes(32)).public
+HOST = public_key(99)
 NOW = 1000.0
 
 

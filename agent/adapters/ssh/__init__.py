@@ -2,6 +2,7 @@
 
 from agent.adapters.ssh.build import build_kit
 from agent.adapters.ssh.errors import KitNotBuiltError
+from agent.adapters.ssh.host_keys import DropbearKeys
 from agent.adapters.ssh.kit import KitFolder, find_kit
 
-__all__ = ["KitFolder", "KitNotBuiltError", "build_kit", "find_kit"]
+__all__ = ["DropbearKeys", "KitFolder", "KitNotBuiltError", "build_kit", "find_kit"]

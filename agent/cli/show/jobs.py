@@ -125,6 +125,7 @@ def job_facts(job: Json, now: float, bar: int = 0) -> list[tuple[str, str | Text
         ("gpus", "\n".join(map(one_line, job["gpus"])) or None),
         *usage_facts(job.get("gpu_usage")),
         ("ports", "\n".join(map(port_text, job["ports"])) or None),
+        ("ssh", ssh_text(job["ssh"]) if job.get("ssh") else None),
         ("upload", upload_text(job["upload"], bar) if job.get("upload") else None),
         ("notified", notify_text(job.get("notify"))),
         (
@@ -159,6 +160,14 @@ def port_text(port: Json) -> str:
     if port.get("external_port"):
         return f"{name} → {port['external_host']}:{port['external_port']}"
     return f"{name} → {port['host']}:{port['host_port']}" if port.get("host_port") else name
+
+
+def ssh_text(ssh: Json) -> str:
+    """Whether one can log in, with what, and the host key to expect."""
+    state = one_line(ssh["state"])
+    if ssh["command"] is None or ssh["state"] == "ended":
+        return state
+    return f"{state}\n{one_line(ssh['command'])}\n{one_line(ssh['fingerprint'])}"
 
 
 def notify_text(notify: Json | None) -> str | None:

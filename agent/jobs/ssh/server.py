@@ -103,6 +103,7 @@ class Server:
             try:
                 self._written = await self._tools.files.write(self._job_id)
                 if await self._run() is _Cut.BY_US:
+                    self.state = SshState.STARTING
                     continue
                 return await self._why_it_ended()
             except (ContainerGoneError, ContainerNotRunningError):
@@ -120,6 +121,7 @@ class Server:
                 StoreUnavailableError,
             ) as error:
                 log.info("ssh.waits", code=error.code, error=str(error))
+                self.state = SshState.STARTING  # not told: nobody knows more of it
                 await asyncio.sleep(RETRY_SECONDS)
 
     async def _why_it_ended(self) -> _End:
