@@ -19,6 +19,7 @@ from bench import (
     network,
     proxy,
     recover,
+    ssh,
     submit,
     throughput,
     uploads,
@@ -42,6 +43,7 @@ BENCHES: dict[str, Measure] = {
     "uploads": uploads.measure,
     "network": network.measure,
     "proxy": proxy.measure,
+    "ssh": ssh.measure,
 }
 
 

@@ -100,8 +100,7 @@ def test_a_damaged_kit_is_set_aside_for_those_who_have_it_and_made_anew(
     ready: SshKit, tmp_path: Path
 ) -> None:
     root = tmp_path / "kits"
-    shutil.copytree(KITS, root, symlinks=True)
-    damaged = root / ready.hash
+    damaged = Path(build_kit(root).path)
     (damaged / "start").write_text("#!/bin/sh\n")
     with (damaged / "start").open() as held:
         kit = build_kit(root)

@@ -2,10 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 
 from agent.core.job import Job, Viewer
+from agent.core.reconcile import restore
 from agent.core.ssh import SshState
 from agent.core.ssh_server import PAUSES, START_SECONDS
 from agent.errors import Phase
@@ -178,6 +180,20 @@ async def test_the_host_key_is_the_same_in_each_attempt(world: SshWorld) -> None
     ]
     await world.finish(job_id)
     assert world.servers.starts == 2
+
+
+async def test_a_row_that_a_repair_made_anew_has_its_server_and_its_line_again(world: SshWorld) -> None:
+    job_id = await world.submit(ssh=SSH)
+    job = await world.until_state(job_id, SshState.READY)
+    await world.crash()
+    (container,) = world.engine.running()
+    fresh = Job(job.id, job.owner, job.kind, job.spec, job.created_at, ssh_host_key=job.ssh_host_key)
+    repaired = restore(fresh, container, world.clock.boot_id)
+    await world.store.save(replace(repaired, version=job.version, seq=job.seq, lease=job.lease))
+    await world.start()
+    again = await world.until_state(job_id, SshState.READY)
+    assert again.run.ssh_user == "root"
+    assert world.servers.running == 1
 
 
 # ── who may log in ──

@@ -33,6 +33,11 @@ def test_it_listens_on_the_port_of_ssh_with_the_keys_that_it_was_given() -> None
     assert (told["-p"], told["-D"], told["-r"]) == ("2202", "/keys", "/keys/host_key")
 
 
+def test_much_can_be_on_its_way_to_a_job_that_is_far_away() -> None:
+    """24 KB, the server's own, are 600 KB/s where a round trip takes 40 ms."""
+    assert int(dict(pairwise(COMMAND))["-W"]) >= 1 << 20
+
+
 def test_each_key_forwards_neither_agent_nor_display_and_runs_the_kits_session() -> None:
     options, kind, key, comment = authorized_line("ssh-ed25519 AAAA me@home").split(" ")
     assert options.split(",") == ["no-agent-forwarding", "no-X11-forwarding", 'command="/.agent/ssh/session"']
