@@ -121,7 +121,7 @@ def test_ports_are_published_on_one_address_and_udp_alone_is_udp() -> None:
 
 def test_a_port_has_one_number_on_every_address() -> None:
     both = replace(POLICY, bind=("0.0.0.0", "::"))
-    assert plan(full_job(), both, OUTPUTS, None, HANDOVER).ports == (
+    assert plan(full_job(), both, Mounted(OUTPUTS, None, None), HANDOVER).ports == (
         PublishedPort(8080, "tcp", "0.0.0.0", 20000),
         PublishedPort(8080, "tcp", "::", 20000),
         PublishedPort(53, "udp", "0.0.0.0", 20001),

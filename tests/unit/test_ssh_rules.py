@@ -168,10 +168,14 @@ LEASED = Lease(ports=(PortLease("web", 8080, Proto.HTTP, 20001), PortLease("ssh"
 @pytest.mark.parametrize(
     ("addresses", "host", "port"),
     [
-        (Addresses("0.0.0.0", NatMap("")), "127.0.0.1", 20002),
-        (Addresses("0.0.0.0", NatMap("gpu.example.org")), "gpu.example.org", 20002),
-        (Addresses("0.0.0.0", NatMap("gpu.example.org", ((20000, 20009, 40000),))), "gpu.example.org", 40002),
-        (Addresses("::", NatMap("")), "::1", 20002),
+        (Addresses(("0.0.0.0",), NatMap("")), "127.0.0.1", 20002),
+        (Addresses(("0.0.0.0",), NatMap("gpu.example.org")), "gpu.example.org", 20002),
+        (
+            Addresses(("0.0.0.0",), NatMap("gpu.example.org", ((20000, 20009, 40000),))),
+            "gpu.example.org",
+            40002,
+        ),
+        (Addresses(("::",), NatMap("")), "::1", 20002),
     ],
 )
 def test_a_client_is_given_a_line_to_log_in_with_and_the_host_key(
@@ -188,7 +192,7 @@ def test_a_client_is_given_a_line_to_log_in_with_and_the_host_key(
 
 
 def test_what_is_not_known_yet_is_null_and_a_job_without_ssh_has_none_of_it() -> None:
-    addresses = Addresses("0.0.0.0", NatMap(""))
+    addresses = Addresses(("0.0.0.0",), NatMap(""))
     shown = show_ssh(ssh_job(), SshState.STARTING, addresses)
     assert shown is not None
     assert (shown["command"], shown["known_hosts"], shown["fingerprint"]) == (None, None, HOST.fingerprint)
@@ -201,7 +205,7 @@ def test_what_is_not_known_yet_is_null_and_a_job_without_ssh_has_none_of_it() ->
 def test_on_the_usual_port_known_hosts_has_the_bare_name() -> None:
     job = ssh_job(lease=Lease(ports=(PortLease("ssh", 2202, Proto.TCP, 20002),)))
     shown = show_ssh(
-        job, SshState.READY, Addresses("0.0.0.0", NatMap("gpu.example.org", ((20002, 20002, 22),)))
+        job, SshState.READY, Addresses(("0.0.0.0",), NatMap("gpu.example.org", ((20002, 20002, 22),)))
     )
     assert shown is not None
     assert shown["known_hosts"] == f"gpu.example.org {HOST.line}"
