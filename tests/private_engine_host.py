@@ -27,6 +27,7 @@ PACKAGES = {
     "busybox": "busybox-static",
     "docker-registry": "docker-registry",
     "ip": "iproute2",
+    "ssh": "openssh-client",
     "nft": "nftables",
     "nsenter": "util-linux",
     "mke2fs": "e2fsprogs",

@@ -1,8 +1,11 @@
-"""demo — one real job from submit to results, with the daemon killed in its middle, and again while its results leave. `make demo` runs it; it imports nothing of the agent."""
+"""demo — one real job from submit to results: somebody logs into it, the daemon is killed in its middle, and again while its results
+leave. `make demo` runs it; it imports nothing of the agent.
+"""
 
 import hashlib
 import json
 import os
+import shlex
 import shutil
 import signal
 import sys
@@ -20,11 +23,13 @@ from receiver import Receiver
 from running_agent import AgentError, Follower, RunningAgent, configure
 from screen import alarm, chapter, note, show_command, tell
 from story import StoryError, short, until
+from visitor import Visitor
 
 TRAIN_SECONDS = 16
 LINES_BEFORE_KILL = 5
 FILES_BEFORE_KILL = 5
 JOB_WITHIN_SECONDS = 180
+LOOK_AROUND = "echo $GPU_AGENT_JOB; ls /demo"
 FETCHED = ("confusion.png", "metrics.json", "model.joblib")
 INTERRUPTED, FAILED = 130, 1
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -71,12 +76,14 @@ def tell_story(place: Place) -> int:
     chapter("The agent, and a control plane that takes what its jobs leave")
     agent = start_agent(place, engine)
     receiver = start_receiver(place, engine)
+    visitor = Visitor(place, engine.prefix)
 
     chapter("A job: learn to read handwritten digits")
-    job = submit(agent, image, receiver)
+    job = submit(agent, image, receiver, visitor)
     follower = Follower(agent, job)
     try:
         url = wait_for_training(agent, job, follower)
+        log_in(agent, job, visitor)
         kill_and_start_again(agent, engine, job, url)
         kill_while_results_leave(agent, receiver)
         follower.wait(JOB_WITHIN_SECONDS)
@@ -96,6 +103,8 @@ def start_agent(place: Place, engine: Engine) -> RunningAgent:
     agent = configure(place, engine.prefix, engine.socket)
     show_command("gpu-agent token create demo --scope jobs:read --scope jobs:write")
     made = agent.ask("token", "create", "demo", "--scope", "jobs:read", "--scope", "jobs:write")
+    show_command("gpu-agent kit build")
+    tell(agent.say("kit", "build").strip())
     show_command("gpu-agent serve --config config.toml")
     agent.start()
     agent.token = made["token"]
@@ -112,7 +121,7 @@ def start_receiver(place: Place, engine: Engine) -> Receiver:
     return receiver
 
 
-def submit(agent: RunningAgent, image: str, receiver: Receiver) -> str:
+def submit(agent: RunningAgent, image: str, receiver: Receiver, visitor: Visitor) -> str:
     spec = {
         "name": "digits",
         "image": image,
@@ -121,6 +130,7 @@ def submit(agent: RunningAgent, image: str, receiver: Receiver) -> str:
         "cpus": 1,
         "memory": "1GiB",
         "ports": [{"name": "progress", "port": 8080, "proto": "http"}],
+        "ssh": {"authorized_keys": [visitor.public_key]},
         "timeout": 300,
         "outputs": {"upload": receiver.uploads["put"], "logs": True},
         "notify": receiver.notify,
@@ -141,11 +151,28 @@ def wait_for_training(agent: RunningAgent, job: str, follower: Follower) -> str:
         found = agent.ask("show", job)
         if found["phase"] not in {"queued", "starting", "running"}:
             raise StoryError(f"the job ended too early: {found['outcome']}, {found['reason']}")
-        return found["ports"][0]["url"] if found["phase"] == "running" else None
+        pages = [port["url"] for port in found["ports"] if port["name"] == "progress"]
+        return pages[0] if found["phase"] == "running" else None
 
     address = until(url, "the job runs")
     until(lambda: len(follower.lines) >= LINES_BEFORE_KILL, "it has learned for some epochs")
     return address
+
+
+def log_in(agent: RunningAgent, job: str, visitor: Visitor) -> None:
+    """By SSH, as anyone would whose key is in the spec. There is no server in the image: the agent brought it."""
+
+    def ready() -> dict[str, Any] | None:
+        found: dict[str, Any] = agent.ask("show", job)["ssh"]
+        return found if found["state"] == "ready" else None
+
+    ssh = until(ready, "the job's SSH server is ready")
+    chapter("Somebody looks into the running job")
+    show_command(f"{ssh['command']} {shlex.quote(LOOK_AROUND)}")
+    for line in visitor.ask(ssh, LOOK_AROUND).splitlines():
+        tell(line)
+    tell(f"host key {ssh['fingerprint']}, as the agent told")
+    show_page_through_agent(agent, job)
 
 
 def show_page(agent: RunningAgent, url: str, after_epoch: int = 0) -> int:
@@ -179,7 +206,6 @@ def kill_and_start_again(agent: RunningAgent, engine: Engine, job: str, url: str
     tell(
         f"ready again after {took:.1f} s, process {agent.pid}; container {after[0][:12]} is the one from before"
     )
-    show_page_through_agent(agent, job)
 
 
 def show_page_through_agent(agent: RunningAgent, job: str) -> None:

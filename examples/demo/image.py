@@ -25,7 +25,9 @@ PULLED_BASE, PULLED_PYTHON = "python:3.13-slim", "3.13"
 # A registry that does not answer within this is as good as none.
 REGISTRY_SECONDS = 5
 PULL_STALL_SECONDS = 60
-DEBIAN_PACKAGES = ("python3", "libstdc++6")
+DEBIAN_PACKAGES = ("python3", "libstdc++6", "dash", "coreutils")
+# Nothing runs the packages' own scripts, which would write it. Who logs in by SSH needs a line and a shell.
+PASSWD = "root:x:0:0:root:/root:/bin/sh\n"
 # Read after the host's own (apt.conf(5)): its sources and proxies count, its folders and its hooks on them don't.
 APT_SETTINGS = """
 Dir::State "{folder}"; Dir::State::status "{folder}/status"; Dir::State::lists "{folder}/lists";
@@ -109,8 +111,9 @@ def make_base(engine: docker.DockerClient, folder: Path) -> tuple[str, str]:
         # As on any Debian of today; whichever package comes first would else make a folder of it.
         (root / "usr" / link).mkdir(parents=True)
         (root / link).symlink_to(f"usr/{link}")
-    for name in ("tmp", "proc", "sys", "dev", "run"):
+    for name in ("tmp", "proc", "sys", "dev", "run", "root", "etc"):
         (root / name).mkdir()
+    (root / "etc/passwd").write_text(PASSWD)
     (root / "tmp").chmod(0o1777)
     packages = download_debian_packages(folder / "apt")
     tell(f"{len(packages)} Debian packages, unpacked to a base")

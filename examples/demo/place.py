@@ -7,8 +7,10 @@ next run where the last one was killed.
 import contextlib
 import fcntl
 import hashlib
+import os
 import shutil
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
@@ -99,6 +101,7 @@ def clean_up(place: Place) -> None:
     if place.engine_socket.exists():
         with contextlib.suppress(DockerException):
             remove_from_engine(place.engine_socket.read_text(), place)
+        remove_rules(place)
     if (place.engine / "engine.json").exists():
         engines.find(place.engine).tear_down()
     for folder in (place.run, place.runtime, place.engine):
@@ -133,6 +136,13 @@ def remove_from_engine(socket: str, place: Place) -> None:
         for network in engine.networks.list(names=[BRIDGE]):
             if network.name == BRIDGE:  # the engine also lists names that merely contain it
                 network.remove()
+
+
+def remove_rules(place: Place) -> None:
+    """Those of the jobs' network. With an engine of our own they are in its namespace, and go with that."""
+    command = [str(Path(sys.executable).with_name("gpu-agent")), "network", "remove"]
+    config = {**os.environ, "GPU_AGENT_CONFIG": str(place.config)}
+    subprocess.run(command, env=config, capture_output=True, check=False)
 
 
 def agent_id(place: Place) -> str:

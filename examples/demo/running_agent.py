@@ -127,6 +127,8 @@ listen = "127.0.0.1:{port}"
 socket = "{place.runtime}/api.sock"
 [engine]
 socket = "unix://{engine_socket}"
+[ssh]
+kit = "{place.cache}/ssh-kit"
 [ports]
 range = "{PORTS}"
 bind = "127.0.0.1"
