@@ -1,11 +1,13 @@
 """cli/serving — the process that `gpu-agent serve` becomes: the daemon alone. One that does not start says why as any command does.
 
-What draws tables and parses arguments is 5 MB, which the daemon would keep for as long as it runs.
+What draws tables and parses arguments is 5 MB, which the daemon would keep for as long as it runs. So is what libraries take only
+where they find it, and the daemon has no use for: 3 MB more.
 """
 
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Never
@@ -13,8 +15,10 @@ from typing import TYPE_CHECKING, Never
 if TYPE_CHECKING:
     from agent.config import Config
 
-# For tracebacks on a terminal, which the daemon's log has none of, structlog takes rich wherever it finds it.
-_TAKEN_BY_STRUCTLOG = "rich"
+# For tracebacks on a terminal, which the daemon's log has none of, structlog takes rich wherever it finds it. To guess the encoding
+# of a text that names none, requests takes one of these; the engine answers in UTF-8, which is what requests assumes without them.
+_NEEDLESS = ("rich", "chardet", "charset_normalizer")
+_MISSED_BY_REQUESTS = "Unable to find acceptable character detection"
 
 
 def become_daemon(config: Path | None, *, as_json: bool) -> Never:
@@ -38,7 +42,9 @@ def main(words: Sequence[str]) -> int:
     signal.signal(
         signal.SIGHUP, signal.SIG_IGN
     )  # until the daemon can read its config anew, there is nothing to reread
-    sys.modules[_TAKEN_BY_STRUCTLOG] = None  # type: ignore[assignment]  # an import of it fails, by the language
+    for name in _NEEDLESS:
+        sys.modules[name] = None  # type: ignore[assignment]  # an import of it fails, by the language
+    warnings.filterwarnings("ignore", message=_MISSED_BY_REQUESTS)
     from agent.config import load_config  # noqa: PLC0415 - not before that line
     from agent.daemon import run  # noqa: PLC0415 - not before that line
     from agent.errors import AgentError  # noqa: PLC0415 - with them
@@ -52,7 +58,8 @@ def main(words: Sequence[str]) -> int:
     try:
         return run(read_config(), None if path is None else read_config)
     except (AgentError, PermissionError) as error:
-        del sys.modules[_TAKEN_BY_STRUCTLOG]
+        for name in _NEEDLESS:
+            del sys.modules[name]
         from agent.cli.local import refuse  # noqa: PLC0415 - it draws
         from agent.cli.screen import Form, Screen  # noqa: PLC0415 - it draws
 
