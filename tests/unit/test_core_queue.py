@@ -105,6 +105,28 @@ def test_nothing_is_given_twice_and_no_limit_is_passed(jobs: list[Job], host: Ho
         assert active <= max(limit, before)
 
 
+# None; a part of the range; all of it, crosswise.
+NATS = [(), ((20000, 20001, 40000),), ((20000, 20001, 20002), (20002, 20003, 20000))]
+
+
+@settings(max_examples=300)
+@given(rows(), HOSTS, st.sampled_from(NATS))
+def test_no_two_ports_are_ever_met_at_one_number_whatever_their_protos_and_the_nat(
+    jobs: list[Job], host: Host, spans: tuple[tuple[int, int, int], ...]
+) -> None:
+    """I2, as the clients meet it. Stricter than the kernel, which would let one number be two jobs', one for each transport."""
+    changed, nat = granted(jobs, host), NatMap("gpu.example.org", spans)
+    leases = [changed.get(job.id, job).lease for job in jobs]
+    ports = [port for lease in leases if lease for port in lease.ports]
+    assert len({port.host_port for port in ports}) == len(ports)
+    assert len({nat.outside(port.host_port) for port in ports}) == len(ports)
+    for job, lease in zip(jobs, leases, strict=True):
+        if lease is not None:
+            assert [(port.port, port.proto) for port in lease.ports] == [
+                (port.port, port.proto) for port in job.spec.ports
+            ]
+
+
 @settings(max_examples=300)
 @given(rows(), HOSTS)
 def test_who_is_granted_may_start_and_gets_what_he_asked_for(jobs: list[Job], host: Host) -> None:
