@@ -6,7 +6,8 @@ import os
 import socket
 import ssl
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -30,9 +31,10 @@ class Net:
 
         def act() -> socket.socket:
             listener = socket.socket(family_of(host))
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            bind_alone(listener, host, port)
-            listener.listen()
+            with closed_on_failure(listener):
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                bind_alone(listener, host, port)
+                listener.listen()
             return listener
 
         return self.inside(act)
@@ -42,7 +44,8 @@ class Net:
 
         def act() -> socket.socket:
             listener = socket.socket(family_of(host), socket.SOCK_DGRAM)
-            bind_alone(listener, host, port)
+            with closed_on_failure(listener):
+                bind_alone(listener, host, port)
             return listener
 
         return self.inside(act)
@@ -86,6 +89,15 @@ class Net:
         if errors:
             raise errors[0]
         return results[0]
+
+
+@contextmanager
+def closed_on_failure(made: socket.socket) -> Iterator[None]:
+    try:
+        yield
+    except OSError:
+        made.close()
+        raise
 
 
 def family_of(host: str) -> socket.AddressFamily:

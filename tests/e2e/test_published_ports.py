@@ -122,8 +122,8 @@ def test_tcp_and_udp_are_reached_by_ipv4_and_ipv6_from_here_and_from_another_mac
 def test_who_goes_on_asking_by_udp_reaches_the_next_job_on_the_port_and_never_the_last(
     make_daemon: Make, lan: Lan, family: str, version: str
 ) -> None:
-    daemon = bound(make_daemon, BOTH)
-    daemon.write_config({"ports": {"range": f"{daemon.first_port}-{daemon.first_port}"}})
+    daemon = make_daemon()
+    daemon.write_config({"ports": {"bind": BOTH, "range": f"{daemon.first_port}-{daemon.first_port}"}})
     daemon.start()
     # The kernel keeps where the datagrams of one asker go, as long as they come.
     with lan.peer.udp_to(daemon.first_port, getattr(lan, family)) as asker:

@@ -107,6 +107,42 @@ def test_nothing_is_given_twice_and_no_limit_is_passed(jobs: list[Job], host: Ho
         assert active <= max(limit, before)
 
 
+# None; a part of the range; all of it, crosswise.
+NATS = [(), ((20000, 20001, 40000),), ((20000, 20001, 20002), (20002, 20003, 20000))]
+# The protos of each new job's ports, and which of the jobs ends then.
+ROUNDS = st.lists(
+    st.tuples(
+        st.lists(st.lists(st.sampled_from(Proto), min_size=1, max_size=2), max_size=2), st.integers(0, 9)
+    ),
+    min_size=2,
+    max_size=6,
+)
+
+
+@given(ROUNDS, st.sampled_from(NATS))
+def test_no_two_ports_are_ever_met_at_one_number_whatever_their_protos_and_the_nat(
+    rounds: list[tuple[list[list[Proto]], int]], spans: tuple[tuple[int, int, int], ...]
+) -> None:
+    """I2, as the clients meet it. Stricter than the kernel, which would let one number be two jobs', one for each transport."""
+    jobs: list[Job] = []
+    nat, seq = NatMap("gpu.example.org", spans), 0
+    for new, ending in rounds:
+        for protos in new:
+            seq += 1
+            ports = [{"name": f"p{n}", "port": 9000 + n, "proto": proto} for n, proto in enumerate(protos)]
+            jobs.append(make_job({"ports": ports}, id=f"job-{seq}", seq=seq, image_digest="busybox@sha256:1"))
+        changed = granted(jobs)
+        jobs = [changed.get(job.id, job) for job in jobs]
+        held = [port for job in jobs if job.lease for port in job.lease.ports]
+        assert len({port.host_port for port in held}) == len(held)
+        assert len({nat.outside(port.host_port) for port in held}) == len(held)
+        for job in jobs:
+            if job.lease is not None:
+                assert [port.proto for port in job.lease.ports] == [port.proto for port in job.spec.ports]
+        if jobs:
+            del jobs[ending % len(jobs)]
+
+
 @settings(max_examples=tries(300))
 @given(rows(), HOSTS)
 def test_who_is_granted_may_start_and_gets_what_he_asked_for(jobs: list[Job], host: Host) -> None:
