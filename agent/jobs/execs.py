@@ -13,7 +13,7 @@ import structlog
 from agent.core.exec import ExecPlan
 from agent.core.job import Job, NewEvent
 from agent.errors import AgentError, Phase
-from agent.interfaces import Clock, Engine, ExecSession, Store, StoreUnavailableError
+from agent.interfaces import Clock, ContainerGoneError, Engine, ExecSession, Store, StoreUnavailableError
 from agent.jobs.stats import JobNotRunningError
 
 log = structlog.get_logger(__name__)
@@ -21,6 +21,8 @@ log = structlog.get_logger(__name__)
 # Who leaves is not kept waiting, and the daemon least of all.
 HANG_UP_SECONDS = 2.0
 MOST_PROGRAM_CHARACTERS = 200
+# As a shell tells of SIGKILL.
+KILLED = 137
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,11 @@ class Attended:
         self.code: int | None = None
 
     async def exit_code(self) -> int:
-        self.code = await self.session.exit_code()
+        try:
+            self.code = await self.session.exit_code()
+        except ContainerGoneError:
+            # Removed before it could be asked: what ran in it was killed with it.
+            self.code = KILLED
         return self.code
 
 

@@ -390,6 +390,16 @@ async def test_the_end_of_its_job_ends_it(world: ApiWorld) -> None:
         assert await talk.end() == ({"type": "exit", "code": 137}, 1000)
 
 
+async def test_a_container_that_is_gone_took_it_along(world: ApiWorld) -> None:
+    job_id = await running_job(world)
+    async with talking(world, job_id) as talk:
+        await talk.start("deaf")
+        await talk.read()
+        the_command(world).is_removed = True
+        world.engine.kill_from_outside(the_command(world).container)
+        assert await talk.end() == ({"type": "exit", "code": 137}, 1000)
+
+
 async def test_a_reader_that_takes_nothing_holds_the_command_up_and_is_cut_in_the_end(tmp_path: Path) -> None:
     async with exec_world(tmp_path, stream_seconds=0.5) as world:
         job_id = await running_job(world)
