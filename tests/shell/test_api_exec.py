@@ -345,10 +345,33 @@ async def test_who_ran_what_and_how_it_ended_is_on_record_without_what_may_be_se
     (token,) = [token for token in await world.store.tokens() if "exec" in token.scopes]
     assert (begun, done) == ("exec.started", "exec.ended")
     assert facts == {
-        "exec": "1", "principal": "alice", "token": token.id, "peer": "127.0.0.1", "program": "echo", "user": "root", "terminal": False,
+        "exec": "1", "principal": "alice", "token": token.id, "peer": "127.0.0.1", "program": "echo", "user": "root", "terminal": False, "missed": 0,
     }  # fmt: skip
     assert end == {"exec": "1", "code": 3, "error": None, "seconds": end["seconds"]}
     assert end["seconds"] >= 0
+
+
+async def test_of_a_flood_of_commands_as_many_are_on_record_as_of_logins_and_the_others_are_counted(
+    world: ApiWorld,
+) -> None:
+    job_id, other = await running_job(world), await running_job(world)
+
+    async def quick(inside: Inside) -> int:
+        return 0
+
+    world.engine.execs.commands[("quick",)] = quick
+    for _ in range(70):
+        async with talking(world, job_id) as talk:
+            await talk.start("quick")
+            await talk.end()
+    async with talking(world, other) as talk:
+        await talk.start("quick")
+        await talk.end()
+    started = [facts["missed"] for kind, facts in await exec_events(world, job_id) if kind == "exec.started"]
+    assert 60 <= len(started) < 70
+    assert set(started[:60]) == {0}
+    assert len(await exec_events(world, other)) == 2
+    assert len(world.engine.execs.plans) == 71
 
 
 async def test_what_can_t_be_noted_is_not_run(world: ApiWorld) -> None:
