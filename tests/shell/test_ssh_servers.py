@@ -276,6 +276,24 @@ async def test_while_keys_can_not_be_written_nobody_comes_in(world: SshWorld) ->
     assert SshState.DOWN not in [data["state"] for data in await world.told(job_id, "ssh.state")]
 
 
+async def test_a_key_that_could_not_be_taken_out_of_the_file_lets_nobody_in(world: SshWorld) -> None:
+    job_id = await world.submit(ssh=SSH)
+    await world.until_state(job_id, SshState.READY)
+    keep = world.folders.keep_authorized_keys
+
+    async def full(_job_id: str, _text: str) -> None:
+        raise StateFullError("no space is left")
+
+    world.folders.keep_authorized_keys = full
+    with pytest.raises(StateFullError):
+        await world.keys.replace(ME, job_id, {"authorized_keys": KEYS[1:]})
+    await world.quiesce(1)
+    assert world.servers.running == 0
+    world.folders.keep_authorized_keys = keep
+    await world.until_state(job_id, SshState.READY, 10)
+    assert world.may_log_in(job_id) == KEYS[1:]
+
+
 async def test_nobody_brings_keys_to_a_job_of_another_or_without_ssh_or_over(world: SshWorld) -> None:
     world.engine.program = Program(seconds=5)
     job_id = await world.submit(ssh=SSH)
