@@ -257,7 +257,11 @@ class Starting:
         started_at = container.started_at or now.wall
         intent = job.run.intent or StartIntent(container.id, now.boot.boot_id)
         until = deadline(job, intent, started_at, now)
-        run = replace(job.run, intent=intent, started_at=started_at, deadline=until)
+        user = job.run.ssh_user
+        if job.spec.ssh is not None and user is None:  # a row that a repair made of the container
+            login = await look_for_login(self._tools.engine, container.id)
+            user = None if isinstance(login, NoLogin) else login.user
+        run = replace(job.run, intent=intent, started_at=started_at, deadline=until, ssh_user=user)
         return await write(self._tools, *move(job, Phase.RUNNING, run=run, started_at=started_at))
 
 
