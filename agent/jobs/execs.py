@@ -22,6 +22,7 @@ log = structlog.get_logger(__name__)
 # Who leaves is not kept waiting, and the daemon least of all.
 HANG_UP_SECONDS = 2.0
 MOST_PROGRAM_CHARACTERS = 200
+MISSED_SECONDS = 86_400.0
 # As a shell tells of SIGKILL.
 KILLED = 137
 
@@ -93,7 +94,9 @@ async def log_only(job_id: str, kind: str, facts: dict[str, object]) -> None:
 
 
 def is_rested(pace: Pace, now: float) -> bool:
-    return not pace.missed and pace.left + (now - pace.at) * PER_SECOND >= BURST
+    """Whether nothing of it is needed any more. What was missed is told by the next one of that day."""
+    idle = now - pace.at
+    return pace.left + idle * PER_SECOND >= BURST and (not pace.missed or idle > MISSED_SECONDS)
 
 
 class Attended:
