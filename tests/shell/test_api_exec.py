@@ -488,6 +488,19 @@ async def test_a_silent_client_that_answers_pings_stays(tmp_path: Path) -> None:
         assert await talk.end() == ({"type": "exit", "code": 3}, 1000)
 
 
+async def test_a_session_outlasts_the_limit_for_headers(tmp_path: Path) -> None:
+    async with (
+        exec_world(tmp_path, header_seconds=0.1) as world,
+        talking(world, await running_job(world)) as talk,
+    ):
+        await talk.start("echo")
+        await talk.read()
+        for _ in range(4):
+            await talk.socket.send_bytes(b"still there")
+            assert await talk.read() == (1, b"still there")
+            await asyncio.sleep(0.1)  # as long as a request may take for its headers
+
+
 async def test_a_clients_own_pings_are_answered(world: ApiWorld) -> None:
     async with talking(world, await running_job(world), autoping=False) as talk:
         await talk.start("echo")
