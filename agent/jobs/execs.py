@@ -12,8 +12,9 @@ import structlog
 
 from agent.core.exec import ExecPlan
 from agent.core.job import Job, NewEvent
+from agent.core.ssh_audit import BURST, PER_SECOND, Pace, pass_by
 from agent.errors import AgentError, Phase
-from agent.interfaces import Clock, Engine, ExecSession, Store, StoreUnavailableError
+from agent.interfaces import Clock, ContainerGoneError, Engine, ExecSession, Store, StoreUnavailableError
 from agent.jobs.stats import JobNotRunningError
 
 log = structlog.get_logger(__name__)
@@ -21,6 +22,9 @@ log = structlog.get_logger(__name__)
 # Who leaves is not kept waiting, and the daemon least of all.
 HANG_UP_SECONDS = 2.0
 MOST_PROGRAM_CHARACTERS = 200
+MISSED_SECONDS = 86_400.0
+# As a shell tells of SIGKILL.
+KILLED = 137
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,7 @@ class Execs:
         self._store = store
         self._clock = clock
         self._new_id = new_id
+        self._paces: dict[str, Pace] = {}
 
     @asynccontextmanager
     async def open(self, job: Job, plan: ExecPlan, asker: Asker) -> AsyncIterator["Attended"]:
@@ -49,9 +54,9 @@ class Execs:
         """
         container = container_of(job)
         exec_id, begun = self._new_id(), self._clock.boot_seconds()
-        facts = {"exec": exec_id, **facts_of(plan, asker)}
-        await self._store.append_event(job.id, NewEvent("exec.started", facts))
-        log.info("exec.started", job=job.id, **facts)
+        missed = self._paced(job.id)
+        note = self._note if missed is not None else log_only
+        await note(job.id, "exec.started", {"exec": exec_id, **facts_of(plan, asker), "missed": missed})
         attended: Attended | None = None
         error: str | None = None
         try:
@@ -65,15 +70,33 @@ class Execs:
         finally:
             seconds = round(self._clock.boot_seconds() - begun, 3)
             code = None if attended is None else attended.code
-            await self._note_end(job.id, {"exec": exec_id, "code": code, "error": error, "seconds": seconds})
+            ended: dict[str, object] = {"exec": exec_id, "code": code, "error": error, "seconds": seconds}
+            try:
+                await note(job.id, "exec.ended", ended)
+            except StoreUnavailableError as unwritten:
+                # That it began is on disk; the command has ended all the same.
+                log.warning("exec.end_not_written", job=job.id, error=str(unwritten))
 
-    async def _note_end(self, job_id: str, facts: dict[str, object]) -> None:
-        log.info("exec.ended", job=job_id, **facts)
-        try:
-            await self._store.append_event(job_id, NewEvent("exec.ended", facts))
-        except StoreUnavailableError as error:
-            # That it began is on disk; the command has ended all the same.
-            log.warning("exec.end_not_written", job=job_id, error=str(error))
+    def _paced(self, job_id: str) -> int | None:
+        """How many of this job were missed before this one; None: it is missed, too. Scripts run commands by the thousand."""
+        now = self._clock.boot_seconds()
+        self._paces = {job: pace for job, pace in self._paces.items() if not is_rested(pace, now)}
+        self._paces[job_id], missed = pass_by(self._paces.get(job_id, Pace(now)), now)
+        return missed
+
+    async def _note(self, job_id: str, kind: str, facts: dict[str, object]) -> None:
+        log.info(kind, job=job_id, **facts)
+        await self._store.append_event(job_id, NewEvent(kind, facts))
+
+
+async def log_only(job_id: str, kind: str, facts: dict[str, object]) -> None:
+    log.info(kind, job=job_id, **facts)
+
+
+def is_rested(pace: Pace, now: float) -> bool:
+    """Whether nothing of it is needed any more. What was missed is told by the next one of that day."""
+    idle = now - pace.at
+    return pace.left + idle * PER_SECOND >= BURST and (not pace.missed or idle > MISSED_SECONDS)
 
 
 class Attended:
@@ -84,7 +107,11 @@ class Attended:
         self.code: int | None = None
 
     async def exit_code(self) -> int:
-        self.code = await self.session.exit_code()
+        try:
+            self.code = await self.session.exit_code()
+        except ContainerGoneError:
+            # Removed before it could be asked: what ran in it was killed with it.
+            self.code = KILLED
         return self.code
 
 

@@ -161,6 +161,19 @@ class ExecContract:
             await collect(session)
             assert await session.exit_code() == 137
 
+    async def test_of_a_container_that_is_removed_no_exit_code_is_known(self, stage: Stage) -> None:
+        container = await run(stage, "removed")
+        async with stage.engine.open_exec(container, Does.WAIT.plan) as session:
+            await until_said(session, b"ready")
+            await stage.engine.kill(container, "SIGKILL")
+            await until_exited(stage.engine, container)
+            while not await stage.engine.remove(container):
+                await asyncio.sleep(0.02)
+            await collect(session)
+            with pytest.raises(ContainerGoneError):
+                await session.exit_code()
+            await session.hang_up()
+
     async def test_nothing_is_run_where_there_is_no_container_or_it_does_not_run(self, stage: Stage) -> None:
         with pytest.raises(ContainerGoneError):
             async with stage.engine.open_exec(NOBODY, Does.SPEAK.plan):

@@ -59,6 +59,7 @@ def test_a_command_by_ssh_has_its_own_exit_code_and_leaves_no_key_here(daemon: D
     ran = run(daemon, program(daemon, "ssh", job["id"], "--", "cat; echo bad >&2; exit 7"), b"given")
     assert (ran.returncode, ran.stdout, ran.stderr) == (7, b"given", b"bad\n")
     assert list((daemon.folder / "tmp").iterdir()) == []
+    expect(lambda: told(daemon, job["id"], "ssh.opened"), "the login is noted")
     (opened,) = told(daemon, job["id"], "ssh.opened")
     assert opened["comment"].startswith("gpu-agent:")
     assert opened["by"] == "local"

@@ -435,6 +435,7 @@ class FakeEngine:
         box = self.boxes.get(container)
         if box is not None and box.seen.state is not ContainerState.RUNNING:
             self._tell(EventKind.DESTROY, container)
+            self.execs.remove(container)
             del self.boxes[container]
 
     # ── inside ──

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from agent.aio import beside
 from agent.core.exec import ExecOutput, ExecPlan, WindowSize
 from agent.core.frames import Stream
-from agent.interfaces import EngineUnavailableError
+from agent.interfaces import ContainerGoneError, EngineUnavailableError
 from agent.interfaces.engine import Trouble
 
 PIPE_BYTES = 65_536
@@ -88,6 +88,7 @@ class FakeExec:
         self.inside = inside
         self.code: int | None = None
         self.is_forgotten = False
+        self.is_removed = False
         self._ended = asyncio.Event()
         self._task: asyncio.Task[object] | None = None
 
@@ -138,6 +139,8 @@ class FakeExec:
     async def exit_code(self) -> int:
         await self._ended.wait()
         self._refuse_forgotten()
+        if self.is_removed:
+            raise ContainerGoneError(f"no container {self.container}")
         assert self.code is not None
         return self.code
 
@@ -174,6 +177,11 @@ class FakeExecs:
         for one in self.running():
             if one.container == container:
                 one.end(KILLED)
+
+    def remove(self, container: str) -> None:
+        for one in self.all:
+            if one.container == container:
+                one.is_removed = True
 
     def forget(self) -> None:
         for one in self.all:

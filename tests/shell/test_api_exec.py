@@ -345,10 +345,33 @@ async def test_who_ran_what_and_how_it_ended_is_on_record_without_what_may_be_se
     (token,) = [token for token in await world.store.tokens() if "exec" in token.scopes]
     assert (begun, done) == ("exec.started", "exec.ended")
     assert facts == {
-        "exec": "1", "principal": "alice", "token": token.id, "peer": "127.0.0.1", "program": "echo", "user": "root", "terminal": False,
+        "exec": "1", "principal": "alice", "token": token.id, "peer": "127.0.0.1", "program": "echo", "user": "root", "terminal": False, "missed": 0,
     }  # fmt: skip
     assert end == {"exec": "1", "code": 3, "error": None, "seconds": end["seconds"]}
     assert end["seconds"] >= 0
+
+
+async def test_of_a_flood_of_commands_as_many_are_on_record_as_of_logins_and_the_others_are_counted(
+    world: ApiWorld,
+) -> None:
+    job_id, other = await running_job(world), await running_job(world)
+
+    async def quick(inside: Inside) -> int:
+        return 0
+
+    world.engine.execs.commands[("quick",)] = quick
+    for _ in range(70):
+        async with talking(world, job_id) as talk:
+            await talk.start("quick")
+            await talk.end()
+    async with talking(world, other) as talk:
+        await talk.start("quick")
+        await talk.end()
+    started = [facts["missed"] for kind, facts in await exec_events(world, job_id) if kind == "exec.started"]
+    assert 60 <= len(started) < 70
+    assert set(started[:60]) == {0}
+    assert len(await exec_events(world, other)) == 2
+    assert len(world.engine.execs.plans) == 71
 
 
 async def test_what_can_t_be_noted_is_not_run(world: ApiWorld) -> None:
@@ -387,6 +410,16 @@ async def test_the_end_of_its_job_ends_it(world: ApiWorld) -> None:
     async with talking(world, job_id) as talk:
         await talk.start("deaf")
         await world.call("POST", f"/v1/jobs/{job_id}/cancel?grace=0")
+        assert await talk.end() == ({"type": "exit", "code": 137}, 1000)
+
+
+async def test_a_container_that_is_gone_took_it_along(world: ApiWorld) -> None:
+    job_id = await running_job(world)
+    async with talking(world, job_id) as talk:
+        await talk.start("deaf")
+        await talk.read()
+        the_command(world).is_removed = True
+        world.engine.kill_from_outside(the_command(world).container)
         assert await talk.end() == ({"type": "exit", "code": 137}, 1000)
 
 
@@ -453,6 +486,19 @@ async def test_a_silent_client_that_answers_pings_stays(tmp_path: Path) -> None:
                 await talk.socket.receive()
         await talk.say("end_input")
         assert await talk.end() == ({"type": "exit", "code": 3}, 1000)
+
+
+async def test_a_session_outlasts_the_limit_for_headers(tmp_path: Path) -> None:
+    async with (
+        exec_world(tmp_path, header_seconds=0.1) as world,
+        talking(world, await running_job(world)) as talk,
+    ):
+        await talk.start("echo")
+        await talk.read()
+        for _ in range(4):
+            await talk.socket.send_bytes(b"still there")
+            assert await talk.read() == (1, b"still there")
+            await asyncio.sleep(0.1)  # as long as a request may take for its headers
 
 
 async def test_a_clients_own_pings_are_answered(world: ApiWorld) -> None:

@@ -120,4 +120,8 @@ def test_the_daemon_has_nothing_of_the_command_line_in_its_memory() -> None:
     names = [line.rpartition("|")[2].strip() for line in told.stderr.splitlines()]
     loaded = names[: names.index("agent.daemon")]
     assert {"structlog", "aiohttp", "docker"} <= set(loaded)
-    assert not [name for name in loaded if name.startswith(("rich.", "typer", "click", "pygments", "chardet.", "charset_normalizer."))]
+    assert not [
+        name
+        for name in loaded
+        if name.startswith(("rich.", "typer", "click", "pygments", "chardet.", "charset_normalizer."))
+    ]
