@@ -9,6 +9,7 @@ import fcntl
 import hashlib
 import shutil
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
@@ -133,6 +134,11 @@ def remove_from_engine(socket: str, place: Place) -> None:
         for network in engine.networks.list(names=[BRIDGE]):
             if network.name == BRIDGE:  # the engine also lists names that merely contain it
                 network.remove()
+    for family in ("inet", "bridge"):
+        # A private engine's went with its network namespace; this one's are the host's. The agent leaves them to who removes the bridge.
+        with contextlib.suppress(OSError):
+            command = ["nft", "delete", "table", family, f"gpu_agent_{BRIDGE}"]
+            subprocess.run(command, capture_output=True, check=False)
 
 
 def agent_id(place: Place) -> str:
