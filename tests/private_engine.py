@@ -229,8 +229,8 @@ address = "{self._containerd_socket}"
             "live-restore": live_restore,
             # CDI is behind "experimental" in 25 and 26, and behind the feature from 27 on.
             "experimental": True,
-            # As from 27 on without being asked: rules and NAT for IPv6, too.
-            "ip6tables": True,
+            # As from 27 on without being asked: rules and NAT for IPv6, too. An engine can't start with it where the kernel has none.
+            "ip6tables": Path("/proc/net/if_inet6").exists(),
             "features": {"cdi": True},
             "cdi-spec-dirs": [str(self.root / "cdi")],
         }

@@ -41,12 +41,14 @@ def reachable_at(bind: str) -> str:
 
 async def meet(address: str, port: int, seconds: float) -> Answer:
     """Connect by tcp, and hang up at once."""
-    try:
-        async with asyncio.timeout(seconds):
-            _, writer = await asyncio.open_connection(address, port)
-    except ConnectionRefusedError:
-        return Answer.REFUSED
-    except OSError:  # TimeoutError is one
-        return Answer.BLOCKED
-    writer.transport.abort()
+    loop = asyncio.get_running_loop()
+    with socket.socket(_FAMILIES[ip_address(address).version]) as probe:
+        probe.setblocking(False)  # noqa: FBT003 - the library's signature
+        try:
+            async with asyncio.timeout(seconds):
+                await loop.sock_connect(probe, (address, port))
+        except ConnectionRefusedError:
+            return Answer.REFUSED
+        except OSError:  # TimeoutError is one
+            return Answer.BLOCKED
     return Answer.TAKEN

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import aclosing, suppress
+from contextlib import AbstractAsyncContextManager, aclosing, suppress
 from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar, cast
 
@@ -16,13 +16,14 @@ from agent.core.container import (
     ContainerState,
     EventKind,
     LogBounds,
+    PublishedPort,
     QuotaVolume,
     StreamOpened,
     VolumeMount,
 )
 from agent.core.disk_guard import CountLimits, Held
 from agent.core.gpu_strangers import GpuStranger, GpuStrangers
-from agent.core.job import FailureKind
+from agent.core.job import FailureKind, StartFailure
 from agent.interfaces import (
     ContainerGoneError,
     Engine,
@@ -83,6 +84,10 @@ class Stage(Protocol):
 
     async def make_strangers_volume(self, name: str) -> None:
         """Somebody else's volume of that name."""
+        ...
+
+    def hold_port(self, transport: str, address: str, port: int) -> AbstractAsyncContextManager[None]:
+        """A program of the host holds it meanwhile."""
         ...
 
     async def make_strangers_network(self, name: str) -> None:
@@ -377,6 +382,53 @@ class EngineContract:
         with pytest.raises(EngineRefusedError, match="gatest1"):
             await stage.engine.find_bridge("gatest1")
 
+    @pytest.mark.parametrize("address", ["0.0.0.0", "::"])
+    @pytest.mark.parametrize("transport", ["tcp", "udp"])
+    async def test_a_port_that_another_container_holds_is_named(
+        self, stage: Stage, transport: str, address: str
+    ) -> None:
+        await start(stage, await publishing(stage, "first", PublishedPort(8080, transport, address, 20001)))
+        plan = await publishing(stage, "second", PublishedPort(8080, transport, address, 20001))
+        failure = await refused_start(stage, plan)
+        assert (failure.kind, failure.code, failure.host_port) == (FailureKind.PORT, "port_taken", 20001)
+
+    @pytest.mark.parametrize("held_at", ["0.0.0.0", "127.0.0.1", "::", "::1"])
+    @pytest.mark.parametrize("transport", ["tcp", "udp"])
+    async def test_of_several_ports_the_one_that_a_program_of_the_host_holds_is_named(
+        self, stage: Stage, transport: str, held_at: str
+    ) -> None:
+        both = [
+            PublishedPort(port, kind, address, 20000 + port - 8080)
+            for port, kind in ((8080, "tcp"), (8081, "udp"), (8082, transport))
+            for address in ("0.0.0.0", "::")
+        ]
+        async with stage.hold_port(transport, held_at, 20002):
+            failure = await refused_start(stage, await publishing(stage, "job", *both))
+        assert (failure.kind, failure.host_port) == (FailureKind.PORT, 20002)
+
+    async def test_one_number_may_be_had_for_each_transport_and_for_addresses_that_do_not_overlap(
+        self, stage: Stage
+    ) -> None:
+        sockets = [("tcp", "127.0.0.1"), ("udp", "0.0.0.0"), ("tcp", "::1"), ("udp", "::")]
+        for number, (transport, address) in enumerate(sockets):
+            port = PublishedPort(8080, transport, address, 20003)
+            await start(stage, await publishing(stage, f"job-{number}", port))
+        both = (PublishedPort(8080, "tcp", address, 20004) for address in ("0.0.0.0", "::"))
+        await start(stage, await publishing(stage, "both", *both))
+
+    async def test_a_start_that_found_its_port_taken_leaves_a_container_that_can_be_removed(
+        self, stage: Stage
+    ) -> None:
+        port = PublishedPort(8080, "tcp", "0.0.0.0", 20005)
+        await start(stage, await publishing(stage, "first", port))
+        plan = await publishing(stage, "second", port)
+        await refused_start(stage, plan)
+        left = await stage.engine.find(plan.name)
+        assert left is not None
+        assert left.exit_code is None
+        assert await stage.engine.remove(left.id)
+        assert await stage.engine.find(plan.name) is None
+
     async def test_a_volume_is_made_once_and_is_found_and_listed_until_it_is_removed(
         self, stage: Stage
     ) -> None:
@@ -461,6 +513,21 @@ class EngineContract:
         found = await engine.inspect(container)
         assert found is not None
         assert found.state is ContainerState.CREATED
+
+
+async def publishing(stage: Stage, job: str, *ports: PublishedPort) -> ContainerPlan:
+    await stage.engine.ensure_bridge("gatest0", SUBNET6)
+    return replace(stage.plan(job, FOREVER), bridge="gatest0", ports=ports)
+
+
+async def start(stage: Stage, plan: ContainerPlan) -> None:
+    await stage.engine.start(await stage.engine.create(plan, {}))
+
+
+async def refused_start(stage: Stage, plan: ContainerPlan) -> StartFailure:
+    with pytest.raises(StartFailedError) as raised:
+        await start(stage, plan)
+    return raised.value.failure
 
 
 def volume_of(stage: Stage, job: str, number: int) -> QuotaVolume:

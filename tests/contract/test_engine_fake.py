@@ -1,5 +1,8 @@
 """The fake engine keeps the contract that the real one keeps."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 import pytest
 
 from agent.core.container import ContainerPlan
@@ -39,6 +42,12 @@ class FakeStage:
 
     async def make_strangers_volume(self, name: str) -> None:
         self.engine.strangers_volumes.add(name)
+
+    @asynccontextmanager
+    async def hold_port(self, transport: str, address: str, port: int) -> AsyncIterator[None]:
+        self.engine.strangers_sockets.add((transport, address, port))
+        yield
+        self.engine.strangers_sockets.clear()
 
     async def make_strangers_network(self, name: str) -> None:
         self.engine.strangers_networks.add(name)

@@ -3,10 +3,12 @@
 import asyncio
 import json
 import shutil
+import sys
 import tempfile
 import urllib.parse
 import uuid
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +19,20 @@ from agent.adapters.docker.engine import DockerEngine
 from agent.core.container import ContainerPlan
 from tests.contract.engine_contract import Program, bare_plan
 from tests.private_engine import PrivateEngine, busybox_image, running
+
+HELD = """
+import socket, sys
+transport, address, port = sys.argv[1:]
+family = socket.AF_INET6 if ":" in address else socket.AF_INET
+held = socket.socket(family, socket.SOCK_STREAM if transport == "tcp" else socket.SOCK_DGRAM)
+if family == socket.AF_INET6:
+    held.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+held.bind((address, int(port)))
+if transport == "tcp":
+    held.listen()
+print("held", flush=True)
+sys.stdin.read()
+"""
 
 
 @pytest.fixture(scope="session")
@@ -102,6 +118,19 @@ class DockerStage:
 
     async def make_strangers_volume(self, name: str) -> None:
         await self.request("POST", "/volumes/create", {"Name": name})
+
+    @asynccontextmanager
+    async def hold_port(self, transport: str, address: str, port: int) -> AsyncIterator[None]:
+        """In the engine's network."""
+        command = [*self.private.prefix, sys.executable, "-c", HELD, transport, address, str(port)]
+        pipe = asyncio.subprocess.PIPE
+        holder = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe)
+        assert holder.stdout is not None
+        assert await holder.stdout.readline() == b"held\n"
+        try:
+            yield
+        finally:
+            await holder.communicate(b"")  # at the end of its input it ends
 
     async def make_strangers_network(self, name: str) -> None:
         await self.request("POST", "/networks/create", {"Name": name})

@@ -3,9 +3,6 @@
 import asyncio
 import json
 import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from ipaddress import ip_address
 
@@ -19,28 +16,6 @@ from agent.interfaces import StartFailedError
 from tests.contract.engine_contract import FOREVER, until_exited
 
 BRIDGE, SUBNET6 = "gatest0", "fd6f:6b65:7263:1::/64"
-HELD = """
-import socket, sys
-kind = socket.SOCK_STREAM if sys.argv[1] == "tcp" else socket.SOCK_DGRAM
-held = socket.socket(socket.AF_INET, kind)
-held.bind(("0.0.0.0", int(sys.argv[2])))
-if kind == socket.SOCK_STREAM:
-    held.listen()
-print("held", flush=True)
-sys.stdin.read()
-"""
-
-
-@contextmanager
-def stranger_holds(stage: DockerStage, transport: str, port: int) -> Iterator[None]:
-    """A program of the host, in the engine's network, that holds the port."""
-    command = [*stage.private.prefix, sys.executable, "-c", HELD, transport, str(port)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
-        assert holder.stdout is not None
-        assert holder.stdout.readline() == b"held\n"
-        yield
-        assert holder.stdin is not None
-        holder.stdin.close()
 
 
 def published(stage: DockerStage, job: str, transport: str, host_port: int) -> ContainerPlan:
@@ -52,40 +27,6 @@ async def refusal(stage: DockerStage, plan: ContainerPlan) -> StartFailure:
     with pytest.raises(StartFailedError) as raised:
         await stage.run(plan)
     return raised.value.failure
-
-
-@pytest.mark.parametrize("transport", ["tcp", "udp"])
-async def test_a_port_that_another_container_holds_is_named(stage: DockerStage, transport: str) -> None:
-    await stage.engine.ensure_bridge(BRIDGE, SUBNET6)
-    await stage.run(published(stage, "first", transport, 20001))
-    failure = await refusal(stage, published(stage, "second", transport, 20001))
-    assert (failure.kind, failure.code, failure.host_port) == (FailureKind.PORT, "port_taken", 20001)
-
-
-@pytest.mark.parametrize("transport", ["tcp", "udp"])
-async def test_a_port_that_a_program_of_the_host_holds_is_named(stage: DockerStage, transport: str) -> None:
-    await stage.engine.ensure_bridge(BRIDGE, SUBNET6)
-    with stranger_holds(stage, transport, 20002):
-        failure = await refusal(stage, published(stage, "job", transport, 20002))
-    assert (failure.kind, failure.host_port) == (FailureKind.PORT, 20002)
-
-
-async def test_tcp_and_udp_of_one_number_do_not_collide(stage: DockerStage) -> None:
-    await stage.engine.ensure_bridge(BRIDGE, SUBNET6)
-    await stage.run(published(stage, "tcp", "tcp", 20003))
-    await stage.run(published(stage, "udp", "udp", 20003))
-
-
-async def test_a_failed_start_leaves_a_container_that_can_be_removed(stage: DockerStage) -> None:
-    await stage.engine.ensure_bridge(BRIDGE, SUBNET6)
-    await stage.run(published(stage, "first", "tcp", 20004))
-    plan = published(stage, "second", "tcp", 20004)
-    await refusal(stage, plan)
-    left = await stage.engine.find(plan.name)
-    assert left is not None
-    assert left.exit_code is None
-    await stage.engine.remove(left.id)
-    assert await stage.engine.find(plan.name) is None
 
 
 async def test_gpus_that_the_host_does_not_know_are_a_gpu_failure(stage: DockerStage) -> None:

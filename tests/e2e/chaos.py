@@ -18,6 +18,7 @@ from datetime import datetime
 from http.client import HTTPException
 from pathlib import Path
 
+from tests.e2e.chaos_ports import BIND, Stranger, invent_ports
 from tests.e2e.chaos_uploads import flaky, invent_outputs, secrets_left, upload_faults
 from tests.e2e.client import Json
 from tests.e2e.daemon import Daemon
@@ -26,14 +27,13 @@ from tests.e2e.sink import UPLOADS, Sink, sinking
 from tests.private_engine import PrivateEngine, busybox_image, running
 from tests.private_engine_host import wait
 
-PORTS = [{"name": "web", "port": 8080, "proto": "tcp"}]
 # I5 allows the grace and 5 s; a start may have to settle, and the host is busy.
 STOP_SLACK_SECONDS = 5.0 + 20.0
 END_SECONDS = 300.0
 NEAR_SECONDS = 5.0
 MISTAKES = ("job.task_broke", "upload.broke", "probe.crashed", "request.crashed", "daemon.failed")
 DISK = "48MiB"
-SETTINGS = {"uploads": UPLOADS}
+SETTINGS = {"uploads": UPLOADS, "ports": BIND}
 SCRIPT = """{trap}echo $GPU_AGENT_ATTEMPT >> /outputs/attempts
 head -c 100000 /dev/urandom > /outputs/data.$GPU_AGENT_ATTEMPT
 i=1; while [ $i -le {lines} ]; do echo line $i; sleep {pause}; i=$((i+1)); done
@@ -64,10 +64,12 @@ class Chaos:
     # When the engine was away, as (from, to), on the wall clock: what may be lost, and only then.
     away: list[tuple[float, float]] = field(default_factory=list)
     invariants: Invariants = field(init=False)
+    stranger: Stranger = field(init=False)
     sink: Sink | None = field(default=None, init=False)  # None: nothing is sent
 
     def __post_init__(self) -> None:
         self.invariants = Invariants(self.daemon)
+        self.stranger = Stranger(self.daemon, self.random)
 
     def run(self, seconds: float) -> list[str]:
         """The violations."""
@@ -80,10 +82,12 @@ class Chaos:
         end = time.monotonic() + seconds
         self.daemon.start()
         while time.monotonic() < end:
+            self.counts["strangers"] += self.stranger.move()
             self.make_trouble()
             self.recover()
             self.invariants.check(self.accepted())
             self.check_stops()
+        self.stranger.leave()
         self.wait_for_the_end()
         self.invariants.check_end(self.accepted())
         for job in self.sent.values():
@@ -100,7 +104,8 @@ class Chaos:
         return (
             f"chaos: {len(self.sent)} jobs ({told}), {self.counts['cancels']} cancels,"
             f" {self.counts['kills']} kills of the daemon, {self.counts['engine']} engine restarts"
-            f" ({self.counts['engine kills']} by SIGKILL), {self.told_of_uploads()},"
+            f" ({self.counts['engine kills']} by SIGKILL),"
+            f" {self.counts['strangers']} strangers on ports, {self.told_of_uploads()},"
             f" {len(self.invariants.violations)} violations"
         )
 
@@ -147,7 +152,7 @@ class Chaos:
             "grace": draw.choice([0, 1]),
             "secrets": {"KEY": "value"},
         }
-        body |= {"ports": PORTS} if draw.random() < 0.5 else {"network": "none"}
+        body |= {"ports": invent_ports(draw)} if draw.random() < 0.5 else {"network": "none"}
         body |= {"disk": DISK} if draw.random() < 0.5 else {}
         body |= invent_outputs(draw, self.sink) if self.sink is not None and draw.random() < 0.5 else {}
         return Sent(str(uuid.UUID(int=draw.getrandbits(128), version=4)), body, code, lines, retries)

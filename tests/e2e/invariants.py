@@ -31,6 +31,7 @@ class Invariants:
         self._eventually(self._strays, "I3")
         self._eventually(self._doubled_containers, "I7")
         self._hold(self._doubled_ports(), "I2")
+        self._eventually(self._ports_elsewhere, "I2")
         self._hold(self._leased_gpus(), "I1")
         self._hold(self._lost_or_changed(accepted), "I4")
         self._hold(self._broken_paths(), "I9")
@@ -89,6 +90,23 @@ class Invariants:
     def _doubled_ports(self) -> list[str]:
         held = Counter(self.daemon.held_ports())
         return [f"port {port} is in {count} leases" for port, count in held.items() if count > 1]
+
+    def _ports_elsewhere(self) -> list[str]:
+        """A job that runs is published on the ports of its lease, each for its own proto, and on no other."""
+        rows = {row["id"]: row for row in self._rows() if row["phase"] == "running"}
+        faults = []
+        for container in self.daemon.containers():
+            row = rows.get(container["Labels"]["gpu-agent.job"])
+            if container["State"] != "running" or row is None:
+                continue
+            seen = {(port["PublicPort"], port["Type"]) for port in container["Ports"] if "PublicPort" in port}
+            leased = {
+                (port["host_port"], "udp" if port["proto"] == "udp" else "tcp")
+                for port in (row["rest"]["lease"] or {"ports": []})["ports"]
+            }
+            if seen != leased:
+                faults.append(f"{container['Names']} is published on {seen}, its lease is {leased}")
+        return faults
 
     def _leased_gpus(self) -> list[str]:
         leases = [row["rest"]["lease"] for row in self._rows() if row["phase"] != "finished"]

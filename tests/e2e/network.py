@@ -26,16 +26,38 @@ class Net:
         return self.inside(lambda: socket.create_connection((host, port), timeout=seconds))
 
     def listen(self, port: int, host: str = "127.0.0.1") -> socket.socket:
-        """A stranger's socket on a port, as any program of the host may open one."""
+        """A stranger's socket on a port, as any program of the host may open one. Of IPv6: of that alone."""
 
         def act() -> socket.socket:
-            listener = socket.socket()
+            listener = socket.socket(family_of(host))
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind((host, port))
+            bind_alone(listener, host, port)
             listener.listen()
             return listener
 
         return self.inside(act)
+
+    def listen_udp(self, port: int, host: str = "127.0.0.1") -> socket.socket:
+        """As `listen`."""
+
+        def act() -> socket.socket:
+            listener = socket.socket(family_of(host), socket.SOCK_DGRAM)
+            bind_alone(listener, host, port)
+            return listener
+
+        return self._inside(act)
+
+    def ask_udp(self, port: int, question: bytes, host: str = "127.0.0.1", seconds: float = 1.0) -> bytes:
+        """The answer to one datagram. Raises OSError: there was none."""
+        with self.udp_to(port, host, seconds) as asker:
+            asker.send(question)
+            return asker.recv(65536)
+
+    def udp_to(self, port: int, host: str = "127.0.0.1", seconds: float = 1.0) -> socket.socket:
+        asker = self._inside(lambda: socket.socket(family_of(host), socket.SOCK_DGRAM))
+        asker.settimeout(seconds)
+        asker.connect((host, port))
+        return asker
 
     def is_open(self, port: int) -> bool:
         try:
@@ -64,6 +86,16 @@ class Net:
         if errors:
             raise errors[0]
         return results[0]
+
+
+def family_of(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
+def bind_alone(listener: socket.socket, host: str, port: int) -> None:
+    if listener.family is socket.AF_INET6:
+        listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    listener.bind((host, port))
 
 
 def enter(namespace: Path) -> None:

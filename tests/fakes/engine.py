@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from ipaddress import ip_address
 
 from agent.core.bridge import Bridge
 from agent.core.container import (
@@ -74,6 +75,21 @@ class _Box:
     logs: list[tuple[int, bytes]] = field(default_factory=list)
 
 
+Socket = tuple[str, str, int]  # transport, address, port
+
+
+def sockets_of(plan: ContainerPlan | None) -> set[Socket]:
+    return {(port.transport, port.host_address, port.host_port) for port in (plan.ports if plan else ())}
+
+
+def collide(one: Socket, other: Socket) -> bool:
+    """As the kernel has it: one transport, one number, and addresses that are the same or one of them all of its kind."""
+    if (one[0], one[2]) != (other[0], other[2]):
+        return False
+    here, there = ip_address(one[1]), ip_address(other[1])
+    return here == there or (here.version == there.version and (here.is_unspecified or there.is_unspecified))
+
+
 class FakeEngine:
     def __init__(self, clock: Clock, agent_id: str = "agent-1") -> None:
         self.clock = clock
@@ -82,7 +98,8 @@ class FakeEngine:
         self.registry: dict[str, Image | PullFailedError] = {}
         self.program = Program()
         self.programs: dict[str, Program] = {}  # by job id
-        self.strangers_ports: set[int] = set()
+        self.strangers_ports: set[int] = set()  # held for both protos, on every address
+        self.strangers_sockets: set[Socket] = set()
         self.bridges: dict[str, Bridge] = {}
         self.strangers_networks: set[str] = set()
         self.strangers: list[GpuStranger] = []
@@ -456,11 +473,12 @@ class FakeEngine:
     def _refuse_start(self, box: _Box) -> None:
         if self.start_failures:
             raise StartFailedError(self.start_failures.popleft())
-        used = self.strangers_ports | {port for other in self._running_plans() for port in other}
-        taken = [port.host_port for port in (box.plan.ports if box.plan else ()) if port.host_port in used]
-        if taken:
-            message = f"port {taken[0]} is already allocated"
-            raise StartFailedError(StartFailure(FailureKind.PORT, "port_taken", message, taken[0]))
+        used = self.strangers_sockets.union(*(sockets_of(other.plan) for other in self._running()))
+        for mine in sorted(sockets_of(box.plan)):
+            _, address, port = mine
+            if port in self.strangers_ports or any(collide(mine, other) for other in used):
+                message = f"Bind for {address}:{port} failed: port is already allocated"
+                raise StartFailedError(StartFailure(FailureKind.PORT, "port_taken", message, port))
 
     def _mount_volumes(self, box: _Box) -> None:
         for name in _volumes_of(box):
@@ -470,12 +488,8 @@ class FakeEngine:
                 raise StartFailedError(StartFailure(FailureKind.VOLUME, "quota_volume_failed", message))
             self.devices_at_start.append((box.seen.job or "", volume.device))
 
-    def _running_plans(self) -> list[list[int]]:
-        return [
-            [port.host_port for port in box.plan.ports]
-            for box in self.boxes.values()
-            if box.plan is not None and box.seen.state is ContainerState.RUNNING
-        ]
+    def _running(self) -> list[_Box]:
+        return [box for box in self.boxes.values() if box.seen.state is ContainerState.RUNNING]
 
     def _program(self, box: _Box) -> Program:
         return self.programs.get(box.seen.job or "", self.program)

@@ -26,7 +26,7 @@ from agent.core.gpus import Gpu
 from agent.core.job import BootTime, Job, Outcome, StopCause
 from agent.core.stop_requests import request_job_stop
 from agent.errors import Phase
-from tests.fakes.engine import Fate, Program
+from tests.fakes.engine import Fate, Program, sockets_of
 from tests.shell.boundaries import Boundaries
 from tests.shell.truth import TruthfulEngine
 from tests.shell.world import AGENT, ME, World
@@ -50,8 +50,8 @@ PROGRAMS = st.sampled_from(
 )
 SPECS = st.fixed_dictionaries(
     {
-        "ports": st.integers(0, 2).map(
-            lambda count: [{"name": f"p{n}", "port": 8080 + n, "proto": "tcp"} for n in range(count)]
+        "ports": st.lists(st.sampled_from(["tcp", "udp", "http"]), max_size=2).map(
+            lambda protos: [{"name": f"p{n}", "port": 8080 + n, "proto": p} for n, p in enumerate(protos)]
         ),
         "gpus": st.sampled_from([0, 0, 1, 2]),
         "timeout": st.sampled_from([None, 30]),
@@ -91,6 +91,7 @@ class Host(RuleBasedStateMachine):
         self.boots = 1
         self.troubled_at = 0.0
         self.had_engine_trouble = False
+        self.had_strangers = False
         await self.world.start()
 
     def run(self, work: Coroutine[Any, Any, Any]) -> None:
@@ -142,6 +143,18 @@ class Host(RuleBasedStateMachine):
     @rule(index=st.integers(0, 5))
     def remove_from_outside(self, index: int) -> None:
         self._to_a_container(index, lambda seen: self.engine.remove_from_outside(seen.id))
+
+    @rule(transport=st.sampled_from(["tcp", "udp"]), port=st.integers(20000, 20003))
+    def let_a_stranger_have_a_port(self, transport: str, port: int) -> None:
+        """Unless a container has it: nobody can take it from one that runs."""
+        wanted = (transport, "127.0.0.1", port)
+        if not any(wanted in sockets_of(self.engine.boxes[seen.id].plan) for seen in self.engine.running()):
+            self.had_strangers = True
+            self.engine.strangers_sockets.add(wanted)
+
+    @rule()
+    def let_the_strangers_go(self) -> None:
+        self.engine.strangers_sockets.clear()
 
     @rule(
         name=st.sampled_from(["create", "start", "kill", "remove", "find", "inspect"]),
@@ -281,9 +294,11 @@ class Host(RuleBasedStateMachine):
 
     async def _come_to_rest(self) -> None:
         self.fates.clear()
+        self.engine.strangers_sockets.clear()
         if not self.engine.is_up:
             self.engine.come_up()
-        if self.boundaries.is_dead:
+        # A port that a stranger had is left alone for an hour, unless the daemon forgets it.
+        if self.boundaries.is_dead or self.had_strangers:
             await self._restart()
         async with asyncio.timeout(3000):
             while self._unfinished():

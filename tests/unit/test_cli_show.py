@@ -180,6 +180,13 @@ def test_a_port_without_a_lease_leads_nowhere() -> None:
     )
 
 
+def test_an_address_of_ipv6_is_told_from_its_port() -> None:
+    port = {"name": "raw", "port": 9000, "proto": "udp", "host": "::1", "host_port": 20000, "external_host": None, "external_port": None, "url": None}  # fmt: skip
+    assert port_text(port) == "raw 9000/udp → [::1]:20000"
+    outside = {**port, "external_host": "2001:db8::7", "external_port": 40000}
+    assert port_text(outside) == "raw 9000/udp → [2001:db8::7]:40000"
+
+
 def test_an_event_is_one_line() -> None:
     data = {
         "from": "stopping",

@@ -337,6 +337,7 @@ def test_an_unknown_key_names_the_nearest_known_one(write: Write, text: str, kno
         ("[ports]\nbind = [1]", "ports.bind"),
         ('[ports]\nbind = ["0.0.0.0", "everywhere"]', "ports.bind"),
         ('[ports]\nbind = ["::", "::"]', "ports.bind"),
+        ('[ports]\nbind = ["2001:db8::1", "2001:DB8:0::1"]', "ports.bind"),
         ('[ports]\nbind = ["192.0.2.1", "0.0.0.0"]', "ports.bind"),
         ('[ports]\nbind = ["::", "0.0.0.0", "::1"]', "ports.bind"),
         ('[ports]\nbind = "fe80::1"', "ports.bind"),
@@ -391,6 +392,12 @@ def test_a_broken_rule_is_told_by_its_key(write: Write, text: str, key: str) -> 
 )
 def test_what_the_rules_allow_is_accepted(write: Write, text: str) -> None:
     assert load_config(write(text), {}) != DEFAULTS
+
+
+def test_an_api_in_the_range_of_ports_is_told_at_the_line_of_the_range(write: Write) -> None:
+    (fault,) = faults_of(write('[api]\nlisten = "127.0.0.1:29000"\n[ports]\nrange = "29000-30000"\n'))
+    assert (fault.key, fault.line) == ("ports.range", 4)
+    assert "127.0.0.1:29000" in fault.text
 
 
 def test_rules_of_several_keys_are_told_beside_faults_of_their_neighbours(write: Write) -> None:

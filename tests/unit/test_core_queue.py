@@ -37,7 +37,9 @@ def waiting(
     priority: int = 0,
     age: float = 0,
 ) -> Job:
-    wanted = [{"name": f"p{n}", "port": 9000 + n, "proto": "tcp"} for n in range(ports)]
+    # Of all protos: a number that one job has for udp is no other's for tcp.
+    protos = ("tcp", "udp", "http")
+    wanted = [{"name": f"p{n}", "port": 9000 + n, "proto": protos[(seq + n) % 3]} for n in range(ports)]
     fields = {"ports": wanted, "gpus": gpus, "queue": queue, "priority": priority, "disk": disk}
     return make_job(fields, id=f"job-{seq}", seq=seq, queued_at=WALL - age, image_digest="busybox@sha256:1")
 

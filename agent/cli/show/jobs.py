@@ -157,8 +157,12 @@ def port_text(port: Json) -> str:
     if port.get("url"):
         return f"{name} → {port['url']}"
     if port.get("external_port"):
-        return f"{name} → {port['external_host']}:{port['external_port']}"
-    return f"{name} → {port['host']}:{port['host_port']}" if port.get("host_port") else name
+        return f"{name} → {address_text(port['external_host'], port['external_port'])}"
+    return f"{name} → {address_text(port['host'], port['host_port'])}" if port.get("host_port") else name
+
+
+def address_text(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def notify_text(notify: Json | None) -> str | None:
