@@ -45,7 +45,7 @@ class Net:
             bind_alone(listener, host, port)
             return listener
 
-        return self._inside(act)
+        return self.inside(act)
 
     def ask_udp(self, port: int, question: bytes, host: str = "127.0.0.1", seconds: float = 1.0) -> bytes:
         """The answer to one datagram. Raises OSError: there was none."""
@@ -54,7 +54,7 @@ class Net:
             return asker.recv(65536)
 
     def udp_to(self, port: int, host: str = "127.0.0.1", seconds: float = 1.0) -> socket.socket:
-        asker = self._inside(lambda: socket.socket(family_of(host), socket.SOCK_DGRAM))
+        asker = self.inside(lambda: socket.socket(family_of(host), socket.SOCK_DGRAM))
         asker.settimeout(seconds)
         asker.connect((host, port))
         return asker
