@@ -57,6 +57,7 @@ STATUS: dict[str, int] = {
     "engine_refused": 502,
     "engine_unavailable": 503,
     "quota_unavailable": 503,
+    "bridge_out_of_sight": 503,
     "firewall_silent": 503,
     "firewall_unusable": 503,
     "siblings_unfiltered": 503,

@@ -11,6 +11,7 @@ from agent.interfaces.engine import (
     StartFailedError,
 )
 from agent.interfaces.firewall import (
+    BridgeOutOfSightError,
     Firewall,
     FirewallSilentError,
     FirewallUnusableError,
@@ -66,6 +67,7 @@ __all__ = [
     "Accepted",
     "Body",
     "BodyConflictError",
+    "BridgeOutOfSightError",
     "Checksum",
     "Claimed",
     "Clock",

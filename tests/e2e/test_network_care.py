@@ -295,6 +295,18 @@ def test_a_filter_of_bridged_packets_that_somebody_turned_off_stops_new_jobs(
     assert daemon.local.wait_finished(waits)["outcome"] == "succeeded"
 
 
+def test_an_agent_in_another_network_namespace_than_the_engines_starts_no_job_with_a_network(
+    make_here: MakeHere,
+) -> None:
+    daemon = make_here({})
+    daemon.wrapper = ["unshare", "--net"]
+    daemon.start()
+    expect(lambda: daemon.local.checks()["network"]["state"] == "fail", "the check has failed")
+    reply = daemon.local.call("POST", "/v1/jobs", daemon.local.spec("true", network="egress"))
+    assert reply.status == 422
+    assert "not in the agent's network namespace" in reply.json["faults"][0]["message"]
+
+
 def test_a_daemon_that_is_killed_as_it_puts_rules_leaves_none_or_all(make_here: MakeHere) -> None:
     daemon = make_here({})
     daemon.launch(lambda line: line.get("event") == "daemon.started")
