@@ -1,6 +1,7 @@
 """The packet filter's promises, kept by the fake and by nft itself in a network namespace that each test makes."""
 
 import asyncio
+import shutil
 import socket
 import subprocess
 import uuid
@@ -76,6 +77,8 @@ World = FakeWorld | NftWorld
 
 @pytest.fixture
 def namespace() -> Iterator[str]:
+    if shutil.which("nft") is None or shutil.which("ip") is None:
+        pytest.skip("nft or ip is missing; `make test` installs both")
     name = f"gafw-{uuid.uuid4().hex[:8]}"
     done = subprocess.run(
         ["ip", "netns", "add", name], capture_output=True, text=True, timeout=30, check=False
