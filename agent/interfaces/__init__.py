@@ -12,6 +12,7 @@ from agent.interfaces.engine import (
 )
 from agent.interfaces.exec import ContainerNotRunningError, ExecSession
 from agent.interfaces.firewall import (
+    BridgeOutOfSightError,
     Firewall,
     FirewallSilentError,
     FirewallUnusableError,
@@ -69,6 +70,7 @@ __all__ = [
     "Accepted",
     "Body",
     "BodyConflictError",
+    "BridgeOutOfSightError",
     "Checksum",
     "Claimed",
     "Clock",

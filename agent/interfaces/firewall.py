@@ -29,6 +29,18 @@ class SiblingsUnfilteredError(AgentError):
     )
 
 
+class BridgeOutOfSightError(AgentError):
+    """The jobs' bridge is in another network namespace than the agent: rules that are placed here would hold nobody."""
+
+    code, blame = "bridge_out_of_sight", Blame.HOST
+    remedy = "Run the agent in the engine's network namespace: on the host itself, or in a container with the host's network."
+
+    def __init__(self, bridge: str) -> None:
+        super().__init__(
+            f"the engine has the bridge {bridge}, and it is not in the agent's network namespace"
+        )
+
+
 class FirewallSilentError(AgentError):
     """The packet filter gave no answer in time: it may have done what it was asked, or not."""
 
@@ -64,6 +76,10 @@ class Firewall(Protocol):
 
     def why_unfiltered(self) -> str | None:
         """What keeps packets from one job to another, on one bridge, from passing through the rules (br_netfilter). None: nothing."""
+        ...
+
+    def sees(self, interface: str) -> bool:
+        """Whether the interface is where the rules are placed: in this network namespace."""
         ...
 
     def listen(self, table: str, changed: Callable[[], None]) -> None:

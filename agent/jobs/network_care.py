@@ -14,6 +14,7 @@ from agent.core.job import NewEvent
 from agent.core.policy import NetworkRefusal
 from agent.errors import AgentError
 from agent.interfaces import (
+    BridgeOutOfSightError,
     Firewall,
     FirewallUnusableError,
     Placed,
@@ -92,6 +93,8 @@ class NetworkCare:
         self._firewall.listen(self._rules.table, self._flag.set)
         while True:
             was_closed = self.closed is not None
+            # It stays closed for as long as the look takes, which begins with the flag down.
+            self._trouble = self.closed
             self._flag.clear()
             trouble = await self._find_trouble()
             self._settle(trouble)
@@ -107,7 +110,7 @@ class NetworkCare:
         try:
             await self._keep_rules()
             await self._have_filter_on()
-        except (FirewallUnusableError, SiblingsUnfilteredError) as error:
+        except (BridgeOutOfSightError, FirewallUnusableError, SiblingsUnfilteredError) as error:
             return NetworkRefusal(str(error), error.remedy, is_lasting=True)
         except AgentError as error:
             # The engine is away, or nft hangs: it may pass by itself.
@@ -135,9 +138,12 @@ class NetworkCare:
 
     async def _have_filter_on(self) -> None:
         """The engine turns it on as it makes a bridge without traffic between containers. What somebody turned off stays off."""
-        if self._firewall.why_unfiltered() is None:
+        bridge = self._rules.bridge
+        if self._firewall.sees(bridge) and self._firewall.why_unfiltered() is None:
             return
         await self._ensure_bridge()
+        if not self._firewall.sees(bridge):
+            raise BridgeOutOfSightError(bridge)
         why = self._firewall.why_unfiltered()
         if why is not None:
             raise SiblingsUnfilteredError(why)

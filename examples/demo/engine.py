@@ -28,8 +28,13 @@ class Engine:
 def provide_engine(place: Place) -> Engine:
     for socket in host_sockets():
         version = ask_version(socket)
-        if version is not None:
+        if version is not None and os.geteuid() != 0:
+            tell(
+                f"Docker {version} of this host is passed over: only root may hold jobs to rules of the network"
+            )
+        elif version is not None:
             tell(f"Docker {version} of this host, at {socket}")
+            ensure_packages({"nft": "nftables"})
             return remember(place, Engine(socket, []))
     tell("no Docker that we may use: starting a private engine")
     ensure_packages()

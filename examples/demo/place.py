@@ -136,6 +136,11 @@ def remove_from_engine(socket: str, place: Place) -> None:
         for network in engine.networks.list(names=[BRIDGE]):
             if network.name == BRIDGE:  # the engine also lists names that merely contain it
                 network.remove()
+    for family in ("inet", "bridge"):
+        # A private engine's went with its network namespace; this one's are the host's. The agent leaves them to who removes the bridge.
+        with contextlib.suppress(OSError):
+            command = ["nft", "delete", "table", family, f"gpu_agent_{BRIDGE}"]
+            subprocess.run(command, capture_output=True, check=False)
 
 
 def remove_rules(place: Place) -> None:

@@ -1,6 +1,7 @@
 """The packet filter's promises, kept by the fake and by nft itself in a network namespace that each test makes."""
 
 import asyncio
+import shutil
 import socket
 import subprocess
 import uuid
@@ -13,6 +14,7 @@ import pytest
 
 from agent.adapters.firewall import Nft, RuleNews
 from agent.adapters.firewall.news import open_news
+from agent.adapters.firewall.nft import list_interfaces
 from agent.core.firewall import Chain, Egress, Hook, Into, NetworkSettings, Rule, RuleSet, Verdict, make_rules
 from agent.core.firewall_text import Siblings
 from agent.interfaces import Firewall, FirewallSilentError, FirewallUnusableError
@@ -47,8 +49,8 @@ class FakeWorld:
 class NftWorld:
     def __init__(self, namespace: str) -> None:
         self.prefix = ["nsenter", f"--net=/run/netns/{namespace}"]
-        net = Net(namespace)
-        self.nft = Nft(RuleNews(lambda: net.inside(open_news)), [*self.prefix, "nft"])
+        self.net = Net(namespace)
+        self.nft = Nft(RuleNews(lambda: self.net.inside(open_news)), [*self.prefix, "nft"])
         self.firewall: Firewall = self.nft
 
     def run(self, *words: str, text: str = "") -> str:
@@ -75,6 +77,8 @@ World = FakeWorld | NftWorld
 
 @pytest.fixture
 def namespace() -> Iterator[str]:
+    if shutil.which("nft") is None or shutil.which("ip") is None:
+        pytest.skip("nft or ip is missing; `make test` installs both")
     name = f"gafw-{uuid.uuid4().hex[:8]}"
     done = subprocess.run(
         ["ip", "netns", "add", name], capture_output=True, text=True, timeout=30, check=False
@@ -279,6 +283,17 @@ def hanging(tmp_path: Path) -> Iterator[str]:
 async def test_nft_that_hangs_is_given_up_and_ended(hanging: str) -> None:
     with pytest.raises(FirewallSilentError, match=r"within 0\.5 s"):
         await Nft(RuleNews(), [hanging], seconds=0.5).fingerprint("gpu_agent_gafw0")
+
+
+@pytest.fixture
+def bridge(real: NftWorld) -> str:
+    subprocess.run([*real.prefix, "ip", "link", "add", "gafw0", "type", "bridge"], check=True, timeout=30)
+    return "gafw0"
+
+
+def test_an_interface_of_another_network_namespace_is_not_seen(real: NftWorld, bridge: str) -> None:
+    here, there = Nft(RuleNews()), Nft(RuleNews(), interfaces=lambda: real.net.inside(list_interfaces))
+    assert (here.sees(bridge), there.sees(bridge), there.sees("gafw1")) == (False, True, False)
 
 
 @pytest.mark.parametrize(

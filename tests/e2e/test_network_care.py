@@ -68,6 +68,10 @@ def tables_of(daemon: Daemon) -> list[str]:
     return [line for line in tables(daemon.engine) if line.endswith(f" gpu_agent_{daemon.bridge}")]
 
 
+def others(host: PrivateEngine, ours: list[str]) -> list[str]:
+    return [nft(host, "-s", "list", *line.split()) for line in tables(host) if line not in ours]
+
+
 def command(daemon: Daemon, *words: str) -> "subprocess.CompletedProcess[str]":
     """Of `gpu-agent`, on the host."""
     line = [*daemon.engine.prefix, sys.executable, "-m", "agent", *words, "--config", str(daemon.config_file)]
@@ -157,17 +161,16 @@ def test_what_others_have_in_the_packet_filter_stays_to_the_letter_and_still_cou
 ) -> None:
     nft(network_host, "-f", "-", text=OTHERS)
     try:
-        daemon = make_here({"network": {"dns": [world.DNS4]}})
-        before = [
-            nft(network_host, "-s", "list", "table", *line.split()[1:]) for line in tables(network_host)
-        ]
-        names = tables(network_host)
-        daemon.start()
-        expect(lambda: tables_of(daemon), "the rules are there")
-        nft(network_host, "delete", "table", "inet", f"gpu_agent_{daemon.bridge}")
-        expect(lambda: tables_of(daemon), "the rules are back")
-        after = [nft(network_host, "-s", "list", "table", *line.split()[1:]) for line in names]
-        assert after == before
+        firewalld = nft(network_host, "-s", "list", "table", "inet", "firewalld")
+        daemon = make_here({"network": {"dns": [world.DNS4]}}).start()
+        # By then the engine has made the bridge, for which it has rules of its own.
+        expect(lambda: daemon.local.checks()["network"]["state"] == "ok", "the rules are there")
+        ours = tables_of(daemon)
+        before = others(network_host, ours)
+        nft(network_host, "delete", *ours[0].split())
+        expect(lambda: tables_of(daemon) == ours, "the rules are back")
+        assert others(network_host, ours) == before
+        assert firewalld in before
         job = begin(daemon, [])
         # What we accept, another may refuse; what another accepts, we have refused before.
         with banner(daemon.net, "host", [HOST_PORT]):
@@ -293,6 +296,18 @@ def test_a_filter_of_bridged_packets_that_somebody_turned_off_stops_new_jobs(
     finally:
         subprocess.run([*switch, "net.bridge.bridge-nf-call-ip6tables=1"], check=True, timeout=30)
     assert daemon.local.wait_finished(waits)["outcome"] == "succeeded"
+
+
+def test_an_agent_in_another_network_namespace_than_the_engines_starts_no_job_with_a_network(
+    make_here: MakeHere,
+) -> None:
+    daemon = make_here({})
+    daemon.wrapper = ["unshare", "--net"]
+    daemon.start()
+    expect(lambda: daemon.local.checks()["network"]["state"] == "fail", "the check has failed")
+    reply = daemon.local.call("POST", "/v1/jobs", daemon.local.spec("true", network="egress"))
+    assert reply.status == 422
+    assert "not in the agent's network namespace" in reply.json["faults"][0]["message"]
 
 
 def test_a_daemon_that_is_killed_as_it_puts_rules_leaves_none_or_all(make_here: MakeHere) -> None:

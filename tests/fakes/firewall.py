@@ -1,5 +1,6 @@
 """The packet filter in memory: tables of names, with texts; somebody may change them, and the kernel tells it."""
 
+import asyncio
 import hashlib
 from collections.abc import Callable
 
@@ -10,24 +11,30 @@ from agent.interfaces import Placed
 
 
 class FakeFirewall:
-    """`trouble`: what `put` and `fingerprint` raise. `tells`: whether changes are told. `unfiltered`: why siblings are not kept apart."""
+    """`trouble`: what `put` and `fingerprint` raise. `tells`: whether changes are told. `unfiltered`: why siblings are not kept apart.
+    `elsewhere`: interfaces of another network namespace. `slow_seconds`: how long it thinks before it answers.
+    """
 
     def __init__(self, siblings: Siblings = Siblings.ROUTED) -> None:
         self.siblings = siblings
         self.tables: dict[str, str] = {}
         self.trouble: AgentError | None = None
         self.unfiltered: str | None = None
+        self.elsewhere: set[str] = set()
+        self.slow_seconds = 0.0
         self.tells = True
         self.puts = 0
         self._listeners: dict[str, Callable[[], None]] = {}
 
     async def put(self, rules: RuleSet) -> Placed:
+        await asyncio.sleep(self.slow_seconds)
         self._raise_trouble()
         self.puts += 1
         self.change(rules.table, write_rules(rules, self.siblings))
         return Placed(_hash(self.tables[rules.table]), self.siblings)
 
     async def fingerprint(self, table: str) -> str | None:
+        await asyncio.sleep(self.slow_seconds)
         self._raise_trouble()
         return _hash(self.tables[table]) if table in self.tables else None
 
@@ -37,6 +44,9 @@ class FakeFirewall:
 
     def why_unfiltered(self) -> str | None:
         return self.unfiltered
+
+    def sees(self, interface: str) -> bool:
+        return interface not in self.elsewhere
 
     def listen(self, table: str, changed: Callable[[], None]) -> None:
         self._listeners[table] = changed

@@ -202,6 +202,43 @@ async def test_where_siblings_would_not_be_kept_apart_no_job_with_a_network_star
     await world.crash()
 
 
+async def test_an_agent_that_does_not_see_the_bridge_would_guard_nobody_and_starts_nobody() -> None:
+    world = make_world()
+    world.firewall.elsewhere = {"gpuagent0"}
+    await world.start()
+    job_id = await world.submit()
+    job = await world.until(job_id, lambda job: job.waiting_for == "network", SOON)
+    assert "not in the agent's network namespace" in str(job.waiting_words)
+    assert refusals(world) != []
+    await world.crash()
+
+
+async def test_for_as_long_as_a_look_takes_nobody_starts() -> None:
+    world = make_world()
+    await world.start()
+    await asyncio.sleep(SOON)
+    world.firewall.slow_seconds = 20
+    world.firewall.flush()
+    job_id = await world.submit()
+    await asyncio.sleep(19)
+    assert (await world.job(job_id)).waiting_for == "network"
+    assert [box for box in world.engine.boxes.values() if box.seen.started_at is not None] == []
+    world.firewall.slow_seconds = 0
+    assert (await world.finish(job_id, 60)).outcome is Outcome.SUCCEEDED
+    await world.crash()
+
+
+async def test_a_look_that_nothing_gave_a_reason_for_holds_up_nobody() -> None:
+    world = make_world()
+    await world.start()
+    await asyncio.sleep(SOON)
+    world.firewall.slow_seconds = 20
+    await asyncio.sleep(LOOK_SECONDS)  # within the look
+    job_id = await world.submit()
+    assert (await world.finish(job_id, 5)).outcome is Outcome.SUCCEEDED
+    await world.crash()
+
+
 async def test_on_a_host_that_has_never_had_the_bridge_the_engine_makes_it_and_with_it_the_filter() -> None:
     world = make_world()
     usual = world.engine.fates

@@ -13,6 +13,7 @@ from itertools import pairwise
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as unhurried
 from hypothesis import strategies as st
 
 from agent.core.firewall import (
@@ -109,6 +110,7 @@ all_facts = st.frozensets(st.sampled_from(Fact))
 packets = st.builds(Packet, st.sampled_from(Hook), addresses, all_facts)
 
 
+@unhurried(deadline=None)
 @given(all_settings, packets)
 def test_a_packet_that_neither_comes_from_a_job_nor_goes_to_one_is_never_touched(
     chosen: NetworkSettings, packet: Packet
@@ -117,6 +119,7 @@ def test_a_packet_that_neither_comes_from_a_job_nor_goes_to_one_is_never_touched
     assert verdict(make_rules(chosen), Packet(packet.hook, packet.to, facts)) is Verdict.ACCEPT
 
 
+@unhurried(deadline=None)
 @given(all_settings, packets)
 def test_a_job_never_reaches_a_sibling_whatever_the_packet_is_and_the_config_says(
     chosen: NetworkSettings, packet: Packet
@@ -125,6 +128,7 @@ def test_a_job_never_reaches_a_sibling_whatever_the_packet_is_and_the_config_say
     assert verdict(make_rules(chosen), Packet(Hook.FORWARD, packet.to, facts)) is Verdict.DROP
 
 
+@unhurried(deadline=None)
 @given(all_settings, addresses, all_facts)
 def test_a_job_never_begins_anything_with_the_host_but_a_question_to_its_dns_server(
     chosen: NetworkSettings, to: Address, facts: frozenset[Fact]
@@ -136,6 +140,7 @@ def test_a_job_never_begins_anything_with_the_host_but_a_question_to_its_dns_ser
     assert (found is Verdict.ACCEPT) == (is_question and may_ask)
 
 
+@unhurried(deadline=None)
 @given(all_settings, addresses, all_facts)
 def test_a_job_never_begins_anything_with_a_link_local_address_but_a_question_to_a_dns_server(
     chosen: NetworkSettings, to: Address, facts: frozenset[Fact]
@@ -146,6 +151,7 @@ def test_a_job_never_begins_anything_with_a_link_local_address_but_a_question_to
         assert found is Verdict.DROP
 
 
+@unhurried(deadline=None)
 @given(all_settings, addresses, all_facts)
 def test_what_is_denied_is_never_reached_nor_is_what_is_private_and_not_allowed(
     chosen: NetworkSettings, to: Address, facts: frozenset[Fact]
@@ -160,6 +166,7 @@ def test_what_is_denied_is_never_reached_nor_is_what_is_private_and_not_allowed(
         assert found is Verdict.DROP
 
 
+@unhurried(deadline=None)
 @given(all_settings, addresses)
 def test_what_is_public_and_not_denied_is_reached_where_there_is_an_internet(
     chosen: NetworkSettings, to: Address
@@ -185,6 +192,7 @@ def is_closed(to: Address) -> bool:
     return not to.is_global or to.is_multicast or str(to) in clouds
 
 
+@unhurried(deadline=None)
 @given(all_settings, addresses, all_facts)
 def test_a_reply_of_a_job_to_who_called_it_is_let_through_and_nothing_that_it_began_by_being_known(
     chosen: NetworkSettings, to: Address, facts: frozenset[Fact]
@@ -199,6 +207,7 @@ def test_a_reply_of_a_job_to_who_called_it_is_let_through_and_nothing_that_it_be
         assert verdict(rules, Packet(hook, to, known)) is verdict(rules, Packet(hook, to, unknown))
 
 
+@unhurried(deadline=None)
 @given(all_settings, addresses, all_facts)
 def test_to_a_job_come_answers_and_what_is_published_and_nothing_else(
     chosen: NetworkSettings, to: Address, facts: frozenset[Fact]
@@ -260,6 +269,7 @@ def test_the_text_replaces_the_old_tables_in_one_transaction_and_names_no_others
     ]  # fmt: skip
 
 
+@unhurried(deadline=None)
 @given(all_settings)
 def test_every_base_chain_asks_first_whether_the_packet_is_of_our_bridge(chosen: NetworkSettings) -> None:
     rules = make_rules(chosen)
@@ -268,6 +278,7 @@ def test_every_base_chain_asks_first_whether_the_packet_is_of_our_bridge(chosen:
             assert all({Fact.FROM_JOB, Fact.TO_JOB} & set(rule.conditions) for rule in chain.rules)
 
 
+@unhurried(deadline=None)
 @given(all_settings)
 def test_no_set_has_overlaps_which_nft_would_refuse(chosen: NetworkSettings) -> None:
     for chain in make_rules(chosen).chains:
@@ -279,6 +290,7 @@ def test_no_set_has_overlaps_which_nft_would_refuse(chosen: NetworkSettings) -> 
                         assert not one.overlaps(other)
 
 
+@unhurried(deadline=None)
 @given(all_settings, st.sampled_from(Siblings))
 def test_a_comment_is_never_longer_than_nft_takes_and_quotes_nothing(
     chosen: NetworkSettings, siblings: Siblings

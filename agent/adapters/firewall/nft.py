@@ -6,6 +6,7 @@ Reads the switches of br_netfilter, too, and sets none: they are the whole host'
 import asyncio
 import hashlib
 import os
+import socket
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -40,6 +41,11 @@ def read_switch(name: str) -> str | None:
         return None
 
 
+def list_interfaces() -> Sequence[str]:
+    """Of the caller's network namespace."""
+    return [name for _, name in socket.if_nameindex()]
+
+
 class Nft:
     """`command` is nft, or what leads to it."""
 
@@ -48,11 +54,13 @@ class Nft:
         news: RuleNews,
         command: Sequence[str] = ("nft",),
         read: Callable[[str], str | None] = read_switch,
+        interfaces: Callable[[], Sequence[str]] = list_interfaces,
         seconds: float = CALL_SECONDS,
     ) -> None:
         self._news = news
         self._command = tuple(command)
         self._read = read
+        self._interfaces = interfaces
         self._seconds = seconds
         self._siblings = Siblings.BRIDGED
 
@@ -108,6 +116,9 @@ class Nft:
             if value != "1":
                 return f"net.bridge.{name} is {value}"
         return None
+
+    def sees(self, interface: str) -> bool:
+        return interface in self._interfaces()
 
     def listen(self, table: str, changed: Callable[[], None]) -> None:
         self._news.listen(table, changed)
