@@ -222,9 +222,9 @@ async def _hold(agent: Agent, specs: Sequence[Json]) -> dict[str, float]:
 
 def _held_by_all(agent: Agent) -> dict[str, float]:
     held = {"agent": held_megabytes(agent.pid), "engine": 0.0, "proxies": 0.0, "containers": 0.0}
-    for top in processes_of(agent.daemon.engine.root):
-        for pid in descendants(top):
-            held[_part(pid)] += held_megabytes(pid)
+    tops = processes_of(agent.daemon.engine.root)
+    for pid in {pid for top in tops for pid in descendants(top)}:
+        held[_part(pid)] += held_megabytes(pid)
     return held
 
 
