@@ -21,7 +21,7 @@ demo: $(READY) ## one real job on a real engine, the daemon killed in its middle
 
 .PHONY: check
 check: lint compiler ## what a commit must pass: lint, types, import contracts, all tests that take no second (under a minute)
-	$(PYTEST) -q -n 2 -m "not soak and not slow" tests/unit tests/contract tests/shell
+	$(PYTEST) -q -n 2 --hypothesis-profile=check -m "not soak and not slow" tests/unit tests/contract tests/shell
 
 .PHONY: test
 test: lint engine-works upload-servers compiler kit ## everything, on a real engine (up to 15 min); fails where no engine can be had

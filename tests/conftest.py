@@ -1,9 +1,14 @@
-"""What all tests share: one event loop that the thread owns, so that no library makes one and leaves it open."""
+"""What all tests share: one event loop that the thread owns, so that no library makes one and leaves it open; and how much
+the fast loop (`make check`) tries of each property: `make test` tries five times as much.
+"""
 
 import asyncio
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("check", max_examples=20)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -17,18 +17,17 @@ from agent.api.schema_words import (
     page_of,
     ref,
 )
+from agent.api.ssh_schemas import ssh_schema, ssh_schemas
 from agent.api.views import Json
 from agent.core.gpu_findings import GpuState, Need
 from agent.core.job import Kind, Outcome
 from agent.core.notify import TROUBLES, NotifyEnd
-from agent.core.ssh import SshState
 from agent.core.topology import LinkClass
 from agent.core.upload import FileState, UploadState
 from agent.core.upload_troubles import UPLOAD_TROUBLES
 from agent.errors import Blame, Phase
 from agent.jobs.health import CheckState
 from agent.spec import Proto, spec_schema
-from agent.spec.limits import MAX_KEY_SECONDS, MAX_SSH_KEYS, MIN_KEY_SECONDS
 
 
 def component_schemas() -> dict[str, Json]:
@@ -58,16 +57,7 @@ def component_schemas() -> dict[str, Json]:
             "type": "object",
             "properties": {"upload": {"type": "object", "description": "as in a job's spec"}},
         },
-        "SshKeys": everything(authorized_keys={**TEXTS, "minItems": 1, "maxItems": MAX_SSH_KEYS}),
-        "SshKey": everything(
-            key=TEXT, expires_in={**WHOLE, "minimum": MIN_KEY_SECONDS, "maximum": MAX_KEY_SECONDS}
-        ),
-        "SshAccess": everything(
-            ssh=ssh_schema(),
-            keys=array_of(
-                everything(type=TEXT, fingerprint=TEXT, comment=TEXT, by=TEXT, expires_at=TIME_OR_NULL)
-            ),
-        ),
+        **ssh_schemas(),
         "Health": health_schema(),
         "Problem": problem_schema(),
     }
@@ -108,12 +98,6 @@ def job_schema() -> Json:
         started_at=TIME_OR_NULL,
         finished_at=TIME_OR_NULL,
         spec={"type": "object", "description": "as it was accepted, every default filled in, secrets as ***"},
-    )
-
-
-def ssh_schema() -> Json:
-    return everything(
-        state=one_of(SshState), command=TEXT_OR_NULL, fingerprint=TEXT, known_hosts=TEXT_OR_NULL
     )
 
 

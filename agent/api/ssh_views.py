@@ -4,8 +4,9 @@ from collections.abc import Iterable
 
 from agent.api.views import Addresses, Json
 from agent.core.event_form import show_time
-from agent.core.job import Job, SshKey
+from agent.core.job import Job
 from agent.core.ssh import SshState, ssh_port
+from agent.core.ssh_key import SshKey
 from agent.spec import read_public_key
 
 _USUAL_PORT = 22

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from agent.core.gpu_usage import GpuUsage
+from agent.core.ssh_key import SshKey
 from agent.errors import Blame, Phase
 from agent.spec import JobSpec, Proto
 
@@ -173,15 +174,6 @@ class ExitFacts:
     def signal(self) -> int | None:
         """The signal that ended it: engines report 128 + n (man bash, EXIT STATUS)."""
         return self.code - 128 if self.code is not None and 128 < self.code < 160 else None
-
-
-@dataclass(frozen=True, slots=True)
-class SshKey:
-    """A public key that may log in: one line of a .pub file that was checked. `by`: the principal who brought it."""
-
-    line: str
-    by: str
-    expires_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,8 +3,9 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from agent.core.job import NewEvent, SshKey
+from agent.core.job import NewEvent
 from agent.core.ssh import fingerprint
+from agent.core.ssh_key import SshKey
 from agent.core.ssh_log import Closed, Opened
 from agent.spec import read_public_key
 

@@ -15,7 +15,8 @@ from agent.core.ssh_login import SCRIPT_SHELL
 ENDED_WORDS = "gpu-agent: the server has ended with"
 
 # Builtins alone: an image may have nothing but a shell. In /proc/net/tcp state 0A is LISTEN (include/net/tcp_states.h); a command
-# line is read without its NULs, and that of a session's process ends otherwise.
+# line is read without its NULs, and that of a session's process ends otherwise. KILL, since dropbear only notes a TERM, and may be
+# just about to wait for the next connection: then it would stay until that comes. It has nothing to tidy up.
 _SCRIPT = f"""
 exec 3<&0 </dev/null
 listens() {{
@@ -29,7 +30,7 @@ if is_taken; then
   for process in /proc/[0-9]*; do
     line=
     read -r line <"$process/cmdline"
-    case $line in {KIT_PATH}/*-D{KEYS_PATH}) kill "${{process#/proc/}}" ;; esac
+    case $line in {KIT_PATH}/*-D{KEYS_PATH}) kill -9 "${{process#/proc/}}" ;; esac
   done 2>/dev/null
   tries=0
   while is_taken && [ "$tries" -lt 2000 ]; do tries=$((tries + 1)); done
@@ -38,7 +39,7 @@ fi
 server=$!
 {{
   while read -r _; do :; done
-  kill "$server"
+  kill -9 "$server"
 }} <&3 >/dev/null 2>&1 &
 line=$!
 exec 3<&-

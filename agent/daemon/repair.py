@@ -8,7 +8,7 @@ from pathlib import Path
 from agent.adapters.docker.engine import DockerEngine
 from agent.adapters.folders import DiskFolders, open_folders
 from agent.adapters.linux import SystemClock
-from agent.adapters.sqlite import DatabaseDamagedError, SqliteStore, move_aside
+from agent.adapters.sqlite import DatabaseDamagedError, SqliteStore, is_any_there, move_aside
 from agent.aio import Threads
 from agent.config import Config
 from agent.core.container import Container
@@ -55,7 +55,7 @@ async def repair(config: Config) -> list[str]:
 
 async def is_sound(path: Path, folders: DiskFolders) -> bool:
     has_folders = bool(await folders.ids())
-    if not _is_there(path):
+    if not is_any_there(path):
         return not has_folders
     try:
         store = await SqliteStore.open_store(path, SystemClock().now)
@@ -70,12 +70,8 @@ async def is_sound(path: Path, folders: DiskFolders) -> bool:
         await store.close()
 
 
-def _is_there(path: Path) -> bool:
-    return path.exists()
-
-
 def _put_aside(path: Path) -> list[str]:
-    if not path.exists():
+    if not is_any_there(path):
         return ["there was no database; a new one was made"]
     moved = move_aside(path, datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ"))
     return [f"the database is now {moved}; a new one was made", "all tokens are gone: make new ones"]

@@ -1,6 +1,6 @@
 """interfaces/folders — the job folders and what lies in them, and the promises on each method. No implementation."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
@@ -267,6 +267,13 @@ class Folders(Protocol):
         """The whole file, opened, read, hashed and closed in one call of a thread; just the file's facts where it is larger.
 
         Larger than `most_bytes`, or than 1 MiB. Raises OutputRefusedError, and OutputChangedError where it changed meanwhile.
+        """
+        ...
+
+    async def read_ahead(self, job_id: str, paths: Sequence[str], most_bytes: int) -> dict[str, SmallOutput]:
+        """Those of the files that `read_small` would give whole, all in one call of a thread. What is wrong with another, that tells.
+
+        Raises JobFolderMissingError.
         """
         ...
 

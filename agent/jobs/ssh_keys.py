@@ -3,8 +3,9 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from agent.core.job import Job, NewEvent, SshKey, Viewer
+from agent.core.job import Job, NewEvent, Viewer
 from agent.core.ssh import add_key, keys_of, replace_keys, valid_keys
+from agent.core.ssh_key import SshKey
 from agent.errors import AgentError, Blame
 from agent.interfaces import Clock, JobFolderMissingError, Store
 from agent.jobs.intake import ENDED, unknown_job

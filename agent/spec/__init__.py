@@ -15,7 +15,6 @@ from agent.spec.job import (
     Registry,
     Retry,
     RetryOn,
-    Ssh,
     Upload,
     UploadTo,
 )
@@ -24,6 +23,7 @@ from agent.spec.notify import read_key
 from agent.spec.parse import parse_spec, parse_upload
 from agent.spec.ports import Port, Proto
 from agent.spec.schema import spec_schema
+from agent.spec.ssh import Ssh
 from agent.spec.ssh_keys import PublicKey, find_key_faults, fingerprint_of, read_public_key
 from agent.spec.units import parse_duration, parse_size
 from agent.spec.upload import fill_template

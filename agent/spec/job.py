@@ -6,15 +6,14 @@ from typing import Annotated
 from pydantic import (
     AwareDatetime,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
-    PlainSerializer,
     WithJsonSchema,
 )
 
 from agent.spec import limits
 from agent.spec.ports import SSH_PORT_NAME, Port, Proto
+from agent.spec.ssh import SshOrFalse
 
 # Inside the agent a size is bytes; a user may also write it with a unit.
 Size = Annotated[
@@ -174,42 +173,6 @@ class Notify(SpecModel):
     )
 
 
-class Ssh(SpecModel):
-    """Who may log in, by public key. Nobody may by password."""
-
-    # What a validator hands on is no longer JSON to pydantic: there a list must count as one.
-    authorized_keys: tuple[str, ...] = Field(strict=False)
-
-
-SSH_SCHEMA = {
-    "anyOf": [
-        {"const": False},
-        {
-            "type": "object",
-            "additionalProperties": False,
-            "required": ["authorized_keys"],
-            "properties": {
-                "authorized_keys": {
-                    "type": "array",
-                    "minItems": 1,
-                    "maxItems": limits.MAX_SSH_KEYS,
-                    "items": {"type": "string", "maxLength": limits.MAX_SSH_KEY_CHARACTERS},
-                }
-            },
-        },
-    ],
-    "description": "public keys that may log in, as in .pub files and without options; false: no SSH",
-}
-
-
-def none_if_false(value: object) -> object:
-    return None if value is False else value
-
-
-def false_if_none(value: Ssh | None) -> object:
-    return False if value is None else value.model_dump()
-
-
 class Retry(SpecModel):
     """Attempts after the first. The wait doubles from `backoff` seconds to 300, with full jitter."""
 
@@ -266,10 +229,7 @@ class JobSpec(SpecModel):
         description="seconds between the stop signal and the kill",
         json_schema_extra={"minimum": 0, "maximum": limits.MAX_GRACE_SECONDS},
     )
-    # `false` in what users write and read, and in rows from before there was any.
-    ssh: Annotated[
-        Ssh | None, BeforeValidator(none_if_false), PlainSerializer(false_if_none), WithJsonSchema(SSH_SCHEMA)
-    ] = Field(default=None, json_schema_extra={"default": False})
+    ssh: SshOrFalse = Field(default=None, json_schema_extra={"default": False})
     outputs: Outputs = Outputs()
     notify: Notify | None = None
     volumes: tuple[()] = Field(

@@ -10,8 +10,9 @@ from pydantic_core import ErrorDetails
 
 from agent.spec.faults import MAX_FAULTS, Fault, join_path, show
 from agent.spec.forms import Body
-from agent.spec.job import Gpus, JobSpec, Notify, Outputs, Registry, Retry, Ssh, Upload
+from agent.spec.job import Gpus, JobSpec, Notify, Outputs, Registry, Retry, Upload
 from agent.spec.ports import Port
+from agent.spec.ssh import Ssh
 from agent.spec.text import describe
 
 EXPECTED = {

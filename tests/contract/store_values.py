@@ -23,7 +23,6 @@ from agent.core.job import (
     PortLease,
     Reason,
     Run,
-    SshKey,
     StartFailure,
     StartIntent,
     Stop,
@@ -31,6 +30,7 @@ from agent.core.job import (
     Verdict,
     Viewer,
 )
+from agent.core.ssh_key import SshKey
 from agent.errors import Blame, Phase
 from agent.interfaces import NewJob
 from agent.spec import Proto, parse_spec

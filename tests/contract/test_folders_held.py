@@ -56,7 +56,9 @@ async def test_what_a_job_writes_is_held_until_it_is_removed(
         assert 4 * KIB <= (await folders.held(JOB, PLENTY)).bytes < MIB
         with pytest.raises(JobFolderMissingError):
             await folders.held(OTHER, PLENTY)
-        assert (await folders.space()).free_bytes == await folders.free_bytes() > 0
+        space, free = await folders.space(), await folders.free_bytes()
+        assert free > 0
+        assert space.free_bytes == pytest.approx(free, rel=0.05)  # others write to this disk, too
 
 
 async def test_a_sparse_file_holds_what_is_allocated_and_not_its_length(

@@ -84,6 +84,10 @@ async def try_all_ways(folders: DiskFolders, races: Races) -> None:
             races.refused += 1  # it was renamed between its open and its end
         else:
             races.see(small.data if isinstance(small, SmallOutput) else SECRET.encode())
+        ahead = await folders.read_ahead(JOB, ["folder/file"] * 3, 1 << 20)
+        races.refused += not ahead
+        for small in ahead.values():
+            races.see(small.data)
 
 
 @pytest.mark.slow

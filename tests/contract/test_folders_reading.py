@@ -76,6 +76,7 @@ async def test_a_job_without_a_folder_is_told_in_every_way_of_reading(world: Wor
         folders.list_outputs(OTHER, PLENTY),
         folders.open_output(OTHER, "a"),
         folders.read_small(OTHER, "a", 9),
+        folders.read_ahead(OTHER, ["a"], 9),
     ):
         with pytest.raises(JobFolderMissingError):
             await act
@@ -106,6 +107,16 @@ async def test_of_a_larger_file_only_the_facts_come(world: World, size: int, mos
     job.write("a", b"x" * size)
     (file,) = (await folders.list_outputs(JOB, PLENTY)).files
     assert await folders.read_small(JOB, "a", most) == file
+
+
+async def test_of_many_files_the_small_ones_come_as_each_would_alone_and_others_are_passed_over(
+    world: World,
+) -> None:
+    folders, job = world
+    for name, data in {"a": b"one", "b": b"", "d/e": b"deep", "large": b"x" * 10}.items():
+        job.write(name, data)
+    found = await folders.read_ahead(JOB, ["a", "b", "gone", "large", "../a", "d/e"], 9)
+    assert found == {path: await folders.read_small(JOB, path, 9) for path in ("a", "b", "d/e")}
 
 
 async def test_a_small_file_is_not_shown_where_the_object_is(world: World) -> None:

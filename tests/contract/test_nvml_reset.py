@@ -234,6 +234,7 @@ async def test_a_cancelled_reset_is_killed(tmp_path: Path, tool: StandinSmi) -> 
     assert not is_alive(int((tool.folder / "pid").read_text()))
 
 
+@pytest.mark.slow
 async def test_a_reset_that_outlives_its_daemon_keeps_the_next_one_waiting(
     tmp_path: Path, tool: StandinSmi
 ) -> None:

@@ -32,7 +32,7 @@ from tests.contract.folders_on_disk import (
 )
 from tests.loops import loops_of_state, mounted, needs_loops
 
-pytestmark = needs_loops
+pytestmark = [needs_loops, pytest.mark.slow]
 
 MIB = 1 << 20
 SIZE = 64 * MIB

@@ -17,6 +17,7 @@ from agent.errors import AgentError, Phase
 from agent.interfaces import JobQuery, StaleError
 from tests.contract.store_values import PLENTY, TestedStore, closed, request, told
 from tests.fakes.store import MemoryStore
+from tests.tries import tries
 
 OWNERS = st.sampled_from(["ann", "bob"])
 IDS = st.sampled_from(["a1", "a2", "b1", "b2", "c"])
@@ -179,5 +180,8 @@ async def answer(call: Awaitable[object]) -> object:
 
 TestTwins = Twins.TestCase
 TestTwins.settings = settings(
-    max_examples=40, stateful_step_count=30, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=tries(40),
+    stateful_step_count=30,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
 )

@@ -162,7 +162,10 @@ def test_a_corrupt_database_is_refused_and_a_repair_keeps_the_running_job_and_it
     expect(lambda: not daemon.containers(), "no container is left")
 
 
-def test_a_deleted_database_beside_job_folders_is_refused_and_can_be_repaired(daemon: Daemon) -> None:
+@pytest.mark.parametrize("its_log_is_left", [False, True])
+def test_a_deleted_database_beside_job_folders_is_refused_and_can_be_repaired(
+    daemon: Daemon, *, its_log_is_left: bool
+) -> None:
     job_id = start_waiting(daemon)
     daemon.stop()
     for file in daemon.state.glob("agent.db*"):
@@ -170,6 +173,8 @@ def test_a_deleted_database_beside_job_folders_is_refused_and_can_be_repaired(da
     with pytest.raises(DatabaseMissingError):
         daemon.token()
     assert not daemon.database.exists()
+    if its_log_is_left:
+        (daemon.state / "agent.db-wal").write_bytes(b"what was written last")
     daemon.launch()
     assert "doctor --repair" in daemon.leave_failed()
     assert [found["State"] for found in daemon.containers(job_id)] == ["running"]

@@ -1,7 +1,7 @@
 """Job folders in memory. What a hostile job does to a real folder is the real adapter's test."""
 
-from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing, suppress
 from dataclasses import replace
 
 from agent.core.disk_guard import CountLimits, DiskSpace, Held
@@ -13,10 +13,12 @@ from agent.interfaces import (
     JobFolderMissingError,
     LogReader,
     LogWriter,
+    OutputChangedError,
     OutputFile,
     OutputLimits,
     OutputListing,
     OutputReader,
+    OutputRefusedError,
     Prepared,
     SecretFiles,
     SmallOutput,
@@ -174,6 +176,15 @@ class FakeFolders:
 
     async def read_small(self, job_id: str, path: str, most_bytes: int) -> SmallOutput | OutputFile:
         return await self.outputs(job_id).open(path).read_all(most_bytes)
+
+    async def read_ahead(self, job_id: str, paths: Sequence[str], most_bytes: int) -> dict[str, SmallOutput]:
+        found, files = {}, self.outputs(job_id)
+        for path in paths:
+            with suppress(OutputRefusedError, OutputChangedError, OSError):
+                small = await files.open(path).read_all(most_bytes)
+                if isinstance(small, SmallOutput):
+                    found[path] = small
+        return found
 
     async def watch_outputs(
         self, job_id: str, limits: OutputLimits, choice: OutputChoice

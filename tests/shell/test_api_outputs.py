@@ -36,6 +36,7 @@ from agent.jobs.outputs import (
 )
 from tests.fakes.folders import FakeFolders
 from tests.shell.api_world import ApiWorld, api_world
+from tests.tries import tries
 
 MOST_FILES = 1000  # of the world's Outputs
 CONTENT = bytes(range(256)) * 10
@@ -132,6 +133,7 @@ async def test_what_is_refused_before_a_list_begins_is_a_problem(world: ApiWorld
     assert (await world.call("HEAD", f"/v1/jobs/{job_id}/outputs")).raw == b""
 
 
+@pytest.mark.slow
 async def test_more_files_than_the_cap_are_a_list_that_says_so_and_a_tar_that_breaks(world: ApiWorld) -> None:
     job_id, root = await make_outputs(world)
     for number in range(MOST_FILES + 1):
@@ -301,7 +303,7 @@ class Reader:
         return
 
 
-@settings(max_examples=50)
+@settings(max_examples=tries(50))
 @given(st.integers(0, 3000), st.integers(0, 3000))
 def test_a_member_is_as_long_as_its_header_says_whatever_the_file_does(there: int, told: int) -> None:
     async def read() -> bytes:

@@ -17,6 +17,9 @@ from tests.fakes.engine import Program
 from tests.shell.api_world import until
 from tests.shell.cli_world import CliWorld, cli_world
 
+# Programs that are started and ended: seconds together.
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 JOB = "0190aaaa-0000-7000-8000-000000000001"
 QUESTION = "Stop the job?"

@@ -61,6 +61,7 @@ async def test_ls_lists_files_with_sizes_and_digests_and_what_cannot_be_had(worl
     assert (code, "there is no output 'model'" in seen.err.getvalue()) == (-1, True)
 
 
+@pytest.mark.slow
 async def test_get_says_where_the_list_was_cut_short_and_fails(world: CliWorld, tmp_path: Path) -> None:
     job_id = await job_with(world, {})
     for number in range(1001):  # the world's Outputs list 1000 entries

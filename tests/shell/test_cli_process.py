@@ -11,6 +11,9 @@ import pytest
 from tests.fakes.engine import Program
 from tests.shell.cli_world import CliWorld, cli_world
 
+# Programs that are started and ended: seconds together.
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 PATH = "/usr/bin:/bin"
 

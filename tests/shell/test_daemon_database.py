@@ -89,3 +89,19 @@ async def test_a_repair_takes_an_empty_database_for_damage_only_beside_job_folde
     finally:
         threads.close()
         folders.close()
+
+
+@pytest.mark.parametrize("is_log_left", [True, False])
+async def test_a_repair_takes_a_log_without_its_database_for_damage(
+    tmp_path: Path, *, is_log_left: bool
+) -> None:
+    (tmp_path / "state").mkdir(mode=0o700)
+    threads = Threads("test", 1)
+    folders: DiskFolders = await open_folders(tmp_path / "state", tmp_path / "run", threads)
+    if is_log_left:
+        (tmp_path / "state/agent.db-wal").write_bytes(b"what was written last")
+    try:
+        assert await is_sound(tmp_path / "state/agent.db", folders) is not is_log_left
+    finally:
+        folders.close()
+        threads.close()

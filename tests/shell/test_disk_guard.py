@@ -100,6 +100,7 @@ async def test_a_job_that_may_be_retried_is_not_retried_onto_the_full_disk(world
     await world.crash()
 
 
+@pytest.mark.slow
 async def test_a_disk_that_is_low_for_days_and_does_not_fall_ends_nobody_and_is_not_measured(
     world: World,
 ) -> None:

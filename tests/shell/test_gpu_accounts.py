@@ -108,6 +108,7 @@ async def test_all_that_is_leased_is_asked_for_in_one_request_each_five_seconds(
     await world.crash()
 
 
+@pytest.mark.slow
 async def test_it_is_written_at_its_beginning_and_then_twice_a_minute() -> None:
     world = host(ONE, TWO, seconds=1000)
     steps: list[str] = []

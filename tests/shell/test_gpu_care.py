@@ -163,6 +163,7 @@ async def test_a_job_keeps_its_gpu_until_that_is_clean_and_then_it_is_given_on()
     await world.crash()
 
 
+@pytest.mark.slow
 async def test_a_gpu_that_is_not_clean_in_time_is_kept_from_the_next_job_by_the_write_before_the_lease_ends() -> (
     None
 ):

@@ -47,6 +47,7 @@ async def until_ended(world: World, uuid: str = "GPU-1", seconds: float = 60) ->
             await asyncio.sleep(0.1)
 
 
+@pytest.mark.slow
 async def test_a_gpu_that_is_reset_goes_to_nobody_until_its_probation_is_over() -> None:
     world = await started(ONE)
     world.gpus.send_xid("GPU-1", 62)

@@ -165,6 +165,7 @@ async def test_what_fails_is_sent_again_before_what_comes_after_it() -> None:
     await world.crash()
 
 
+@pytest.mark.slow
 async def test_a_try_is_signed_with_its_own_time() -> None:
     world = World()
     world.outgoing.default = failing(Reply(429, retry_after="600"))

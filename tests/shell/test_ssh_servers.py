@@ -12,6 +12,7 @@ from agent.core.ssh import SshState
 from agent.core.ssh_server import PAUSES, START_SECONDS
 from agent.errors import Phase
 from agent.interfaces import ForeignIdError, StateFullError, StoreUnavailableError
+from agent.jobs.ssh.server import MOST_BYTES_A_SECOND
 from agent.jobs.ssh_keys import SshEndedError, SshKeys, SshNotAskedError
 from agent.spec import read_public_key
 from tests.fakes.engine import Fate, Program
@@ -275,6 +276,24 @@ async def test_while_keys_can_not_be_written_nobody_comes_in(world: SshWorld) ->
     assert SshState.DOWN not in [data["state"] for data in await world.told(job_id, "ssh.state")]
 
 
+async def test_a_key_that_could_not_be_taken_out_of_the_file_lets_nobody_in(world: SshWorld) -> None:
+    job_id = await world.submit(ssh=SSH)
+    await world.until_state(job_id, SshState.READY)
+    keep = world.folders.keep_authorized_keys
+
+    async def full(_job_id: str, _text: str) -> None:
+        raise StateFullError("no space is left")
+
+    world.folders.keep_authorized_keys = full
+    with pytest.raises(StateFullError):
+        await world.keys.replace(ME, job_id, {"authorized_keys": KEYS[1:]})
+    await world.quiesce(1)
+    assert world.servers.running == 0
+    world.folders.keep_authorized_keys = keep
+    await world.until_state(job_id, SshState.READY, 10)
+    assert world.may_log_in(job_id) == KEYS[1:]
+
+
 async def test_nobody_brings_keys_to_a_job_of_another_or_without_ssh_or_over(world: SshWorld) -> None:
     world.engine.program = Program(seconds=5)
     job_id = await world.submit(ssh=SSH)
@@ -337,6 +356,19 @@ async def test_a_job_that_floods_the_servers_words_is_not_a_flood_of_events(worl
     last = (await world.told(job_id, "ssh.opened"))[-1]
     assert last["session"] == 5000
     assert sum(int(str(data["missed"])) for data in await world.told(job_id, "ssh.opened")) > 900
+
+
+async def test_a_job_that_writes_without_end_into_the_servers_output_is_read_slowly(world: SshWorld) -> None:
+    job_id = await world.submit(ssh=SSH)
+    await world.until_state(job_id, SshState.READY)
+    flood = asyncio.create_task(world.servers.say("x" * 10 * MOST_BYTES_A_SECOND))
+    await world.quiesce(5)
+    assert not flood.done()  # it waits in its own pipe
+    await world.quiesce(8)
+    assert flood.done()
+    await world.servers.log_in(read_public_key(KEYS[0]).fingerprint)
+    await world.quiesce(3)
+    assert len(await world.told(job_id, "ssh.opened")) == 1
 
 
 # ── images that nobody could log in to ──

@@ -250,6 +250,7 @@ async def test_what_fails_for_a_while_is_sent_again_until_it_is_there() -> None:
     assert (await record_of(world, job_id)).state is UploadState.COMPLETE
 
 
+@pytest.mark.slow
 async def test_an_endpoint_that_is_away_for_an_hour_is_asked_seldom_and_gets_everything_in_the_end() -> None:
     files = {f"f{n}": b"x" for n in range(200)}
     world, job_id = await started(files)
@@ -266,6 +267,7 @@ async def test_an_endpoint_that_is_away_for_an_hour_is_asked_seldom_and_gets_eve
     assert world.deliveries.of(job_id) == files
 
 
+@pytest.mark.slow
 async def test_files_are_not_stormed_at_an_endpoint_that_fails_in_the_middle() -> None:
     files = {f"f{n:03}": b"x" for n in range(200)}
     world, job_id = await started(files)
@@ -293,6 +295,7 @@ async def test_an_endpoint_that_says_when_to_come_again_is_left_alone_till_then(
     assert world.deliveries.tries == ["a", "a", MANIFEST]
 
 
+@pytest.mark.slow
 async def test_one_file_that_always_fails_holds_up_no_other() -> None:
     world, job_id = await started(outputs={"deadline": 3600})
 
@@ -338,6 +341,7 @@ async def test_an_endpoint_that_refuses_all_is_a_failed_upload_and_the_job_is_fi
     assert await world.folders.upload_target(job_id) is None
 
 
+@pytest.mark.slow
 async def test_the_deadline_ends_an_upload_and_says_what_was_in_the_way() -> None:
     world, job_id = await started(outputs={"deadline": 3600})
 
@@ -545,6 +549,7 @@ async def test_after_a_restart_nothing_that_the_journal_has_is_sent_again() -> N
     assert len(manifest_of(world, job_id)["files"]) == 100
 
 
+@pytest.mark.slow
 async def test_no_more_files_leave_at_once_than_the_host_allows_and_jobs_share_alike() -> None:
     world = World()
     world.settings.parallel_uploads = 4
@@ -565,6 +570,7 @@ async def test_no_more_files_leave_at_once_than_the_host_allows_and_jobs_share_a
     assert world.deliveries.of(first) == many
 
 
+@pytest.mark.slow
 async def test_what_begins_and_what_ends_uploads_takes_a_place_too() -> None:
     world = World()
     world.settings.parallel_uploads = 2
@@ -738,6 +744,7 @@ async def test_a_retry_that_is_asked_for_before_old_ones_could_be_read_has_one_d
     assert len(world.deliveries.opened) == 1
 
 
+@pytest.mark.slow
 async def test_names_of_files_are_held_of_so_many_jobs_of_one_principal_and_others_do_not_wait_for_him() -> (
     None
 ):
@@ -810,6 +817,7 @@ async def test_a_full_disk_holds_an_upload_up_and_ends_none() -> None:
     assert (await record_of(world, job_id)).state is UploadState.COMPLETE
 
 
+@pytest.mark.slow
 async def test_a_mistake_of_ours_in_one_upload_ends_neither_the_daemon_nor_others() -> None:
     world, job_id = await started()
 

@@ -23,6 +23,7 @@ from agent.cli.show.jobs import (
 from agent.cli.show.outputs import outputs_view
 from agent.cli.show.problems import show_problem
 from agent.cli.show.words import clean, fit, one_line, size_text, span_text
+from tests.tries import tries
 
 NOW = 1_900_000_000.0
 TIME = "2030-03-17T17:46:40.000Z"
@@ -98,7 +99,7 @@ def test_a_list_of_jobs_says_which_what_why_and_how_old() -> None:
 NASTY = st.text(max_size=200)
 
 
-@settings(max_examples=60)
+@settings(max_examples=tries(60))
 @given(NASTY, NASTY, st.integers(min_value=0, max_value=10**6), st.floats(min_value=0, max_value=1e9))
 def test_a_list_of_jobs_always_fits_80_columns(name: str, image: str, gpus: int, age: float) -> None:
     spec = {**JOB["spec"], "image": image, "gpus": {"count": gpus % 100}}

@@ -9,6 +9,9 @@ from typer.testing import CliRunner
 
 from agent.cli.app import app
 
+# Programs that are started and ended: seconds together.
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 SLOW = ("aiohttp", "asyncio", "docker", "pydantic", "structlog", "agent.daemon", "agent.config", "agent.spec")
 

@@ -11,6 +11,7 @@ from agent.core.next_step import Seen, next_step
 from agent.core.reconcile import is_of_open_attempt, is_wanted
 from agent.core.state import EDGES
 from agent.errors import Phase
+from tests.tries import tries
 from tests.unit.core_values import AGENT, NOW, SIGHTS, WALL, jobs, make_container, make_job
 
 MAY_RUN = {ContainerState.CREATED, ContainerState.RUNNING, ContainerState.REMOVING}
@@ -28,7 +29,7 @@ def is_ours(container: Container | None) -> bool:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("phase", list(Phase))
-@settings(max_examples=150)
+@settings(max_examples=tries(150))
 @given(data=st.data(), seen=SIGHTS)
 def test_no_step_is_ever_a_forbidden_one(phase: Phase, data: st.DataObject, seen: Seen) -> None:
     job = data.draw(jobs(phases=(phase,)))
@@ -65,7 +66,7 @@ def test_no_step_is_ever_a_forbidden_one(phase: Phase, data: st.DataObject, seen
             pass
 
 
-@settings(max_examples=200)
+@settings(max_examples=tries(200))
 @given(jobs(), SIGHTS)
 def test_what_a_step_writes_is_an_edge(job: Job, seen: Seen) -> None:
     step = next_step(job, seen, NOW)
@@ -76,7 +77,7 @@ def test_what_a_step_writes_is_an_edge(job: Job, seen: Seen) -> None:
         assert job.phase is Phase.STOPPING
 
 
-@settings(max_examples=200)
+@settings(max_examples=tries(200))
 @given(jobs(), SIGHTS)
 def test_a_stop_request_is_never_slept_on(job: Job, seen: Seen) -> None:
     if job.stop_asked and job.phase in {Phase.QUEUED, Phase.STARTING, Phase.RUNNING}:
@@ -84,7 +85,7 @@ def test_a_stop_request_is_never_slept_on(job: Job, seen: Seen) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=200)
+@settings(max_examples=tries(200))
 @given(jobs(phases=(Phase.STOPPING,)), SIGHTS)
 def test_what_runs_while_stopping_is_signalled_and_killed(job: Job, seen: Seen) -> None:
     if (

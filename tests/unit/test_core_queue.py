@@ -16,6 +16,7 @@ from agent.core.queue import Host, grant, order
 from agent.core.state import ACTIVE
 from agent.errors import Phase
 from agent.spec import Gpus, Interconnect, Port, Proto
+from tests.tries import tries
 from tests.unit.core_values import WALL, make_job
 from tests.unit.gpu_hosts import MIXED, MIXED_LINKS
 
@@ -24,6 +25,7 @@ BIG, SMALL = 80 * GIB, 24 * GIB
 INVENTORY = Inventory(
     (Gpu("A", "NVIDIA H100", BIG), Gpu("B", "NVIDIA H100", BIG), Gpu("C", "NVIDIA L4", SMALL))
 )
+
 HOST = Host(PortRange(20000, 20003), frozenset(), {"default": 100}, ageing=1.0, inventory=INVENTORY)
 
 
@@ -88,7 +90,7 @@ HOSTS = st.builds(
 
 
 @pytest.mark.slow
-@settings(max_examples=300)
+@settings(max_examples=tries(300))
 @given(rows(), HOSTS)
 def test_nothing_is_given_twice_and_no_limit_is_passed(jobs: list[Job], host: Host) -> None:
     changed = granted(jobs, host)
@@ -103,7 +105,7 @@ def test_nothing_is_given_twice_and_no_limit_is_passed(jobs: list[Job], host: Ho
         assert active <= max(limit, before)
 
 
-@settings(max_examples=300)
+@settings(max_examples=tries(300))
 @given(rows(), HOSTS)
 def test_who_is_granted_may_start_and_gets_what_he_asked_for(jobs: list[Job], host: Host) -> None:
     before = {job.id: job for job in jobs}
@@ -126,7 +128,7 @@ def test_who_is_granted_may_start_and_gets_what_he_asked_for(jobs: list[Job], ho
 
 
 @pytest.mark.slow
-@settings(max_examples=300)
+@settings(max_examples=tries(300))
 @given(rows(), HOSTS)
 def test_a_second_grant_starts_nobody_and_a_third_changes_nothing(jobs: list[Job], host: Host) -> None:
     """What a job waits for may be another thing once those behind it were granted; then it rests."""
@@ -137,7 +139,7 @@ def test_a_second_grant_starts_nobody_and_a_third_changes_nothing(jobs: list[Job
     assert granted([changed.get(job.id, job) for job in jobs], host) == {}
 
 
-@settings(max_examples=300)
+@settings(max_examples=tries(300))
 @given(rows(), HOSTS)
 def test_who_comes_later_gets_nothing_that_an_earlier_one_waits_for(jobs: list[Job], host: Host) -> None:
     """Fair backfill: whatever was given to later ones, the first that waits for resources could not have had it."""

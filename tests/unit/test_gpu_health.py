@@ -37,6 +37,7 @@ from agent.core.gpu_record import MOST_HISTORY, MOST_TOLD, GpuHealth, dump_healt
 from agent.core.job import Now
 from agent.core.xids import ROWS, XidAction, XidTable
 from agent.errors import Blame
+from tests.tries import tries
 from tests.unit.gpu_sights import (
     CLEAN,
     LEASED,
@@ -61,6 +62,7 @@ OK, SUSPECT, QUARANTINED, MISSING, RESETTING = (
     GpuState.MISSING,
     GpuState.RESETTING,
 )
+
 HELD_BY_OTHERS = replace(CLEAN, gate=Gate(GateVerdict.FOREIGN, "42 (python)"))
 ANOTHER_AGENTS = replace(CLEAN, gate=Gate(GateVerdict.HELD, "another agent has it: agent-2"))
 LEFT_OVER = replace(CLEAN, gate=Gate(GateVerdict.LEFTOVER, "43 (gpu-agent-x)"))
@@ -545,7 +547,7 @@ def test_a_storm_of_xids_is_one_xid(sight: Sight, times: int) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=400)
+@settings(max_examples=tries(400))
 @given(looks())
 def test_a_gpu_gets_well_only_by_probation_clean_looks_or_an_operator(run: list[tuple[Sight, Now]]) -> None:
     health, clean_from = GpuHealth(UUID), None

@@ -12,6 +12,7 @@ from agent.core.gpus import Gpu, Inventory
 from agent.core.job import GpuPart, Job, Lease
 from agent.core.queue import Host
 from agent.errors import Phase
+from tests.tries import tries
 from tests.unit.core_values import WALL, make_job
 from tests.unit.test_core_queue import HOST, granted
 
@@ -129,7 +130,7 @@ def cut_anew(draw: st.DrawFn, card: str, before: list[Unit], names: "count[int]"
     return [*stay, *made]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=tries(300), deadline=None)
 @given(st.data())
 def test_no_hardware_is_ever_in_two_leases_however_gpus_are_cut_under_them(data: st.DataObject) -> None:
     names, seqs = count(), count()

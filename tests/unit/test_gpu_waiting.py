@@ -16,6 +16,7 @@ from agent.core.ports import PortRange
 from agent.core.queue import Host
 from agent.errors import Phase
 from agent.spec import Gpus, Interconnect
+from tests.tries import tries
 from tests.unit.core_values import WALL
 from tests.unit.gpu_hosts import MIXED, MIXED_LINKS
 from tests.unit.test_core_queue import HOST, HOSTS, INVENTORY, granted, rows, waiting
@@ -144,7 +145,7 @@ def hosts_with_stuck_gpus(draw: st.DrawFn) -> Host:
 
 
 @pytest.mark.slow
-@settings(max_examples=300)
+@settings(max_examples=tries(300))
 @given(rows(), hosts_with_stuck_gpus())
 def test_nobody_waits_behind_one_that_can_not_be_served(jobs: list[Job], host: Host) -> None:
     """All others are decided as if it were not there."""
@@ -167,7 +168,7 @@ def test_nobody_waits_behind_one_that_can_not_be_served(jobs: list[Job], host: H
 EIGHT = Inventory(tuple(Gpu(f"G{n}", "NVIDIA H100", 2**36, pci=f"{n}") for n in range(8)))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=tries(60), deadline=None)
 @given(
     gap=st.integers(0, 12),
     ageing=st.sampled_from([0.5, 1.0, 3.0]),

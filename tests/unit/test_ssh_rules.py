@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from agent.api.ssh_views import show_keys, show_ssh
 from agent.api.views import Addresses
 from agent.core.injection import NOTHING_TO_HAND_OVER
-from agent.core.job import ExitFacts, Job, Kind, Lease, PortLease, SshKey, Verdict
+from agent.core.job import ExitFacts, Job, Kind, Lease, PortLease, Verdict
 from agent.core.plan import Mounted, SshMounts, plan
 from agent.core.ports import NatMap
 from agent.core.ssh import (
@@ -24,6 +24,7 @@ from agent.core.ssh import (
     valid_keys,
 )
 from agent.core.ssh_audit import BURST, PER_SECOND, Pace, pass_by, tell
+from agent.core.ssh_key import SshKey
 from agent.core.ssh_kit import SshKit
 from agent.core.ssh_log import Closed, Opened
 from agent.core.ssh_server import PAUSES, pause_before, server_plan

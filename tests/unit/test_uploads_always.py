@@ -22,6 +22,7 @@ from agent.core.upload_troubles import UPLOAD_TROUBLES
 from agent.interfaces import Delivery, Offered, OutgoingRequest
 from agent.spec import Upload, UploadTo
 from tests.contract.upload_values import File, KeptPlaces, ended_job
+from tests.tries import tries
 
 URL = "https://plane.example.org/files"
 
@@ -57,6 +58,7 @@ REPLIES = st.builds(
     OFFSETS,
     LOCATIONS,
 )
+
 ANSWERS = st.one_of(REPLIES, REPLIES, REPLIES, st.sampled_from(list(SendTrouble)).map(Unsent))
 
 
@@ -67,7 +69,7 @@ def small_chunks() -> Iterator[None]:
         yield
 
 
-@settings(deadline=None, max_examples=400)
+@settings(deadline=None, max_examples=tries(400))
 @given(st.lists(ANSWERS, min_size=1, max_size=60), st.booleans())
 def test_tus_ends_whatever_is_answered_and_sends_nothing_to_another_origin(
     answers: list[Reply | Unsent],
@@ -121,7 +123,7 @@ class HonestTus:
 FAULTS = st.sampled_from(["lost before", "lost after", "expired", "cut"])
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=tries(300))
 @given(st.dictionaries(st.integers(1, 30), FAULTS, max_size=12), st.binary(max_size=60))
 def test_a_file_is_whole_at_the_endpoint_when_it_is_said_to_be_sent(
     faults: dict[int, str], data: bytes
@@ -179,7 +181,7 @@ class Signer:
         return Reply(200, body=json.dumps({"urls": urls}).encode())
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=tries(60))
 @given(st.integers(1, 700), st.frozensets(st.integers(1, 900), max_size=60), st.integers(1, 8))
 def test_urls_are_asked_for_in_batches_whatever_expires_and_whatever_the_order(
     count: int, refused: frozenset[int], at_once: int

@@ -1,7 +1,8 @@
 """adapters/folders/folders — the job folders as the shell sees them: one method a step, all blocking work in threads."""
 
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from agent.adapters.disk_use import space
@@ -21,9 +22,11 @@ from agent.core.quiet import Sighting
 from agent.interfaces import (
     Claimed,
     JobFolderMissingError,
+    OutputChangedError,
     OutputFile,
     OutputLimits,
     OutputListing,
+    OutputRefusedError,
     Prepared,
     SecretFiles,
     SmallOutput,
@@ -145,6 +148,10 @@ class DiskFolders:
         """One file of the listing as a whole, or just its facts where it is larger. Raises as `open_output`, and OutputChangedError."""
         return await self._disk.run(self._read_small, job_id, path, most_bytes)
 
+    async def read_ahead(self, job_id: str, paths: Sequence[str], most_bytes: int) -> dict[str, SmallOutput]:
+        """Those of the files that can be read, and are small. Raises JobFolderMissingError, Openat2MissingError."""
+        return await self._disk.run(self._read_ahead, job_id, paths, most_bytes)
+
     def watch_outputs(
         self, job_id: str, limits: OutputLimits, choice: OutputChoice
     ) -> AsyncGenerator[Sighting, None]:
@@ -193,6 +200,18 @@ class DiskFolders:
 
     def _read_small(self, job_id: str, path: str, most_bytes: int) -> SmallOutput | OutputFile:
         return read_small(outputs.open_output(self._state, job_id, path), most_bytes)
+
+    def _read_ahead(self, job_id: str, paths: Sequence[str], most_bytes: int) -> dict[str, SmallOutput]:
+        found = {}
+        with outputs.open_outputs(self._state, job_id) as root:
+            for path in paths:
+                with suppress(
+                    OutputRefusedError, OutputChangedError, OSError
+                ):  # asked for by itself, it is said why
+                    small = read_small(outputs.open_in(root, path), most_bytes)
+                    if isinstance(small, SmallOutput):
+                        found[path] = small
+        return found
 
 
 async def open_folders(state_dir: Path, runtime_dir: Path, threads: Threads) -> DiskFolders:

@@ -88,14 +88,15 @@ class OpenedOutput:
 
 def open_output(state: State, job_id: str, path: str) -> OpenedOutput:
     """One file. Raises OutputRefusedError, JobFolderMissingError, Openat2MissingError."""
+    with open_outputs(state, job_id) as root:
+        return open_in(root, path)
+
+
+def open_in(root: int, path: str) -> OpenedOutput:
+    """One file of the folder that `root` is open on. Raises OutputRefusedError, Openat2MissingError."""
     raw = to_bytes(path)
     if raw is None:
         raise OutputRefusedError(f"{path!r} is no path of an output")
-    with open_outputs(state, job_id) as root:
-        return _open_file(root, raw, path)
-
-
-def _open_file(root: int, raw: bytes, path: str) -> OpenedOutput:
     try:
         # First a look that opens nothing: to open a device or a FIFO is an act in itself.
         _check(_look(root, raw), path)

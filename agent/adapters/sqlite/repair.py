@@ -7,6 +7,11 @@ from pathlib import Path
 SUFFIXES = ("", "-wal", "-shm")
 
 
+def is_any_there(path: Path) -> bool:
+    """The database, or what is left of it: a log alone would be taken for a new database's."""
+    return any(path.with_name(f"{path.name}{suffix}").exists() for suffix in SUFFIXES)
+
+
 def move_aside(path: Path, timestamp: str) -> Path:
     """Rename the database and what belongs to it to `<name>.damaged-<timestamp>`; call it with the agent stopped.
 

@@ -19,9 +19,9 @@ from agent.core.job import (
     Outcome,
     Reason,
     Run,
-    SshKey,
     Stop,
 )
+from agent.core.ssh_key import SshKey
 from agent.errors import Phase
 from agent.spec import load_spec
 

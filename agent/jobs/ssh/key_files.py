@@ -4,8 +4,8 @@ import asyncio
 from dataclasses import dataclass, field
 from weakref import WeakValueDictionary
 
-from agent.core.job import SshKey
 from agent.core.ssh import authorized_keys, keys_of, seconds_to_expiry, valid_keys
+from agent.core.ssh_key import SshKey
 from agent.interfaces import Clock, Folders, Store
 
 

@@ -8,6 +8,7 @@ import structlog
 from agent.aio import spawn
 from agent.core.job import Job
 from agent.core.ssh import SshState, state_of
+from agent.errors import AgentError
 from agent.interfaces import Clock, Engine, Folders, Store
 from agent.jobs.ssh.key_files import KeyFiles
 from agent.jobs.ssh.server import Server, Tools
@@ -58,10 +59,15 @@ class SshServers:
 
         Raises JobFolderMissingError, StateFullError, StateReadOnlyError, StoreUnavailableError.
         """
-        written = await self._files.write(job.id)
-        for care in self._care.values():
-            if care.job_id == job.id:
-                care.server.note_keys(written)
+        servers = [care.server for care in self._care.values() if care.job_id == job.id]
+        try:
+            written = await self._files.write(job.id)
+        except AgentError:
+            for server in servers:
+                server.doubt_keys()
+            raise
+        for server in servers:
+            server.note_keys(written)
 
     async def _serve(self, job_id: str, server: Server) -> None:
         with structlog.contextvars.bound_contextvars(job=job_id):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from agent.aio import one_ahead
 from agent.interfaces import Checksum, Folders, OutputFile, OutputReader, SmallOutput
+from agent.jobs.uploads.ahead import ReadAhead
 
 BLOCK_BYTES = 1 << 20
 # Read in one go, and sent as one piece.
@@ -118,9 +119,11 @@ class LargePart:
 
 
 @asynccontextmanager
-async def open_output(folders: Folders, job_id: str, path: str, moved: Moved) -> AsyncIterator["OpenFile"]:
+async def open_output(
+    folders: Folders, ahead: ReadAhead, job_id: str, path: str, moved: Moved
+) -> AsyncIterator["OpenFile"]:
     """An output file, small or large. Raises OutputRefusedError, OutputChangedError."""
-    found = await folders.read_small(job_id, path, SMALL_BYTES)
+    found = await ahead.take(path) or await folders.read_small(job_id, path, SMALL_BYTES)
     if isinstance(found, SmallOutput):
         yield OpenFile(found.file, Small(path, found.data, moved), found.sha256, None)
         return

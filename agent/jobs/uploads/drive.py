@@ -27,6 +27,7 @@ from agent.core.upload import (
 from agent.core.upload_form import UploadView, show_upload
 from agent.errors import AgentError
 from agent.interfaces import Delivery, JobFolderMissingError
+from agent.jobs.uploads.ahead import ReadAhead
 from agent.jobs.uploads.batch import Batch, gather
 from agent.jobs.uploads.journal import Journal
 from agent.jobs.uploads.made import measure_manifest
@@ -181,7 +182,8 @@ class Drive:
         failure = await self._insist(lambda: delivery.begin(batch.offered))
         if failure is not None:
             return Ending(failure.code, failure.status)
-        sending = Sending(delivery, way.places, self._job, batch.logs, self._tools, self._meter)
+        ahead = ReadAhead(self._tools.folders, self._job.id, batch.offered[: len(batch.left)])
+        sending = Sending(delivery, way.places, self._job, batch.logs, ahead, self._tools, self._meter)
         await self._send_files(sending, batch)
         is_whole = not self._meter.failed and batch.cut is None
         if tells_its_end(way.to, is_whole=is_whole):

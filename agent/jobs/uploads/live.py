@@ -20,6 +20,7 @@ from agent.core.quiet import QuietFiles, Sighting
 from agent.core.upload import JournalFile, UploadRecord, is_same_content, names_attempt
 from agent.core.upload_form import UploadView
 from agent.interfaces import Delivery
+from agent.jobs.uploads.ahead import ReadAhead
 from agent.jobs.uploads.journal import Journal
 from agent.jobs.uploads.meter import Meter
 from agent.jobs.uploads.places import KeptPlaces
@@ -141,7 +142,8 @@ class Live:
         places = await KeptPlaces.read(self._tools.folders, self._job.id)
         async with self._tools.deliveries.open(self._job, upload, places) as delivery:
             await self._begin(delivery)
-            yield Sending(delivery, places, self._job, {}, self._tools, self._meter)
+            nothing_ahead = ReadAhead(self._tools.folders, self._job.id, ())
+            yield Sending(delivery, places, self._job, {}, nothing_ahead, self._tools, self._meter)
 
     async def _begin(self, delivery: Delivery) -> None:
         while True:

@@ -10,6 +10,7 @@ from agent.core.job import Job
 from agent.core.quiet import Sighting
 from agent.core.upload import FileState, JournalFile, UploadTrouble
 from agent.interfaces import Content, Delivery, OutputChangedError, OutputFile, OutputRefusedError
+from agent.jobs.uploads.ahead import ReadAhead
 from agent.jobs.uploads.contents import Moved, open_output
 from agent.jobs.uploads.made import LogText, Made, log_texts
 from agent.jobs.uploads.meter import Meter
@@ -36,6 +37,7 @@ class Sending:
     places: KeptPlaces
     job: Job
     logs: dict[str, LogText]
+    ahead: ReadAhead
     tools: UploadTools
     meter: Meter
 
@@ -58,7 +60,8 @@ class Sending:
             self.meter.stop(path)
 
     async def _send_output(self, path: str, seen: Sighting | None) -> Result:
-        async with open_output(self.tools.folders, self.job.id, path, self._moved(path)) as opened:
+        folders, moved = self.tools.folders, self._moved(path)
+        async with open_output(folders, self.ahead, self.job.id, path, moved) as opened:
             if seen is not None and not _is_as_seen(opened.file, seen):
                 return Changed()
             self.places.turn_to(opened.file)
