@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.adapters.ssh import find_kit
+from agent.adapters.ssh import KitFolder, find_kit
 from agent.adapters.ssh.manifest import MANIFEST, hash_of
 from agent.core.ssh_kit import KitTrouble, SshKit
 from tests.ssh_kit import lay_kit
@@ -78,6 +78,21 @@ def test_a_kit_that_is_not_as_it_was_built_is_not_given_out(tmp_path: Path, dama
     act, words = DAMAGES[damage]
     act(folder)
     assert words in refusal(tmp_path)
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+async def test_a_damage_is_seen_by_who_has_looked_before(tmp_path: Path, damage: str) -> None:
+    folder = lay_kit(tmp_path, FILES)
+    kits = KitFolder(tmp_path)
+    try:
+        assert isinstance(await kits.look(), SshKit)
+        act, words = DAMAGES[damage]
+        act(folder)
+        found = await kits.look()
+    finally:
+        kits.close()
+    assert isinstance(found, KitTrouble)
+    assert words in found.message
 
 
 @NEEDS_ROOT
