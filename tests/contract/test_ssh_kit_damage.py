@@ -14,6 +14,7 @@ from agent.adapters.ssh import KitFolder, find_kit
 from agent.adapters.ssh.manifest import MANIFEST, hash_of
 from agent.core.ssh_kit import KitTrouble, SshKit
 from tests.ssh_kit import lay_kit
+from tests.tries import tries
 
 FILES = {"dropbear": b"a server", "lib/libc.so.6": b"a library", "start": b"#!/bin/sh\n"}
 NOBODY = 65534
@@ -144,7 +145,7 @@ def test_a_kit_on_a_disk_that_nothing_may_be_run_from_says_so(tmp_path: Path) ->
     assert "[ssh] kit" in found.remedy
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=tries(100), deadline=None)
 @given(st.data())
 def test_no_changed_bit_of_any_file_is_ever_overlooked(data: st.DataObject) -> None:
     with tempfile.TemporaryDirectory() as name:
