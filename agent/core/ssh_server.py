@@ -30,10 +30,9 @@ if is_taken; then
   for process in /proc/[0-9]*; do
     line=
     read -r line <"$process/cmdline"
-    case $line in {KIT_PATH}/*-D{KEYS_PATH}) kill -9 "${{process#/proc/}}" ;; esac
+    case $line in {KIT_PATH}/*-D{KEYS_PATH}) kill -9 "${{process#/proc/}}" && tries=200 ;; esac
   done 2>/dev/null
-  tries=0
-  while is_taken && [ "$tries" -lt 2000 ]; do tries=$((tries + 1)); done
+  while is_taken && [ "${{tries:-0}}" -gt 0 ]; do tries=$((tries - 1)); done
 fi
 "$@" 3<&- &
 server=$!

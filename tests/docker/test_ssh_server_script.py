@@ -134,7 +134,7 @@ async def test_one_of_before_is_ended_by_the_next_and_never_the_other_way(job: S
 async def test_a_program_of_the_jobs_own_on_the_port_is_left_alone(job: SshJob, case: Case) -> None:
     if case.image != "static":
         pytest.skip("needs nc, which the other images have not")
-    await job.execute(["nc", "-lk", "-p", "2202", "-e", "cat"])
+    await job.execute(["nc", "-ll", "-p", "2202", "-e", "cat"])
     await asyncio.sleep(0.5)
     planned = server_plan()
     async with job.stage.engine.open_exec(job.container, planned) as session:
