@@ -14,7 +14,7 @@ from statistics import median
 from bench.figures import TIMES, Figure, at_least, at_most, describe
 from bench.host import BRIDGE, Agent, Bench, Json, run_alone
 from bench.processes import descendants, held_megabytes
-from bench.sightings import phase_of_job, reading
+from bench.sightings import Sightings, phase_of_job, reading
 from tests.private_engine_host import command_line, processes_of
 from tests.ssh_kit import KITS, built_kit
 
@@ -71,7 +71,7 @@ async def _ready(bench: Bench, agent: Agent, keys: Keys) -> list[Figure]:
     async with reading(agent.api, "http://agent/v1/events", _ssh_or_phase) as sightings:
         for _ in range(bench.size(READY_SAMPLES, 5)):
             job = await agent.submit(keys.spec(agent))
-            running = await sightings.at((job, "running"))
+            running = await _seen(agent, sightings, job, "running")
             entering = asyncio.to_thread(_enter, agent, keys, await _port(agent, job))
             ready, entered_at = await asyncio.gather(sightings.at((job, "ready")), entering)
             told.append(ready - running)
@@ -84,6 +84,19 @@ async def _ready(bench: Bench, agent: Agent, keys: Keys) -> list[Figure]:
         at_most("ssh", f"{name}: median", median(entered), MOST_READY_SECONDS, "{:.3f} s"),
         at_most("ssh", f"{name}: slowest", max(entered), MOST_READY_SECONDS, "{:.3f} s"),
     ]
+
+
+async def _seen(agent: Agent, sightings: Sightings, job: str, word: str) -> float:
+    """When that was told of the job; one that ends before has failed, and its reason is what one wants to read."""
+    told, ended = (asyncio.ensure_future(sightings.at((job, one))) for one in (word, "finished"))
+    try:
+        await asyncio.wait((told, ended), return_when=asyncio.FIRST_COMPLETED)
+        if told.done():
+            return told.result()
+        raise RuntimeError(str((await agent.call("GET", f"/v1/jobs/{job}"))["reason"]))
+    finally:
+        for watch in (told, ended):
+            watch.cancel()
 
 
 def _ssh_or_phase(line: bytes) -> Hashable | None:
@@ -114,7 +127,7 @@ async def _files(bench: Bench, agent: Agent, keys: Keys) -> list[Figure]:
     _make_sparse(local, mebibytes)
     async with agent.phases() as phases:
         job = await agent.submit(keys.spec(agent))
-        await phases.at((job, "running"))
+        await _seen(agent, phases, job, "running")
     port = await _port(agent, job)
     await asyncio.to_thread(_enter, agent, keys, port)
     make = f"dd if=/dev/zero of=/tmp/sparse bs=1 count=0 seek={mebibytes}M 2>/dev/null"
@@ -210,7 +223,7 @@ async def _hold(agent: Agent, specs: Sequence[Json]) -> dict[str, float]:
     async with reading(agent.api, "http://agent/v1/events", _ssh_or_phase) as sightings:
         jobs = [await agent.submit(spec) for spec in specs]
         for job in jobs:
-            await sightings.at((job, "ready" if specs[0].get("ssh") else "running"))
+            await _seen(agent, sightings, job, "ready" if specs[0].get("ssh") else "running")
         await asyncio.sleep(SETTLE_SECONDS)
         held = await asyncio.to_thread(_held_by_all, agent)
         for job in jobs:
@@ -222,9 +235,9 @@ async def _hold(agent: Agent, specs: Sequence[Json]) -> dict[str, float]:
 
 def _held_by_all(agent: Agent) -> dict[str, float]:
     held = {"agent": held_megabytes(agent.pid), "engine": 0.0, "proxies": 0.0, "containers": 0.0}
-    for top in processes_of(agent.daemon.engine.root):
-        for pid in descendants(top):
-            held[_part(pid)] += held_megabytes(pid)
+    tops = processes_of(agent.daemon.engine.root)
+    for pid in {pid for top in tops for pid in descendants(top)}:
+        held[_part(pid)] += held_megabytes(pid)
     return held
 
 

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.adapters.ssh import find_kit
+from agent.adapters.ssh import KitFolder, find_kit
 from agent.adapters.ssh.manifest import MANIFEST, hash_of
 from agent.core.ssh_kit import KitTrouble, SshKit
 from tests.ssh_kit import lay_kit
+from tests.tries import tries
 
 FILES = {"dropbear": b"a server", "lib/libc.so.6": b"a library", "start": b"#!/bin/sh\n"}
 NOBODY = 65534
@@ -80,6 +81,21 @@ def test_a_kit_that_is_not_as_it_was_built_is_not_given_out(tmp_path: Path, dama
     assert words in refusal(tmp_path)
 
 
+@pytest.mark.parametrize("damage", DAMAGES)
+async def test_a_damage_is_seen_by_who_has_looked_before(tmp_path: Path, damage: str) -> None:
+    folder = lay_kit(tmp_path, FILES)
+    kits = KitFolder(tmp_path)
+    try:
+        assert isinstance(await kits.look(), SshKit)
+        act, words = DAMAGES[damage]
+        act(folder)
+        found = await kits.look()
+    finally:
+        kits.close()
+    assert isinstance(found, KitTrouble)
+    assert words in found.message
+
+
 @NEEDS_ROOT
 @pytest.mark.parametrize("name", ["dropbear", "."])
 def test_a_kit_of_another_user_is_not_given_out(tmp_path: Path, name: str) -> None:
@@ -129,7 +145,7 @@ def test_a_kit_on_a_disk_that_nothing_may_be_run_from_says_so(tmp_path: Path) ->
     assert "[ssh] kit" in found.remedy
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=tries(100), deadline=None)
 @given(st.data())
 def test_no_changed_bit_of_any_file_is_ever_overlooked(data: st.DataObject) -> None:
     with tempfile.TemporaryDirectory() as name:

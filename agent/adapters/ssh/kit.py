@@ -113,9 +113,12 @@ def _names_in(folder: Path) -> set[str]:
 
 
 def _traces(root: Path) -> _Traces:
-    found = []
-    for at, _, files in os.walk(root / CURRENT):
-        for path in (Path(at), *(Path(at, name) for name in files)):
-            status = path.lstat()
-            found.append((str(path.resolve()), status.st_ino, status.st_size, status.st_ctime_ns))
-    return tuple(sorted(found))
+    """Empty where there is none. Of the kit where the links end: a link's own status says nothing of what it leads to."""
+    current = (root / CURRENT).resolve()
+    paths = [Path(at, name) for at, _, files in os.walk(current) for name in (".", *files)]
+    touched = [root, *sorted(paths)] if paths else []
+    return tuple(
+        (str(path), status.st_ino, status.st_size, status.st_ctime_ns)
+        for path in touched
+        for status in (path.lstat(),)
+    )
