@@ -12,7 +12,7 @@ from tests.e2e.browser import Browser, Tab, browsing
 from tests.e2e.client import Client, expect
 from tests.e2e.conftest import Make
 from tests.e2e.daemon import REPOSITORY, Daemon
-from tests.e2e.python_image import packages_in
+from tests.e2e.python_image import make_python_image, packages_in
 from tests.private_engine import PrivateEngine
 
 pytestmark = pytest.mark.slow
