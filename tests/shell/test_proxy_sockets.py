@@ -223,6 +223,7 @@ async def end_token(world: ProxyWorld, _hang_up: asyncio.Event) -> None:
     world.api.token = await world.api.new_token("alice")
 
 
+@pytest.mark.slow
 async def test_a_socket_that_is_silent_for_too_long_is_cut_and_one_that_talks_is_not(tmp_path: Path) -> None:
     limits: ApiLimits = replace(LONG, port_idle_seconds=1.5)
     async with proxy_world(tmp_path, limits=limits) as world:
