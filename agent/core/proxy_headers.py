@@ -69,8 +69,13 @@ _NOT_FROM_THE_JOB = frozenset(
         "content-length",
         "service-worker-allowed",
         "www-authenticate",
+        # To servers that stand before us these are orders: to send a file of theirs, or to ask another server.
+        "x-lighttpd-send-file",
+        "x-reproxy-url",
+        "x-sendfile",
     }
 )
+_ORDERS = "x-accel-"
 _WEBSOCKET_GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, 1.3
 _WEBSOCKET_KEY = re.compile(r"[A-Za-z0-9+/]{22}==")
 SANDBOX = ("Content-Security-Policy", "sandbox")
@@ -158,7 +163,7 @@ def for_the_client(headers: Sequence[Header], way: Way) -> list[Header]:
     kept: list[Header] = []
     for name, value in headers:
         lowered = name.lower()
-        if lowered in _HOP_BY_HOP | _NOT_FROM_THE_JOB or lowered in named:
+        if lowered in _HOP_BY_HOP | _NOT_FROM_THE_JOB or lowered in named or lowered.startswith(_ORDERS):
             continue
         passed = _passed(lowered, value, way)
         if passed is not None:

@@ -13,15 +13,32 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from tests import private_engine
 from tests.e2e.daemon import REPOSITORY, Daemon, Settings
+from tests.e2e.python_image import make_python_image, packages_in
 from tests.e2e.wan import DNS_PORT, NAMES, OUT_PORT, Wan, banner
 from tests.private_engine import PrivateEngine, busybox_image
 from tests.private_engine_host import busybox_tar
 
 Make = Callable[..., Daemon]
+# What aiohttp needs to serve.
+SERVING = [
+    "aiohttp",
+    "aiohappyeyeballs",
+    "aiosignal",
+    "attr",
+    "attrs",
+    "frozenlist",
+    "idna",
+    "multidict",
+    "propcache",
+    "typing_extensions.py",
+    "yarl",
+]
+SERVERS = [Path(__file__).with_name(name) for name in ("web_app.py", "hostile_server.py")]
 
 
 @pytest.fixture(scope="session")
@@ -140,3 +157,13 @@ def wan(network_host: PrivateEngine) -> Iterator[Wan]:
             yield found
     finally:
         found.leave()
+
+
+@pytest.fixture(scope="session")
+def python_image(session_engine: PrivateEngine, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """An image of the Python that runs here, what serves HTTP in it, and the servers that jobs of the tests run."""
+    site = Path(aiohttp.__file__).parent.parent
+    packages = [*packages_in(site, SERVING), *SERVERS]
+    return make_python_image(
+        session_engine, "gpu-agent-test/python:1", packages, tmp_path_factory.mktemp("image")
+    )

@@ -31,7 +31,7 @@ LEFT_OUT = frozenset(
 )
 
 
-def python_image(engine: PrivateEngine, tag: str, packages: Iterable[Path], folder: Path) -> str:
+def make_python_image(engine: PrivateEngine, tag: str, packages: Iterable[Path], folder: Path) -> str:
     """An image with `python3` and these packages importable, and busybox for the rest. Returns the tag."""
     if engine.request("GET", f"/images/{tag}/json")[0] == 200:
         return tag

@@ -5,7 +5,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import aiohttp
 import pytest
 
 from tests.certificates import make_certificates
@@ -13,35 +12,13 @@ from tests.e2e.browser import Browser, Tab, browsing
 from tests.e2e.client import Client, expect
 from tests.e2e.conftest import Make
 from tests.e2e.daemon import REPOSITORY, Daemon
-from tests.e2e.python_image import packages_in, python_image
+from tests.e2e.python_image import make_python_image, packages_in
 from tests.private_engine import PrivateEngine
 
 pytestmark = pytest.mark.slow
 DOMAIN = "jobs.localhost"
 PORTS = [{"name": "web", "port": 8080, "proto": "http"}]
-# What aiohttp needs to serve.
-NEEDED = [
-    "aiohttp",
-    "aiohappyeyeballs",
-    "aiosignal",
-    "attr",
-    "attrs",
-    "frozenlist",
-    "idna",
-    "multidict",
-    "propcache",
-    "typing_extensions.py",
-    "yarl",
-]
 OURS = {"http": "gpu-agent-page", "https": "__Host-gpu-agent-page"}
-APP = Path(__file__).with_name("web_app.py")
-
-
-@pytest.fixture(scope="module")
-def python(session_engine: PrivateEngine, tmp_path_factory: pytest.TempPathFactory) -> str:
-    site = Path(aiohttp.__file__).parent.parent
-    packages = [*packages_in(site, NEEDED), APP]
-    return python_image(session_engine, "gpu-agent-test/python:1", packages, tmp_path_factory.mktemp("image"))
 
 
 @pytest.fixture
@@ -90,12 +67,12 @@ def encrypted(daemon: Daemon) -> ssl.SSLContext:
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_a_web_app_works_in_a_browser_through_its_one_time_url(
-    make_daemon: Make, python: str, browser: Browser, scheme: str
+    make_daemon: Make, python_image: str, browser: Browser, scheme: str
 ) -> None:
     web = make_daemon({"proxy": {"domain": DOMAIN}})
     tls = encrypted(web) if scheme == "https" else None
     alice = web.start().client(web.token("alice"), tls)
-    job_id = serve(alice, python)
+    job_id = serve(alice, python_image)
     url = open_url(alice, job_id)
     tab = browser.tab()
     result = shown(tab, url)
@@ -124,10 +101,10 @@ def test_a_web_app_works_in_a_browser_through_its_one_time_url(
 
 
 def test_the_page_of_another_job_can_do_nothing_in_the_visitors_name(
-    web: Daemon, python: str, browser: Browser
+    web: Daemon, python_image: str, browser: Browser
 ) -> None:
     alice = web.client(web.token("alice"))
-    mine, other = serve(alice, python), serve(alice, python)
+    mine, other = serve(alice, python_image), serve(alice, python_image)
     tab = browser.tab()
     shown(tab, open_url(alice, mine))
     shown(tab, open_url(alice, other))
@@ -159,10 +136,10 @@ def test_the_page_of_another_job_can_do_nothing_in_the_visitors_name(
 
 
 def test_a_visitor_stays_let_in_across_a_daemons_death_and_not_beyond_the_jobs(
-    web: Daemon, python: str, browser: Browser
+    web: Daemon, python_image: str, browser: Browser
 ) -> None:
     alice = web.client(web.token("alice"))
-    job_id = serve(alice, python)
+    job_id = serve(alice, python_image)
     tab = browser.tab()
     shown(tab, open_url(alice, job_id))
     unused = open_url(alice, job_id)
@@ -178,9 +155,9 @@ def test_a_visitor_stays_let_in_across_a_daemons_death_and_not_beyond_the_jobs(
     tab.until("document.body.innerText.includes('job_not_running')")
 
 
-def test_by_path_a_page_is_shown_and_runs_no_script(web: Daemon, python: str, browser: Browser) -> None:
+def test_by_path_a_page_is_shown_and_runs_no_script(web: Daemon, python_image: str, browser: Browser) -> None:
     token = web.token("alice")
-    job_id = serve(web.client(token), python)
+    job_id = serve(web.client(token), python_image)
     tab = browser.tab()
     tab.call("Network.enable")
     tab.call("Network.setExtraHTTPHeaders", headers={"Authorization": f"Bearer {token}"})
@@ -194,9 +171,9 @@ def test_by_path_a_page_is_shown_and_runs_no_script(web: Daemon, python: str, br
     ]
 
 
-def test_from_outside_the_real_server_answers_byte_for_byte(web: Daemon, python: str) -> None:
+def test_from_outside_the_real_server_answers_byte_for_byte(web: Daemon, python_image: str) -> None:
     alice, bob = web.client(web.token("alice")), web.client(web.token("bob"))
-    job_id = serve(alice, python)
+    job_id = serve(alice, python_image)
     path = f"/v1/jobs/{job_id}/ports/web"
     assert alice.call("POST", f"{path}/post", {"x": "y" * 1000}).json == {"size": 1009}
     seen = alice.call(
@@ -234,7 +211,7 @@ def notebook(session_engine: PrivateEngine, tmp_path_factory: pytest.TempPathFac
         pytest.skip("the notebook server is missing: scripts/ensure-browser installs it")
     (site,) = (root / "lib").glob("python*/site-packages")
     packages = [*packages_in(site), root / "share", root / "etc"]
-    return python_image(
+    return make_python_image(
         session_engine, "gpu-agent-test/notebook:1", packages, tmp_path_factory.mktemp("image")
     )
 

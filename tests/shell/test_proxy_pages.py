@@ -154,6 +154,16 @@ async def test_a_cookie_ends_with_the_token_that_asked_for_it(tmp_path: Path) ->
         assert not world.side.heads
 
 
+async def test_a_cookie_is_good_as_far_as_its_token_is_now(tmp_path: Path) -> None:
+    async with proxy_world(tmp_path) as world:
+        world.side.answers(OK)
+        cookie = await world.cookie()
+        (token,) = await world.api.store.tokens()
+        await world.api.store.remove_token(token.id)
+        await world.api.store.add_token(replace(token, scopes=(Scope.JOBS_READ.value,)))
+        assert code_of(await world.visit("/", cookie)) == "page_not_open"
+
+
 async def test_a_cookie_of_the_hosts_own_people_is_good_as_theirs(tmp_path: Path) -> None:
     async with proxy_world(tmp_path) as world:
         world.side.answers(OK)

@@ -19,55 +19,54 @@ def post(world: ProxyWorld, *lines: str, body: bytes = b"", host: str = "Host: a
     return "\r\n".join(head).encode("latin-1") + body
 
 
-@pytest.mark.parametrize(
-    ("lines", "body"),
-    [
-        (["Content-Length: 6", "Transfer-Encoding: chunked"], b"0\r\n\r\nX"),
-        (["Transfer-Encoding: chunked", "Content-Length: 6"], b"0\r\n\r\nX"),
-        (["Content-Length: 0", "Content-Length: 38"], HIDDEN),
-        (["Content-Length: 38", "Content-Length: 0"], HIDDEN),
-        (["Content-Length: 0, 38"], HIDDEN),
-        (["Content-Length: +0"], HIDDEN),
-        (["Content-Length: 0x0"], HIDDEN),
-        (["Content-Length : 0"], HIDDEN),
-        (["Content-Length: 1 0"], HIDDEN),
-        (["Transfer-Encoding : chunked"], b"0\r\n\r\n"),
-        (["Transfer-Encoding: xchunked"], b"0\r\n\r\n"),
-        (["Transfer-Encoding: chunked, identity"], b"0\r\n\r\n"),
-        (["Transfer-Encoding: identity, chunked"], b"0\r\n\r\n"),
-        (["Transfer-Encoding: chunked", "Transfer-Encoding: identity"], b"0\r\n\r\n"),
-        (["Transfer-Encoding: identity"], b"0\r\n\r\n"),
-        (["Transfer-Encoding:\x0bchunked"], b"0\r\n\r\n"),
-        (["X: y\r\n Transfer-Encoding: chunked"], b"0\r\n\r\n" + HIDDEN),  # obs-fold
-        (["Transfer-Encoding:\r\n chunked"], b"0\r\n\r\n" + HIDDEN),
-        (["X: y\nTransfer-Encoding: chunked"], b"0\r\n\r\n" + HIDDEN),
-        (["X: y\rTransfer-Encoding: chunked"], b"0\r\n\r\n" + HIDDEN),
-        (["X: a\x00b"], b""),
-        ([" X: y"], b""),
-        ([": y"], b""),
-        (["X y"], b""),
-        (["Transfer-Encoding: chunked"], b"0x5\r\nhello\r\n0\r\n\r\n"),
-        (["Transfer-Encoding: chunked"], b"5 \r\nhello\r\n0\r\n\r\n"),
-        (["Transfer-Encoding: chunked"], b"-5\r\nhello\r\n0\r\n\r\n"),
-        (["Transfer-Encoding: chunked"], b"FFFFFFFFFFFFFFFFF\r\nhello\r\n0\r\n\r\n"),
-        (["Transfer-Encoding: chunked"], b"5\nhello\n0\n\n"),
-        (["Transfer-Encoding: chunked"], b"5\r\nhello0\r\n\r\n"),
-    ],
-)
-async def test_a_request_of_two_meanings_is_refused_or_is_one(
-    tmp_path: Path, lines: list[str], body: bytes
-) -> None:
+TWO_MEANINGS: list[tuple[list[str], bytes]] = [
+    (["Content-Length: 6", "Transfer-Encoding: chunked"], b"0\r\n\r\nX"),
+    (["Transfer-Encoding: chunked", "Content-Length: 6"], b"0\r\n\r\nX"),
+    (["Content-Length: 0", "Content-Length: 38"], HIDDEN),
+    (["Content-Length: 38", "Content-Length: 0"], HIDDEN),
+    (["Content-Length: 0, 38"], HIDDEN),
+    (["Content-Length: +0"], HIDDEN),
+    (["Content-Length: 0x0"], HIDDEN),
+    (["Content-Length : 0"], HIDDEN),
+    (["Content-Length: 1 0"], HIDDEN),
+    (["Transfer-Encoding : chunked"], b"0\r\n\r\n"),
+    (["Transfer-Encoding: xchunked"], b"0\r\n\r\n"),
+    (["Transfer-Encoding: chunked, identity"], b"0\r\n\r\n"),
+    (["Transfer-Encoding: identity, chunked"], b"0\r\n\r\n"),
+    (["Transfer-Encoding: chunked", "Transfer-Encoding: identity"], b"0\r\n\r\n"),
+    (["Transfer-Encoding: identity"], b"0\r\n\r\n"),
+    (["Transfer-Encoding:\x0bchunked"], b"0\r\n\r\n"),
+    (["X: y\r\n Transfer-Encoding: chunked"], b"0\r\n\r\n" + HIDDEN),  # obs-fold
+    (["Transfer-Encoding:\r\n chunked"], b"0\r\n\r\n" + HIDDEN),
+    (["X: y\nTransfer-Encoding: chunked"], b"0\r\n\r\n" + HIDDEN),
+    (["X: y\rTransfer-Encoding: chunked"], b"0\r\n\r\n" + HIDDEN),
+    (["X: a\x00b"], b""),
+    ([" X: y"], b""),
+    ([": y"], b""),
+    (["X y"], b""),
+    (["Transfer-Encoding: chunked"], b"0x5\r\nhello\r\n0\r\n\r\n"),
+    (["Transfer-Encoding: chunked"], b"5 \r\nhello\r\n0\r\n\r\n"),
+    (["Transfer-Encoding: chunked"], b"-5\r\nhello\r\n0\r\n\r\n"),
+    (["Transfer-Encoding: chunked"], b"FFFFFFFFFFFFFFFFF\r\nhello\r\n0\r\n\r\n"),
+    (["Transfer-Encoding: chunked"], b"5\nhello\n0\n\n"),
+    (["Transfer-Encoding: chunked"], b"5\r\nhello0\r\n\r\n"),
+]
+
+
+async def test_a_request_of_two_meanings_is_refused_or_is_one(tmp_path: Path) -> None:
     async with proxy_world(tmp_path) as world:
         world.side.answers(OK)
-        answers = await world.raw(post(world, *lines, "Connection: close", body=body))
-        assert len(re.findall(rb"(?m)^HTTP/1[.]", answers)) == 1
-        assert not any(b"/hidden" in head for head in world.side.heads)
-        if status_of(answers) == 200:
-            # What the parser allows, the job gets as one meaning: written anew, with one framing.
-            (head,) = world.side.heads
-            assert head.lower().count(b"content-length") + head.lower().count(b"transfer-encoding") <= 1
-        else:
-            assert status_of(answers) == 400
+        for lines, body in TWO_MEANINGS:
+            world.side.heads.clear()
+            answers = await world.raw(post(world, *lines, "Connection: close", body=body))
+            assert len(re.findall(rb"(?m)^HTTP/1[.]", answers)) == 1, (lines, body)
+            if status_of(answers) == 200:
+                # What the parser allows, the job gets as one meaning: written anew, with one framing.
+                (head,) = world.side.heads
+                assert b"/hidden" not in head
+                assert head.lower().count(b"content-length") + head.lower().count(b"transfer-encoding") <= 1
+            else:
+                assert (status_of(answers), world.side.heads) == (400, []), (lines, body)
 
 
 async def test_what_is_behind_a_request_is_the_next_request_of_the_same_client_and_none_of_the_jobs(
@@ -140,30 +139,28 @@ async def test_a_job_that_switches_the_protocol_unasked_gets_no_tunnel(tmp_path:
         assert (status_of(answer), b"port_bad_answer" in answer) == (502, True)
 
 
-@pytest.mark.parametrize(
-    "raw",
-    [
-        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
-        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok",
-        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
-        b"HTTP/1.1 200 OK\r\nX: y\r\n Set-Cookie: folded\r\nContent-Length: 2\r\n\r\nok",
-        b"HTTP/1.1 200 OK\r\nX: a\rSet-Cookie: b\r\nContent-Length: 2\r\n\r\nok",
-        b"HTTP/1.1 200 OK\r\nX: a\x00b\r\nContent-Length: 2\r\n\r\nok",
-        b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 300 + b"\r\n",
-        b"HTTP/2 200\r\n\r\n",
-        b"SSH-2.0-OpenSSH_9.9\r\n\r\n",
-        b"\x16\x03\x01\x02\x00\x01\r\n\r\n",
-        b"HTTP/1.1 100 Continue\r\n\r\n" * 100,
-    ],
-)
-async def test_an_answer_of_two_meanings_is_a_502_and_shows_nothing_of_itself(
-    tmp_path: Path, raw: bytes
-) -> None:
+BAD_ANSWERS = [
+    b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok",
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nX: y\r\n Set-Cookie: folded\r\nContent-Length: 2\r\n\r\nok",
+    b"HTTP/1.1 200 OK\r\nX: a\rSet-Cookie: b\r\nContent-Length: 2\r\n\r\nok",
+    b"HTTP/1.1 200 OK\r\nX: a\x00b\r\nContent-Length: 2\r\n\r\nok",
+    b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 300 + b"\r\n",
+    b"HTTP/2 200\r\n\r\n",
+    b"SSH-2.0-OpenSSH_9.9\r\n\r\n",
+    b"\x16\x03\x01\x02\x00\x01\r\n\r\n",
+    b"HTTP/1.1 100 Continue\r\n\r\n" * 100,
+]
+
+
+async def test_an_answer_of_two_meanings_is_a_502_and_shows_nothing_of_itself(tmp_path: Path) -> None:
     async with proxy_world(tmp_path) as world:
-        world.side.answers(raw)
-        answer = await world.ask()
-        assert (status_of(answer), b"port_bad_answer" in answer) == (502, True)
-        assert b"Set-Cookie" not in answer
+        for raw in BAD_ANSWERS:
+            world.side.answers(raw)
+            answer = await world.ask()
+            assert (status_of(answer), b"port_bad_answer" in answer) == (502, True), raw[:80]
+            assert b"Set-Cookie" not in answer
 
 
 async def test_a_hundred_megabytes_of_headers_are_cut_at_the_first_few_kilobytes(tmp_path: Path) -> None:
@@ -193,7 +190,7 @@ async def test_a_hundred_megabytes_of_headers_are_cut_at_the_first_few_kilobytes
 async def test_a_port_that_never_answers_is_a_504_and_one_that_is_only_late_is_waited_for(
     tmp_path: Path,
 ) -> None:
-    async with proxy_world(tmp_path, limits=replace(LONG, port_answer_seconds=1.0)) as world:
+    async with proxy_world(tmp_path, limits=replace(LONG, port_answer_seconds=0.7)) as world:
         goes_on = asyncio.Event()
 
         async def late(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

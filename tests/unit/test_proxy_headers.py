@@ -226,7 +226,7 @@ def test_an_answer_to_a_handshake_is_known_by_its_digest() -> None:
 @pytest.mark.parametrize("way", [PATH, HOST])
 @pytest.mark.parametrize(
     "name",
-    ["Connection", "Keep-Alive", "Transfer-Encoding", "Content-Length", "Upgrade", "Proxy-Authenticate", "WWW-Authenticate", "Clear-Site-Data", "Alt-Svc", "Service-Worker-Allowed", "X-Named"],
+    ["Connection", "Keep-Alive", "Transfer-Encoding", "Content-Length", "Upgrade", "Proxy-Authenticate", "WWW-Authenticate", "Clear-Site-Data", "Alt-Svc", "Service-Worker-Allowed", "X-Accel-Redirect", "X-Accel-Anything", "X-Sendfile", "X-Named"],
 )  # fmt: skip
 def test_what_of_an_answer_ends_here(name: str, way: Way) -> None:
     got = for_the_client([("Connection", "X-Named"), (name, "x"), ("Kept", "y")], way)

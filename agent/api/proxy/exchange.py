@@ -40,8 +40,6 @@ READ_BYTES = 256 << 10
 MAX_INTERIM_ANSWERS = 16
 # How often the deadline of an exchange that goes on is put off; less would only cost.
 PUT_OFF_SECONDS = 0.5
-NEVER_PASSED = frozenset({"CONNECT", "TRACE"})
-PASSED = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 
 class PortSilentError(AgentError):
@@ -69,7 +67,6 @@ class Exchanges:
 
     async def pass_on(self, request: web.Request, caller: Caller, asked: Asked) -> web.StreamResponse:
         """Raises the errors above and those of `core/proxy_heads`, PortUnreachableError, JobNotRunningError, TooManyStreamsError."""
-        refuse_method(request)
         headers = list(request.headers.items())
         framing, key = request_framing(headers), websocket_key(request.method, headers)
         if key is not None and request.version < HttpVersion11:
@@ -84,12 +81,6 @@ class Exchanges:
                 return await Exchange(
                     request, stream, connection, Wanted(asked.way, framing, key), limits
                 ).run(head)
-
-
-def refuse_method(request: web.Request) -> None:
-    # CONNECT would open a tunnel without a word of HTTP in it, TRACE show a page the cookies that it must not see.
-    if request.method in NEVER_PASSED:
-        raise web.HTTPMethodNotAllowed(request.method, PASSED)
 
 
 def sender_of(request: web.Request, scheme: str) -> Sender:

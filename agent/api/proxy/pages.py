@@ -12,12 +12,12 @@ from aiohttp import web
 
 from agent.api.auth import Auth, Caller
 from agent.api.problems import answer_problems
-from agent.api.proxy.exchange import Asked, Exchanges, refuse_method
+from agent.api.proxy.exchange import Asked, Exchanges
 from agent.api.proxy.targets import Target
 from agent.api.proxy.visits import Visits
 from agent.api.tokens import Scope
 from agent.core.proxy_headers import ByHost
-from agent.core.proxy_heads import BadRequestHeadError, check_target
+from agent.core.proxy_heads import check_target
 from agent.core.proxy_hosts import Elsewhere, PageHost, read_host, write_host
 from agent.core.proxy_origins import comes_from_elsewhere
 from agent.core.proxy_visits import COOKIE_SECONDS, Page, cookie_name, cookies_named, is_path
@@ -27,6 +27,8 @@ Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 # The one path of a job's host name that is ours.
 OWN_PATHS = "/.gpu-agent/"
 OPEN_PATH = "/.gpu-agent/open"
+NEVER_PASSED = frozenset({"CONNECT", "TRACE"})
+ALLOWED = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 USUAL_PORTS = {"http": 80, "https": 443}
 
 
@@ -110,20 +112,18 @@ class Pages:
     def _is_for_api(self, request: web.BaseRequest) -> bool:
         if self._domain is None:
             return True
-        hosts = request.headers.getall("Host", [])
-        # One name of ours among several is enough: which of them another reader would take, nobody knows.
-        return all(read_host(host, self._domain.domain) is Elsewhere.OUTSIDE for host in hosts)
+        # There is one at most: the parser refuses a second.
+        return read_host(request.headers.get("Host", ""), self._domain.domain) is Elsewhere.OUTSIDE
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         domain = self._require_domain()
-        hosts = request.headers.getall("Host")
-        if len(hosts) != 1:
-            raise BadRequestHeadError("the request has more than one Host")
-        found = read_host(hosts[0], domain.domain)
+        found = read_host(request.headers["Host"], domain.domain)
         if not isinstance(found, PageHost):
             raise NoPageError("there is no page at this host name")
         check_target(request.raw_path)
-        refuse_method(request)
+        # CONNECT would open a tunnel without a word of HTTP in it, TRACE show a page the cookies that it must not see.
+        if request.method in NEVER_PASSED:
+            raise web.HTTPMethodNotAllowed(request.method, ALLOWED)
         if request.raw_path.startswith(OWN_PATHS):
             return await self._enter(request, found)
         return await self._show(request, found, domain)
