@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from agent.core.disk_guard import CountLimits, DiskSpace, Held
+from agent.core.disk_space import CountLimits, DiskSpace, Held
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 # Of st_blocks, whatever the file system's own are: stat(2).

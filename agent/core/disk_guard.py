@@ -11,8 +11,8 @@ and to stop one innocent after the other would help nobody.
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
-from enum import StrEnum
 
+from agent.core.disk_space import Held, Spaces, Where
 from agent.core.job import Job, Now
 from agent.errors import Phase
 
@@ -35,53 +35,6 @@ MOST_PAUSE_SECONDS, LEAST_PAUSE_SECONDS = 5.0, 0.2
 MOST_GRACE_SECONDS = 2.0
 # How many measurements one that was asked to end has, before another is stopped in spite of it.
 PATIENCE = 2
-
-
-class Where(StrEnum):
-    """What jobs fill. Both may be on one disk."""
-
-    OUTPUTS = "outputs"  # in the state folder
-    LAYER = "layer"  # at the engine: what containers write outside their outputs
-
-
-@dataclass(frozen=True, slots=True)
-class DiskSpace:
-    """`device` is the same for two folders on one file system."""
-
-    device: int
-    free_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """What a walk counted: allocated bytes, and those of them in files that changed since a given moment. One that was cut
-    short saw `entries` of them.
-    """
-
-    bytes: int = 0
-    fresh_bytes: int = 0
-    entries: int = 0
-    is_whole: bool = True
-
-    def __add__(self, other: "Held") -> "Held":
-        return Held(
-            self.bytes + other.bytes,
-            self.fresh_bytes + other.fresh_bytes,
-            self.entries + other.entries,
-            self.is_whole and other.is_whole,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class CountLimits:
-    """`fresh_since`: UTC seconds. What changed at or after it is counted as fresh."""
-
-    entries: int
-    seconds: float
-    fresh_since: float
-
-
-Spaces = Mapping[Where, DiskSpace]
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from agent.core.container import Credentials
-from agent.core.disk_guard import CountLimits, DiskSpace, Held
+from agent.core.disk_space import CountLimits, DiskSpace, Held
 from agent.core.globs import EVERY_OUTPUT, OutputChoice
 from agent.core.notify import NotifyTarget
 from agent.errors import AgentError, Blame

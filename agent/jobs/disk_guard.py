@@ -8,13 +8,9 @@ from dataclasses import dataclass, field, replace
 import structlog
 
 from agent.core.disk_guard import (
-    CountLimits,
-    Held,
     Measurement,
     Offender,
-    Spaces,
     Watch,
-    Where,
     judge,
     look,
     low,
@@ -23,6 +19,7 @@ from agent.core.disk_guard import (
     say_why,
     seconds_to_next_look,
 )
+from agent.core.disk_space import CountLimits, Held, Spaces, Where
 from agent.core.job import EVERYONE, Job, NewEvent, StopCause
 from agent.core.stop_requests import request_attempt_stop
 from agent.errors import AgentError

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 
-from agent.core.disk_guard import FLOOR_BYTES, LINE_BYTES, Where, low
+from agent.core.disk_guard import FLOOR_BYTES, LINE_BYTES, low
+from agent.core.disk_space import Where
 from agent.jobs.disk_guard import DiskView
 from agent.jobs.health import CheckState, Finding, Probe
 

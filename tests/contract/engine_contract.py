@@ -19,7 +19,7 @@ from agent.core.container import (
     StreamOpened,
     VolumeMount,
 )
-from agent.core.disk_guard import CountLimits, Held
+from agent.core.disk_space import CountLimits, Held
 from agent.core.gpu_strangers import GpuStranger, GpuStrangers
 from agent.core.job import FailureKind
 from agent.interfaces import (

@@ -14,7 +14,7 @@ import pytest
 
 from agent.adapters.disk_use import held_below
 from agent.adapters.folders import DiskFolders
-from agent.core.disk_guard import CountLimits, Held
+from agent.core.disk_space import CountLimits, Held
 from agent.interfaces import JobFolderMissingError
 from tests.contract import job_folder
 from tests.contract.folders_on_disk import JOB, NO_SECRETS, OTHER, RECORD, mounted, opened, outputs

@@ -3,7 +3,7 @@
 import itertools
 from dataclasses import dataclass, field
 
-from agent.core.disk_guard import CountLimits, DiskSpace, Held
+from agent.core.disk_space import CountLimits, DiskSpace, Held
 
 _devices = itertools.count(1)
 

@@ -26,7 +26,7 @@ from agent.core.container import (
     just_created,
 )
 from agent.core.container_stats import ContainerStats
-from agent.core.disk_guard import CountLimits, DiskSpace, Held
+from agent.core.disk_space import CountLimits, DiskSpace, Held
 from agent.core.gpu_strangers import GpuStranger, GpuStrangers
 from agent.core.job import FailureKind, StartFailure
 from agent.interfaces import (

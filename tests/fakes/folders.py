@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import replace
 
-from agent.core.disk_guard import CountLimits, DiskSpace, Held
+from agent.core.disk_space import CountLimits, DiskSpace, Held
 from agent.core.globs import EVERY_OUTPUT, OutputChoice
 from agent.core.notify import NotifyTarget
 from agent.core.quiet import Sighting

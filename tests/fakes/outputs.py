@@ -5,7 +5,7 @@ import hashlib
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 
-from agent.core.disk_guard import CountLimits, Held
+from agent.core.disk_space import CountLimits, Held
 from agent.core.globs import OutputChoice
 from agent.core.quiet import Noticed, Sighting
 from agent.interfaces import (

@@ -15,12 +15,9 @@ from agent.core.disk_guard import (
     MOST_PAUSE_SECONDS,
     NOTABLE_PART,
     STEP_BYTES,
-    DiskSpace,
-    Held,
     Measurement,
     Offender,
     Watch,
-    Where,
     choose,
     judge,
     look,
@@ -29,6 +26,7 @@ from agent.core.disk_guard import (
     say_why,
     seconds_to_next_look,
 )
+from agent.core.disk_space import DiskSpace, Held, Where
 from agent.core.job import BootTime, ExitFacts, Run, StartIntent, Verdict
 from agent.errors import Phase
 from tests.unit.core_values import NOW, make_job

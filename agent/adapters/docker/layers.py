@@ -12,7 +12,7 @@ from agent.adapters.docker import failures
 from agent.adapters.docker.client import Calls
 from agent.adapters.docker.failures import Refusal
 from agent.adapters.docker.views import Json
-from agent.core.disk_guard import CountLimits, DiskSpace, Held
+from agent.core.disk_space import CountLimits, DiskSpace, Held
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # Of those that were looked at last; where a container's files are never changes.
