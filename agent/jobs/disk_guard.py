@@ -182,15 +182,20 @@ class DiskGuard:
             "disk_guard.stopped",
             job=offender.job,
             where=sorted(where.value for where in offender.where),
-            held=offender.held_bytes,
-            grown=offender.grown_bytes,
-            free=offender.free_bytes,
+            unit=offender.unit.value,
+            held=offender.held,
+            grown=offender.grown,
+            free=offender.free,
+            is_sampled=offender.is_sampled,
             grace=round(offender.grace_seconds, 3),
         )
 
     def _tell_change(self, spaces: Spaces) -> None:
         before, now = low(self._spaces), low(spaces)
         for where in now - before:
-            log.warning("disk_guard.low", where=where, free=spaces[where].free_bytes)
+            space = spaces[where]
+            log.warning(
+                "disk_guard.low", where=where, free_bytes=space.free_bytes, free_files=space.free_files
+            )
         for where in before - now:
             log.info("disk_guard.has_room", where=where)

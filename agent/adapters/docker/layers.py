@@ -71,7 +71,7 @@ class Layers:
         return folders
 
     async def _ask(self, container: str) -> Held:
-        """By the engine's own count, which knows no freshness and is always whole."""
+        """By the engine's own count, which knows no freshness and no number of files, and is always whole."""
         found = await self._calls.quick(
             lambda client: client.containers(all=True, size=True, filters={"id": container})
         )
