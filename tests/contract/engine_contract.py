@@ -153,7 +153,7 @@ class EngineContract:
         held = await stage.engine.held(writer, PLENTY)
         assert held.is_whole
         assert 8 * MIB <= held.fresh_bytes <= held.bytes < 9 * MIB
-        assert held.entries > 0
+        assert 0 < held.fresh_files <= held.files <= held.entries
         assert not (await stage.engine.held(writer, replace(PLENTY, entries=0))).is_whole
         assert await stage.engine.held(NOBODY, PLENTY) == Held()
 
