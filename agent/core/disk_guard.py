@@ -32,7 +32,7 @@ BLAMED_PART = 4
 # What a fast disk takes. By it the next look comes before the floor is reached.
 FASTEST_BYTES_A_SECOND = 4 << 30
 MOST_PAUSE_SECONDS, LEAST_PAUSE_SECONDS = 5.0, 0.2
-# Each second of a grace may be gigabytes; where less would be left than half of what is free, it is shorter.
+# Each second of a grace may be gigabytes; where less would be left than half of what was free, it is shorter.
 MOST_GRACE_SECONDS = 2.0
 # How many measurements one that was asked to end has, before another is stopped in spite of it.
 PATIENCE = 2
@@ -40,11 +40,14 @@ PATIENCE = 2
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """`held` None: only a look at what is free. By job; a job that could not be measured is not in it. `at`: monotonic."""
+    """`held` None: only a look at what is free. By job; a job that could not be measured is not in it. `at`: monotonic, of the look;
+    `took`: how long after it all were counted.
+    """
 
     at: float
     spaces: Spaces
     held: Mapping[str, Mapping[Where, Held]] | None = None
+    took: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +213,7 @@ def _offender(job: str, grown: int, pool: _Pool, after: Measurement, bytes_a_sec
         _held(job, pool, after).worth(pool.unit) // size,
         grown // size,
         room // size,
-        min(MOST_GRACE_SECONDS, room / 2 / bytes_a_second),
+        max(0.0, min(MOST_GRACE_SECONDS, room / 2 / bytes_a_second - after.took)),
     )
 
 

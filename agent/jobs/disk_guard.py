@@ -114,7 +114,8 @@ class DiskGuard:
                 self._seen = _Seen(watch, wall)
             return
         jobs = [job for job in await self._store.unfinished() if may_write(job)]
-        measured = replace(seen, held=await self._measure(jobs, wanted))
+        held = await self._measure(jobs, wanted)
+        measured = replace(seen, held=held, took=asyncio.get_running_loop().time() - seen.at)
         now = now_of(self._clock)
         running = frozenset(job.id for job in jobs)
         stoppable = frozenset(job.id for job in jobs if may_be_stopped(job, now))

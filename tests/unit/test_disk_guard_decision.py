@@ -242,6 +242,15 @@ def test_the_grace_leaves_half_of_what_is_free() -> None:
     assert fast.grace_seconds == pytest.approx(0.08)
 
 
+@pytest.mark.parametrize(("took", "grace"), [(0.05, 0.03), (0.5, 0.0)])
+def test_what_the_count_took_is_no_part_of_the_grace(took: float, grace: float) -> None:
+    """It writes on meanwhile."""
+    after = replace(measured(0.2, 400 * MIB, {"a": (500 * MIB, 0)}), took=took)
+    offender = choose(measured(0, 900 * MIB, {"a": (0, 0)}), after, {"a"})
+    assert offender is not None
+    assert offender.grace_seconds == pytest.approx(grace)
+
+
 def test_who_is_ending_soon_is_let_end_and_who_has_a_long_grace_is_not() -> None:
     runs = Run(intent=StartIntent("c1", NOW.boot.boot_id))
     job = make_job(phase=Phase.RUNNING, run=runs)

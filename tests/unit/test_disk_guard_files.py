@@ -224,7 +224,7 @@ def test_where_known_growth_is_the_fall_no_sample_is_looked_at() -> None:
 @pytest.mark.parametrize("leaving", [[whole(0), whole(20_000, 20_000)], [cut_short(0), cut_short(20_000)]])
 def test_what_one_makes_who_is_ending_is_nobody_elses_fault(leaving: list[Held]) -> None:
     before = Measurement(0, disk(60_000), of(leaving=leaving[0], large=cut_short(0)))
-    after = Measurement(1, disk(40_000, used_files=300_000), of(leaving=leaving[1], large=cut_short(2_000)))
+    after = Measurement(1, disk(40_000, used_files=1_200_000), of(leaving=leaving[1], large=cut_short(2_000)))
     assert choose(before, after, {"large"}) is None
 
 
