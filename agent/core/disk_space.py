@@ -10,7 +10,7 @@ from enum import StrEnum
 
 # So many bytes have one inode where nobody asked mke2fs for anything else (mke2fs.conf, inode_ratio).
 INODE_BYTES = 16 << 10
-# What a file takes of a disk's bytes beside its blocks, where inodes are made as they are needed. XFS's inode; btrfs needs about as much.
+# What a file takes of a disk's bytes beside its blocks, where inodes are made as they are needed: XFS's inode. Elsewhere it is a trifle.
 OWN_BYTES = 512
 # Of what nobody counts.
 ENDLESS = 1 << 62

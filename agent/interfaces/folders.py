@@ -274,7 +274,7 @@ class Folders(Protocol):
         ...
 
     async def held(self, job_id: str, limits: CountLimits) -> Held:
-        """What the job's outputs hold of that disk, in allocated bytes; none where they are in a quota, whose room is reserved.
+        """What the job's outputs hold of that disk, in allocated bytes and in inodes; none where they are in a quota, whose room is reserved.
 
         Raises JobFolderMissingError.
         """

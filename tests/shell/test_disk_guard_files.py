@@ -8,6 +8,7 @@ from agent.core.disk_guard import LINE_BYTES
 from agent.core.disk_space import INODE_BYTES
 from agent.jobs.disk_guard_probe import disk_guard_probe
 from agent.jobs.health import CheckState
+from tests.fakes.engine import Program
 from tests.shell import full_disk
 from tests.shell.full_disk import TICK, guard, leave_inodes, make, run
 from tests.shell.world import Outcome, Phase, World
@@ -66,6 +67,20 @@ async def test_who_makes_files_is_told_so_and_the_check_tells_the_operator(world
     world.folders.disk.remove(maker)
     await world.quiesce(10)
     assert (await probe()).state is CheckState.OK
+    await world.crash()
+
+
+async def test_where_counting_takes_long_a_bomb_that_heeds_no_signal_has_no_grace_beyond_that(
+    world: World,
+) -> None:
+    world.engine.program = Program(seconds=None, on_term=None)
+    world.folders.count_seconds = 0.3
+    await world.start()
+    bomb = await run(world, grace=600)
+    leave_inodes(world, 210_000)
+    await make(world, bomb, 75_000)
+    assert (await world.finish(bomb, seconds=60)).reason is not None
+    assert world.folders.disk.refused == 0
     await world.crash()
 
 
