@@ -170,7 +170,7 @@ def _choose_of(
         return _offender(worst, known[worst], pool, after, fall / seconds)
     if sum(known.values()) * BLAMED_PART >= fall:
         return None  # it is theirs who are ending
-    likely = {job: max(grown.known, grown.likely) for job, grown in growth.items()}
+    likely = {job: grown.likely for job, grown in growth.items()}
     suspect = max(_notable(likely, fall), key=lambda job: (likely[job], job), default=None)
     if suspect is None or suspect not in stoppable:
         return None
@@ -204,16 +204,17 @@ def _growth(job: str, pool: _Pool, before: Measurement, after: Measurement) -> G
 
 
 def _offender(job: str, grown: int, pool: _Pool, after: Measurement, bytes_a_second: float) -> Offender:
-    room = _room(after, pool)
+    room, all_held = _room(after, pool), _held(job, pool, after)
     size = INODE_BYTES if pool.unit is Unit.FILES else 1
     return Offender(
         job,
         frozenset(where for where, held in _held_there(job, pool, after) if held.worth(pool.unit) > 0),
         pool.unit,
-        _held(job, pool, after).worth(pool.unit) // size,
+        all_held.worth(pool.unit) // size,
         grown // size,
         room // size,
         max(0.0, min(MOST_GRACE_SECONDS, room / 2 / bytes_a_second - after.took)),
+        is_sampled=not all_held.is_whole,
     )
 
 

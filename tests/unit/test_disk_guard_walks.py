@@ -213,6 +213,14 @@ def test_a_folder_that_was_seen_to_its_end_is_no_sample() -> None:
         assert (choose(before, after, {"large"}) is None) == is_fresh_whole
 
 
+def test_what_was_counted_in_part_is_not_told_as_the_whole_also_where_the_growth_is_known() -> None:
+    before = Measurement(0, disk(60_000), of(a=whole(40_000)))
+    after = Measurement(1, disk(40_000), of(a=cut_short(20_000)))
+    offender = choose(before, after, {"a"})
+    assert offender is not None
+    assert (offender.held, offender.grown, offender.is_sampled) == (60_000, 20_000, True)
+
+
 def test_where_known_growth_is_the_fall_no_sample_is_looked_at() -> None:
     before = Measurement(0, disk(60_000), of(bomb=cut_short(0), writer=whole(0)))
     after = Measurement(1, disk(40_000), of(bomb=cut_short(30_000), writer=whole(6_000, 6_000)))
