@@ -2,17 +2,18 @@
 
 Two lines. At FLOOR_BYTES reservations of quotas end, and the guard begins to measure what jobs hold, so that it knows who grows
 by the time it has to act. At LINE_BYTES, which no reservation reaches, it acts: who writes 2 GB a second needs half a second for
-the gigabyte between the two.
+the gigabyte between the two. Inodes are worth bytes here (core/disk_space), so lines, steps and paces are theirs, too.
 
 A disk that is low and does not fall is nobody's fault now: finished jobs' outputs or the host's own files may hold it so for days,
 and to stop one innocent after the other would help nobody.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
-from enum import StrEnum
 
+from agent.core.disk_growth import Growth, between, since_unmeasured
+from agent.core.disk_space import INODE_BYTES, Held, Spaces, Unit, Where
 from agent.core.job import Job, Now
 from agent.errors import Phase
 
@@ -31,78 +32,46 @@ BLAMED_PART = 4
 # What a fast disk takes. By it the next look comes before the floor is reached.
 FASTEST_BYTES_A_SECOND = 4 << 30
 MOST_PAUSE_SECONDS, LEAST_PAUSE_SECONDS = 5.0, 0.2
-# Each second of a grace may be gigabytes; where less would be left than half of what is free, it is shorter.
+# Each second of a grace may be gigabytes; where less would be left than half of what was free, it is shorter.
 MOST_GRACE_SECONDS = 2.0
 # How many measurements one that was asked to end has, before another is stopped in spite of it.
 PATIENCE = 2
 
 
-class Where(StrEnum):
-    """What jobs fill. Both may be on one disk."""
-
-    OUTPUTS = "outputs"  # in the state folder
-    LAYER = "layer"  # at the engine: what containers write outside their outputs
-
-
-@dataclass(frozen=True, slots=True)
-class DiskSpace:
-    """`device` is the same for two folders on one file system."""
-
-    device: int
-    free_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """What a walk counted: allocated bytes, and those of them in files that changed since a given moment. One that was cut
-    short saw `entries` of them.
-    """
-
-    bytes: int = 0
-    fresh_bytes: int = 0
-    entries: int = 0
-    is_whole: bool = True
-
-    def __add__(self, other: "Held") -> "Held":
-        return Held(
-            self.bytes + other.bytes,
-            self.fresh_bytes + other.fresh_bytes,
-            self.entries + other.entries,
-            self.is_whole and other.is_whole,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class CountLimits:
-    """`fresh_since`: UTC seconds. What changed at or after it is counted as fresh."""
-
-    entries: int
-    seconds: float
-    fresh_since: float
-
-
-Spaces = Mapping[Where, DiskSpace]
-
-
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """`held` None: only a look at what is free. By job; a job that could not be measured is not in it. `at`: monotonic."""
+    """`held` None: only a look at what is free. By job; a job that could not be measured is not in it. `at`: monotonic, of the look;
+    `took`: how long after it all were counted.
+    """
 
     at: float
     spaces: Spaces
     held: Mapping[str, Mapping[Where, Held]] | None = None
+    took: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Offender:
-    """Whom to stop, and why him. `where`: what of the host he filled, on the disk that is low."""
+    """Whom to stop, and why him. `where`: what of the host he filled, on the disk that is low in `unit`, in which `held`, `grown` and
+    `free` are. `is_sampled`: what he held and grew by is what was seen of it, and that is not all.
+    """
 
     job: str
     where: frozenset[Where]
-    held_bytes: int
-    grown_bytes: int
-    free_bytes: int
+    unit: Unit
+    held: int
+    grown: int
+    free: int
     grace_seconds: float
+    is_sampled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Pool:
+    """What jobs use up together: the bytes of a disk, or its inodes."""
+
+    wheres: frozenset[Where]
+    unit: Unit
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,12 +97,12 @@ def seconds_to_next_look(spaces: Spaces) -> float:
     """Rarely where there is much room, since nobody uses that up so soon."""
     if not spaces:
         return MOST_PAUSE_SECONDS
-    room = min(space.free_bytes for space in spaces.values()) - FLOOR_BYTES
+    room = min(space.room for space in spaces.values()) - FLOOR_BYTES
     return max(LEAST_PAUSE_SECONDS, min(MOST_PAUSE_SECONDS, room / FASTEST_BYTES_A_SECOND))
 
 
 def low(spaces: Spaces, line_bytes: int = FLOOR_BYTES) -> frozenset[Where]:
-    return frozenset(where for where, space in spaces.items() if space.free_bytes < line_bytes)
+    return frozenset(where for where, space in spaces.items() if space.room < line_bytes)
 
 
 def look(watch: Watch, seen: Measurement) -> tuple[Watch, frozenset[Where]]:
@@ -143,7 +112,12 @@ def look(watch: Watch, seen: Measurement) -> tuple[Watch, frozenset[Where]]:
         return Watch(last=seen), frozenset()
     last = watch.last
     if last is not None and last.held is not None and low(last.spaces) == wanted:
-        changed = (abs(_fall(last, seen, where)) for where in wanted)
+        changed = (
+            abs(_fall(last, seen, where, unit))
+            for where in wanted
+            for unit in Unit
+            if seen.spaces[where].room_in(unit) < FLOOR_BYTES
+        )
         if max(changed) < STEP_BYTES:
             return watch, frozenset()
     return watch, wanted
@@ -168,36 +142,40 @@ def judge(
 
 
 def choose(before: Measurement, after: Measurement, stoppable: AbstractSet[str]) -> Offender | None:
-    """Of those who grew on a disk that is low and falls: who holds most there. The fullest disk first."""
-    disks: dict[int, set[Where]] = {}
-    for where, space in after.spaces.items():
-        disks.setdefault(space.device, set()).add(where)
-    fullest_first = sorted(disks.values(), key=lambda wheres: _free(after, wheres))
-    found = (_choose_on(frozenset(wheres), before, after, stoppable) for wheres in fullest_first)
+    """Of those who grew on a disk that is low and falls: who holds most there. What is scarcest comes first."""
+    scarcest_first = sorted(_pools(after.spaces), key=lambda pool: _room(after, pool))
+    found = (_choose_of(pool, before, after, stoppable) for pool in scarcest_first)
     return next((offender for offender in found if offender is not None), None)
 
 
-def _choose_on(
-    wheres: frozenset[Where], before: Measurement, after: Measurement, stoppable: AbstractSet[str]
+def _pools(spaces: Spaces) -> list[_Pool]:
+    disks: dict[int, set[Where]] = {}
+    for where, space in spaces.items():
+        disks.setdefault(space.device, set()).add(where)
+    return [_Pool(frozenset(wheres), unit) for wheres in disks.values() for unit in Unit]
+
+
+def _choose_of(
+    pool: _Pool, before: Measurement, after: Measurement, stoppable: AbstractSet[str]
 ) -> Offender | None:
-    free = _free(after, wheres)
-    fall = max(_fall(before, after, where) for where in wheres)
-    if free >= LINE_BYTES or fall < STEP_BYTES:
+    fall = max(_fall(before, after, where, pool.unit) for where in pool.wheres)
+    if _room(after, pool) >= LINE_BYTES or fall < STEP_BYTES:
         return None
-    grown = {job: _growth(job, wheres, before, after) for job in (after.held or {}) if job in stoppable}
-    notable = _notable(grown, fall)
-    if not notable:
-        return None
-    worst = max(notable, key=lambda job: (_held(job, wheres, after).bytes, grown[job], job))
+    growth = {job: _growth(job, pool, before, after) for job in after.held or {}}
+    known = {job: grown.known for job, grown in growth.items()}
     seconds = max(after.at - before.at, 0.001)
-    return Offender(
-        worst,
-        frozenset(where for where in wheres if _held(worst, [where], after).bytes > 0),
-        _held(worst, wheres, after).bytes,
-        grown[worst],
-        free,
-        min(MOST_GRACE_SECONDS, free / 2 / (fall / seconds)),
-    )
+    notable = _notable({job: grown for job, grown in known.items() if job in stoppable}, fall)
+    if notable:
+        worst = max(notable, key=lambda job: (_held(job, pool, after).worth(pool.unit), known[job], job))
+        return _offender(worst, known[worst], pool, after, fall / seconds)
+    if sum(known.values()) * BLAMED_PART >= fall:
+        return None  # it is theirs who are ending
+    likely = {job: grown.likely for job, grown in growth.items()}
+    suspect = max(_notable(likely, fall), key=lambda job: (likely[job], job), default=None)
+    if suspect is None or suspect not in stoppable:
+        return None
+    seen = _held(suspect, pool, after).fresh_worth(pool.unit)
+    return replace(_offender(suspect, seen, pool, after, fall / seconds), is_sampled=True)
 
 
 def _notable(grown: Mapping[str, int], fall: int) -> list[str]:
@@ -211,46 +189,68 @@ def _notable(grown: Mapping[str, int], fall: int) -> list[str]:
     return [job for job, growth in grown.items() if growth > 0 and growth * NOTABLE_PART >= most]
 
 
-def _growth(job: str, wheres: Iterable[Where], before: Measurement, after: Measurement) -> int:
-    """0 where it is not known.
-
-    Where nothing was measured before, the disk fell over both lines between two looks, as by one fallocate: all counts that
-    changed since then. A walk that was cut short is compared with one that saw as many entries, or more.
+def _growth(job: str, pool: _Pool, before: Measurement, after: Measurement) -> Growth:
+    """None where nothing of him was measured before, while others were. Where nothing was measured at all, the disk fell over both
+    lines between two looks, as by one fallocate.
     """
-    now = _held(job, wheres, after)
-    if before.held is None:
-        return now.fresh_bytes
-    if job not in before.held:
-        return 0
-    then = _held(job, wheres, before)
-    if not (now.is_whole and then.is_whole) and now.entries > then.entries:
-        return 0
-    return max(0, now.bytes - then.bytes)
+    total = Growth()
+    for where, now in _held_there(job, pool, after):
+        used_files = after.spaces[where].used_files
+        if before.held is None:
+            total += since_unmeasured(now, pool.unit, used_files)
+        elif (then := before.held.get(job, {}).get(where)) is not None:
+            total += between(then, now, pool.unit, used_files)
+    return total
 
 
-def _held(job: str, wheres: Iterable[Where], measured: Measurement) -> Held:
+def _offender(job: str, grown: int, pool: _Pool, after: Measurement, bytes_a_second: float) -> Offender:
+    room, all_held = _room(after, pool), _held(job, pool, after)
+    size = INODE_BYTES if pool.unit is Unit.FILES else 1
+    return Offender(
+        job,
+        frozenset(where for where, held in _held_there(job, pool, after) if held.worth(pool.unit) > 0),
+        pool.unit,
+        all_held.worth(pool.unit) // size,
+        grown // size,
+        room // size,
+        max(0.0, min(MOST_GRACE_SECONDS, room / 2 / bytes_a_second - after.took)),
+        is_sampled=not all_held.is_whole,
+    )
+
+
+def _held_there(job: str, pool: _Pool, measured: Measurement) -> list[tuple[Where, Held]]:
     of_job = (measured.held or {}).get(job, {})
-    return sum((of_job[where] for where in wheres if where in of_job), Held())
+    return [(where, held) for where, held in of_job.items() if where in pool.wheres]
 
 
-def _free(measured: Measurement, wheres: Iterable[Where]) -> int:
-    return min(measured.spaces[where].free_bytes for where in wheres)
+def _held(job: str, pool: _Pool, measured: Measurement) -> Held:
+    return sum((held for _, held in _held_there(job, pool, measured)), Held())
 
 
-def _fall(before: Measurement, after: Measurement, where: Where) -> int:
+def _room(measured: Measurement, pool: _Pool) -> int:
+    return min(measured.spaces[where].room_in(pool.unit) for where in pool.wheres)
+
+
+def _fall(before: Measurement, after: Measurement, where: Where, unit: Unit) -> int:
     """0 where nothing is known of before, or it is another disk by now."""
     then, now = before.spaces.get(where), after.spaces[where]
-    return then.free_bytes - now.free_bytes if then is not None and then.device == now.device else 0
+    return then.room_in(unit) - now.room_in(unit) if then is not None and then.device == now.device else 0
 
 
 def say_why(offender: Offender) -> str:
     """For the job's reason."""
     folders = {Where.OUTPUTS: "in its output folder", Where.LAYER: "in its container's own files"}
     places = " and ".join(folders[where] for where in sorted(offender.where, reverse=True))
-    return (
-        f"the host's disk was nearly full ({_size(offender.free_bytes)} free), and the job held "
-        f"{_size(offender.held_bytes)} of it {places}, {_size(offender.grown_bytes)} more than just before"
-    )
+    if offender.unit is Unit.BYTES:
+        scarcity = f"the host's disk was nearly full ({_size(offender.free)} free)"
+        held, grown = f"{_size(offender.held)} of it", _size(offender.grown)
+    else:
+        scarcity = f"the host's disk had hardly an inode left for a file ({offender.free:,} free)"
+        held, grown = f"{offender.held:,} files", f"{offender.grown:,}"
+    if offender.is_sampled:
+        seen = f"at least {held} {places}, at least {grown} of them made or changed since just before"
+        return f"{scarcity}, and the job held {seen}"
+    return f"{scarcity}, and the job held {held} {places}, {grown} more than just before"
 
 
 def _size(size: int) -> str:

@@ -60,7 +60,7 @@ CATALOGUE: dict[str, Entry] = {
         Blame.USER,
         FINAL,
         "the host's disk was nearly full, and the job was what filled it",
-        "Ask for `disk`, so that the job has room of its own for its outputs, or write less; what it wrote to its outputs is kept.",
+        "Ask for `disk`, so that the job has room of its own for its outputs, or write less, in fewer files; what it wrote to its outputs is kept.",
     ),
     "internal_error": Entry(
         Phase.STOPPING,

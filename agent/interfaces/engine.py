@@ -19,7 +19,7 @@ from agent.core.container import (
     StreamOpened,
 )
 from agent.core.container_stats import ContainerStats
-from agent.core.disk_guard import CountLimits, DiskSpace, Held
+from agent.core.disk_space import CountLimits, DiskSpace, Held
 from agent.core.exec import ExecPlan
 from agent.core.gpu_strangers import GpuStrangers
 from agent.core.job import StartFailure

@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from agent.core.container import Credentials
-from agent.core.disk_guard import CountLimits, DiskSpace, Held
+from agent.core.disk_space import CountLimits, DiskSpace, Held
 from agent.core.globs import EVERY_OUTPUT, OutputChoice
 from agent.core.notify import NotifyTarget
 from agent.errors import AgentError, Blame
@@ -284,7 +284,7 @@ class Folders(Protocol):
         ...
 
     async def held(self, job_id: str, limits: CountLimits) -> Held:
-        """What the job's outputs hold of that disk, in allocated bytes; none where they are in a quota, whose room is reserved.
+        """What the job's outputs hold of that disk, in allocated bytes and in inodes; none where they are in a quota, whose room is reserved.
 
         Raises JobFolderMissingError.
         """

@@ -8,13 +8,9 @@ from dataclasses import dataclass, field, replace
 import structlog
 
 from agent.core.disk_guard import (
-    CountLimits,
-    Held,
     Measurement,
     Offender,
-    Spaces,
     Watch,
-    Where,
     judge,
     look,
     low,
@@ -23,6 +19,7 @@ from agent.core.disk_guard import (
     say_why,
     seconds_to_next_look,
 )
+from agent.core.disk_space import CountLimits, Held, Spaces, Where
 from agent.core.job import EVERYONE, Job, NewEvent, StopCause
 from agent.core.stop_requests import request_attempt_stop
 from agent.errors import AgentError
@@ -117,7 +114,8 @@ class DiskGuard:
                 self._seen = _Seen(watch, wall)
             return
         jobs = [job for job in await self._store.unfinished() if may_write(job)]
-        measured = replace(seen, held=await self._measure(jobs, wanted))
+        held = await self._measure(jobs, wanted)
+        measured = replace(seen, held=held, took=asyncio.get_running_loop().time() - seen.at)
         now = now_of(self._clock)
         running = frozenset(job.id for job in jobs)
         stoppable = frozenset(job.id for job in jobs if may_be_stopped(job, now))
@@ -185,15 +183,20 @@ class DiskGuard:
             "disk_guard.stopped",
             job=offender.job,
             where=sorted(where.value for where in offender.where),
-            held=offender.held_bytes,
-            grown=offender.grown_bytes,
-            free=offender.free_bytes,
+            unit=offender.unit.value,
+            held=offender.held,
+            grown=offender.grown,
+            free=offender.free,
+            is_sampled=offender.is_sampled,
             grace=round(offender.grace_seconds, 3),
         )
 
     def _tell_change(self, spaces: Spaces) -> None:
         before, now = low(self._spaces), low(spaces)
         for where in now - before:
-            log.warning("disk_guard.low", where=where, free=spaces[where].free_bytes)
+            space = spaces[where]
+            log.warning(
+                "disk_guard.low", where=where, free_bytes=space.free_bytes, free_files=space.free_files
+            )
         for where in before - now:
             log.info("disk_guard.has_room", where=where)

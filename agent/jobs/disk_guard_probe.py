@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 
-from agent.core.disk_guard import FLOOR_BYTES, LINE_BYTES, Where, low
+from agent.core.disk_guard import FLOOR_BYTES, LINE_BYTES, low
+from agent.core.disk_space import INODE_BYTES, DiskSpace, Unit, Where
 from agent.jobs.disk_guard import DiskView
 from agent.jobs.health import CheckState, Finding, Probe
 
@@ -13,10 +14,7 @@ GIB = 1 << 30
 def disk_guard_probe(view: Callable[[], DiskView]) -> Probe:
     async def probe() -> Finding:
         seen = view()
-        told = [
-            f"{NAMES[where]} has {space.free_bytes / GIB:.1f} GiB free"
-            for where, space in seen.spaces.items()
-        ]
+        told = [f"{NAMES[where]} has {_free(space)} free" for where, space in seen.spaces.items()]
         if not told:
             return Finding(CheckState.OK, "not looked yet")
         if Where.LAYER not in seen.spaces:
@@ -28,9 +26,15 @@ def disk_guard_probe(view: Callable[[], DiskView]) -> Probe:
         if not low(seen.spaces):
             return Finding(CheckState.OK, evidence)
         remedy = (
-            f"Free space: below {FLOOR_BYTES // GIB} GiB no room is reserved for `disk`, below {LINE_BYTES // GIB} GiB the job "
-            "that fills it is ended (disk_guard). See docs/operations.md, The disk guard."
+            f"Free space, or inodes: below {FLOOR_BYTES // GIB} GiB no room is reserved for `disk`, below {LINE_BYTES // GIB} GiB or "
+            f"{LINE_BYTES // INODE_BYTES:,} inodes the job that fills it is ended (disk_guard). See docs/operations.md, The disk guard."
         )
         return Finding(CheckState.WARN, evidence, remedy)
 
     return probe
+
+
+def _free(space: DiskSpace) -> str:
+    """Inodes only where there are fewer of them than bytes for them."""
+    size = f"{space.free_bytes / GIB:.1f} GiB"
+    return size if space.scarce is Unit.BYTES else f"{space.free_files:,} inodes (and {size})"

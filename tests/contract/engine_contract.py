@@ -21,7 +21,7 @@ from agent.core.container import (
     StreamOpened,
     VolumeMount,
 )
-from agent.core.disk_guard import CountLimits, Held
+from agent.core.disk_space import CountLimits, Held
 from agent.core.gpu_strangers import GpuStranger, GpuStrangers
 from agent.core.job import FailureKind, StartFailure
 from agent.interfaces import (
@@ -187,7 +187,7 @@ class EngineContract:
         held = await stage.engine.held(writer, PLENTY)
         assert held.is_whole
         assert 8 * MIB <= held.fresh_bytes <= held.bytes < 9 * MIB
-        assert held.entries > 0
+        assert 0 < held.fresh_files <= held.files <= held.entries
         assert not (await stage.engine.held(writer, replace(PLENTY, entries=0))).is_whole
         assert await stage.engine.held(NOBODY, PLENTY) == Held()
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from agent.adapters.disk_use import held_below
+from agent.adapters.disk_use import held_below, space
 from agent.adapters.folders import DiskFolders
-from agent.core.disk_guard import CountLimits, Held
+from agent.core.disk_space import CountLimits, Held
 from agent.interfaces import JobFolderMissingError
 from tests.contract import job_folder
 from tests.contract.folders_on_disk import JOB, NO_SECRETS, OTHER, RECORD, mounted, opened, outputs
@@ -46,12 +46,12 @@ async def test_what_a_job_writes_is_held_until_it_is_removed(
         job.write("one", bytes(3 * MIB))
         job.write("two", b"x")
         held = await folders.held(JOB, PLENTY)
-        assert (held.entries, held.is_whole) == (2, True)
+        assert (held.entries, held.files, held.is_whole) == (2, 2, True)
         assert 3 * MIB + 4 * KIB <= held.bytes < 4 * MIB, (
             "a file in pieces has a block that says where they are"
         )
         cut_short = await folders.held(JOB, replace(PLENTY, entries=1))
-        assert (cut_short.entries, cut_short.is_whole) == (1, False)
+        assert (cut_short.entries, cut_short.files, cut_short.is_whole) == (1, 1, False)
         job.unlink("one")
         assert 4 * KIB <= (await folders.held(JOB, PLENTY)).bytes < MIB
         with pytest.raises(JobFolderMissingError):
@@ -89,7 +89,7 @@ async def test_hard_links_are_counted_once(folders: DiskFolders, root: Path) -> 
         os.link(root / "file", root / "folder" / str(number))
     held = await folders.held(JOB, PLENTY)
     assert MIB <= held.bytes < 2 * MIB
-    assert held.entries == 12
+    assert (held.entries, held.files, held.fresh_files) == (12, 2, 2)
 
 
 async def test_nothing_outside_is_counted_and_nothing_is_opened(
@@ -163,6 +163,72 @@ async def test_only_what_changed_since_is_fresh(folders: DiskFolders, root: Path
     held = await folders.held(JOB, replace(PLENTY, fresh_since=since))
     assert MIB <= held.fresh_bytes < 2 * MIB
     assert 9 * MIB <= held.bytes < 10 * MIB
+    assert (held.files, held.fresh_files) == (2, 1)
+
+
+def now_and_later() -> float:
+    """A moment that everything until now is older than, and everything from now on younger."""
+    time.sleep(0.05)  # the kernel's own clock of stamps has to go on
+    since = time.time()
+    time.sleep(0.05)
+    return since
+
+
+def fill(folder: Path, files: int) -> None:
+    folder.mkdir(exist_ok=True)
+    for number in range(files):
+        (folder / f"{number}").touch()
+
+
+def count(root: Path, entries: int, since: float) -> Held:
+    number = os.open(root, os.O_RDONLY)
+    try:
+        return held_below(number, CountLimits(entries, 60, since))
+    finally:
+        os.close(number)
+
+
+@pytest.mark.parametrize("hot", range(0, 40, 8))
+def test_what_is_new_is_seen_wherever_it_is_though_the_rest_is_beyond_reach(tmp_path: Path, hot: int) -> None:
+    for number in range(40):
+        fill(tmp_path / f"{number}", 50)
+    since = now_and_later()
+    for number in range(100):
+        (tmp_path / f"{hot}" / f"new-{number}").touch()
+    held = count(tmp_path, 400, since)
+    assert (held.fresh_files, held.is_whole, held.is_fresh_whole) == (101, False, True), "with its folder"
+
+
+def test_a_large_folder_in_which_something_was_made_is_told_to_be_seen_in_part(tmp_path: Path) -> None:
+    fill(tmp_path / "large", 2000)
+    since = now_and_later()
+    assert count(tmp_path, 400, since).is_fresh_whole
+    for number in range(1000):
+        (tmp_path / "large" / f"new-{number}").touch()
+    held = count(tmp_path, 400, since)
+    assert (held.files, held.is_whole, held.is_fresh_whole) == (400, False, False)
+    assert not count(tmp_path, 1, since).is_fresh_whole, "it has not even begun with it"
+    assert count(tmp_path, 4000, since).is_fresh_whole
+
+
+def test_the_space_of_a_disk_says_how_many_files_may_still_be_made(tmp_path: Path) -> None:
+    with mounted(tmp_path / "disk", "-t", "tmpfs", "-o", "size=1M,nr_inodes=100", "none"):
+        number = os.open(tmp_path / "disk", os.O_RDONLY)
+        before = space(number)
+        fill(tmp_path / "disk", 30)
+        after = space(number)
+        os.close(number)
+    assert before.free_files is not None
+    assert after.free_files == before.free_files - 30
+    assert after.used_files == before.used_files + 30
+    assert after.used_files + after.free_files == 100
+
+
+def test_a_file_system_that_counts_no_inodes_has_as_many_as_its_bytes_are_good_for() -> None:
+    number = os.open("/proc", os.O_RDONLY)
+    assert space(number).free_files is None
+    assert space(number).used_files == 0
+    os.close(number)
 
 
 async def test_a_folder_that_is_swapped_for_a_link_all_the_time_leads_nowhere(

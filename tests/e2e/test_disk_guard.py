@@ -1,12 +1,5 @@
 """A host whose disk a job fills: the job is ended before the disk is full, its quiet neighbour and the agent live on."""
 
-import os
-import shutil
-import subprocess
-import tempfile
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from agent.core.disk_guard import FLOOR_BYTES, LINE_BYTES
@@ -14,6 +7,7 @@ from tests import private_engine
 from tests.e2e.client import expect
 from tests.e2e.conftest import Make
 from tests.e2e.daemon import Daemon
+from tests.e2e.small_disk import disk_of_its_own, free_bytes, least_free
 from tests.loops import needs_loops
 from tests.private_engine import busybox_image
 
@@ -27,47 +21,6 @@ WRITES_LAYER = "trap '' TERM; cat /dev/zero > /much; echo ended with $?; sleep 6
 WRITES_SLOWLY = "head -c 2300000000 /dev/zero > /outputs/first; while :; do head -c 4194304 /dev/zero >> /outputs/much; sleep 0.05; done"
 # As one call does it, which takes no time; it is left alone with what it took.
 TAKES_AT_ONCE = "fallocate -l 3000000000 /outputs/taken; echo ended with $?; sleep 600"
-
-
-@contextmanager
-def disk_of_its_own(size: int) -> Iterator[Path]:
-    """An ext4 of that size, at a short path: an engine's sockets may lie below it."""
-    folder = Path(tempfile.mkdtemp(prefix="gad-", dir="/tmp"))
-    with (folder / "disk.img").open("wb") as file:
-        file.truncate(size)
-    subprocess.run(["mke2fs", "-q", "-F", "-t", "ext4", "-m", "0", str(folder / "disk.img")], check=True)
-    target = folder / "d"
-    target.mkdir()
-    subprocess.run(["mount", "-o", "loop", str(folder / "disk.img"), str(target)], check=True)
-    try:
-        yield target
-    finally:
-        # Lazily: of a test that failed, something may still run there, and is ended later.
-        subprocess.run(["umount", "--lazy", str(target)], check=True)
-        shutil.rmtree(folder)
-
-
-def free_bytes(disk: Path) -> int:
-    status = os.statvfs(disk)
-    return status.f_bavail * status.f_frsize
-
-
-@contextmanager
-def least_free(disk: Path) -> Iterator[list[int]]:
-    """The least that was free, looked at all the time."""
-    least, is_over = [free_bytes(disk)], threading.Event()
-
-    def look() -> None:
-        while not is_over.wait(0.005):
-            least[0] = min(least[0], free_bytes(disk))
-
-    looking = threading.Thread(target=look)
-    looking.start()
-    try:
-        yield least
-    finally:
-        is_over.set()
-        looking.join()
 
 
 def run_quiet_one(daemon: Daemon) -> str:

@@ -30,7 +30,7 @@ from agent.core.container import (
     just_created,
 )
 from agent.core.container_stats import ContainerStats
-from agent.core.disk_guard import CountLimits, DiskSpace, Held
+from agent.core.disk_space import CountLimits, DiskSpace, Held
 from agent.core.exec import ExecPlan
 from agent.core.gpu_strangers import GpuStranger, GpuStrangers
 from agent.core.job import FailureKind, StartFailure

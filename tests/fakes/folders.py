@@ -1,10 +1,11 @@
 """Job folders in memory. What a hostile job does to a real folder is the real adapter's test."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import replace
 
-from agent.core.disk_guard import CountLimits, DiskSpace, Held
+from agent.core.disk_space import CountLimits, DiskSpace, Held
 from agent.core.globs import EVERY_OUTPUT, OutputChoice
 from agent.core.notify import NotifyTarget
 from agent.core.quiet import Sighting
@@ -66,6 +67,7 @@ class FakeFolders:
         self.places: dict[str, list[tuple[str, str]]] = {}
         self.removed: list[str] = []
         self.disk = disk or FakeDisk()
+        self.count_seconds = 0.0  # of one folder
         self.in_quota: set[str] = set()
         self.counts: list[str] = []  # whose outputs were counted, in order
         self._outputs: dict[str, FakeOutputs] = {}
@@ -201,6 +203,7 @@ class FakeFolders:
 
     async def held(self, job_id: str, limits: CountLimits) -> Held:
         self.counts.append(job_id)
+        await asyncio.sleep(self.count_seconds)
         if job_id in self.in_quota:
             return Held()
         files = self.outputs(job_id).held(limits)

@@ -5,7 +5,7 @@ import hashlib
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 
-from agent.core.disk_guard import CountLimits, Held
+from agent.core.disk_space import CountLimits, Held
 from agent.core.globs import OutputChoice
 from agent.core.quiet import Noticed, Sighting
 from agent.interfaces import (
@@ -113,7 +113,7 @@ class FakeOutputs:
         """In whole blocks; of its own moments none is fresh."""
         sizes = [-(-len(file.data) // DISK_BLOCK) * DISK_BLOCK for file in self._files.values()]
         counted = sizes[: limits.entries]
-        return Held(sum(counted), 0, len(counted), len(counted) == len(sizes))
+        return Held(sum(counted), 0, len(counted), len(counted) == len(sizes), files=len(counted))
 
     def open(self, path: str) -> "FakeReader":
         if path not in self._files:

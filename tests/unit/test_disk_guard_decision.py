@@ -15,12 +15,9 @@ from agent.core.disk_guard import (
     MOST_PAUSE_SECONDS,
     NOTABLE_PART,
     STEP_BYTES,
-    DiskSpace,
-    Held,
     Measurement,
     Offender,
     Watch,
-    Where,
     choose,
     judge,
     look,
@@ -29,6 +26,7 @@ from agent.core.disk_guard import (
     say_why,
     seconds_to_next_look,
 )
+from agent.core.disk_space import DiskSpace, Held, Unit, Where
 from agent.core.job import BootTime, ExitFacts, Run, StartIntent, Verdict
 from agent.errors import Phase
 from tests.unit.core_values import NOW, make_job
@@ -83,7 +81,7 @@ def test_nobody_is_stopped_who_did_not_grow_and_nobody_who_may_not_be(
     offender = choose(fall.before, fall.after, stoppable)
     if offender is not None:
         assert offender.job in stoppable
-        assert offender.grown_bytes == fall.growth[offender.job] > 0
+        assert offender.grown == fall.growth[offender.job] > 0
 
 
 @given(falls())
@@ -105,7 +103,7 @@ def test_who_is_stopped_holds_most_of_those_that_grew_much(fall: Fall) -> None:
         for job in JOBS:
             if fall.growth[job] * NOTABLE_PART >= max(fall.growth.values()):
                 held = (fall.after.held or {})[job]
-                assert sum(one.bytes for one in held.values()) <= offender.held_bytes
+                assert sum(one.bytes for one in held.values()) <= offender.held
 
 
 @given(falls(), st.integers(0, 200 * GIB))
@@ -147,7 +145,7 @@ def test_the_quiet_one_that_holds_much_lives_on_beside_the_writer() -> None:
     after = measured(1, 400 * MIB, {"quiet": (50 * GIB + 5 * MIB, 0), "writer": (505 * MIB, 0)})
     offender = choose(before, after, {"quiet", "writer"})
     assert offender is not None
-    assert (offender.job, offender.held_bytes, offender.grown_bytes) == ("writer", 505 * MIB, 495 * MIB)
+    assert (offender.job, offender.held, offender.grown) == ("writer", 505 * MIB, 495 * MIB)
 
 
 def test_what_the_host_itself_fills_ends_no_job() -> None:
@@ -178,16 +176,6 @@ def test_a_job_that_was_not_measured_before_is_not_known_to_have_grown() -> None
     before = measured(0, 900 * MIB, {})
     after = measured(1, 500 * MIB, {"new": (400 * MIB, 0)})
     assert choose(before, after, {"new"}) is None
-
-
-@pytest.mark.parametrize(("then", "now", "is_stopped"), [(100, 100, True), (100, 90, True), (90, 100, False)])
-def test_counts_that_were_cut_short_are_compared_only_where_the_later_saw_no_more(
-    then: int, now: int, *, is_stopped: bool
-) -> None:
-    spaces = [{Where.OUTPUTS: DiskSpace(7, free)} for free in (900 * MIB, 500 * MIB)]
-    before = Measurement(0, spaces[0], {"a": {Where.OUTPUTS: Held(GIB, 0, then, is_whole=False)}})
-    after = Measurement(1, spaces[1], {"a": {Where.OUTPUTS: Held(GIB + 400 * MIB, 0, now, is_whole=False)}})
-    assert (choose(before, after, {"a"}) is not None) == is_stopped
 
 
 def test_a_disk_that_fell_over_both_lines_between_two_looks_is_blamed_on_who_wrote_meanwhile() -> None:
@@ -254,6 +242,15 @@ def test_the_grace_leaves_half_of_what_is_free() -> None:
     assert fast.grace_seconds == pytest.approx(0.08)
 
 
+@pytest.mark.parametrize(("took", "grace"), [(0.05, 0.03), (0.5, 0.0)])
+def test_what_the_count_took_is_no_part_of_the_grace(took: float, grace: float) -> None:
+    """It writes on meanwhile."""
+    after = replace(measured(0.2, 400 * MIB, {"a": (500 * MIB, 0)}), took=took)
+    offender = choose(measured(0, 900 * MIB, {"a": (0, 0)}), after, {"a"})
+    assert offender is not None
+    assert offender.grace_seconds == pytest.approx(grace)
+
+
 def test_who_is_ending_soon_is_let_end_and_who_has_a_long_grace_is_not() -> None:
     runs = Run(intent=StartIntent("c1", NOW.boot.boot_id))
     job = make_job(phase=Phase.RUNNING, run=runs)
@@ -269,7 +266,7 @@ def test_who_is_ending_soon_is_let_end_and_who_has_a_long_grace_is_not() -> None
 
 
 def test_the_job_is_told_how_much_it_held_and_where() -> None:
-    offender = Offender("a", frozenset(Where), 3 * GIB, 512 * MIB, 800 * MIB, 1.0)
+    offender = Offender("a", frozenset(Where), Unit.BYTES, 3 * GIB, 512 * MIB, 800 * MIB, 1.0)
     assert say_why(offender) == (
         "the host's disk was nearly full (800 MiB free), and the job held 3.0 GiB of it in its output folder and in its "
         "container's own files, 512 MiB more than just before"

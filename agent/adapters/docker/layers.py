@@ -12,7 +12,7 @@ from agent.adapters.docker import failures
 from agent.adapters.docker.client import Calls
 from agent.adapters.docker.failures import Refusal
 from agent.adapters.docker.views import Json
-from agent.core.disk_guard import CountLimits, DiskSpace, Held
+from agent.core.disk_space import CountLimits, DiskSpace, Held
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # Of those that were looked at last; where a container's files are never changes.
@@ -71,7 +71,7 @@ class Layers:
         return folders
 
     async def _ask(self, container: str) -> Held:
-        """By the engine's own count, which knows no freshness and is always whole."""
+        """By the engine's own count, which knows no freshness and no number of files, and is always whole."""
         found = await self._calls.quick(
             lambda client: client.containers(all=True, size=True, filters={"id": container})
         )

@@ -16,7 +16,7 @@ from agent.adapters.folders.quotas import DiskQuotas
 from agent.adapters.folders.streams import Hashes, LogReader, LogWriter, OutputReader, read_small
 from agent.adapters.folders.watch import OutputWatching
 from agent.aio import Threads
-from agent.core.disk_guard import CountLimits, DiskSpace, Held
+from agent.core.disk_space import CountLimits, DiskSpace, Held
 from agent.core.globs import EVERY_OUTPUT, OutputChoice
 from agent.core.notify import NotifyTarget
 from agent.core.quiet import Sighting

@@ -4,7 +4,7 @@ from agent.adapters.disk_use import held_below
 from agent.adapters.folders import durable
 from agent.adapters.folders.names import job_folder
 from agent.adapters.folders.roots import OUTPUTS
-from agent.core.disk_guard import CountLimits, Held
+from agent.core.disk_space import CountLimits, Held
 from agent.interfaces import JobFolderMissingError
 
 
