@@ -332,22 +332,22 @@ def test_an_image_that_nobody_could_log_in_to_is_refused_before_it_runs(  # noqa
     assert plain["reason"] is None or plain["reason"]["code"] != "ssh_unsupported_image"
 
 
-# It waits without a process of its own; what fills the container ends by itself.
-FILL = 'sh -c "while :; do sleep {} & done" >/dev/null 2>&1'
+# What fills the container ends by itself; the shell that filled it ends where it can't fork.
+FILL = "while :; do sleep 6 & done"
 
 
 @pytest.mark.slow
 def test_a_container_at_its_limit_of_processes_goes_on_and_lets_in_again_later(
     daemon: Daemon, person: Person
 ) -> None:
-    # Once at its start, when there may be no room for the server, and once when it and a session are there.
-    fill_twice = (
-        f"{FILL.format(6)}; read nothing </tmp/wait; sleep 1; {FILL.format(6)}; read nothing </tmp/wait"
-    )
-    script = f"mkfifo /tmp/wait; {fill_twice}"
+    # Full at its start, when there may be no room for the server; then it waits without a process more.
+    script = f"mkfifo /tmp/wait; sh -c '{FILL}' 2>/dev/null; read nothing </tmp/wait"
     job = wait_ready(daemon.local, submit(daemon.local, person, script, pids=12), 60)
-    expect(lambda: person.ssh(job, "echo >/tmp/wait").returncode == 0, "there is room for a session", 60)
-    time.sleep(2.5)
+    expect(lambda: person.ssh(job, "true").returncode == 0, "there is room for a session", 60)
+    # And full once more, with the server there.
+    (container,) = daemon.containers(job["id"])
+    docker = ["docker", "--host", f"unix://{daemon.engine.socket}", "exec", container["Id"]]
+    subprocess.run([*docker, "sh", "-c", f"({FILL}) >/dev/null 2>&1"], check=False, timeout=20)
     assert person.ssh(job, "true").returncode != 0
     assert daemon.local.job(job["id"])["phase"] == "running"
     expect(lambda: person.ssh(job, "true").returncode == 0, "there is room again", 60)
