@@ -10,7 +10,8 @@ from aiohttp import web
 from agent.aio import Flag, beside
 from agent.api.streams import Stream
 from agent.core.proxy_headers import Way, accepts_websocket, for_the_client
-from agent.core.proxy_heads import AnswerHead, BadAnswerError
+from agent.core.proxy_heads import BadAnswerError
+from agent.core.proxy_wire import AnswerHead
 from agent.interfaces.job_ports import JobConnection, PortUnreachableError
 
 READ_BYTES = 256 << 10
