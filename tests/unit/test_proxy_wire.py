@@ -2,6 +2,7 @@
 
 import re
 
+import h11
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -88,6 +89,12 @@ def test_a_body_is_framed_as_its_head_says() -> None:
     assert [sized.write(b"hel"), sized.write(b"lo"), sized.end()] == [b"hel", b"lo", b""]
     chunks.ask("POST", "/", [HOST, ("Transfer-Encoding", "chunked")], Chunked())
     assert [chunks.write(b"x" * 17), chunks.end()] == [b"11\r\n" + b"x" * 17 + b"\r\n", b"0\r\n\r\n"]
+
+
+def test_a_request_without_a_body_is_whole_with_its_head() -> None:
+    for more in (Wire.end, lambda wire: wire.write(b"x")):
+        with pytest.raises(h11.LocalProtocolError):
+            more(asked("POST"))
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """api/proxy/exchange — one request passed on to a job's port and its answer passed back, piece by piece. Chooses neither port nor way.
 
 Each exchange has a connection of its own to the job: what one request leaves behind on it can be no other's answer. Pieces are
-as large as READ_BYTES at most, and the next is read when the last has been taken: a slow side slows the other down.
+as large as `Wire` says at most, and the next is read when the last has been taken: a slow side slows the other down.
 """
 
 import asyncio
@@ -21,8 +21,6 @@ from agent.core.proxy_wire import AnswerHead, Wire
 from agent.errors import AgentError, Blame
 from agent.interfaces.job_ports import JobConnection, JobPorts, PortUnreachableError
 
-# Of larger pieces, h11's copies would be memory that is asked of the kernel anew each time, and cost ten times as much.
-READ_BYTES = 64 << 10
 # How often the deadline of an exchange that goes on is put off; less would only cost.
 PUT_OFF_SECONDS = 0.5
 
@@ -164,7 +162,7 @@ class Exchange:
                 # Where both sides are quick, nothing above has to wait: others have their turn here.
                 await asyncio.sleep(0)
             elif not self._wire.is_over:
-                self._wire.feed(await self._connection.read(READ_BYTES))
+                self._wire.feed(await self._connection.read(self._wire.read_at_most))
                 self._put_off()
 
     def _begin(self, head: AnswerHead) -> web.StreamResponse:
