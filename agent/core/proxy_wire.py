@@ -138,7 +138,7 @@ class Wire:
 
     def _begin_body(self, head: AnswerHead) -> None:
         self._has_head = True
-        has_body = self._method != "HEAD" and head.status not in {101, 204, 304}
+        has_body = self._method != "HEAD" and head.status not in {204, 304}
         if head.length is not None and has_body:
             self._left, self._held = head.length, self.rest
 

@@ -9,10 +9,12 @@ from hypothesis import strategies as st
 
 from agent.core.proxy_heads import NO_BODY, BadAnswerError, BadRequestHeadError, Chunked, Header, Sized
 from agent.core.proxy_wire import (
+    COUNTED_READ_BYTES,
     MAX_EVENTS_AT_ONCE,
     MAX_HEAD_BYTES,
     MAX_HEADERS,
     MAX_INTERIM_ANSWERS,
+    READ_BYTES,
     AnswerHead,
     Wire,
 )
@@ -293,7 +295,7 @@ def test_chunks_that_break_off_anywhere_are_no_whole_body(pieces: list[bytes], d
     wire = asked()
     read_cut(wire, CHUNKED + raw[: data.draw(st.integers(0, len(raw) - 1))], [])
     assert not wire.is_over
-    with pytest.raises(BadAnswerError):
+    with pytest.raises(BadAnswerError, match="body of the answer"):
         end(wire)
 
 
@@ -341,6 +343,15 @@ def test_a_sized_body_ends_with_its_last_byte(body: bytes, sizes: list[int], beh
     raw = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body)
     assert read_cut(wire, raw + body + behind, sizes) == body
     assert wire.is_over
+
+
+def test_more_is_read_at_once_of_what_is_only_counted() -> None:
+    chunks, sized = asked(), asked()
+    chunks.feed(CHUNKED)
+    sized.feed(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n")
+    assert [chunks.read_at_most, sized.read_at_most] == [MAX_HEAD_BYTES - len(CHUNKED), MAX_HEAD_BYTES - 38]
+    assert None not in (chunks.take_head(), sized.take_head())
+    assert [chunks.read_at_most, sized.read_at_most] == [READ_BYTES, COUNTED_READ_BYTES]
 
 
 def test_a_sized_body_that_comes_short_is_not_whole() -> None:
