@@ -12,7 +12,7 @@ import pytest
 
 from tests.e2e.client import Client, Json, Reply
 from tests.e2e.conftest import Make
-from tests.e2e.daemon import ALL_SCOPES, Daemon
+from tests.e2e.daemon import ALL_SCOPES, OWN_JOBS, Daemon
 
 # In everything that is Bob's, and nowhere else.
 MARK = "bobs-own-words"
@@ -38,7 +38,7 @@ def bobs_job(daemon: Daemon) -> str:
 
 @pytest.fixture
 def alice(daemon: Daemon) -> Client:
-    return daemon.client(daemon.token("alice"))
+    return daemon.client(daemon.token("alice", [*OWN_JOBS, "exec"]))
 
 
 def endpoints(client: Client) -> list[tuple[str, str]]:
