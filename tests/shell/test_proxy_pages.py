@@ -41,7 +41,7 @@ async def test_a_one_time_url_sets_a_cookie_that_shows_the_page(tmp_path: Path) 
         assert world.side.heads[0].startswith(b"GET /lab?token=x HTTP/1.1\r\n")
         assert world.side.header("host") == world.side.header("x-forwarded-host") == [world.host]
         assert world.side.header("cookie") == ["own=1"]
-        assert header_of(answer, "content-security-policy") == []
+        assert header_of(answer, "content-security-policy") == ["frame-ancestors 'self'"]
 
 
 async def test_a_url_is_good_once(tmp_path: Path) -> None:
