@@ -164,6 +164,17 @@ async def test_a_cookie_is_good_as_far_as_its_token_is_now(tmp_path: Path) -> No
         assert code_of(await world.visit("/", cookie)) == "page_not_open"
 
 
+async def test_a_cookie_ends_with_its_tokens_time(tmp_path: Path) -> None:
+    async with proxy_world(tmp_path) as world:
+        world.side.answers(OK)
+        cookie = await world.cookie()
+        (token,) = await world.api.store.tokens()
+        for expires_at, status in ((world.api.clock.now() + 1, 200), (world.api.clock.now(), 403)):
+            await world.api.store.remove_token(token.id)
+            await world.api.store.add_token(replace(token, expires_at=expires_at))
+            assert status_of(await world.visit("/", cookie)) == status
+
+
 async def test_a_cookie_of_the_hosts_own_people_is_good_as_theirs(tmp_path: Path) -> None:
     async with proxy_world(tmp_path) as world:
         world.side.answers(OK)
