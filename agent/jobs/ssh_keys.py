@@ -42,15 +42,22 @@ class SshKeys:
         Raises ForeignIdError, SpecRefusedError, SshNotAskedError, SshEndedError, StateFullError, StateReadOnlyError,
         StoreUnavailableError.
         """
+        await self._find(viewer, job_id)
         keys = [SshKey(line, viewer.principal) for line in _read_keys(body)]
         return await self._change(viewer, job_id, lambda job: replace_keys(job, keys, viewer.principal))
 
     async def add(self, viewer: Viewer, job_id: str, body: object) -> Job:
         """`{"key": …, "expires_in": seconds}`: this one, too, for so long. Raises as `replace`."""
+        await self._find(viewer, job_id)
         line, seconds = _read_key(body)
         now = self.clock.now()
         key = SshKey(line, viewer.principal, now + seconds)
         return await self._change(viewer, job_id, lambda job: _add(job, key, now))
+
+    async def _find(self, viewer: Viewer, job_id: str) -> None:
+        """Whether there is such a job comes before what is wrong with the keys for it."""
+        if await self.store.get(job_id, viewer) is None:
+            raise unknown_job(job_id)
 
     async def _change(self, viewer: Viewer, job_id: str, change: Callable[[Job], Changed]) -> Job:
         def decide(job: Job) -> Changed:

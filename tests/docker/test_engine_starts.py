@@ -108,7 +108,7 @@ async def test_siblings_on_the_bridge_cannot_reach_each_other(stage: DockerStage
     address = await address_of(stage, web, family)
     url = f"http://{f'[{address}]' if ':' in address else address}:8080/group"
     assert b"worker" in await ask_from_host(stage, url)
-    # More than once: by IPv6 nobody is reached in a container's first seconds, forbidden or not.
+    # More than once: by IPv6 a first try may be lost, forbidden or not.
     script = f"for i in 1 2 3; do wget -qO- -T 3 {url} && echo REACHED && break; sleep 0.5; done; echo done"
     nosy = await stage.run(replace(stage.shell("nosy", script), bridge=BRIDGE))
     await until_exited(stage.engine, nosy)

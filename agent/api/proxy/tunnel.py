@@ -8,9 +8,10 @@ from typing import Any, Protocol, cast
 from aiohttp import web
 
 from agent.aio import Flag, beside
+from agent.api.proxy.wire import AnswerHead
 from agent.api.streams import Stream
 from agent.core.proxy_headers import Way, accepts_websocket, for_the_client
-from agent.core.proxy_heads import AnswerHead, BadAnswerError
+from agent.core.proxy_heads import BadAnswerError
 from agent.interfaces.job_ports import JobConnection, PortUnreachableError
 
 READ_BYTES = 256 << 10
