@@ -16,7 +16,6 @@ COMMAND = re.compile(
     r"ssh -p (?P<port>[0-9]{1,5}) (?P<user>[A-Za-z0-9_][A-Za-z0-9_.-]*)@(?P<host>[A-Za-z0-9:][A-Za-z0-9.:-]*)"
 )
 KNOWN = re.compile(r"\S+ (?P<key>ssh-ed25519 [A-Za-z0-9+/]{1,200}={0,2})")
-SHORT_ID = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +45,8 @@ def read_place(job_id: str, ssh: Mapping[str, Any], agent_host: str | None) -> P
     host = command["host"]
     if agent_host is not None and is_loopback(host):
         host = agent_host
-    alias = f"gpu-agent-{job_id[:SHORT_ID]}"
-    return Place(alias, host, int(command["port"]), command["user"], known["key"])
+    # The whole id: those of one minute begin alike, and a block may be included beside another one.
+    return Place(f"gpu-agent-{job_id}", host, int(command["port"]), command["user"], known["key"])
 
 
 def is_loopback(host: str) -> bool:

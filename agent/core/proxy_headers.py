@@ -76,9 +76,19 @@ _NOT_FROM_THE_JOB = frozenset(
     }
 )
 _ORDERS = "x-accel-"
+# What a browser keeps for the whole host: by path that is the agent's own.
+_RULES_OF_A_HOST = frozenset({"accept-ch", "nel", "report-to", "strict-transport-security"})
+_EMBEDDING = "cross-origin-resource-policy"
 _WEBSOCKET_GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, 1.3
 _WEBSOCKET_KEY = re.compile(r"[A-Za-z0-9+/]{22}==")
 SANDBOX = ("Content-Security-Policy", "sandbox")
+# Pages of other jobs are of the same site: they must not come nearer by document.domain, nor show or load this one within them.
+# Requests tell where they come from (`proxy_origins`) by TLS alone; these hold without it, too.
+_APART = (
+    ("Origin-Agent-Cluster", "?1"),
+    ("Cross-Origin-Resource-Policy", "same-origin"),
+    ("Content-Security-Policy", "frame-ancestors 'self'"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +183,8 @@ def for_the_client(headers: Sequence[Header], way: Way) -> list[Header]:
 
 def _passed(lowered: str, value: str, way: Way) -> str | None:
     """The value as the client gets it. None: not at all."""
+    if lowered in (_RULES_OF_A_HOST if isinstance(way, ByPath) else {_EMBEDDING}):
+        return None
     if lowered == "set-cookie":
         return pass_cookie(value, way)
     if lowered == "location" and isinstance(way, ByPath):
@@ -248,6 +260,6 @@ def _framed(framing: Framing) -> list[Header]:
 def _added(kept: Sequence[Header], way: Way) -> list[Header]:
     if isinstance(way, ByPath):
         return [SANDBOX]
-    # Pages of other jobs are of the same site: they must not come nearer by document.domain, nor a cache keep what one visitor saw.
-    added = [("Origin-Agent-Cluster", "?1")]
-    return added if values_of(kept, "cache-control") else [*added, ("Cache-Control", "private, no-cache")]
+    # No cache that is shared may keep what one visitor saw.
+    private = [] if values_of(kept, "cache-control") else [("Cache-Control", "private, no-cache")]
+    return [*_APART, *private]

@@ -12,7 +12,7 @@ import structlog
 
 from agent.core.exec import ExecPlan
 from agent.core.job import Job, NewEvent
-from agent.core.ssh_audit import BURST, PER_SECOND, Pace, pass_by
+from agent.core.pace import Pace, is_rested, pass_by
 from agent.errors import AgentError, Phase
 from agent.interfaces import Clock, ContainerGoneError, Engine, ExecSession, Store, StoreUnavailableError
 from agent.jobs.stats import JobNotRunningError
@@ -22,7 +22,6 @@ log = structlog.get_logger(__name__)
 # Who leaves is not kept waiting, and the daemon least of all.
 HANG_UP_SECONDS = 2.0
 MOST_PROGRAM_CHARACTERS = 200
-MISSED_SECONDS = 86_400.0
 # As a shell tells of SIGKILL.
 KILLED = 137
 
@@ -91,12 +90,6 @@ class Execs:
 
 async def log_only(job_id: str, kind: str, facts: dict[str, object]) -> None:
     log.info(kind, job=job_id, **facts)
-
-
-def is_rested(pace: Pace, now: float) -> bool:
-    """Whether nothing of it is needed any more. What was missed is told by the next one of that day."""
-    idle = now - pace.at
-    return pace.left + idle * PER_SECOND >= BURST and (not pace.missed or idle > MISSED_SECONDS)
 
 
 class Attended:

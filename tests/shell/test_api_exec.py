@@ -488,6 +488,20 @@ async def test_a_silent_client_that_answers_pings_stays(tmp_path: Path) -> None:
         assert await talk.end() == ({"type": "exit", "code": 3}, 1000)
 
 
+async def test_a_client_that_its_command_holds_back_stays_though_nobody_hears_it(tmp_path: Path) -> None:
+    async with (
+        exec_world(tmp_path, keep_alive_seconds=0.05) as world,
+        talking(world, await running_job(world)) as talk,
+    ):
+        await talk.start("deaf")
+        await talk.read()
+        await talk.socket.send_bytes(bytes(4 * PIPE_BYTES))
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.5):
+                await talk.socket.receive()  # answers pings, which lie behind what the command does not take
+        assert the_command(world).code is None
+
+
 async def test_a_session_outlasts_the_limit_for_headers(tmp_path: Path) -> None:
     async with (
         exec_world(tmp_path, header_seconds=0.1) as world,

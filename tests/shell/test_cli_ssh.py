@@ -102,7 +102,7 @@ async def test_ssh_gets_a_key_of_this_moment_and_the_jobs_host_key_and_nothing_i
     code, out, err = await place.run(job_id[:8])
     assert (code, out, err) == (7, "", "")
     told = await place.ssh_of(job_id)
-    alias = f"gpu-agent-{job_id[:8]}"
+    alias = f"gpu-agent-{job_id}"
     words = [line for line in place.notes if line.startswith("word ")]
     assert words[0] == "word -F"
     assert words[2:] == [f"word {alias}"]

@@ -41,7 +41,7 @@ async def test_a_one_time_url_sets_a_cookie_that_shows_the_page(tmp_path: Path) 
         assert world.side.heads[0].startswith(b"GET /lab?token=x HTTP/1.1\r\n")
         assert world.side.header("host") == world.side.header("x-forwarded-host") == [world.host]
         assert world.side.header("cookie") == ["own=1"]
-        assert header_of(answer, "content-security-policy") == []
+        assert header_of(answer, "content-security-policy") == ["frame-ancestors 'self'"]
 
 
 async def test_a_url_is_good_once(tmp_path: Path) -> None:
@@ -162,6 +162,17 @@ async def test_a_cookie_is_good_as_far_as_its_token_is_now(tmp_path: Path) -> No
         await world.api.store.remove_token(token.id)
         await world.api.store.add_token(replace(token, scopes=(Scope.JOBS_READ.value,)))
         assert code_of(await world.visit("/", cookie)) == "page_not_open"
+
+
+async def test_a_cookie_ends_with_its_tokens_time(tmp_path: Path) -> None:
+    async with proxy_world(tmp_path) as world:
+        world.side.answers(OK)
+        cookie = await world.cookie()
+        (token,) = await world.api.store.tokens()
+        for expires_at, status in ((world.api.clock.now() + 1, 200), (world.api.clock.now(), 403)):
+            await world.api.store.remove_token(token.id)
+            await world.api.store.add_token(replace(token, expires_at=expires_at))
+            assert status_of(await world.visit("/", cookie)) == status
 
 
 async def test_a_cookie_of_the_hosts_own_people_is_good_as_theirs(tmp_path: Path) -> None:

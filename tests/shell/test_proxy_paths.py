@@ -226,6 +226,26 @@ async def test_a_port_that_was_given_to_another_meanwhile_gets_not_one_byte(tmp_
         assert not world.side.heads
 
 
+@pytest.mark.parametrize("later", [{"seq": 1000}, {"attempt": 2}])
+async def test_a_port_of_that_number_that_is_anothers_meanwhile_gets_not_one_byte(
+    tmp_path: Path, later: dict[str, int]
+) -> None:
+    """The same lease to the number: of a later job of this id, or of the next attempt."""
+    async with proxy_world(tmp_path) as world:
+        world.side.answers(OK)
+        store, get = world.api.store, world.api.store.get
+
+        async def replace_behind_the_look(job_id: str, viewer: object) -> Job | None:
+            found = await get(job_id, viewer)  # type: ignore[arg-type] # as it was given
+            assert found is not None
+            await store.save(replace(found, **later))  # type: ignore[arg-type] # fields by name
+            return found
+
+        store.get = replace_behind_the_look  # type: ignore[method-assign, assignment] # a fake, slow at this step
+        assert status_of(await world.ask()) == 409
+        assert not world.side.heads
+
+
 @pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 200 OK\r\nContent-Le"])
 async def test_a_port_where_nobody_answers_is_told_so(tmp_path: Path, answer: bytes) -> None:
     async with proxy_world(tmp_path) as world:

@@ -12,6 +12,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from agent.api.sites import CLOSE_SECONDS
 from tests.shell.api_world import LONG, until
 from tests.shell.proxy_world import ProxyWorld, proxy_world, status_of
 
@@ -188,7 +189,7 @@ async def test_half_of_a_handshake_is_refused(tmp_path: Path, line: str) -> None
 
 async def test_a_socket_ends_with_its_token_with_the_daemon_and_with_the_job(tmp_path: Path) -> None:
     async with proxy_world(tmp_path, limits=replace(LONG, recheck_seconds=0.05)) as world:
-        for end in (end_token, end_job):
+        for end in (end_token, end_job, end_daemon):
             hang_up = asyncio.Event()
 
             async def hold(
@@ -214,6 +215,13 @@ async def test_a_socket_ends_with_its_token_with_the_daemon_and_with_the_job(tmp
 
 async def end_job(_world: ProxyWorld, hang_up: asyncio.Event) -> None:
     hang_up.set()
+
+
+async def end_daemon(world: ProxyWorld, _hang_up: asyncio.Event) -> None:
+    assert world.api.sites is not None
+    # At once: nobody waits for what would be cut at last.
+    async with asyncio.timeout(CLOSE_SECONDS / 2):
+        await world.api.sites.close()
 
 
 async def end_token(world: ProxyWorld, _hang_up: asyncio.Event) -> None:

@@ -15,8 +15,8 @@ GOOD = {"command": "ssh -p 20000 root@gpu.example.org", "known_hosts": f"[gpu.ex
 
 def test_the_line_and_the_host_key_are_read() -> None:
     place = read_place(JOB, GOOD, None)
-    assert place == Place("gpu-agent-0190aaaa", "gpu.example.org", 20000, "root", HOST_KEY)
-    assert place.known_hosts == f"gpu-agent-0190aaaa {HOST_KEY}\n"
+    assert place == Place(f"gpu-agent-{JOB}", "gpu.example.org", 20000, "root", HOST_KEY)
+    assert place.known_hosts == f"gpu-agent-{JOB} {HOST_KEY}\n"
 
 
 @pytest.mark.parametrize(
@@ -56,13 +56,19 @@ def test_what_could_mean_anything_else_is_refused(wrong: dict[str, object]) -> N
         read_place(JOB, {**GOOD, **wrong}, None)
 
 
+def test_jobs_of_one_minute_keep_names_of_their_own() -> None:
+    # Ids begin with their time (RFC 9562, 5.7): the first eight characters are the same for a minute.
+    other = f"{JOB[:-1]}2"
+    assert read_place(JOB, GOOD, None).alias != read_place(other, GOOD, None).alias
+
+
 def test_ssh_itself_reads_the_block_as_it_is_meant(tmp_path: Path) -> None:
     folder = tmp_path / 'a "b" 100%h'
     folder.mkdir()
     config = folder / "config"
     config.write_text(write_block(read_place(JOB, GOOD, None), folder / "key", folder / "known_hosts"))
     shown = subprocess.run(
-        ["ssh", "-G", "-F", str(config), "gpu-agent-0190aaaa"], capture_output=True, text=True, check=False
+        ["ssh", "-G", "-F", str(config), f"gpu-agent-{JOB}"], capture_output=True, text=True, check=False
     )
     assert shown.returncode == 0, shown.stderr
     read = dict(line.split(" ", 1) for line in shown.stdout.splitlines() if " " in line)
@@ -72,5 +78,5 @@ def test_ssh_itself_reads_the_block_as_it_is_meant(tmp_path: Path) -> None:
         "yes",
         "no",
     )
-    assert read["hostkeyalias"] == "gpu-agent-0190aaaa"
+    assert read["hostkeyalias"] == f"gpu-agent-{JOB}"
     assert str(folder / "key").replace("%", "%%") in read["identityfile"]

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from docker_wire import Wire, answer
 
 from agent.adapters.docker.client import Deadlines
 from agent.adapters.docker.engine import DockerEngine
+from agent.adapters.docker.execs import signaller
 from agent.core.exec import ExecPlan
 from agent.interfaces import (
     ContainerGoneError,
@@ -94,6 +96,14 @@ async def test_a_start_that_is_cancelled_leaves_no_connection(tmp_path: Path) ->
         with pytest.raises(asyncio.CancelledError):
             await task
         await engine.close()
+
+
+def test_a_process_that_is_not_the_containers_gets_no_signal() -> None:
+    """The number is the engine's word: by now, or in another namespace than ours, it may be anybody's."""
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as stranger:
+        signaller(stranger.pid, "c" * 64)()
+        stranger.communicate()
+    assert stranger.returncode == 0
 
 
 @pytest.mark.parametrize("rest", [b"\x01\0\0\0\0\0\0\x09half", b"\x01\0\0", b"HTTP/1.1 200 OK"])

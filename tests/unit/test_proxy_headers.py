@@ -237,14 +237,26 @@ def test_what_of_an_answer_ends_here(name: str, way: Way) -> None:
 def test_by_path_an_answer_is_in_a_sandbox_whatever_it_says_of_itself() -> None:
     got = for_the_client([("Content-Security-Policy", "default-src *")], PATH)
     assert values_of(got, "content-security-policy") == ["default-src *", "sandbox"]
-    assert values_of(for_the_client([], HOST), "content-security-policy") == []
+
+
+@pytest.mark.parametrize("name", ["Strict-Transport-Security", "NEL", "Report-To", "Accept-CH"])
+def test_by_path_a_job_sets_no_rules_for_the_agents_host(name: str) -> None:
+    assert not values_of(for_the_client([(name, "x")], PATH), name.lower())
+    assert values_of(for_the_client([(name, "x")], HOST), name.lower()) == ["x"]
+
+
+def test_by_host_no_other_page_may_embed_it_whatever_it_says_of_itself() -> None:
+    got = for_the_client(
+        [("Content-Security-Policy", "frame-ancestors *"), ("cross-origin-resource-policy", "cross-origin")],
+        HOST,
+    )
+    assert values_of(got, "content-security-policy") == ["frame-ancestors *", "frame-ancestors 'self'"]
+    assert values_of(got, "cross-origin-resource-policy") == ["same-origin"]
 
 
 def test_by_host_a_page_keeps_its_own_process_and_no_shared_cache_keeps_it() -> None:
-    assert for_the_client([], HOST) == [
-        ("Origin-Agent-Cluster", "?1"),
-        ("Cache-Control", "private, no-cache"),
-    ]
+    assert values_of(for_the_client([], HOST), "origin-agent-cluster") == ["?1"]
+    assert values_of(for_the_client([], HOST), "cache-control") == ["private, no-cache"]
     assert values_of(for_the_client([("cache-control", "max-age=9")], HOST), "cache-control") == ["max-age=9"]
 
 

@@ -10,6 +10,7 @@ from agent.api.ssh_views import show_keys, show_ssh
 from agent.api.views import Addresses
 from agent.core.injection import NOTHING_TO_HAND_OVER
 from agent.core.job import ExitFacts, Job, Kind, Lease, PortLease, Verdict
+from agent.core.pace import BURST, PER_SECOND, Pace, pass_by
 from agent.core.plan import Mounted, SshMounts, plan
 from agent.core.ports import NatMap
 from agent.core.ssh import (
@@ -23,7 +24,7 @@ from agent.core.ssh import (
     state_of,
     valid_keys,
 )
-from agent.core.ssh_audit import BURST, PER_SECOND, Pace, pass_by, tell
+from agent.core.ssh_audit import tell
 from agent.core.ssh_key import SshKey
 from agent.core.ssh_kit import SshKit
 from agent.core.ssh_log import Closed, Opened

@@ -9,8 +9,9 @@ import structlog
 from agent.aio import Flag, beside
 from agent.core.container import ContainerState
 from agent.core.job import NewEvent
+from agent.core.pace import Pace, pass_by
 from agent.core.ssh import SshState
-from agent.core.ssh_audit import Pace, pass_by, tell
+from agent.core.ssh_audit import tell
 from agent.core.ssh_log import Closed, Ended, Opened, Ready, SshLog, Words
 from agent.core.ssh_server import START_SECONDS, pause_before, server_plan
 from agent.errors import AgentError
