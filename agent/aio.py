@@ -9,6 +9,10 @@ from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any, ParamSpec, TypeVar, cast
 
+import structlog
+
+log = structlog.get_logger()
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -34,13 +38,18 @@ async def _standing(work: Coroutine[Any, Any, object], name: str) -> None:
 
 @asynccontextmanager
 async def beside(work: Coroutine[Any, Any, None], name: str) -> AsyncIterator[None]:
-    """Run `work` for as long as the block does, which it neither holds up nor ends; what the block raises comes as it is."""
+    """Run `work` for as long as the block does, which it neither holds up nor ends; what the block raises comes as it is.
+
+    What `work` raises, unforeseen, is in the log.
+    """
     task = asyncio.get_running_loop().create_task(work, name=name)
     try:
         yield
     finally:
         task.cancel()
         await asyncio.wait({task})
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("task.broke", task=name, exc_info=error)
 
 
 async def first_of(*works: Coroutine[Any, Any, T]) -> T:

@@ -28,7 +28,8 @@ from agent.core.job import Job, Kind, Outcome
 from agent.core.outgoing import OutgoingRules
 from agent.core.upload import UploadState
 from agent.daemon.database import open_database
-from agent.daemon.serve import FOLDER_THREADS, new_job_id
+from agent.daemon.ids import new_job_id
+from agent.daemon.serve import FOLDER_THREADS
 from agent.daemon.values import output_limits_of
 from agent.errors import Phase
 from agent.interfaces import NewJob, SecretFiles

@@ -4,13 +4,11 @@ import asyncio
 import gc
 import os
 import random
-import secrets
 import signal
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
-from uuid import UUID
 
 import structlog
 
@@ -41,6 +39,7 @@ from agent.core.ssh_kit import KitTrouble, SshKit
 from agent.daemon.database import note_served, open_database
 from agent.daemon.gpus import open_gpus, open_kernel_log
 from agent.daemon.health import build_health
+from agent.daemon.ids import new_exec_id, new_job_id
 from agent.daemon.network import open_firewall
 from agent.daemon.ports import port_checks
 from agent.daemon.reload import Places, Reload
@@ -54,7 +53,7 @@ from agent.daemon.values import (
     settings_of,
     subnet6_for,
 )
-from agent.interfaces import Clock, Folders, JobFolderMissingError, Store
+from agent.interfaces import Folders, JobFolderMissingError, Store
 from agent.jobs.assembly import Outside, Settings, Shell, assemble
 from agent.jobs.attempt_log import Sources
 from agent.jobs.bell import Bell
@@ -202,23 +201,6 @@ def _intake(outside: Outside, shell: Shell) -> Intake:
         outside.ssh_kits,
         outside.host_keys,
     )
-
-
-def new_job_id(clock: Clock) -> Callable[[], str]:
-    """UUIDs of version 7 (RFC 9562, §5.7): 48 bits of milliseconds, then random ones."""
-
-    def make() -> str:
-        milliseconds = int(clock.now() * 1000)
-        drawn = int.from_bytes(os.urandom(10))
-        low = 0b10 << 62 | drawn & (1 << 62) - 1
-        high = milliseconds << 16 | 7 << 12 | drawn >> 68
-        return str(UUID(int=high << 64 | low))
-
-    return make
-
-
-def new_exec_id() -> str:
-    return secrets.token_hex(4)
 
 
 def _api_parts(config: Config, outside: Outside, settings: Settings, shell: Shell, page_key: Key) -> ApiParts:

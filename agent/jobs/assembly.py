@@ -145,14 +145,6 @@ def assemble(outside: Outside, current: Current, settings: Settings) -> Shell:
         janitor.look()
         quota_care.look()
 
-    async def ensure_bridge() -> None:
-        await outside.engine.ensure_bridge(current.policy.bridge, current.policy.subnet6)
-
-    def heed_network(refusal: NetworkRefusal | None) -> None:
-        if refusal != current.policy.network_refusal:
-            current.policy = replace(current.policy, network_refusal=refusal)
-        ask.set()
-
     gpu_care = GpuCare(outside.gpus, outside.store, outside.clock, settings.gpu_care, Wakes(ask.set, poke))
     gpu_care.listen_to(outside.kernel_log)
     gpu_samples = GpuSamples(outside.gpus, outside.clock)
@@ -169,9 +161,7 @@ def assemble(outside: Outside, current: Current, settings: Settings) -> Shell:
         clock=outside.clock,
         images=images,
         witness=witness,
-        network=NetworkCare(
-            outside.firewall, outside.store, settings.network_rules, ensure_bridge, heed_network
-        ),
+        network=_network(outside, current, settings, ask.set),
         uploads=_uploads(outside, settings, hiding, poke),
         ssh=SshServers(outside.engine, outside.store, outside.folders, outside.clock),
         ssh_kits=outside.ssh_kits,
@@ -187,6 +177,20 @@ def assemble(outside: Outside, current: Current, settings: Settings) -> Shell:
     notifier = Notifier(outside.outgoing, outside.store, outside.folders, outside.clock, outside.random)
     disk_guard = DiskGuard(outside.engine, outside.folders, outside.store, outside.clock, poke)
     return Shell(supervisor, janitor, quota_care, witness, notifier, tools, gpu_samples, disk_guard)
+
+
+def _network(
+    outside: Outside, current: Current, settings: Settings, ask_grant: Callable[[], None]
+) -> NetworkCare:
+    async def ensure_bridge() -> None:
+        await outside.engine.ensure_bridge(current.policy.bridge, current.policy.subnet6)
+
+    def heed(refusal: NetworkRefusal | None) -> None:
+        if refusal != current.policy.network_refusal:
+            current.policy = replace(current.policy, network_refusal=refusal)
+        ask_grant()
+
+    return NetworkCare(outside.firewall, outside.store, settings.network_rules, ensure_bridge, heed)
 
 
 def _uploads(outside: Outside, settings: Settings, hiding: Hiding, poke: Callable[[str], None]) -> Uploads:

@@ -84,6 +84,7 @@ def tell_story(place: Place) -> int:
     try:
         url = wait_for_training(agent, job, follower)
         log_in(agent, job, visitor)
+        show_page_through_agent(agent, job)
         kill_and_start_again(agent, engine, job, url)
         kill_while_results_leave(agent, receiver)
         follower.wait(JOB_WITHIN_SECONDS)
@@ -172,7 +173,6 @@ def log_in(agent: RunningAgent, job: str, visitor: Visitor) -> None:
     for line in visitor.ask(ssh, LOOK_AROUND).splitlines():
         tell(line)
     tell(f"host key {ssh['fingerprint']}, as the agent told")
-    show_page_through_agent(agent, job)
 
 
 def show_page(agent: RunningAgent, url: str, after_epoch: int = 0) -> int:

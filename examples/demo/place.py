@@ -7,7 +7,6 @@ next run where the last one was killed.
 import contextlib
 import fcntl
 import hashlib
-import os
 import shutil
 import signal
 import subprocess
@@ -101,7 +100,6 @@ def clean_up(place: Place) -> None:
     if place.engine_socket.exists():
         with contextlib.suppress(DockerException):
             remove_from_engine(place.engine_socket.read_text(), place)
-        remove_rules(place)
     if (place.engine / "engine.json").exists():
         engines.find(place.engine).tear_down()
     for folder in (place.run, place.runtime, place.engine):
@@ -141,13 +139,6 @@ def remove_from_engine(socket: str, place: Place) -> None:
         with contextlib.suppress(OSError):
             command = ["nft", "delete", "table", family, f"gpu_agent_{BRIDGE}"]
             subprocess.run(command, capture_output=True, check=False)
-
-
-def remove_rules(place: Place) -> None:
-    """Those of the jobs' network. With an engine of our own they are in its namespace, and go with that."""
-    command = [str(Path(sys.executable).with_name("gpu-agent")), "network", "remove"]
-    config = {**os.environ, "GPU_AGENT_CONFIG": str(place.config)}
-    subprocess.run(command, env=config, capture_output=True, check=False)
 
 
 def agent_id(place: Place) -> str:

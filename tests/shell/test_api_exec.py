@@ -308,7 +308,7 @@ async def test_a_message_of_more_than_a_megabyte_ends_it(world: ApiWorld) -> Non
     async with talking(world, job_id) as talk:
         await talk.start("echo")
         await talk.read()
-        await talk.socket.send_bytes(bytes((1 << 20) + 1))
+        await talk.socket.send_bytes(bytes((256 << 10) + 1))
         assert (await talk.end())[1] == 1009
     await ended(world, job_id)
     assert the_command(world).code == HUNG_UP
@@ -459,8 +459,8 @@ async def test_a_command_that_does_not_read_holds_its_client_back(world: ApiWorl
         with suppress(TimeoutError):
             async with asyncio.timeout(0.5):
                 while sent < 1 << 30:
-                    await talk.socket.send_bytes(bytes(1 << 20))
-                    sent += 1 << 20
+                    await talk.socket.send_bytes(bytes(256 << 10))
+                    sent += 256 << 10
         # The sockets' buffers of both sides, and what waits in the pipe and in two messages.
         assert sent < 40 << 20
 

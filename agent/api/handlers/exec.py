@@ -35,7 +35,7 @@ from agent.jobs.execs import Asker, Attended, Execs, container_of
 from agent.jobs.intake import unknown_job
 
 # One more than may be: aiohttp takes it for the first size that is too large.
-MOST_MESSAGE_BYTES = (1 << 20) + 1
+MOST_MESSAGE_BYTES = (256 << 10) + 1
 # Of the client's answer to our close.
 CLOSE_SECONDS = 2.0
 # The daemon leaves within seconds, whoever is still there.
