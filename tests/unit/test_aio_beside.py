@@ -27,10 +27,13 @@ async def test_a_mistake_in_the_work_is_in_the_log_and_the_blocks_own_comes_as_i
     async def work() -> None:
         raise ValueError("a mistake")
 
-    with capture_logs() as told, pytest.raises(KeyError):
+    async def fail_beside_it() -> None:
         async with beside(work(), "work"):
             await asyncio.sleep(0)
             raise KeyError
+
+    with capture_logs() as told, pytest.raises(KeyError):
+        await fail_beside_it()
     assert [(line["event"], line["task"], str(line["exc_info"])) for line in told] == [
         ("task.broke", "work", "a mistake")
     ]
