@@ -11,7 +11,7 @@ from agent.core.reconcile import restore
 from agent.core.ssh import SshState
 from agent.core.ssh_server import PAUSES, START_SECONDS
 from agent.errors import Phase
-from agent.interfaces import ForeignIdError, StateFullError, StoreUnavailableError
+from agent.interfaces import EngineRefusedError, ForeignIdError, StateFullError, StoreUnavailableError
 from agent.jobs.ssh.server import MOST_BYTES_A_SECOND
 from agent.jobs.ssh_keys import SshEndedError, SshKeys, SshNotAskedError
 from agent.spec import read_public_key
@@ -83,6 +83,19 @@ async def test_a_job_without_ssh_has_none(world: SshWorld) -> None:
     await world.quiesce(5)
     assert world.servers.starts == 0
     assert ("look_inside", world.engine.running()[0].id) not in world.engine.calls
+
+
+async def test_an_image_that_the_engine_will_not_look_into_holds_no_lease(world: SshWorld) -> None:
+    world.engine.fates = _refuse_looks
+    job_id = await world.submit(ssh=SSH)
+    ended = await world.finish(job_id)
+    assert (ended.outcome, ended.reason and ended.reason.code) == (Outcome.FAILED, "engine_refused")
+
+
+def _refuse_looks(name: str, _target: str) -> Fate:
+    if name == "look_inside":
+        raise EngineRefusedError("the engine answered 500: too many links")
+    return Fate.WORKS
 
 
 async def test_a_server_that_dies_is_started_three_times_and_then_is_down_and_the_job_goes_on(
@@ -187,14 +200,29 @@ async def test_a_row_that_a_repair_made_anew_has_its_server_and_its_line_again(w
     job_id = await world.submit(ssh=SSH)
     job = await world.until_state(job_id, SshState.READY)
     await world.crash()
-    (container,) = world.engine.running()
-    fresh = Job(job.id, job.owner, job.kind, job.spec, job.created_at, ssh_host_key=job.ssh_host_key)
-    repaired = restore(fresh, container, world.clock.boot_id)
-    await world.store.save(replace(repaired, version=job.version, seq=job.seq, lease=job.lease))
+    await _repair(world, job)
     await world.start()
     again = await world.until_state(job_id, SshState.READY)
     assert again.run.ssh_user == "root"
     assert world.servers.running == 1
+
+
+async def test_a_repaired_job_that_hides_its_files_is_seen_to_run_all_the_same(world: SshWorld) -> None:
+    job_id = await world.submit(ssh=SSH)
+    job = await world.until_state(job_id, SshState.READY)
+    await world.crash()
+    await _repair(world, job)
+    world.engine.fates = _refuse_looks
+    await world.start()
+    again = await world.until_phase(job_id, Phase.RUNNING)
+    assert again.run.ssh_user is None
+
+
+async def _repair(world: SshWorld, job: Job) -> None:
+    (container,) = world.engine.running()
+    fresh = Job(job.id, job.owner, job.kind, job.spec, job.created_at, ssh_host_key=job.ssh_host_key)
+    repaired = restore(fresh, container, world.clock.boot_id)
+    await world.store.save(replace(repaired, version=job.version, seq=job.seq, lease=job.lease))
 
 
 # ── who may log in ──
