@@ -67,6 +67,7 @@ class NetworkCare:
         self._heed = heed
         self._flag = Flag()
         self._placed: Placed | None = None
+        self._is_bridge_known = False  # to be ours, or about to be
         self._trouble: NetworkRefusal | None = NOT_YET
         self._told_trouble: NetworkRefusal | None = None
         self._put_back_at: deque[float] = deque(maxlen=1000)
@@ -120,6 +121,7 @@ class NetworkCare:
     async def _keep_rules(self) -> None:
         table = self._rules.table
         if self._placed is None:
+            await self._require_own_bridge()
             self._placed = await self._firewall.put(self._rules)
             log.info("network.rules_placed", table=table, siblings=self._placed.siblings)
             return
@@ -135,6 +137,18 @@ class NetworkCare:
         self._put_back_at.append(_loop_time())
         log.warning("network.rules_put_back", table=table)
         self._untold.append(NewEvent("network.rules_put_back", {"table": table, "what": what}))
+
+    async def _require_own_bridge(self) -> None:
+        """Before the first rules. An interface of that name may be another's, or the host's own way out, which they would shut.
+
+        Where rules are there already an earlier daemon has asked, and nobody waits for the engine to renew them.
+        """
+        if self._is_bridge_known:
+            return
+        sees = self._firewall.sees(self._rules.bridge)
+        if sees and await self._firewall.fingerprint(self._rules.table) is None:
+            await self._ensure_bridge()
+        self._is_bridge_known = True
 
     async def _have_filter_on(self) -> None:
         """The engine turns it on as it makes a bridge without traffic between containers. What somebody turned off stays off."""
