@@ -11,7 +11,13 @@ from agent.core.reconcile import restore
 from agent.core.ssh import SshState
 from agent.core.ssh_server import PAUSES, START_SECONDS
 from agent.errors import Phase
-from agent.interfaces import EngineRefusedError, ForeignIdError, StateFullError, StoreUnavailableError
+from agent.interfaces import (
+    ContainerNotRunningError,
+    EngineRefusedError,
+    ForeignIdError,
+    StateFullError,
+    StoreUnavailableError,
+)
 from agent.jobs.ssh.server import MOST_BYTES_A_SECOND
 from agent.jobs.ssh_keys import SshEndedError, SshKeys, SshNotAskedError
 from agent.spec import read_public_key
@@ -179,6 +185,20 @@ async def test_a_lost_answer_to_its_start_makes_no_second_one(world: SshWorld) -
     job_id = await world.submit(ssh=SSH)
     await world.until_state(job_id, SshState.READY)
     assert world.servers.running == 1
+
+
+async def test_a_container_that_is_paused_for_a_while_has_its_server_once_it_goes_on(world: SshWorld) -> None:
+    paused_until = asyncio.get_running_loop().time() + 20
+
+    def answer(name: str, target: str) -> Fate:
+        if name == "open_exec" and asyncio.get_running_loop().time() < paused_until:
+            raise ContainerNotRunningError(f"Container {target} is paused, unpause the container before exec")
+        return Fate.WORKS
+
+    world.engine.fates = answer
+    job_id = await world.submit(ssh=SSH)
+    await world.until_state(job_id, SshState.READY)
+    assert {data["state"] for data in await world.told(job_id, "ssh.state")} == {"ready"}
 
 
 async def test_the_host_key_is_the_same_in_each_attempt(world: SshWorld) -> None:
