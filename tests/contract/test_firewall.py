@@ -129,6 +129,22 @@ class Heard:
         return True
 
 
+MEANWHILE = """
+harm=$1 namespace=$2; shift 2
+nsenter --net=/run/netns/$namespace nft "$@"; code=$?
+case $1 in -f) nsenter --net=/run/netns/$namespace nft $harm ;; esac
+exit $code
+"""
+
+
+async def test_what_somebody_left_of_the_rules_at_the_same_moment_is_not_taken_for_them(
+    namespace: str,
+) -> None:
+    nft = Nft(RuleNews(), ["sh", "-c", MEANWHILE, "sh", "flush table inet gpu_agent_gafw0", namespace])
+    with pytest.raises(FirewallUnusableError, match="somebody"):
+        await nft.put(rules())
+
+
 async def test_rules_that_are_put_are_there_and_read_back_alike_until_somebody_changes_them(
     world: World,
 ) -> None:
