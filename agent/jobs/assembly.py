@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from agent.aio import Flag, stand
+from agent.core.bridge import Bridge
 from agent.core.container import ContainerEvent, EventKind
 from agent.core.firewall import RuleSet
 from agent.core.policy import NetworkRefusal
@@ -35,7 +36,7 @@ from agent.jobs.gpu_samples import GpuSamples
 from agent.jobs.hiding import Hiding
 from agent.jobs.images import Images, PullTimes
 from agent.jobs.janitor import Janitor
-from agent.jobs.network_care import NetworkCare
+from agent.jobs.network_care import BridgeCalls, NetworkCare
 from agent.jobs.notifier import Notifier
 from agent.jobs.quota_care import QuotaCare
 from agent.jobs.ssh import SshServers
@@ -145,6 +146,9 @@ def assemble(outside: Outside, current: Current, settings: Settings) -> Shell:
         janitor.look()
         quota_care.look()
 
+    async def find_bridge() -> Bridge | None:
+        return await outside.engine.find_bridge(current.policy.bridge)
+
     async def ensure_bridge() -> None:
         await outside.engine.ensure_bridge(current.policy.bridge, current.policy.subnet6)
 
@@ -170,7 +174,11 @@ def assemble(outside: Outside, current: Current, settings: Settings) -> Shell:
         images=images,
         witness=witness,
         network=NetworkCare(
-            outside.firewall, outside.store, settings.network_rules, ensure_bridge, heed_network
+            outside.firewall,
+            outside.store,
+            settings.network_rules,
+            BridgeCalls(find_bridge, ensure_bridge),
+            heed_network,
         ),
         uploads=_uploads(outside, settings, hiding, poke),
         ssh=SshServers(outside.engine, outside.store, outside.folders, outside.clock),

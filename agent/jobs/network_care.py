@@ -8,12 +8,14 @@ from dataclasses import dataclass
 import structlog
 
 from agent.aio import Flag
+from agent.core.bridge import Bridge
 from agent.core.firewall import RuleSet
 from agent.core.firewall_text import Siblings
 from agent.core.job import NewEvent
 from agent.core.policy import NetworkRefusal
 from agent.errors import AgentError
 from agent.interfaces import (
+    BridgeNameTakenError,
     BridgeOutOfSightError,
     Firewall,
     FirewallUnusableError,
@@ -49,6 +51,14 @@ class NetworkView:
 NOT_YET = NetworkRefusal("the rules of the network are being looked at", "It takes a moment.")
 
 
+@dataclass(frozen=True, slots=True)
+class BridgeCalls:
+    """To the engine, about the jobs' bridge."""
+
+    find: Callable[[], Awaitable[Bridge | None]]
+    ensure: Callable[[], Awaitable[None]]
+
+
 class NetworkCare:
     """Standing task `watch`. `heed`: told why jobs with a network are not to be taken at all, or None; and that the grant may look anew."""
 
@@ -57,13 +67,13 @@ class NetworkCare:
         firewall: Firewall,
         store: Store,
         rules: RuleSet,
-        ensure_bridge: Callable[[], Awaitable[None]],
+        bridge: BridgeCalls,
         heed: Callable[[NetworkRefusal | None], None],
     ) -> None:
         self._firewall = firewall
         self._store = store
         self._rules = rules
-        self._ensure_bridge = ensure_bridge
+        self._bridge = bridge
         self._heed = heed
         self._flag = Flag()
         self._placed: Placed | None = None
@@ -111,7 +121,12 @@ class NetworkCare:
         try:
             await self._keep_rules()
             await self._have_filter_on()
-        except (BridgeOutOfSightError, FirewallUnusableError, SiblingsUnfilteredError) as error:
+        except (
+            BridgeNameTakenError,
+            BridgeOutOfSightError,
+            FirewallUnusableError,
+            SiblingsUnfilteredError,
+        ) as error:
             return NetworkRefusal(str(error), error.remedy, is_lasting=True)
         except AgentError as error:
             # The engine is away, or nft hangs: it may pass by itself.
@@ -145,9 +160,11 @@ class NetworkCare:
         """
         if self._is_bridge_known:
             return
-        sees = self._firewall.sees(self._rules.bridge)
-        if sees and await self._firewall.fingerprint(self._rules.table) is None:
-            await self._ensure_bridge()
+        bridge, table = self._rules.bridge, self._rules.table
+        is_news = self._firewall.sees(bridge) and await self._firewall.fingerprint(table) is None
+        # Not made where it is missing: an engine makes a network of a bridge that it finds, whosever that is.
+        if is_news and await self._bridge.find() is None:
+            raise BridgeNameTakenError(bridge)
         self._is_bridge_known = True
 
     async def _have_filter_on(self) -> None:
@@ -155,7 +172,7 @@ class NetworkCare:
         bridge = self._rules.bridge
         if self._firewall.sees(bridge) and self._firewall.why_unfiltered() is None:
             return
-        await self._ensure_bridge()
+        await self._bridge.ensure()
         if not self._firewall.sees(bridge):
             raise BridgeOutOfSightError(bridge)
         why = self._firewall.why_unfiltered()

@@ -49,6 +49,7 @@ class World:
         self.engine = FakeEngine(self.clock, AGENT)
         self.engine.add_image("busybox")
         self.firewall = FakeFirewall()
+        self.firewall.bridges = self.engine.bridges
         self.folders = FakeFolders()
         self.quotas = FakeQuotas()
         self.gpus = FakeGpus()
