@@ -258,6 +258,13 @@ async def test_replaced_keys_are_in_the_file_when_the_call_returns(world: SshWor
     assert world.may_log_in(job_id) == KEYS[1:]
 
 
+async def test_keys_that_never_end_are_written_once_however_long_the_job_runs(world: SshWorld) -> None:
+    job_id = await world.submit(ssh=SSH)
+    await world.until_state(job_id, SshState.READY)
+    await world.quiesce(3600)
+    assert world.folders.key_writes == 1
+
+
 async def test_keys_that_were_replaced_before_the_start_are_those_it_starts_with(world: SshWorld) -> None:
     world.settings.queue_limits = {"default": 0}
     job_id = await world.submit(ssh=SSH)

@@ -225,8 +225,8 @@ class Server:
                 return
 
 
-def _until_look(seconds: float | None) -> float:
-    return LOOK_SECONDS if seconds is None else min(max(seconds, _LEAST_SECONDS), LOOK_SECONDS)
+def _until_look(seconds: float | None) -> float | None:
+    return None if seconds is None else min(max(seconds, _LEAST_SECONDS), LOOK_SECONDS)
 
 
 def _loop_time() -> float:
