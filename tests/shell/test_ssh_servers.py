@@ -261,7 +261,7 @@ async def test_replaced_keys_are_in_the_file_when_the_call_returns(world: SshWor
 async def test_keys_that_never_end_are_written_once_however_long_the_job_runs(world: SshWorld) -> None:
     job_id = await world.submit(ssh=SSH)
     await world.until_state(job_id, SshState.READY)
-    await world.quiesce(3600)
+    await world.quiesce(600)
     assert world.folders.key_writes == 1
 
 
