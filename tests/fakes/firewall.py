@@ -15,12 +15,12 @@ class FakeFirewall:
     `bridges`: those that the engine has made here, None: each that is asked for; `elsewhere`: in another network namespace. `slow_seconds`: how long it thinks before it answers.
     """
 
-    def __init__(self, siblings: Siblings = Siblings.ROUTED) -> None:
+    def __init__(self, siblings: Siblings = Siblings.ROUTED, bridges: Container[str] | None = None) -> None:
         self.siblings = siblings
         self.tables: dict[str, str] = {}
         self.trouble: AgentError | None = None
         self.unfiltered: str | None = None
-        self.bridges: Container[str] | None = None
+        self.bridges = bridges
         self.elsewhere: set[str] = set()
         self.slow_seconds = 0.0
         self.tells = True
