@@ -129,6 +129,14 @@ class Heard:
         return True
 
 
+async def test_a_host_that_can_not_run_nft_just_now_is_asked_again(tmp_path: Path) -> None:
+    program = tmp_path / "nft"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    with program.open("a"), pytest.raises(FirewallSilentError, match="busy"):  # as while it is upgraded
+        await Nft(RuleNews(), [str(program)]).fingerprint("gpu_agent_gafw0")
+
+
 MEANWHILE = """
 harm=$1 namespace=$2; shift 2
 nsenter --net=/run/netns/$namespace nft "$@"; code=$?

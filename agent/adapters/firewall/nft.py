@@ -4,6 +4,7 @@ Reads the switches of br_netfilter, too, and sets none: they are the whole host'
 """
 
 import asyncio
+import errno
 import hashlib
 import os
 import socket
@@ -23,6 +24,8 @@ log = structlog.get_logger()
 CALL_SECONDS = 10.0
 # What it says of an error is short; the rules that it reads aloud are some kilobytes.
 _TOLD_CHARACTERS = 400
+# Why a program can't be run now, and can a moment later.
+_PASSING = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ETXTBSY})
 _COMMENT = ' comment "'
 _FOLDER = Path("/proc/sys/net/bridge")
 _SWITCHES = ("bridge-nf-call-iptables", "bridge-nf-call-ip6tables")
@@ -147,7 +150,8 @@ class Nft:
         except FileNotFoundError as error:
             raise FirewallUnusableError(f"there is no program {self._command[0]}") from error
         except OSError as error:
-            raise FirewallUnusableError(f"{self._command[0]} can't be run: {error.strerror}") from error
+            trouble = FirewallSilentError if error.errno in _PASSING else FirewallUnusableError
+            raise trouble(f"{self._command[0]} can't be run: {error.strerror}") from error
         try:
             async with asyncio.timeout(self._seconds):
                 out, errors = await process.communicate(text.encode())
