@@ -75,6 +75,7 @@ STATUS: dict[str, int] = {
     "host_key_not_made": 503,
     "engine_unavailable": 503,
     "quota_unavailable": 503,
+    "bridge_name_taken": 503,
     "bridge_out_of_sight": 503,
     "firewall_silent": 503,
     "firewall_unusable": 503,

@@ -34,6 +34,16 @@ def keys_of(job: Job) -> tuple[SshKey, ...]:
     return tuple(SshKey(read_public_key(line).line, job.owner) for line in lines)
 
 
+def keys_left(job: Job, written: str | None) -> tuple[SshKey, ...] | None:
+    """For a row that is made anew: of its spec's keys those that the server's file still had, since who was taken out stays out.
+    `written` None: there was no such file yet, and so nobody was.
+    """
+    if written is None:
+        return None
+    words = frozenset(written.split())
+    return tuple(key for key in keys_of(job) if read_public_key(key.line).base64 in words)
+
+
 def valid_keys(keys: Iterable[SshKey], now: float) -> tuple[SshKey, ...]:
     return tuple(key for key in keys if key.expires_at is None or key.expires_at > now)
 

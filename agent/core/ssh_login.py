@@ -17,7 +17,9 @@ SCRIPT_SHELL = "/bin/sh"
 _USUAL_SHELLS = frozenset({"/bin/sh", "/bin/csh"})
 _DEFAULT_SHELL = "/bin/sh"
 _FIELDS = 7
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+# Both come to stand in rows, lines and messages. Of a longer name the server's own words would not be understood (core/ssh_log).
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
+_SHELL = re.compile(r"/[!-~]{1,254}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,7 @@ def _listed(shells: str | None) -> frozenset[str]:
     if shells is None:
         return _USUAL_SHELLS
     lines = (line.partition("#")[0].strip() for line in shells.splitlines())
-    return frozenset(line for line in lines if line.startswith("/"))
+    return frozenset(line for line in lines if _SHELL.fullmatch(line))
 
 
 def _show(text: str) -> str:

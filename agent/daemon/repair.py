@@ -2,6 +2,7 @@
 
 import json
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from agent.config import Config
 from agent.core.container import Container
 from agent.core.job import Job
 from agent.core.reconcile import restore
+from agent.core.ssh import keys_left
 from agent.daemon.database import is_another
 from agent.daemon.values import DATABASE
 from agent.jobs.record import JobRecord, read_record
@@ -94,6 +96,8 @@ async def _give_rows_back(store: SqliteStore, folders: DiskFolders, containers: 
                 queued_at=record.created_at,
                 ssh_host_key=record.ssh_host_key,
             )
+            if record.spec.ssh is not None:
+                fresh = replace(fresh, ssh_keys=keys_left(fresh, await folders.authorized_keys(record.id)))
             await store.import_job(restore(fresh, container, clock.boot_id))
             kept.append(record.id)
     return kept

@@ -12,6 +12,7 @@ from agent.interfaces.engine import (
 )
 from agent.interfaces.exec import ContainerNotRunningError, ExecSession
 from agent.interfaces.firewall import (
+    BridgeNameTakenError,
     BridgeOutOfSightError,
     Firewall,
     FirewallSilentError,
@@ -70,6 +71,7 @@ __all__ = [
     "Accepted",
     "Body",
     "BodyConflictError",
+    "BridgeNameTakenError",
     "BridgeOutOfSightError",
     "Checksum",
     "Claimed",

@@ -41,6 +41,16 @@ class BridgeOutOfSightError(AgentError):
         )
 
 
+class BridgeNameTakenError(AgentError):
+    """The jobs' bridge has the name of an interface that is no network of the engine's: rules about it would shut somebody else off."""
+
+    code, blame = "bridge_name_taken", Blame.HOST
+    remedy = "Set another [network] bridge; or, where nobody needs the interface any more, remove it: `ip link delete`."
+
+    def __init__(self, bridge: str) -> None:
+        super().__init__(f"the host has an interface {bridge} that is no network of the engine's")
+
+
 class FirewallSilentError(AgentError):
     """The packet filter gave no answer in time: it may have done what it was asked, or not."""
 

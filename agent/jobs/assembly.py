@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from agent.aio import Flag, stand
+from agent.core.bridge import Bridge
 from agent.core.container import ContainerEvent, EventKind
 from agent.core.firewall import RuleSet
 from agent.core.policy import NetworkRefusal
@@ -35,7 +36,7 @@ from agent.jobs.gpu_samples import GpuSamples
 from agent.jobs.hiding import Hiding
 from agent.jobs.images import Images, PullTimes
 from agent.jobs.janitor import Janitor
-from agent.jobs.network_care import NetworkCare
+from agent.jobs.network_care import BridgeCalls, NetworkCare
 from agent.jobs.notifier import Notifier
 from agent.jobs.quota_care import QuotaCare
 from agent.jobs.ssh import SshServers
@@ -182,6 +183,9 @@ def assemble(outside: Outside, current: Current, settings: Settings) -> Shell:
 def _network(
     outside: Outside, current: Current, settings: Settings, ask_grant: Callable[[], None]
 ) -> NetworkCare:
+    async def find_bridge() -> Bridge | None:
+        return await outside.engine.find_bridge(current.policy.bridge)
+
     async def ensure_bridge() -> None:
         await outside.engine.ensure_bridge(current.policy.bridge, current.policy.subnet6)
 
@@ -190,7 +194,8 @@ def _network(
             current.policy = replace(current.policy, network_refusal=refusal)
         ask_grant()
 
-    return NetworkCare(outside.firewall, outside.store, settings.network_rules, ensure_bridge, heed)
+    bridge = BridgeCalls(find_bridge, ensure_bridge)
+    return NetworkCare(outside.firewall, outside.store, settings.network_rules, bridge, heed)
 
 
 def _uploads(outside: Outside, settings: Settings, hiding: Hiding, poke: Callable[[str], None]) -> Uploads:

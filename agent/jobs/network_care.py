@@ -8,12 +8,14 @@ from dataclasses import dataclass
 import structlog
 
 from agent.aio import Flag
+from agent.core.bridge import Bridge
 from agent.core.firewall import RuleSet
 from agent.core.firewall_text import Siblings
 from agent.core.job import NewEvent
 from agent.core.policy import NetworkRefusal
 from agent.errors import AgentError
 from agent.interfaces import (
+    BridgeNameTakenError,
     BridgeOutOfSightError,
     Firewall,
     FirewallUnusableError,
@@ -49,6 +51,14 @@ class NetworkView:
 NOT_YET = NetworkRefusal("the rules of the network are being looked at", "It takes a moment.")
 
 
+@dataclass(frozen=True, slots=True)
+class BridgeCalls:
+    """To the engine, about the jobs' bridge."""
+
+    find: Callable[[], Awaitable[Bridge | None]]
+    ensure: Callable[[], Awaitable[None]]
+
+
 class NetworkCare:
     """Standing task `watch`. `heed`: told why jobs with a network are not to be taken at all, or None; and that the grant may look anew."""
 
@@ -57,16 +67,17 @@ class NetworkCare:
         firewall: Firewall,
         store: Store,
         rules: RuleSet,
-        ensure_bridge: Callable[[], Awaitable[None]],
+        bridge: BridgeCalls,
         heed: Callable[[NetworkRefusal | None], None],
     ) -> None:
         self._firewall = firewall
         self._store = store
         self._rules = rules
-        self._ensure_bridge = ensure_bridge
+        self._bridge = bridge
         self._heed = heed
         self._flag = Flag()
         self._placed: Placed | None = None
+        self._is_bridge_known = False  # to be ours, or about to be
         self._trouble: NetworkRefusal | None = NOT_YET
         self._told_trouble: NetworkRefusal | None = None
         self._put_back_at: deque[float] = deque(maxlen=1000)
@@ -110,7 +121,12 @@ class NetworkCare:
         try:
             await self._keep_rules()
             await self._have_filter_on()
-        except (BridgeOutOfSightError, FirewallUnusableError, SiblingsUnfilteredError) as error:
+        except (
+            BridgeNameTakenError,
+            BridgeOutOfSightError,
+            FirewallUnusableError,
+            SiblingsUnfilteredError,
+        ) as error:
             return NetworkRefusal(str(error), error.remedy, is_lasting=True)
         except AgentError as error:
             # The engine is away, or nft hangs: it may pass by itself.
@@ -120,6 +136,7 @@ class NetworkCare:
     async def _keep_rules(self) -> None:
         table = self._rules.table
         if self._placed is None:
+            await self._require_own_bridge()
             self._placed = await self._firewall.put(self._rules)
             log.info("network.rules_placed", table=table, siblings=self._placed.siblings)
             return
@@ -136,12 +153,26 @@ class NetworkCare:
         log.warning("network.rules_put_back", table=table)
         self._untold.append(NewEvent("network.rules_put_back", {"table": table, "what": what}))
 
+    async def _require_own_bridge(self) -> None:
+        """Before the first rules. An interface of that name may be another's, or the host's own way out, which they would shut.
+
+        Where rules are there already an earlier daemon has asked, and nobody waits for the engine to renew them.
+        """
+        if self._is_bridge_known:
+            return
+        bridge, table = self._rules.bridge, self._rules.table
+        is_news = self._firewall.sees(bridge) and await self._firewall.fingerprint(table) is None
+        # Not made where it is missing: an engine makes a network of a bridge that it finds, whosever that is.
+        if is_news and await self._bridge.find() is None:
+            raise BridgeNameTakenError(bridge)
+        self._is_bridge_known = True
+
     async def _have_filter_on(self) -> None:
         """The engine turns it on as it makes a bridge without traffic between containers. What somebody turned off stays off."""
         bridge = self._rules.bridge
         if self._firewall.sees(bridge) and self._firewall.why_unfiltered() is None:
             return
-        await self._ensure_bridge()
+        await self._bridge.ensure()
         if not self._firewall.sees(bridge):
             raise BridgeOutOfSightError(bridge)
         why = self._firewall.why_unfiltered()

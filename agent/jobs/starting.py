@@ -208,7 +208,11 @@ class Starting:
         user = job.run.ssh_user
         if job.spec.ssh is not None and user is None:
             # Now or never: from here on the container may be started at any time.
-            login = await look_for_login(self._tools.engine, container.id)
+            try:
+                login = await look_for_login(self._tools.engine, container.id)
+            except EngineRefusedError as error:  # the job holds its lease, and no image is waited for with it
+                await fail(self._tools, job, StartFailure(FailureKind.ENGINE, error.code, str(error)))
+                return None
             if isinstance(login, NoLogin):
                 await fail(
                     self._tools, job, StartFailure(FailureKind.SSH_IMAGE, "ssh_unsupported_image", login.why)
@@ -268,10 +272,18 @@ class Starting:
         until = deadline(job, intent, started_at, now)
         user = job.run.ssh_user
         if job.spec.ssh is not None and user is None:  # a row that a repair made of the container
-            login = await look_for_login(self._tools.engine, container.id)
-            user = None if isinstance(login, NoLogin) else login.user
+            user = await self._find_user(container.id)
         run = replace(job.run, intent=intent, started_at=started_at, deadline=until, ssh_user=user)
         return await write(self._tools, *move(job, Phase.RUNNING, run=run, started_at=started_at))
+
+    async def _find_user(self, container: str) -> str | None:
+        """Of one that runs, and may make of its own files what it likes: that it is running is written all the same."""
+        try:
+            login = await look_for_login(self._tools.engine, container)
+        except EngineRefusedError as error:
+            log.info("ssh.user_unknown", error=str(error))
+            return None
+        return None if isinstance(login, NoLogin) else login.user
 
 
 def _as_at_create(failure: StartFailure) -> StartFailure:

@@ -129,6 +129,30 @@ class Heard:
         return True
 
 
+async def test_a_host_that_can_not_run_nft_just_now_is_asked_again(tmp_path: Path) -> None:
+    program = tmp_path / "nft"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    with program.open("a"), pytest.raises(FirewallSilentError, match="busy"):  # as while it is upgraded
+        await Nft(RuleNews(), [str(program)]).fingerprint("gpu_agent_gafw0")
+
+
+MEANWHILE = """
+harm=$1 namespace=$2; shift 2
+nsenter --net=/run/netns/$namespace nft "$@"; code=$?
+case $1 in -f) nsenter --net=/run/netns/$namespace nft $harm ;; esac
+exit $code
+"""
+
+
+async def test_what_somebody_left_of_the_rules_at_the_same_moment_is_not_taken_for_them(
+    namespace: str,
+) -> None:
+    nft = Nft(RuleNews(), ["sh", "-c", MEANWHILE, "sh", "flush table inet gpu_agent_gafw0", namespace])
+    with pytest.raises(FirewallUnusableError, match="somebody"):
+        await nft.put(rules())
+
+
 async def test_rules_that_are_put_are_there_and_read_back_alike_until_somebody_changes_them(
     world: World,
 ) -> None:

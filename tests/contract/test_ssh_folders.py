@@ -128,3 +128,11 @@ async def test_on_a_full_disk_the_old_keys_stay_whole(tmp_path: Path) -> None:
             assert (folder / "authorized_keys").read_text() == "one\n"
             assert not (folder.parent / "ssh.part").exists()
             await disk.drop_used_secrets(JOB)
+
+
+async def test_a_repair_reads_who_may_log_in_and_that_nobody_was_ever_named(disk: DiskFolders) -> None:
+    await disk.claim(JOB, RECORD, WITH_SSH)
+    assert await disk.authorized_keys(JOB) is None
+    await disk.keep_authorized_keys(JOB, "one\n")
+    assert await disk.authorized_keys(JOB) == "one\n"
+    assert await disk.authorized_keys(OTHER) is None

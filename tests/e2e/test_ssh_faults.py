@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
+from agent.daemon.repair import repair
 from tests.e2e.client import Json, expect
 from tests.e2e.conftest import Make
-from tests.e2e.daemon import Daemon
+from tests.e2e.daemon import Daemon, in_loop
 from tests.e2e.invariants import Invariants
 from tests.e2e.ssh_client import Person, submit, told, wait_ready, wait_state
 from tests.ssh_kit import KITS, built_kit
@@ -121,6 +122,24 @@ def test_the_script_around_the_server_killed_from_inside_leaves_no_second_server
     wait_ready(daemon.local, job["id"])
     assert person.ssh(job, "true").returncode == 0
     assert len(servers(daemon, job["id"])) == 1
+
+
+def test_who_was_taken_out_stays_out_after_a_repair_of_the_database(
+    daemon: Daemon, person: Person, tmp_path: Path
+) -> None:
+    other = Person(tmp_path / "other", daemon)
+    keys = {"authorized_keys": [person.public, other.public]}
+    job = wait_ready(daemon.local, submit(daemon.local, person, ssh=keys))
+    left = daemon.local.call("PUT", f"/v1/jobs/{job['id']}/ssh-keys", {"authorized_keys": [person.public]})
+    assert left.status == 200
+    daemon.stop()
+    for file in daemon.state.glob("agent.db*"):
+        file.unlink()
+    in_loop(repair(daemon.config))
+    daemon.start()
+    job = wait_ready(daemon.local, job["id"])
+    assert person.ssh(job, "echo in").stdout == b"in\n"
+    assert other.ssh(job, "echo in").returncode == 255
 
 
 def test_an_engine_that_is_killed_leaves_its_server_to_be_replaced(daemon: Daemon, person: Person) -> None:

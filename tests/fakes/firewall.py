@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Container
 
 from agent.core.firewall import RuleSet
 from agent.core.firewall_text import Siblings, write_rules
@@ -12,14 +12,15 @@ from agent.interfaces import Placed
 
 class FakeFirewall:
     """`trouble`: what `put` and `fingerprint` raise. `tells`: whether changes are told. `unfiltered`: why siblings are not kept apart.
-    `elsewhere`: interfaces of another network namespace. `slow_seconds`: how long it thinks before it answers.
+    `bridges`: those that the engine has made here, None: each that is asked for; `elsewhere`: in another network namespace. `slow_seconds`: how long it thinks before it answers.
     """
 
-    def __init__(self, siblings: Siblings = Siblings.ROUTED) -> None:
+    def __init__(self, siblings: Siblings = Siblings.ROUTED, bridges: Container[str] | None = None) -> None:
         self.siblings = siblings
         self.tables: dict[str, str] = {}
         self.trouble: AgentError | None = None
         self.unfiltered: str | None = None
+        self.bridges = bridges
         self.elsewhere: set[str] = set()
         self.slow_seconds = 0.0
         self.tells = True
@@ -46,7 +47,7 @@ class FakeFirewall:
         return self.unfiltered
 
     def sees(self, interface: str) -> bool:
-        return interface not in self.elsewhere
+        return interface not in self.elsewhere and (self.bridges is None or interface in self.bridges)
 
     def listen(self, table: str, changed: Callable[[], None]) -> None:
         self._listeners[table] = changed

@@ -62,6 +62,7 @@ class FakeFolders:
     def __init__(self, disk: FakeDisk | None = None) -> None:
         self.records: dict[str, str] = {}
         self.authorized_keys: dict[str, str] = {}
+        self.key_writes = 0
         self.secrets_by_job: dict[str, SecretFiles] = {}
         self.logs: dict[tuple[str, int], bytes] = {}
         self.places: dict[str, list[tuple[str, str]]] = {}
@@ -106,6 +107,7 @@ class FakeFolders:
         if self.secrets_by_job.get(job_id, SecretFiles({})).host_key is None:
             raise JobFolderMissingError(job_id, "folder of SSH")
         self.authorized_keys[job_id] = text
+        self.key_writes += 1
 
     async def drop_used_secrets(self, job_id: str) -> None:
         self.places.pop(job_id, None)

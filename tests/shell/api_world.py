@@ -186,7 +186,7 @@ async def api_world(
     outside = Outside(
         store,
         engine,
-        FakeFirewall(),
+        FakeFirewall(bridges=engine.bridges),
         folders,
         folders,
         folders.quotas,

@@ -84,6 +84,36 @@ async def test_what_may_pass_by_itself_is_no_reason_to_refuse() -> None:
     await world.crash()
 
 
+@pytest.mark.parametrize("is_a_network", [True, False])
+async def test_no_rules_are_made_about_an_interface_that_is_somebody_elses(*, is_a_network: bool) -> None:
+    world = make_world()
+    world.firewall.bridges = {"gpuagent0"}
+    if is_a_network:
+        world.engine.strangers_networks.add("gpuagent0")
+    await world.start()
+    waits = await world.submit()
+    await world.until(waits, lambda job: job.waiting_for == "network", SOON)
+    await asyncio.sleep(2 * LOOK_SECONDS)
+    assert (world.firewall.puts, world.engine.bridges) == (0, {})
+    world.engine.strangers_networks.clear()
+    world.firewall.bridges = world.engine.bridges
+    assert (await world.finish(waits, SOON)).outcome is Outcome.SUCCEEDED
+    await world.crash()
+
+
+async def test_rules_that_an_earlier_daemon_made_are_kept_while_the_engine_is_away() -> None:
+    world = make_world()
+    await world.start()
+    await asyncio.sleep(SOON)
+    await world.crash()
+    world.engine.is_up = False
+    world.firewall.change(TABLE, "what an earlier release wrote")
+    await world.start()
+    await asyncio.sleep(SOON)
+    assert world.firewall.puts == 2
+    await world.crash()
+
+
 @pytest.mark.parametrize("tells", [True, False])
 async def test_rules_that_somebody_took_away_are_back_within_a_minute_with_an_event(*, tells: bool) -> None:
     world = make_world()

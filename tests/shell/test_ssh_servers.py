@@ -11,7 +11,13 @@ from agent.core.reconcile import restore
 from agent.core.ssh import SshState
 from agent.core.ssh_server import PAUSES, START_SECONDS
 from agent.errors import Phase
-from agent.interfaces import ForeignIdError, StateFullError, StoreUnavailableError
+from agent.interfaces import (
+    ContainerNotRunningError,
+    EngineRefusedError,
+    ForeignIdError,
+    StateFullError,
+    StoreUnavailableError,
+)
 from agent.jobs.ssh.server import MOST_BYTES_A_SECOND
 from agent.jobs.ssh_keys import SshEndedError, SshKeys, SshNotAskedError
 from agent.spec import read_public_key
@@ -83,6 +89,19 @@ async def test_a_job_without_ssh_has_none(world: SshWorld) -> None:
     await world.quiesce(5)
     assert world.servers.starts == 0
     assert ("look_inside", world.engine.running()[0].id) not in world.engine.calls
+
+
+async def test_an_image_that_the_engine_will_not_look_into_holds_no_lease(world: SshWorld) -> None:
+    world.engine.fates = _refuse_looks
+    job_id = await world.submit(ssh=SSH)
+    ended = await world.finish(job_id)
+    assert (ended.outcome, ended.reason and ended.reason.code) == (Outcome.FAILED, "engine_refused")
+
+
+def _refuse_looks(name: str, _target: str) -> Fate:
+    if name == "look_inside":
+        raise EngineRefusedError("the engine answered 500: too many links")
+    return Fate.WORKS
 
 
 async def test_a_server_that_dies_is_started_three_times_and_then_is_down_and_the_job_goes_on(
@@ -168,6 +187,20 @@ async def test_a_lost_answer_to_its_start_makes_no_second_one(world: SshWorld) -
     assert world.servers.running == 1
 
 
+async def test_a_container_that_is_paused_for_a_while_has_its_server_once_it_goes_on(world: SshWorld) -> None:
+    paused_until = asyncio.get_running_loop().time() + 20
+
+    def answer(name: str, target: str) -> Fate:
+        if name == "open_exec" and asyncio.get_running_loop().time() < paused_until:
+            raise ContainerNotRunningError(f"Container {target} is paused, unpause the container before exec")
+        return Fate.WORKS
+
+    world.engine.fates = answer
+    job_id = await world.submit(ssh=SSH)
+    await world.until_state(job_id, SshState.READY)
+    assert {data["state"] for data in await world.told(job_id, "ssh.state")} == {"ready"}
+
+
 async def test_the_host_key_is_the_same_in_each_attempt(world: SshWorld) -> None:
     world.engine.program = Program(seconds=5, code=3)
     job_id = await world.submit(ssh=SSH, retry={"count": 1, "backoff": 1})
@@ -187,14 +220,29 @@ async def test_a_row_that_a_repair_made_anew_has_its_server_and_its_line_again(w
     job_id = await world.submit(ssh=SSH)
     job = await world.until_state(job_id, SshState.READY)
     await world.crash()
-    (container,) = world.engine.running()
-    fresh = Job(job.id, job.owner, job.kind, job.spec, job.created_at, ssh_host_key=job.ssh_host_key)
-    repaired = restore(fresh, container, world.clock.boot_id)
-    await world.store.save(replace(repaired, version=job.version, seq=job.seq, lease=job.lease))
+    await _repair(world, job)
     await world.start()
     again = await world.until_state(job_id, SshState.READY)
     assert again.run.ssh_user == "root"
     assert world.servers.running == 1
+
+
+async def test_a_repaired_job_that_hides_its_files_is_seen_to_run_all_the_same(world: SshWorld) -> None:
+    job_id = await world.submit(ssh=SSH)
+    job = await world.until_state(job_id, SshState.READY)
+    await world.crash()
+    await _repair(world, job)
+    world.engine.fates = _refuse_looks
+    await world.start()
+    again = await world.until_phase(job_id, Phase.RUNNING)
+    assert again.run.ssh_user is None
+
+
+async def _repair(world: SshWorld, job: Job) -> None:
+    (container,) = world.engine.running()
+    fresh = Job(job.id, job.owner, job.kind, job.spec, job.created_at, ssh_host_key=job.ssh_host_key)
+    repaired = restore(fresh, container, world.clock.boot_id)
+    await world.store.save(replace(repaired, version=job.version, seq=job.seq, lease=job.lease))
 
 
 # ── who may log in ──
@@ -208,6 +256,13 @@ async def test_replaced_keys_are_in_the_file_when_the_call_returns(world: SshWor
     await world.restart()
     await world.until_state(job_id, SshState.READY)
     assert world.may_log_in(job_id) == KEYS[1:]
+
+
+async def test_keys_that_never_end_are_written_once_however_long_the_job_runs(world: SshWorld) -> None:
+    job_id = await world.submit(ssh=SSH)
+    await world.until_state(job_id, SshState.READY)
+    await world.quiesce(600)
+    assert world.folders.key_writes == 1
 
 
 async def test_keys_that_were_replaced_before_the_start_are_those_it_starts_with(world: SshWorld) -> None:

@@ -82,6 +82,7 @@ class Host(RuleBasedStateMachine):
         self.engine.add_image("busybox")
         self.engine.on_start = self._check_start
         self.world.engine = self.engine
+        self.world.firewall.bridges = self.world.engine.bridges
         self.world.gpus.gpus = (Gpu("GPU-1", "H100", 80 * 2**30), Gpu("GPU-2", "H100", 80 * 2**30))
         self.boundaries = Boundaries(self.world)
         self.boundaries.fate = self._fate

@@ -48,7 +48,7 @@ class World:
         self.store = MemoryStore(self.clock.now)
         self.engine = FakeEngine(self.clock, AGENT)
         self.engine.add_image("busybox")
-        self.firewall = FakeFirewall()
+        self.firewall = FakeFirewall(bridges=self.engine.bridges)
         self.folders = FakeFolders()
         self.quotas = FakeQuotas()
         self.gpus = FakeGpus()

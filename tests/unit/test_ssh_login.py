@@ -57,6 +57,21 @@ def test_whom_the_server_would_not_let_in_is_told_why(user: str, shells: str | N
     assert told in found.why
 
 
+@pytest.mark.parametrize(
+    ("passwd", "shells"),
+    [
+        (f"{'x' * 65}:x:0:0::/:/bin/sh\n", None),
+        (f"root:x:0:0::/:/{'x' * 255}\n", f"/{'x' * 255}\n"),
+        ("root:x:0:0::/:/bin/\x1b[2J\n", "/bin/\x1b[2J\n"),
+        ("root:x:0:0::/:/bin/two words\n", "/bin/two words\n"),
+    ],
+)
+def test_names_and_shells_that_no_row_and_no_message_should_hold_are_none(
+    passwd: str, shells: str | None
+) -> None:
+    assert isinstance(find_login("", passwd, shells), NoLogin)
+
+
 def test_root_is_whoever_has_his_number() -> None:
     assert find_login("", "toor:x:0:0::/:/bin/sh\n", None) == Login("toor", "/bin/sh")
 

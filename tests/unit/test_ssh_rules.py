@@ -18,6 +18,7 @@ from agent.core.ssh import (
     add_key,
     authorized_keys,
     fingerprint,
+    keys_left,
     keys_of,
     replace_keys,
     seconds_to_expiry,
@@ -45,6 +46,14 @@ NOW = 1000.0
 
 def ssh_job(**columns: object) -> Job:
     return make_job({"ssh": {"authorized_keys": [KEYS[0].line]}}, ssh_host_key=HOST.line, **columns)
+
+
+def test_a_row_that_is_made_anew_has_of_the_specs_keys_those_that_nobody_took_out() -> None:
+    job = make_job({"ssh": {"authorized_keys": [key.line for key in KEYS[:2]]}}, ssh_host_key=HOST.line)
+    assert keys_left(job, None) is None
+    assert keys_left(job, authorized_keys(keys_of(job))) == keys_of(job)
+    assert keys_left(job, authorized_keys(KEYS[1:4])) == keys_of(job)[1:]
+    assert keys_left(job, authorized_keys(KEYS[3:])) == keys_left(job, "") == ()
 
 
 def test_at_first_the_keys_are_the_specs_and_the_owners() -> None:

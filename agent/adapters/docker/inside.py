@@ -3,7 +3,9 @@
 import base64
 import io
 import json
+import re
 import tarfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +13,8 @@ from agent.adapters.docker import failures
 from agent.adapters.docker.failures import Refusal
 from agent.adapters.docker.streams import Streams
 from agent.core.container import InsideFile
+from agent.interfaces import EngineUnavailableError
+from agent.interfaces.engine import Trouble
 
 STAT = "X-Docker-Container-Path-Stat"
 # Go's os.FileMode, which the engine tells: its upper bits say what is no regular file (go doc io/fs.ModeType).
@@ -18,6 +22,13 @@ _TYPE_BITS = 0x8F280000
 _LINK_BIT = 0x08000000
 # The engine answers a link with where it leads in the end: more than one look is for what changes meanwhile.
 _MOST_LINKS = 2
+# A path that an image has made lead nowhere is answered as if the engine had failed. What was asked for may hold any of these
+# words, and they stand in other places then.
+_NO_WAY = re.compile(
+    r": too many links in |: (?:too many levels of symbolic links|not a directory|file name too long)$"
+)
+# A tar's headers and its end, with attributes of the file as large as a file system keeps them.
+_MOST_EXTRA_BYTES = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +47,7 @@ async def look(streams: Streams, container: str, path: str, most_bytes: int) -> 
             return None
         data = await _read(streams, container, found) if found.size <= most_bytes else None
     except Refusal as refusal:
-        if refusal.status == 404:
+        if refusal.status == 404 or _NO_WAY.search(refusal.text):
             return None
         raise failures.refused(refusal) from refusal
     return InsideFile(found.mode & 0o777, data)
@@ -52,15 +63,42 @@ async def _follow(streams: Streams, container: str, path: str) -> _Stat | None:
 
 
 async def _stat(streams: Streams, container: str, path: str) -> _Stat:
-    headers = await streams.head(f"/containers/{container}/archive", {"path": path})
+    headers = await _head(streams, f"/containers/{container}/archive", {"path": path})
     told: dict[str, Any] = json.loads(base64.b64decode(headers[STAT]))
     return _Stat(path, told["mode"], told["size"], told["linkTarget"])
 
 
+async def _head(streams: Streams, place: str, query: Mapping[str, str]) -> Mapping[str, str]:
+    try:
+        return await streams.head(place, query)
+    except Refusal as refusal:
+        if refusal.status == 404:
+            raise
+        # Such an answer has no words. The same question in full has them, or is answered by now, and let go unread.
+        async with streams.get(place, query):
+            raise
+
+
 async def _read(streams: Streams, container: str, found: _Stat) -> bytes | None:
+    """None: it is another one by now."""
     if found.size == 0:
         return b""
-    archive = await streams.read(f"/containers/{container}/archive", {"path": found.path})
-    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
-        file = tar.extractfile(next(iter(tar)))
-        return None if file is None else file.read()
+    archive = bytearray()
+    async with streams.get(f"/containers/{container}/archive", {"path": found.path}) as chunks:
+        async for chunk in chunks:
+            archive += chunk
+            if len(archive) > found.size + _MOST_EXTRA_BYTES:
+                return None  # it grew since: a container that runs does as it likes
+    return _unpack(bytes(archive))
+
+
+def _unpack(archive: bytes) -> bytes | None:
+    try:
+        with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+            first = tar.next()
+            file = None if first is None else tar.extractfile(first)
+            return None if file is None else file.read()
+    except (tarfile.TarError, KeyError) as error:
+        raise EngineUnavailableError(
+            f"the engine broke off within a file: {error}", Trouble.BROKEN
+        ) from error

@@ -4,6 +4,7 @@ Reads the switches of br_netfilter, too, and sets none: they are the whole host'
 """
 
 import asyncio
+import errno
 import hashlib
 import os
 import socket
@@ -23,6 +24,9 @@ log = structlog.get_logger()
 CALL_SECONDS = 10.0
 # What it says of an error is short; the rules that it reads aloud are some kilobytes.
 _TOLD_CHARACTERS = 400
+# Why a program can't be run now, and can a moment later.
+_PASSING = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ETXTBSY})
+_COMMENT = ' comment "'
 _FOLDER = Path("/proc/sys/net/bridge")
 _SWITCHES = ("bridge-nf-call-iptables", "bridge-nf-call-ip6tables")
 _USUAL_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -72,10 +76,12 @@ class Nft:
         if self._siblings is Siblings.ROUTED and (why := await self._try(rules)) is not None:
             self._siblings = Siblings.BRIDGED
             raise FirewallUnusableError(f"nft refused the rules: {why}")
-        found = await self.fingerprint(rules.table)
-        if found is None:
-            raise FirewallUnusableError(f"nft took the rules, and the table {rules.table} is not there")
-        return Placed(found, self._siblings)
+        found = await self._listed(rules.table)
+        # Each rule of ours has its comment. What is read now is what is watched for from here on.
+        whole = rules.size + (self._siblings is Siblings.BRIDGED)
+        if found is None or found.count(_COMMENT) != whole:
+            raise FirewallUnusableError(f"somebody changed the table {rules.table} as its rules were placed")
+        return Placed(_hash(found), self._siblings)
 
     async def try_out(self, rules: RuleSet) -> Siblings:
         """Which of the two this host would take. Nothing is placed. Raises FirewallUnusableError, FirewallSilentError."""
@@ -90,6 +96,10 @@ class Nft:
         return told if code != 0 else None
 
     async def fingerprint(self, table: str) -> str | None:
+        found = await self._listed(table)
+        return None if found is None else _hash(found)
+
+    async def _listed(self, table: str) -> str | None:
         # Without what changes by itself: counters.
         code, inet, told = await self._run(("--stateless", "list", "table", "inet", table))
         if code != 0:
@@ -101,7 +111,7 @@ class Nft:
             code, bridged, told = await self._run(("--stateless", "list", "table", "bridge", table))
             if code != 0 and not _is_missing(told):
                 raise FirewallUnusableError(f"nft can't read the rules: {told}")
-        return hashlib.sha256(f"{inet}\0{bridged}".encode()).hexdigest()
+        return f"{inet}\0{bridged}"
 
     async def remove(self, table: str) -> None:
         code, _, told = await self._run(("-f", "-"), write_removal(table))
@@ -140,7 +150,8 @@ class Nft:
         except FileNotFoundError as error:
             raise FirewallUnusableError(f"there is no program {self._command[0]}") from error
         except OSError as error:
-            raise FirewallUnusableError(f"{self._command[0]} can't be run: {error.strerror}") from error
+            trouble = FirewallSilentError if error.errno in _PASSING else FirewallUnusableError
+            raise trouble(f"{self._command[0]} can't be run: {error.strerror}") from error
         try:
             async with asyncio.timeout(self._seconds):
                 out, errors = await process.communicate(text.encode())
@@ -154,6 +165,10 @@ class Nft:
                 await process.wait()
         told = " ".join(errors.decode(errors="replace").split())[:_TOLD_CHARACTERS]
         return process.returncode or 0, out.decode(errors="replace"), told
+
+
+def _hash(listed: str) -> str:
+    return hashlib.sha256(listed.encode()).hexdigest()
 
 
 def _is_missing(told: str) -> bool:

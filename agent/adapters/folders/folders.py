@@ -71,6 +71,10 @@ class DiskFolders:
         """Who may log in by SSH, in the place of what was there. Raises JobFolderMissingError."""
         await self._disk.run(ssh.keep_authorized_keys, self._state.jobs, job_id, text)
 
+    async def authorized_keys(self, job_id: str) -> str | None:
+        """What was kept last, for a repair of the database. None: nothing ever was."""
+        return await self._disk.run(ssh.read_authorized_keys, self._state.jobs, job_id)
+
     async def drop_secrets(self, job_id: str) -> None:
         """Remove both copies of all secrets, for good: for a repair alone. Gone is fine."""
         await self._disk.run(secrets.drop, self._state.jobs, self._state.runtime_jobs, job_id)

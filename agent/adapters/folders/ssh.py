@@ -38,6 +38,15 @@ def keep_authorized_keys(jobs: int, job_id: str, text: str) -> None:
         raise JobFolderMissingError(job_id, "folder of SSH") from error
 
 
+def read_authorized_keys(jobs: int, job_id: str) -> str | None:
+    """As they were kept last. None: they never were, or are gone with the folder."""
+    try:
+        with durable.open_folder(jobs, job_folder(job_id)) as job, durable.open_folder(job, SSH) as folder:
+            return durable.read_file(folder, AUTHORIZED_KEYS).decode()
+    except FileNotFoundError:
+        return None
+
+
 def _replace(job: int, folder: int, data: bytes) -> None:
     # Made beside the mounted folder, in which nothing half-made is ever seen.
     durable.unlink_if_there(job, _PART)

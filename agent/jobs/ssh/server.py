@@ -57,6 +57,7 @@ class _Cut(Enum):
     """That its end is nobody's death."""
 
     BY_US = "its keys could not be written"
+    NOT_NOW = "its container does not run, or somebody has paused it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,11 +111,13 @@ class Server:
         while True:
             try:
                 self._written = await self._tools.files.write(self._job_id)
-                if await self._run() is _Cut.BY_US:
-                    self.state = SshState.STARTING
-                    continue
-                return await self._why_it_ended()
-            except (ContainerGoneError, ContainerNotRunningError):
+                cut, ended = await self._run(), await self._why_it_ended()
+                if cut is None or ended is _End.CONTAINER:
+                    return ended
+                self.state = SshState.STARTING
+                if cut is _Cut.NOT_NOW:
+                    await asyncio.sleep(RETRY_SECONDS)
+            except ContainerGoneError:
                 return _End.CONTAINER
             except EngineRefusedError as error:
                 self._last_words = str(error)
@@ -140,16 +143,22 @@ class Server:
     async def _run(self) -> _Cut | None:
         """Until it ends, or does not get as far as listening."""
         self._cut = None
-        async with (
-            self._tools.engine.open_exec(self._container, server_plan()) as session,
-            beside(self._mind_keys(session), "ssh keys"),
-        ):
-            try:
-                async with asyncio.timeout(START_SECONDS) as limit:
-                    await self._listen(session, limit)
-            except TimeoutError:
-                self._last_words = f"it did not listen within {START_SECONDS:g} s"
+        try:
+            async with (
+                self._tools.engine.open_exec(self._container, server_plan()) as session,
+                beside(self._mind_keys(session), "ssh keys"),
+            ):
+                await self._watch(session)
+        except ContainerNotRunningError:
+            return _Cut.NOT_NOW
         return self._cut
+
+    async def _watch(self, session: ExecSession) -> None:
+        try:
+            async with asyncio.timeout(START_SECONDS) as limit:
+                await self._listen(session, limit)
+        except TimeoutError:
+            self._last_words = f"it did not listen within {START_SECONDS:g} s"
 
     async def _listen(self, session: ExecSession, limit: asyncio.Timeout) -> None:
         said = SshLog()
@@ -217,8 +226,8 @@ class Server:
                 return
 
 
-def _until_look(seconds: float | None) -> float:
-    return LOOK_SECONDS if seconds is None else min(max(seconds, _LEAST_SECONDS), LOOK_SECONDS)
+def _until_look(seconds: float | None) -> float | None:
+    return None if seconds is None else min(max(seconds, _LEAST_SECONDS), LOOK_SECONDS)
 
 
 def _loop_time() -> float:
