@@ -92,13 +92,13 @@ class SshJob:
         )
 
     async def run(self, plan: ContainerPlan) -> None:
-        await self.stage.engine.ensure_bridge(BRIDGE)
+        await self.stage.engine.ensure_bridge(BRIDGE, None)
         self.container = await self.stage.run(plan)
         await self.start_server()
 
     async def run_read_only(self, plan: ContainerPlan) -> None:
         """As an image that can't be written to at all: the plan has no such wish, the engine has."""
-        await self.stage.engine.ensure_bridge(BRIDGE)
+        await self.stage.engine.ensure_bridge(BRIDGE, None)
         body = {
             "Image": plan.image,
             "Cmd": plan.command,

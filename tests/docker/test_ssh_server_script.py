@@ -61,7 +61,7 @@ async def job(
     """A container without a server in it."""
     made = SshJob(stage, kit, tmp_path)
     image = await asyncio.to_thread(image_of, private_engine, case.image, tmp_path)
-    await stage.engine.ensure_bridge(BRIDGE)
+    await stage.engine.ensure_bridge(BRIDGE, None)
     made.container = await stage.run(made.plan(image, user=case.user))
     return made
 
