@@ -18,6 +18,8 @@ from tests.ssh_kit import KITS, built_kit, lay_kit
 pytestmark = pytest.mark.slow
 
 TOOLS = ("apt-cache", "apt-get", "dpkg-deb", "dpkg-query", "patchelf")
+# What dpkg-deb itself runs, where packages have to be fetched.
+THEIRS = ("tar",)
 
 
 @pytest.fixture(scope="session")
@@ -32,7 +34,7 @@ def entries(root: Path) -> set[str]:
 
 def tools_without(folder: Path, missing: str) -> str:
     folder.mkdir()
-    for name in TOOLS:
+    for name in (*TOOLS, *THEIRS):
         found = shutil.which(name)
         if name != missing and found is not None:
             (folder / name).symlink_to(found)
