@@ -15,18 +15,25 @@ from bench.figures import TIMES, Figure, at_least, at_most, describe
 from bench.host import BRIDGE, Agent, Bench, Json, run_alone
 from bench.processes import descendants, held_megabytes
 from bench.sightings import Sightings, phase_of_job, reading
-from tests.private_engine_host import command_line, processes_of
+from tests.private_engine_host import command_line, ensure_packages, processes_of
 from tests.ssh_kit import KITS, built_kit
 
 MOST_READY_SECONDS, READY_SAMPLES = 0.6, 50
 LEAST_OF_RAW, MEBIBYTES, ROUNDS = 0.7, 256, 5
 MOST_MEGABYTES_A_JOB, JOBS = 3.0, 100
 RAW_PORT, FIRST_PORT = 20022, 23000
+# What the comparison is with: the distribution's server as it comes.
+RAW_TOOLS = {
+    "dropbear": "dropbear-bin",
+    "dropbearkey": "dropbear-bin",
+    "/usr/lib/sftp-server": "openssh-sftp-server",
+}
 SETTLE_SECONDS = 10.0
 
 
 async def measure(bench: Bench) -> list[Figure]:
     await asyncio.to_thread(built_kit)
+    await asyncio.to_thread(ensure_packages, RAW_TOOLS)
     keys = Keys(bench.folder / "ssh")
     async with bench.agent(_settings(JOBS)) as agent:
         return [
