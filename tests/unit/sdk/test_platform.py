@@ -113,11 +113,15 @@ async def test_a_payload_that_is_no_json_is_refused_where_it_is_sent(
         await platform.start_job("step", payload)
 
 
-async def test_a_payload_without_end_is_refused(platform: Recorder) -> None:
+async def test_a_payload_without_end_or_of_no_end_of_depth_is_refused(platform: Recorder) -> None:
     endless: list[object] = []
     endless.append(endless)
-    with pytest.raises(TypeError, match="no JSON"):
-        await platform.start_job("step", endless)
+    deep: list[object] = []
+    for _ in range(100_000):
+        deep = [deep]
+    for payload in (endless, deep):
+        with pytest.raises(TypeError, match="no JSON"):
+            await platform.start_job("step", payload)
 
 
 async def test_a_payload_over_a_mebibyte_is_refused(platform: Recorder) -> None:
