@@ -65,7 +65,7 @@ class Chute:
         return self.__cords
 
     @property
-    def refused(self) -> list[RegistrationError]:
+    def refused_functions(self) -> list[RegistrationError]:
         return self.__refused
 
     @property
