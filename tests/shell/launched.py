@@ -1,0 +1,143 @@
+"""A job's launcher as a process, in folders as the host mounts them, with the fake host behind its socket."""
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+from tests.fakes.job_socket import Finished, JobSocket
+
+SDK = Path(__file__).parents[2] / "agent" / "sdk"
+
+JOB = "7a0c1c5e-9a51-4c7e-8a3b-0d4b2f8f8a01"
+
+HEAD = """
+import asyncio, json, os, signal, sys, threading, time
+from chutes import Chute, PermanentError, RetriableError, HTTPException
+chute = Chute(username="me", name="mine")
+"""
+
+
+class Launched:
+    def __init__(self, process: asyncio.subprocess.Process, host: JobSocket, root: Path) -> None:
+        self.process = process
+        self.host = host
+        self.root = root
+        self._out = asyncio.ensure_future(process.communicate())
+
+    def signal(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    async def code(self) -> int:
+        await asyncio.wait_for(asyncio.shield(self._out), 30)
+        assert self.process.returncode is not None
+        return self.process.returncode
+
+    async def out(self) -> str:
+        return (await asyncio.shield(self._out))[0].decode(errors="replace")
+
+    async def err(self) -> str:
+        return (await asyncio.shield(self._out))[1].decode(errors="replace")
+
+    async def ended(self) -> Finished:
+        """What the host was told, once the process has ended."""
+        await self.code()
+        assert self.host.effects.finished is not None, await self.err()
+        return self.host.effects.finished
+
+    async def until_file(self, name: str) -> None:
+        """Wait for a file that the author's code makes in its output folder."""
+        async with asyncio.timeout(20):
+            while not (self.root / "outputs" / name).exists():
+                assert self.process.returncode is None, await self.err()
+                await asyncio.sleep(0.005)
+
+
+def hello(**changed: Any) -> dict[str, Any]:
+    return {
+        "kind": "function",
+        "job": {"id": JOB, "attempt": 1, "function": "work", "chute": "mine", "parent": None},
+        "entry": {"file": "main.py", "chute": "chute"},
+        "payload": {},
+        "output_dir": "/outputs",
+        "ports": [],
+        "grace": 30,
+        "stopping": False,
+    } | changed
+
+
+@asynccontextmanager
+async def launched(
+    code: str, *, python: str = sys.executable, files: dict[str, str] | None = None, **said: Any
+) -> AsyncIterator[Launched]:
+    """`code` comes behind HEAD, in main.py; `said` is what hello says otherwise."""
+    async with prepared(code, files or {}, **said) as (root, host):
+        await host.start()
+        job = await launch(root, host, python)
+        try:
+            yield job
+        finally:
+            await end(job)
+
+
+@asynccontextmanager
+async def prepared(code: str, files: dict[str, str], **said: Any) -> AsyncIterator[tuple[Path, JobSocket]]:
+    # A socket's path is short, and pytest's own folders are not.
+    root = Path(tempfile.mkdtemp(prefix="job-"))
+    for folder in ("chute", "job", "outputs"):
+        (root / folder).mkdir()
+    (root / "sdk").symlink_to(SDK)
+    for name, text in {"main.py": HEAD + dedent(code)}.items() | files.items():
+        (root / "chute" / name).write_text(dedent(text))
+    host = JobSocket(root / "job" / "agent.sock", hello(**{"output_dir": str(root / "outputs")} | said))
+    try:
+        yield root, host
+    finally:
+        await host.die()
+        shutil.rmtree(root)
+
+
+async def launch(root: Path, host: JobSocket, python: str = sys.executable) -> Launched:
+    process = await asyncio.create_subprocess_exec(
+        python,
+        str(root / "sdk" / "launch.py"),
+        cwd=root / "chute",
+        env={"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1"},
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        start_new_session=True,
+    )
+    return Launched(process, host, root)
+
+
+async def end(job: Launched) -> None:
+    # Of a session of its own: what the author's code forked goes with it.
+    try:
+        os.killpg(job.process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    await job.err()
+
+
+def parsed(line: str) -> dict[str, str]:
+    """A structured line of the log, as any logfmt reader sees it."""
+    fields = {}
+    rest = line
+    while rest:
+        name, _, rest = rest.partition("=")
+        if rest.startswith('"'):
+            value, used = json.JSONDecoder().raw_decode(rest)
+            rest = rest[used + 1 :]
+        else:
+            value, _, rest = rest.partition(" ")
+        fields[name] = value
+    return fields
