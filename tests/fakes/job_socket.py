@@ -63,7 +63,8 @@ class JobSocket:
         # By the number of the call, counted from 1, repeats and hellos included.
         self.deaths: dict[int, Death] = {}
         self.connections = 0
-        self.is_mute = False
+        # Calls that take effect, and are not answered.
+        self.mute: set[str] = set()
         self._arrived = asyncio.Condition()
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
@@ -118,7 +119,7 @@ class JobSocket:
         answer = {"id": call["id"], **self._answer(call, raw)}
         if death is Death.BEFORE_ANSWER:
             return await self.restart()
-        if not self.is_mute:
+        if call["call"] not in self.mute:
             writer.write(json.dumps(answer).encode() + b"\n")
             await writer.drain()
         if death is Death.AFTER_ANSWER:

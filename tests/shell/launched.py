@@ -4,7 +4,7 @@ import asyncio
 import json
 import os
 import shutil
-import signal
+from signal import SIGKILL, Signals
 import sys
 import tempfile
 from collections.abc import AsyncIterator
@@ -33,7 +33,7 @@ class Launched:
         self.root = root
         self._out = asyncio.ensure_future(process.communicate())
 
-    def signal(self, number: signal.Signals) -> None:
+    def send(self, number: Signals) -> None:
         self.process.send_signal(number)
 
     async def code(self) -> int:
@@ -52,6 +52,12 @@ class Launched:
         await self.code()
         assert self.host.effects.finished is not None, await self.err()
         return self.host.effects.finished
+
+    async def until_caught(self, number: Signals) -> None:
+        """Wait until the process has a handler for this signal."""
+        async with asyncio.timeout(20):
+            while not _caught(self.process.pid) >> (number - 1) & 1:
+                await asyncio.sleep(0.005)
 
     async def until_file(self, name: str) -> None:
         """Wait for a file that the author's code makes in its output folder."""
@@ -122,10 +128,15 @@ async def launch(root: Path, host: JobSocket, python: str = sys.executable) -> L
 async def end(job: Launched) -> None:
     # Of a session of its own: what the author's code forked goes with it.
     try:
-        os.killpg(job.process.pid, signal.SIGKILL)
+        os.killpg(job.process.pid, SIGKILL)
     except ProcessLookupError:
         pass
     await job.err()
+
+
+def _caught(pid: int) -> int:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.partition("SigCgt:")[2].split()[0], 16)
 
 
 def parsed(line: str) -> dict[str, str]:

@@ -37,6 +37,10 @@ class Performance:
         except BaseException as error:  # noqa: BLE001 — as above: what is left ends with the process
             warn(f"what the function left running could not be ended: {traceback_of(error)}")
 
+    def whereabouts(self) -> str | None:
+        """Where a coroutine waits, as a traceback; None where none does. For any thread."""
+        return self._loop.whereabouts()
+
     def _start_up(self) -> Ending | None:
         for hook in list(self._chute.startup_hooks):
             if self._stopping.is_asked:

@@ -38,6 +38,7 @@ def main(root: str) -> NoReturn:
     for tick in (reports.tick, stopping.tick, leaving.tick):
         wire.each_turn(tick)
     stopping.listen()
+    stopping.end_in_children()
     wire.start()
     hello = _greet(wire, stopping)
     telling = Telling(wire, reports, leaving)
@@ -99,6 +100,7 @@ def _work(folder: str, hello: Hello, platform: JobPlatform, stopping: Stopping, 
         return
     chute.attach(platform)
     performance = Performance(chute, stopping, telling.tell)
+    telling.ask(performance.whereabouts)
     if iscoroutinefunction(job.function):
         performance.play(job.function, args, kwargs)
         return

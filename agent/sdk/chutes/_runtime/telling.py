@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from threading import Lock, get_ident
+from typing import Callable
 
 from chutes._runtime.endings import Ending, StillRunningError, failed
 from chutes._runtime.failures import stack_of
@@ -22,6 +23,11 @@ class Telling:
         self._lock = Lock()
         self._is_told = False
         self._thread = get_ident()
+        self._ask: Callable[[], str | None] = _nowhere
+
+    def ask(self, whereabouts: Callable[[], str | None]) -> None:
+        """Who knows where a waiting coroutine is, which no thread's stack shows."""
+        self._ask = whereabouts
 
     def follow_this_thread(self) -> None:
         """The author's function runs in it."""
@@ -38,7 +44,7 @@ class Telling:
 
     def say_still_running(self) -> None:
         """Just before the host kills: where the function is. In the wire's thread, since the others may be stuck."""
-        stack = stack_of(self._thread)
+        stack = self._ask() or stack_of(self._thread)
         error = StillRunningError()
         ending = failed("cancelled", error)
         if self._is_first(ending._replace(error={**(ending.error or {}), "traceback": stack})):
@@ -54,3 +60,7 @@ class Telling:
         self._reports.flush()
         self._wire.call("finish", ending.fields, ending.result)
         return True
+
+
+def _nowhere() -> None:
+    return None
