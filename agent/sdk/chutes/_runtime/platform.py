@@ -55,6 +55,8 @@ class JobPlatform(Platform):
         return bool(await self._wire.call("cancel_job", {"job_id": str(job_id)}))
 
     async def _start(self, name: str, payload: Any, key: str | None) -> str:
+        # A payload is a JSON object to the host.
+        payload = {} if payload is None else payload
         call = identity(name, payload, key)
         k = self._counts.take(call)
         try:
