@@ -37,7 +37,7 @@ class Finished:
     error: Message | None
 
     @property
-    def value(self) -> Any:
+    def value(self) -> Any:  # noqa: ANN401 — any JSON
         return json.loads(self.result)
 
 

@@ -4,12 +4,12 @@ import asyncio
 import json
 import os
 import shutil
-from signal import SIGKILL, Signals
 import sys
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from signal import SIGKILL, Signals
 from textwrap import dedent
 from typing import Any
 
@@ -18,6 +18,9 @@ from tests.fakes.job_socket import Finished, JobSocket
 SDK = Path(__file__).parents[2] / "agent" / "sdk"
 
 JOB = "7a0c1c5e-9a51-4c7e-8a3b-0d4b2f8f8a01"
+
+# The Python that an image has: `LAUNCHER_PYTHON=python3.8 pytest tests/shell -k launcher` tries another one.
+PYTHON = os.environ.get("LAUNCHER_PYTHON", sys.executable)
 
 HEAD = """
 import asyncio, json, os, signal, sys, threading, time
@@ -31,7 +34,13 @@ class Launched:
         self.process = process
         self.host = host
         self.root = root
-        self._out = asyncio.ensure_future(process.communicate())
+        self._out = asyncio.ensure_future(self._read())
+
+    async def _read(self) -> tuple[bytes, bytes]:
+        if self.process.stdout is None:
+            await self.process.wait()
+            return b"", b""
+        return await self.process.communicate()
 
     def send(self, number: Signals) -> None:
         self.process.send_signal(number)
@@ -67,7 +76,7 @@ class Launched:
                 await asyncio.sleep(0.005)
 
 
-def hello(**changed: Any) -> dict[str, Any]:
+def hello(**changed: object) -> dict[str, Any]:
     return {
         "kind": "function",
         "job": {"id": JOB, "attempt": 1, "function": "work", "chute": "mine", "parent": None},
@@ -82,12 +91,17 @@ def hello(**changed: Any) -> dict[str, Any]:
 
 @asynccontextmanager
 async def launched(
-    code: str, *, python: str = sys.executable, files: dict[str, str] | None = None, **said: Any
+    code: str,
+    *,
+    python: str = PYTHON,
+    files: dict[str, str] | None = None,
+    log: int = asyncio.subprocess.PIPE,
+    **said: object,
 ) -> AsyncIterator[Launched]:
-    """`code` comes behind HEAD, in main.py; `said` is what hello says otherwise."""
+    """`code` comes behind HEAD, in main.py; `said` is what hello says otherwise; `log` is where the output goes."""
     async with prepared(code, files or {}, **said) as (root, host):
         await host.start()
-        job = await launch(root, host, python)
+        job = await launch(root, host, python, log)
         try:
             yield job
         finally:
@@ -95,14 +109,16 @@ async def launched(
 
 
 @asynccontextmanager
-async def prepared(code: str, files: dict[str, str], **said: Any) -> AsyncIterator[tuple[Path, JobSocket]]:
+async def prepared(code: str, files: dict[str, str], **said: object) -> AsyncIterator[tuple[Path, JobSocket]]:
     # A socket's path is short, and pytest's own folders are not.
     root = Path(tempfile.mkdtemp(prefix="job-"))
     for folder in ("chute", "job", "outputs"):
         (root / folder).mkdir()
     (root / "sdk").symlink_to(SDK)
     for name, text in {"main.py": HEAD + dedent(code)}.items() | files.items():
-        (root / "chute" / name).write_text(dedent(text))
+        file = root / "chute" / name
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(dedent(text))
     host = JobSocket(root / "job" / "agent.sock", hello(**{"output_dir": str(root / "outputs")} | said))
     try:
         yield root, host
@@ -111,15 +127,17 @@ async def prepared(code: str, files: dict[str, str], **said: Any) -> AsyncIterat
         shutil.rmtree(root)
 
 
-async def launch(root: Path, host: JobSocket, python: str = sys.executable) -> Launched:
+async def launch(
+    root: Path, host: JobSocket, python: str = PYTHON, log: int = asyncio.subprocess.PIPE
+) -> Launched:
     process = await asyncio.create_subprocess_exec(
         python,
         str(root / "sdk" / "launch.py"),
         cwd=root / "chute",
         env={"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1"},
         stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
+        stdout=log,
+        stderr=log,
         start_new_session=True,
     )
     return Launched(process, host, root)
@@ -127,10 +145,8 @@ async def launch(root: Path, host: JobSocket, python: str = sys.executable) -> L
 
 async def end(job: Launched) -> None:
     # Of a session of its own: what the author's code forked goes with it.
-    try:
+    with suppress(ProcessLookupError):
         os.killpg(job.process.pid, SIGKILL)
-    except ProcessLookupError:
-        pass
     await job.err()
 
 

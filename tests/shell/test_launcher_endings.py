@@ -39,7 +39,9 @@ async def test_a_plain_function_runs_in_a_thread_and_its_result_arrives() -> Non
         ("{1, 2}", "{1, 2}", "set"),
     ],
 )
-async def test_a_value_that_is_no_json_arrives_as_its_repr_with_a_note(value: str, kept: str, cause: str) -> None:
+async def test_a_value_that_is_no_json_arrives_as_its_repr_with_a_note(
+    value: str, kept: str, cause: str
+) -> None:
     code = f"""
     @chute.job()
     async def work(self):
@@ -212,7 +214,7 @@ async def test_an_exception_whose_str_raises_is_told_all_the_same() -> None:
         assert told.error is not None
         assert (told.error["kind"], told.error["type"]) == ("raised", "Odd")
         assert told.error["message"] == "<Odd whose str() raised SystemExit>"
-        assert 'in work' in told.error["traceback"]
+        assert "in work" in told.error["traceback"]
 
 
 async def test_a_long_message_and_a_long_traceback_lose_their_middle() -> None:
@@ -277,9 +279,13 @@ async def test_lone_surrogates_in_an_exception_are_escaped() -> None:
 
 async def test_a_permanent_error_counts_within_a_group_of_nothing_else() -> None:
     code = """
+    class Group(Exception):
+        def __init__(self, *exceptions):
+            self.exceptions = exceptions
+
     @chute.job()
     async def work(self):
-        raise ExceptionGroup("tasks", [PermanentError("one"), ExceptionGroup("more", [PermanentError("two")])])
+        raise Group(PermanentError("one"), Group(PermanentError("two")))
     """
     async with launched(code) as job:
         told = await job.ended()

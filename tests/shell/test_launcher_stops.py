@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from tests.shell.launched import launched, launch, prepared, end
+from tests.shell.launched import end, launch, launched, prepared
 
 WAITS = """
 @chute.job()

@@ -138,7 +138,7 @@ PAYLOADS: list[tuple[str, Any]] = [("(1, 2)", [1, 2]), ("{1: 'a'}", {"1": "a"}),
 
 
 @pytest.mark.parametrize(("payload", "sent"), PAYLOADS)
-async def test_a_payload_is_sent_as_the_json_that_it_is(payload: str, sent: Any) -> None:
+async def test_a_payload_is_sent_as_the_json_that_it_is(payload: str, sent: object) -> None:
     code = f"""
     @chute.job()
     async def work(self):

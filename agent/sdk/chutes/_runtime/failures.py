@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from types import FrameType, TracebackType
-from typing import Any, Dict, List
+from typing import Any
 
 from chutes._runtime.texts import clean, name_of, shorten, text_of
 from chutes.errors import PermanentError
@@ -18,7 +18,7 @@ _MOST_FRAMES = 500
 _OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
-def failure(kind: str, error: BaseException) -> Dict[str, Any]:
+def failure(kind: str, error: BaseException) -> dict[str, Any]:
     status = _member(error, "status_code")
     detail = _member(error, "detail") if isinstance(status, int) else None
     return {
@@ -53,7 +53,7 @@ def traceback_of(error: BaseException) -> str:
 def stack_of(thread: int) -> str:
     """Where a thread is now."""
     frame = sys._current_frames().get(thread)  # noqa: SLF001 — the documented way to it
-    lines: List[str] = []
+    lines: list[str] = []
     while frame is not None and len(lines) < _MOST_FRAMES:
         if not frame.f_code.co_filename.startswith(_OURS):
             lines.append(_line_of(frame))
@@ -63,7 +63,7 @@ def stack_of(thread: int) -> str:
 
 def awaiting(awaited: Any) -> str | None:
     """Where a coroutine waits, down to what it waits for; None where it is no coroutine, or one that is running."""
-    lines: List[str] = []
+    lines: list[str] = []
     while len(lines) < _MOST_FRAMES:
         frame = _member(awaited, "cr_frame") or _member(awaited, "gi_frame")
         if frame is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Awaitable, Callable, List
+from typing import TYPE_CHECKING, Any, Awaitable, Callable
 
 from chutes._runtime.failures import awaiting
 from chutes._runtime.stopping import Stopping
@@ -58,7 +58,7 @@ class AuthorLoop:
     ) -> Any:
         loop = self._made()
         self._awaited = value
-        raised: List[BaseException] = []
+        raised: list[BaseException] = []
         task = loop.create_task(_contain(value, raised))
         if cancellable is not None:
             cancellable(lambda: _cancel(loop, task))
@@ -78,7 +78,7 @@ class AuthorLoop:
         return self._loop
 
 
-async def _contain(value: Awaitable[Any], raised: List[BaseException]) -> Any:
+async def _contain(value: Awaitable[Any], raised: list[BaseException]) -> Any:
     # SystemExit and KeyboardInterrupt out of a task would stop the loop, and the shutdown hooks still need it.
     try:
         return await value

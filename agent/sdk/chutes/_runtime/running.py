@@ -6,6 +6,7 @@ import faulthandler
 import os
 import sys
 from inspect import iscoroutinefunction
+from io import TextIOWrapper
 from threading import Lock, Thread, stack_size
 from typing import Callable, NoReturn
 
@@ -44,7 +45,9 @@ def main(root: str) -> NoReturn:
     telling = Telling(wire, reports, leaving)
     stopping.last_words_by(telling.say_still_running)
     try:
-        _work(os.path.join(root, "chute"), hello, JobPlatform(hello, wire, reports, stopping), stopping, telling)
+        _work(
+            os.path.join(root, "chute"), hello, JobPlatform(hello, wire, reports, stopping), stopping, telling
+        )
     except BaseException as error:  # noqa: BLE001 — a signal handler of the author's may raise anywhere, here as well
         telling.tell(raised(error))
     # Theirs could raise below, or end the process before the host has answered.
@@ -56,7 +59,7 @@ def _prepare() -> None:
     faulthandler.enable(STANDARD_ERROR)
     for stream in (sys.stdout, sys.stderr):
         # So that the log is live. A carriage return counts as a line's end as well, as progress bars want it.
-        if stream is not None:
+        if isinstance(stream, TextIOWrapper):
             stream.reconfigure(line_buffering=True)
 
 

@@ -21,7 +21,7 @@ from signal import (
 )
 from threading import get_ident
 from time import monotonic
-from typing import Any, Callable, Dict
+from typing import Any, Callable
 
 SIGNALS = (SIGTERM, SIGINT, SIGQUIT, SIGHUP)
 
@@ -40,7 +40,7 @@ class Stopping:
         # Until hello tells, no cancel: a stop so early ends with the host's kill.
         self.grace = inf
         self.has_cancelled = False
-        self._masks: Dict[int, Any] = {}
+        self._masks: dict[int, Any] = {}
 
     @property
     def is_asked(self) -> bool:
