@@ -42,7 +42,7 @@ def main(root: str) -> NoReturn:
     stopping.end_in_children()
     wire.start()
     hello = _greet(wire, stopping)
-    telling = Telling(wire, reports, leaving)
+    telling = Telling(wire, reports, stopping, leaving)
     stopping.last_words_by(telling.say_still_running)
     try:
         _work(
@@ -50,7 +50,6 @@ def main(root: str) -> NoReturn:
         )
     except BaseException as error:  # noqa: BLE001 — a signal handler of the author's may raise anywhere, here as well
         telling.tell(raised(error))
-    # Theirs could raise below, or end the process before the host has answered.
     stopping.listen()
     leaving.leave()
 
