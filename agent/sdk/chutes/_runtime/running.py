@@ -12,7 +12,6 @@ from typing import Callable, NoReturn
 
 from chutes._binding import bind
 from chutes._loading import load
-from chutes._runtime.describing import described
 from chutes._runtime.endings import failed, raised
 from chutes._runtime.hello import Hello, read_hello
 from chutes._runtime.leaving import Leaving
@@ -84,6 +83,8 @@ def _work(folder: str, hello: Hello, platform: JobPlatform, stopping: Stopping, 
     sys.path.insert(1, folder)
     file = os.path.join(folder, hello.file)
     if hello.kind == "describe":
+        from chutes._runtime.describing import described  # noqa: PLC0415 — no other job needs it
+
         telling.tell(described(file, hello.attribute))
         return
     try:
