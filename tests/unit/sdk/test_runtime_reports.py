@@ -1,5 +1,6 @@
 """Progress, metrics and statuses on their way: merged while one report is under way, and bounded."""
 
+import json
 from collections.abc import Mapping
 from math import inf
 from typing import Any
@@ -106,6 +107,16 @@ def test_tasks_beyond_a_hundred_are_left_out_and_known_ones_are_not() -> None:
     host.reports.flush()
     assert host.sent[0]["statuses"] == {"0": "done"} | {str(number): "begun" for number in range(1, 100)}
     assert len(host.complaints) == 1
+
+
+def test_statuses_of_the_largest_size_fit_into_what_the_host_takes() -> None:
+    host = Host()
+    for number in range(100):
+        for _ in range(3):
+            host.reports.keep_status(f"{number}" + "\N{GRINNING FACE}" * 1_000, "\N{GRINNING FACE}" * 1_000)
+    host.reports.flush()
+    assert 30 < len(host.sent[0]["statuses"]) < 100
+    assert len(json.dumps(host.sent[0])) < 512 << 10
 
 
 def test_a_report_that_the_host_refuses_does_not_stop_the_next() -> None:

@@ -7,11 +7,12 @@ from threading import Lock, get_ident
 from typing import Callable
 
 from chutes._runtime.endings import Ending, StillRunningError, failed
-from chutes._runtime.failures import stack_of
+from chutes._runtime.failures import MAX_TRACEBACK_CHARACTERS, stack_of
 from chutes._runtime.leaving import Leaving, flush
 from chutes._runtime.lines import offer_text, write_text
 from chutes._runtime.reports import Reports
 from chutes._runtime.stopping import Stopping
+from chutes._runtime.texts import shorten
 from chutes._runtime.wire import Wire
 
 
@@ -55,7 +56,7 @@ class Telling:
 
     def say_still_running(self) -> None:
         """Just before the host kills: where the function is. In the wire's thread, since the others may be stuck."""
-        stack = self._ask() or stack_of(self._thread)
+        stack = shorten(self._ask() or stack_of(self._thread), MAX_TRACEBACK_CHARACTERS)
         if not self._is_first():
             return
         ending = failed("cancelled", StillRunningError())
