@@ -21,6 +21,7 @@ from agent.interfaces.firewall import (
     SiblingsUnfilteredError,
 )
 from agent.interfaces.folders import (
+    ChuteFilesMissingError,
     Claimed,
     Digest,
     Folders,
@@ -74,6 +75,7 @@ __all__ = [
     "BridgeNameTakenError",
     "BridgeOutOfSightError",
     "Checksum",
+    "ChuteFilesMissingError",
     "Claimed",
     "Clock",
     "ContainerGoneError",
