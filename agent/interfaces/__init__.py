@@ -41,6 +41,7 @@ from agent.interfaces.folders import (
     StateFullError,
     StateReadOnlyError,
 )
+from agent.interfaces.function_store import FunctionStore, Telling
 from agent.interfaces.gpu_locks import GpuLocks, GpuLocksUnusableError
 from agent.interfaces.gpus import Gpus
 from agent.interfaces.host_keys import HostKeyNotMadeError, HostKeys
@@ -94,6 +95,7 @@ __all__ = [
     "FirewallUnusableError",
     "Folders",
     "ForeignIdError",
+    "FunctionStore",
     "GpuLocks",
     "GpuLocksUnusableError",
     "Gpus",
@@ -137,6 +139,7 @@ __all__ = [
     "StateReadOnlyError",
     "Store",
     "StoreUnavailableError",
+    "Telling",
     "Token",
     "UploadStore",
 ]
