@@ -35,11 +35,13 @@ from agent.interfaces.folders import (
     OutputReader,
     OutputRefusedError,
     Prepared,
+    ResultReader,
     SecretFiles,
     SkippedOutput,
     SmallOutput,
     StateFullError,
     StateReadOnlyError,
+    StoredReport,
 )
 from agent.interfaces.function_store import FunctionStore, Telling
 from agent.interfaces.gpu_locks import GpuLocks, GpuLocksUnusableError
@@ -126,6 +128,7 @@ __all__ = [
     "QueueFullError",
     "QuotaUnavailableError",
     "Quotas",
+    "ResultReader",
     "SecretFiles",
     "Sender",
     "Shortage",
@@ -139,6 +142,7 @@ __all__ = [
     "StateReadOnlyError",
     "Store",
     "StoreUnavailableError",
+    "StoredReport",
     "Telling",
     "Token",
     "UploadStore",
