@@ -1,6 +1,5 @@
 """interfaces/job_socket — the way from a job's container to the agent: who listens, and who answers. No implementation."""
 
-import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -50,8 +49,12 @@ class JobCalls(Protocol):
         """The answer as JSON, on one line. Of `hello`, and of what is not below."""
         ...
 
-    async def report(self, call: Call) -> asyncio.Future[None]:
-        """Taken when it returns; what it returns is done once the report is durable."""
+    async def take_report(self, call: Call) -> int:
+        """Taken when it returns; its number."""
+        ...
+
+    async def report_kept(self, number: int) -> None:
+        """Return once that report is durable."""
         ...
 
     async def finish(self, finish: Finish, result: AsyncIterator[bytes]) -> None:

@@ -27,9 +27,11 @@ from agent.interfaces import (
     SshKits,
     Store,
 )
+from agent.interfaces.job_socket import JobSockets
 from agent.jobs.avoided import Avoided
 from agent.jobs.current import Current
 from agent.jobs.disk_guard import DiskGuard
+from agent.jobs.functions import Functions
 from agent.jobs.gpu_accounts import GpuAccounts
 from agent.jobs.gpu_care import CareSettings, GpuCare, Wakes
 from agent.jobs.gpu_samples import GpuSamples
@@ -87,6 +89,7 @@ class Outside:
     deliveries: Deliveries
     ssh_kits: SshKits
     host_keys: HostKeys
+    job_sockets: JobSockets
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +124,7 @@ class Shell:
         stand(group, self.tools.gpu_accounts.watch(), "gpu accounts")
         stand(group, self.notifier.notify(), "notifier")
         stand(group, self.tools.uploads.resume(), "uploads")
+        stand(group, self.tools.functions.keep(), "functions")
 
 
 def assemble(outside: Outside, current: Current, settings: Settings) -> Shell:
@@ -165,6 +169,7 @@ def assemble(outside: Outside, current: Current, settings: Settings) -> Shell:
         network=_network(outside, current, settings, ask.set),
         uploads=_uploads(outside, settings, hiding, poke),
         ssh=SshServers(outside.engine, outside.store, outside.folders, outside.clock),
+        functions=Functions(outside.store, outside.folders, outside.job_sockets),
         ssh_kits=outside.ssh_kits,
         bad_ports=Avoided(outside.clock, BAD_PORT_SECONDS),
         bad_gpus=Avoided(outside.clock, BAD_GPU_SECONDS),

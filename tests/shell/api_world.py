@@ -55,6 +55,7 @@ from tests.fakes.engine import FakeEngine
 from tests.fakes.firewall import FakeFirewall
 from tests.fakes.gpus import FakeGpus
 from tests.fakes.host_keys import FakeHostKeys
+from tests.fakes.job_sockets import FakeJobSockets
 from tests.fakes.kernel_log import FakeKernelLog
 from tests.fakes.outgoing import FakeOutgoing
 from tests.fakes.ssh_kits import FakeSshKits
@@ -106,6 +107,7 @@ class ApiWorld:
     shell: Shell
     kits: FakeSshKits
     host_keys: FakeHostKeys
+    sockets: FakeJobSockets
     sites: Sites | None = None
     http: aiohttp.ClientSession | None = None
     token: str = ""
@@ -182,7 +184,7 @@ async def api_world(
     woken: list[str] = []
     current, settings = Current(policy), CareSettings(HealthPolicy(600, XidTable()), ("*",), 30)
     deliveries = FakeDeliveries()
-    kits, host_keys = FakeSshKits(), FakeHostKeys()
+    kits, host_keys, sockets = FakeSshKits(), FakeHostKeys(), FakeJobSockets()
     outside = Outside(
         store,
         engine,
@@ -199,6 +201,7 @@ async def api_world(
         deliveries,
         kits,
         host_keys,
+        sockets,
     )
     shell = assemble(outside, current, shell_settings(settings))
     hiding, uploads = shell.tools.hiding, shell.tools.uploads
@@ -279,6 +282,7 @@ async def api_world(
         shell,
         kits,
         host_keys,
+        sockets,
     )
     world.sites = await open_sites(app, Listen("127.0.0.1", 0, tls, world.socket, "no-such-group"))
     world.token = await world.new_token("alice")
