@@ -1,5 +1,6 @@
 """interfaces/job_socket — the way from a job's container to the agent: who listens, and who answers. No implementation."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -64,6 +65,10 @@ class JobCalls(Protocol):
 
 class JobSockets(Protocol):
     """The sockets of running jobs, one each, in the folder that its container sees."""
+
+    def use(self, group: asyncio.TaskGroup) -> None:
+        """Where connections are served; before the first `open`."""
+        ...
 
     async def open(self, job_id: str, calls: JobCalls) -> None:
         """Listen, in the place of whatever socket is there. Open already is fine. Raises JobFolderMissingError, StateFullError, StateReadOnlyError."""

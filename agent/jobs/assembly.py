@@ -114,6 +114,7 @@ class Shell:
         self.tools.images.use(group)
         self.tools.uploads.use(group)
         self.tools.ssh.use(group)
+        self.tools.functions.use(group)
         stand(group, self.witness.watch(), "witness")
         stand(group, self.tools.network.watch(), "network care")
         stand(group, self.supervisor.supervise(), "supervisor")

@@ -1,5 +1,6 @@
 """Sockets of jobs in memory: a test speaks for the job, by the very calls that a connection would make."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 from agent.core.finish import Fault, Finish
@@ -16,6 +17,9 @@ class FakeJobSockets:
         self.opened: list[str] = []
         self.closed: list[str] = []
         self.missing: set[str] = set()
+
+    def use(self, group: asyncio.TaskGroup) -> None:
+        """A call is carried out where it is made."""
 
     async def open(self, job_id: str, calls: JobCalls) -> None:
         if job_id in self.missing:

@@ -31,6 +31,10 @@ class Functions:
         self._writing = asyncio.Lock()
         self._flag = Flag()
 
+    def use(self, group: asyncio.TaskGroup) -> None:
+        """Where connections are served."""
+        self._sockets.use(group)
+
     def answer_by(self, neighbours: Neighbours) -> None:
         """Who answers what functions ask of other jobs."""
         self._tools.neighbours = neighbours
