@@ -28,6 +28,8 @@ STATUS: dict[str, int] = {
     "origin_refused": 403,
     "job_not_found": 404,
     "output_not_found": 404,
+    "result_not_found": 404,
+    "chute_files_missing": 500,
     "gpu_not_found": 404,
     "gpu_request_refused": 409,
     "gpu_leased": 409,

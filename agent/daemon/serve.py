@@ -39,6 +39,7 @@ from agent.api.sites import Sites, open_sites
 from agent.config import Config
 from agent.core.ssh_kit import KitTrouble, SshKit
 from agent.daemon.database import note_served, open_database
+from agent.daemon.functions import NoChutes, function_calls
 from agent.daemon.gpus import open_gpus, open_kernel_log
 from agent.daemon.health import build_health
 from agent.daemon.ids import new_exec_id, new_job_id
@@ -141,6 +142,7 @@ async def serve(config: Config, read_config: Callable[[], Config] | None, redact
         # Before any GPU is looked at or started on: what it did while nobody listened counts for the first look.
         await kernel_log.open()
         parts = _api_parts(config, outside, settings, shell, folders.page_key.read)
+        shell.tools.functions.answer_by(function_calls(parts, NoChutes()))
         sites = await open_sites(build_app(parts), listen_of(config))
         stack.push_async_callback(sites.close)
         log.info("daemon.started", agent=folders.agent_id, listen=str(config.api.listen), port=sites.port)
@@ -233,6 +235,7 @@ def _api_parts(config: Config, outside: Outside, settings: Settings, shell: Shel
 
     return ApiParts(
         store=outside.store,
+        folders=outside.folders,
         intake=_intake(outside, shell),
         logs=Logs(Sources(outside.engine, outside.folders, outside.store, outside.clock, bell)),
         outputs=Outputs(outside.folders, output_limits_of(config)),

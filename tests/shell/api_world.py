@@ -233,6 +233,7 @@ async def api_world(
     store.on_events(bell.ring)
     parts = ApiParts(
         store=store,
+        folders=folders,
         intake=intake,
         logs=Logs(Sources(engine, folders, store, clock, bell)),
         bell=bell,
