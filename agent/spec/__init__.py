@@ -1,7 +1,22 @@
 """spec — the job spec, as users write it: its fields, its rules, its masked form. Pure: no I/O, no clock."""
 
+from agent.spec.composing import (
+    compose,
+    compose_describe,
+    find_function_faults,
+)
 from agent.spec.container import is_reserved_env
-from agent.spec.faults import Fault, SpecRefusedError
+from agent.spec.deploy import (
+    Deploy,
+    Entry,
+    dump_deploy,
+    load_deploy,
+    masked_defaults,
+    place,
+    read_deploy,
+    read_entry,
+)
+from agent.spec.faults import DeployRefusedError, Fault, SpecRefusedError
 from agent.spec.headers import frames_request
 from agent.spec.image import ImageReference, parse_reference
 from agent.spec.job import (
@@ -18,23 +33,31 @@ from agent.spec.job import (
     Upload,
     UploadTo,
 )
+from agent.spec.manifest import JobFunction, Manifest, load_manifest, read_manifest
 from agent.spec.masking import Secrets, dump_spec, hide_upload, load_spec, masked, secrets_of, without_secrets
 from agent.spec.notify import read_key
 from agent.spec.parse import parse_spec, parse_upload
+from agent.spec.payload import find_payload_fault
 from agent.spec.ports import Port, Proto
 from agent.spec.schema import spec_schema
 from agent.spec.ssh import Ssh
-from agent.spec.ssh_keys import PublicKey, find_key_faults, fingerprint_of, read_public_key
+from agent.spec.ssh_keys import Keys, PublicKey, find_key_faults, fingerprint_of, read_public_key
 from agent.spec.units import parse_duration, parse_size
 from agent.spec.upload import fill_template
 from agent.spec.urls import WebUrl, hide_query, read_host, read_url
 
 __all__ = [
+    "Deploy",
+    "DeployRefusedError",
+    "Entry",
     "Fault",
     "Gpus",
     "ImageReference",
     "Interconnect",
+    "JobFunction",
     "JobSpec",
+    "Keys",
+    "Manifest",
     "Network",
     "Notify",
     "Outputs",
@@ -51,23 +74,35 @@ __all__ = [
     "Upload",
     "UploadTo",
     "WebUrl",
+    "compose",
+    "compose_describe",
+    "dump_deploy",
     "dump_spec",
     "fill_template",
+    "find_function_faults",
     "find_key_faults",
+    "find_payload_fault",
     "fingerprint_of",
     "frames_request",
     "hide_query",
     "hide_upload",
     "is_reserved_env",
+    "load_deploy",
+    "load_manifest",
     "load_spec",
     "masked",
+    "masked_defaults",
     "parse_duration",
     "parse_reference",
     "parse_size",
     "parse_spec",
     "parse_upload",
+    "place",
+    "read_deploy",
+    "read_entry",
     "read_host",
     "read_key",
+    "read_manifest",
     "read_public_key",
     "read_url",
     "secrets_of",
