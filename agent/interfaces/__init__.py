@@ -1,5 +1,14 @@
 """interfaces — what the shell needs of the outside world, one file a thing. Re-exports; no implementation."""
 
+from agent.interfaces.chute_folders import ChuteFilesMissingError, ChuteFolders, Receiving, Unpacked
+from agent.interfaces.chute_store import (
+    MOST_DESCRIBING,
+    ChuteInUseError,
+    ChuteStore,
+    Deployed,
+    NoSuchChuteError,
+    TooManyDeploysError,
+)
 from agent.interfaces.clock import Clock
 from agent.interfaces.engine import (
     ContainerGoneError,
@@ -67,6 +76,7 @@ from agent.interfaces.upload_store import UploadStore
 from agent.interfaces.uploads import Checksum, Content, Deliveries, Delivery, Offered, Places
 
 __all__ = [
+    "MOST_DESCRIBING",
     "MOST_HOST_EVENTS",
     "Accepted",
     "Body",
@@ -74,6 +84,10 @@ __all__ = [
     "BridgeNameTakenError",
     "BridgeOutOfSightError",
     "Checksum",
+    "ChuteFilesMissingError",
+    "ChuteFolders",
+    "ChuteInUseError",
+    "ChuteStore",
     "Claimed",
     "Clock",
     "ContainerGoneError",
@@ -81,6 +95,7 @@ __all__ = [
     "Content",
     "Deliveries",
     "Delivery",
+    "Deployed",
     "Digest",
     "Engine",
     "EngineRefusedError",
@@ -104,6 +119,7 @@ __all__ = [
     "LogWriter",
     "NameTakenError",
     "NewJob",
+    "NoSuchChuteError",
     "NotifyStore",
     "Offered",
     "Outgoing",
@@ -122,6 +138,7 @@ __all__ = [
     "QueueFullError",
     "QuotaUnavailableError",
     "Quotas",
+    "Receiving",
     "SecretFiles",
     "Sender",
     "Shortage",
@@ -136,5 +153,7 @@ __all__ = [
     "Store",
     "StoreUnavailableError",
     "Token",
+    "TooManyDeploysError",
+    "Unpacked",
     "UploadStore",
 ]

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from agent.core.job import ClosedAttempt, Event, Job, Kind, NewEvent, Viewer
 from agent.errors import AgentError, Blame, Phase
+from agent.interfaces.chute_store import ChuteStore
 from agent.interfaces.notify import NotifyStore
 from agent.interfaces.upload_store import UploadStore
 from agent.spec import JobSpec
@@ -108,7 +109,7 @@ class Token:
     last_used_at: float | None = None
 
 
-class Store(NotifyStore, UploadStore, Protocol):
+class Store(NotifyStore, UploadStore, ChuteStore, Protocol):
     """The rows. Each method is one transaction, durable when it returns. All raise StoreUnavailableError."""
 
     async def accept(self, new: NewJob, most_queued: int) -> Accepted:

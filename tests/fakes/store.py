@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+from agent.core.chute import Version
 from agent.core.job import EVERYONE, ClosedAttempt, Event, Job, NewEvent, Viewer
 from agent.core.notify import TOLD, Notice, NotifyState, Progress
 from agent.core.state import phase_event
@@ -22,6 +23,7 @@ from agent.interfaces import (
     Token,
 )
 from agent.spec import without_secrets
+from tests.fakes.chute_store import MemoryChutes
 from tests.fakes.upload_store import MemoryUploads, Step, give_way, go_on
 
 T = TypeVar("T")
@@ -35,7 +37,7 @@ class Row:
     body_digest: str
 
 
-class MemoryStore(MemoryUploads):
+class MemoryStore(MemoryUploads, MemoryChutes):
     """A small working store. It outlives a simulated crash: give the same object to the next daemon, `listeners` cleared.
 
     `before` and `after` are awaited with the method's name around each transaction. One that raises in `before` is a
@@ -56,6 +58,7 @@ class MemoryStore(MemoryUploads):
         self._notify: dict[int, NotifyState] = {}
         self._uploads: dict[int, UploadRecord] = {}
         self._journals: dict[int, dict[str, JournalFile]] = {}
+        self._versions: dict[str, Version] = {}
         self._last_job_seq = 0
         self._last_event_seq = 0
 
