@@ -1,6 +1,6 @@
 """interfaces — what the shell needs of the outside world, one file a thing. Re-exports; no implementation."""
 
-from agent.interfaces.chute_folders import ChuteFilesMissingError, ChuteFolders, Receiving, Unpacked
+from agent.interfaces.chute_folders import ChuteFolders, Receiving, Unpacked
 from agent.interfaces.chute_store import (
     MOST_DESCRIBING,
     ChuteInUseError,
@@ -30,6 +30,7 @@ from agent.interfaces.firewall import (
     SiblingsUnfilteredError,
 )
 from agent.interfaces.folders import (
+    ChuteFilesMissingError,
     Claimed,
     Digest,
     Folders,

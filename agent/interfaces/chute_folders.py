@@ -3,18 +3,6 @@
 from dataclasses import dataclass
 from typing import Protocol
 
-from agent.errors import AgentError, Blame
-
-
-class ChuteFilesMissingError(AgentError):
-    """A version's files were removed behind the agent's back."""
-
-    code, blame = "chute_files_missing", Blame.HOST
-    remedy = "Deploy the chute again, and leave the state folder to the agent."
-
-    def __init__(self, version_id: str) -> None:
-        super().__init__(f"the files of version {version_id} are not there")
-
 
 @dataclass(frozen=True, slots=True)
 class Unpacked:

@@ -10,6 +10,7 @@ from agent.core.globs import EVERY_OUTPUT, OutputChoice
 from agent.core.notify import NotifyTarget
 from agent.core.quiet import Sighting
 from agent.interfaces import (
+    ChuteFilesMissingError,
     Claimed,
     JobFolderMissingError,
     LogReader,
@@ -61,6 +62,8 @@ class FakeFolders:
 
     def __init__(self, disk: FakeDisk | None = None) -> None:
         self.records: dict[str, str] = {}
+        self.payloads: dict[str, bytes] = {}
+        self.chutes_missing: set[str] = set()
         self.authorized_keys: dict[str, str] = {}
         self.key_writes = 0
         self.secrets_by_job: dict[str, SecretFiles] = {}
@@ -79,9 +82,13 @@ class FakeFolders:
             raise JobFolderMissingError(job_id, "folder of outputs")
         return self._outputs[job_id]
 
-    async def claim(self, job_id: str, record: str, secrets: SecretFiles) -> Claimed:
+    async def claim(
+        self, job_id: str, record: str, secrets: SecretFiles, payload: bytes | None = None
+    ) -> Claimed:
         if job_id in self.records:
             return Claimed.EXISTS
+        if payload is not None:
+            self.payloads[job_id] = payload
         self.records[job_id] = record
         self.secrets_by_job[job_id] = secrets
         self._outputs[job_id] = FakeOutputs()
@@ -101,7 +108,18 @@ class FakeFolders:
             f"/state/jobs/{job_id}/outputs",
             f"/run/jobs/{job_id}/secrets" if has_secrets else None,
             f"/state/jobs/{job_id}/ssh" if has_ssh else None,
+            f"/state/jobs/{job_id}/sock" if job_id in self.payloads else None,
         )
+
+    async def payload(self, job_id: str) -> bytes:
+        if job_id not in self.payloads:
+            raise JobFolderMissingError(job_id, "payload")
+        return self.payloads[job_id]
+
+    async def chute_files(self, version: str) -> str:
+        if version in self.chutes_missing:
+            raise ChuteFilesMissingError(version)
+        return f"/state/chutes/{version}/files"
 
     async def keep_authorized_keys(self, job_id: str, text: str) -> None:
         if self.secrets_by_job.get(job_id, SecretFiles({})).host_key is None:
@@ -154,6 +172,7 @@ class FakeFolders:
         self.places.pop(job_id, None)
         self.authorized_keys.pop(job_id, None)
         self.records.pop(job_id, None)
+        self.payloads.pop(job_id, None)
         self.secrets_by_job.pop(job_id, None)
         self.removed.append(job_id)
 

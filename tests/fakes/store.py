@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from agent.core.chute import Version
-from agent.core.job import EVERYONE, ClosedAttempt, Event, Job, NewEvent, Viewer
+from agent.core.job import EVERYONE, INTERNAL_KINDS, ClosedAttempt, Event, Job, NewEvent, Viewer
 from agent.core.notify import TOLD, Notice, NotifyState, Progress
 from agent.core.state import phase_event
 from agent.core.upload import JournalFile, UploadRecord
@@ -378,7 +378,7 @@ def matches(job: Job, query: JobQuery) -> bool:
     return (
         (not query.phases or job.phase in query.phases)
         and (query.queue is None or job.spec.queue == query.queue)
-        and (query.kind is None or job.kind == query.kind)
+        and (job.kind not in INTERNAL_KINDS if query.kind is None else job.kind == query.kind)
         and (query.id_prefix is None or job.id.startswith(query.id_prefix))
         and (query.before_seq is None or job.seq < query.before_seq)
         and all(job.spec.labels.get(name) == value for name, value in query.labels)
@@ -393,6 +393,7 @@ def first_row(new: NewJob) -> Job:
         kind=new.kind,
         spec=new.spec,
         created_at=new.created_at,
+        call=new.call,
         queued_at=new.created_at,
         not_before=None if not_before is None else not_before.timestamp(),
         ssh_host_key=new.ssh_host_key,

@@ -231,7 +231,9 @@ class FoldersWithoutADisk(FakeFolders):
         super().__init__()
         self._error = error
 
-    async def claim(self, job_id: str, record: str, secrets: SecretFiles) -> Claimed:
+    async def claim(
+        self, job_id: str, record: str, secrets: SecretFiles, payload: bytes | None = None
+    ) -> Claimed:
         raise self._error
 
 

@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from agent.adapters.disk_use import space
-from agent.adapters.folders import durable, jobs, outputs, secrets, ssh, state, upload_secrets
+from agent.adapters.folders import calls, durable, jobs, outputs, secrets, ssh, state, upload_secrets
 from agent.adapters.folders.chutes import DiskChutes
 from agent.adapters.folders.disk import Disk
 from agent.adapters.folders.held import held_by_outputs
@@ -57,9 +57,19 @@ class DiskFolders:
         """Let go of the state folder and its lock. Readers and writers must have ended, and so must the threads."""
         self._state.close()
 
-    async def claim(self, job_id: str, record: str, secrets: SecretFiles) -> Claimed:
+    async def claim(
+        self, job_id: str, record: str, secrets: SecretFiles, payload: bytes | None = None
+    ) -> Claimed:
         """Make the folder, whole or not at all; where one is, nothing in it is touched and the row decides."""
-        return await self._disk.run(jobs.claim, self._state, job_id, record, secrets)
+        return await self._disk.run(jobs.claim, self._state, job_id, record, secrets, payload)
+
+    async def payload(self, job_id: str) -> bytes:
+        """What the job's function is called with. Raises JobFolderMissingError."""
+        return await self._disk.run(calls.read_payload, self._state.jobs, job_id)
+
+    async def chute_files(self, version: str) -> str:
+        """The host's path of a version's files. Raises ChuteFilesMissingError."""
+        return await self._disk.run(calls.chute_files, self._state, version)
 
     async def secrets(self, job_id: str) -> SecretFiles:
         """The secrets at rest. Raises JobFolderMissingError, also once they were dropped."""

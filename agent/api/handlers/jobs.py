@@ -234,7 +234,9 @@ LIST_PARAMETERS = (
     Parameter("phase", "phases, set off by commas"),
     Parameter("queue", "the queue's name"),
     Parameter("label", "NAME=VALUE; more than once: all must hold"),
-    Parameter("kind", "container"),
+    Parameter(
+        "kind", "container, function or describe; default: all but describe, which the agent runs for itself"
+    ),
     Parameter("id", "the beginning of an id"),
     Parameter("cursor", "`next` of the page before"),
     Parameter("limit", f"items a page, at most {MAX_PAGE}; default {DEFAULT_PAGE}", schema=SECONDS),

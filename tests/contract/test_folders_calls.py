@@ -1,0 +1,72 @@
+"""What of a function lies in its job's folder: the payload, the place of the socket; and where its chute's files are."""
+
+import stat
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from agent.adapters.folders import DiskFolders
+from agent.interfaces import ChuteFilesMissingError, Claimed, Folders, JobFolderMissingError
+from tests.contract.folders_on_disk import JOB, NO_SECRETS, OTHER, RECORD, opened
+from tests.fakes.folders import FakeFolders
+
+VERSION = "0190b6a0-0000-7000-8000-00000000000a"
+PAYLOAD = b'{"epochs":3}'
+
+
+@pytest.fixture(params=["fake", "disk"])
+async def folders(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Folders]:
+    if request.param == "fake":
+        yield FakeFolders()
+        return
+    async with opened(tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+async def disk(tmp_path: Path) -> AsyncIterator[DiskFolders]:
+    async with opened(tmp_path) as made:
+        yield made
+
+
+async def test_the_payload_is_kept_with_the_folder_and_the_first_one_stays(folders: Folders) -> None:
+    assert await folders.claim(JOB, RECORD, NO_SECRETS, PAYLOAD) is Claimed.MADE
+    assert await folders.claim(JOB, RECORD, NO_SECRETS, b'"another"') is Claimed.EXISTS
+    assert await folders.payload(JOB) == PAYLOAD
+
+
+async def test_a_job_that_calls_nothing_has_neither_payload_nor_place_for_a_socket(folders: Folders) -> None:
+    await folders.claim(JOB, RECORD, NO_SECRETS)
+    with pytest.raises(JobFolderMissingError):
+        await folders.payload(JOB)
+    with pytest.raises(JobFolderMissingError):
+        await folders.payload(OTHER)
+    assert (await folders.prepare(JOB)).socket is None
+
+
+async def test_any_user_may_enter_the_place_of_the_socket_and_nobody_the_payload(
+    disk: DiskFolders, tmp_path: Path
+) -> None:
+    await disk.claim(JOB, RECORD, NO_SECRETS, PAYLOAD)
+    place = Path(str((await disk.prepare(JOB)).socket))
+    assert place == tmp_path / "state" / "jobs" / JOB / "sock"
+    modes = [stat.S_IMODE(path.stat().st_mode) for path in (place, place.parent / "payload.json")]
+    assert modes == [0o755, 0o600]
+
+
+async def test_the_files_of_a_version_are_found_until_somebody_removes_them(
+    disk: DiskFolders, tmp_path: Path
+) -> None:
+    files = tmp_path / "state" / "chutes" / VERSION / "files"
+    files.mkdir(parents=True)
+    assert await disk.chute_files(VERSION) == str(files)
+    files.rmdir()
+    with pytest.raises(ChuteFilesMissingError):
+        await disk.chute_files(VERSION)
+
+
+@pytest.mark.parametrize("version", ["", ".", "..", "../../etc", f"{VERSION}/files"])
+async def test_no_other_name_than_a_versions_id_leads_anywhere(disk: DiskFolders, version: str) -> None:
+    with pytest.raises(ValueError, match="not a version's id"):
+        await disk.chute_files(version)
