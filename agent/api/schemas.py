@@ -1,5 +1,6 @@
 """api/schemas — what requests and answers look like, as JSON schema for openapi.json. Checks nothing: `views` and `spec` do."""
 
+from agent.api.chute_schemas import chute_schemas
 from agent.api.schema_words import (
     ANY_OBJECT_OR_NULL,
     NUMBER_OR_NULL,
@@ -58,6 +59,7 @@ def component_schemas() -> dict[str, Json]:
             "properties": {"upload": {"type": "object", "description": "as in a job's spec"}},
         },
         **ssh_schemas(),
+        **chute_schemas(),
         "OpenRequest": {"type": "object", "required": ["port"], "properties": {"port": TEXT, "path": TEXT}},
         "OpenedPage": everything(url=TEXT, expires_at=TIME),
         "Health": health_schema(),

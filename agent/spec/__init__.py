@@ -4,12 +4,15 @@ from agent.spec.composing import (
     compose,
     compose_describe,
     find_function_faults,
+    place_in_file,
+    specs_of,
 )
 from agent.spec.container import is_reserved_env
 from agent.spec.deploy import (
     Deploy,
     Entry,
     dump_deploy,
+    find_start_faults,
     load_deploy,
     masked_defaults,
     place,
@@ -33,7 +36,7 @@ from agent.spec.job import (
     Upload,
     UploadTo,
 )
-from agent.spec.manifest import JobFunction, Manifest, load_manifest, read_manifest
+from agent.spec.manifest import JobFunction, Manifest, load_manifest, nearest, read_manifest, signature_of
 from agent.spec.masking import Secrets, dump_spec, hide_upload, load_spec, masked, secrets_of, without_secrets
 from agent.spec.notify import read_key
 from agent.spec.parse import parse_spec, parse_upload
@@ -82,6 +85,7 @@ __all__ = [
     "find_function_faults",
     "find_key_faults",
     "find_payload_fault",
+    "find_start_faults",
     "fingerprint_of",
     "frames_request",
     "hide_query",
@@ -92,12 +96,14 @@ __all__ = [
     "load_spec",
     "masked",
     "masked_defaults",
+    "nearest",
     "parse_duration",
     "parse_reference",
     "parse_size",
     "parse_spec",
     "parse_upload",
     "place",
+    "place_in_file",
     "read_deploy",
     "read_entry",
     "read_host",
@@ -106,6 +112,8 @@ __all__ = [
     "read_public_key",
     "read_url",
     "secrets_of",
+    "signature_of",
     "spec_schema",
+    "specs_of",
     "without_secrets",
 ]

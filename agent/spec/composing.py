@@ -12,7 +12,7 @@ from agent.spec.faults import Fault, SpecRefusedError
 from agent.spec.forms import Body
 from agent.spec.job import JobSpec
 from agent.spec.limits import SSH_PORT
-from agent.spec.manifest import JobFunction, Manifest, NodeSelector, field_of
+from agent.spec.manifest import MAX_FUNCTIONS, JobFunction, Manifest, NodeSelector, field_of
 from agent.spec.models import match_models
 from agent.spec.parse import parse_spec
 from agent.spec.ports import SSH_PORT_NAME
@@ -67,9 +67,15 @@ def compose_describe(deploy: Deploy) -> Body:
     }
 
 
+def specs_of(deploy: Deploy, manifest: Manifest) -> Iterator[tuple[JobFunction, JobSpec]]:
+    """Each function with its spec as it would be started, where `find_function_faults` finds nothing."""
+    for function in manifest.jobs:
+        yield function, parse_spec(compose(deploy, manifest, function, {}, ()), Keys.LATER)
+
+
 def find_function_faults(deploy: Deploy, manifest: Manifest) -> Iterator[Fault]:
     """What the spec's rules say of each function as it would be started, at the author's own words: `jobs.NAME.ports[0].port`."""
-    for function in manifest.jobs:
+    for function in manifest.jobs[:MAX_FUNCTIONS]:
         try:
             parse_spec(compose(deploy, manifest, function, {}, ()), Keys.LATER)
         except SpecRefusedError as refused:
@@ -81,11 +87,6 @@ def place_in_file(fault: Fault, function: str) -> Fault:
     if fault.field.partition(".")[0] == "gpus":
         return replace(fault, field=f"chute.node_selector.{OF_MACHINE.get(fault.field, fault.field)}")
     return replace(fault, field=field_of(function, DECORATED.get(fault.field, fault.field)))
-
-
-def parse_composed(body: Body) -> JobSpec:
-    """As `parse_spec`, of a function's job."""
-    return parse_spec(body, Keys.LATER)
 
 
 def _machine(selector: NodeSelector | None, models: Sequence[str]) -> Body:

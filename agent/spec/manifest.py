@@ -23,9 +23,7 @@ MAX_FUNCTIONS, MAX_PARAMETERS, MAX_NOTES = 256, 64, 64
 MAX_TOLD_CHARACTERS = 1_000
 # In a URL, in a file name and on a command line it stands as it is.
 FUNCTION_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
-# Those of the published SDK may have slashes: they are percent-encoded in a URL.
-CHUTE_NAME = re.compile(r"(?=.{1,128}$)[A-Za-z0-9][A-Za-z0-9._-]*(?:/[A-Za-z0-9][A-Za-z0-9._-]*)*")
-NAME_WORDS = "1 to 128 letters, digits and . _ -"
+CHUTE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 INDEX = re.compile(r"[.]([0-9]+)(?=[.]|$)")
 REMEDY = "Correct it in the chute's file, then deploy it again."
 
@@ -256,7 +254,8 @@ def _find_job_faults(job: JobFunction, seen: set[str]) -> Iterator[Fault]:
 
 def _find_name_fault(field: str, name: str, form: re.Pattern[str]) -> Iterator[Fault]:
     if not form.fullmatch(name):
-        yield Fault(field, "function_name_invalid", f"must be {NAME_WORDS}, not {show(name)}", "Rename it.")
+        words = "letters, digits and . _ - with no . or - first, and not too many of them"
+        yield Fault(field, "name_invalid", f"must be {words}, not {show(name)}", "Rename it.")
 
 
 def _tell_refused(refused: Refused) -> Iterator[Fault]:

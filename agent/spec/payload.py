@@ -17,8 +17,6 @@ def find_payload_fault(function: JobFunction, payload: object) -> Fault | None:
         return None
     wanted = [parameter for parameter in function.parameters if parameter.name != OFFERED]
     given = {} if payload is None else payload
-    if len(wanted) < len(function.parameters) and not wanted:
-        return None
     if not isinstance(given, dict):
         return (
             None
@@ -31,9 +29,9 @@ def find_payload_fault(function: JobFunction, payload: object) -> Fault | None:
 
 
 def _compare(function: JobFunction, wanted: list[Parameter], given: dict[object, object]) -> Fault | None:
-    names = {parameter.name for parameter in wanted}
+    names = {parameter.name for parameter in function.parameters}
     missing = [parameter.name for parameter in wanted if parameter.required and parameter.name not in given]
-    unknown = [name for name in given if name not in names and name != OFFERED]
+    unknown = [name for name in given if name not in names]
     told = [
         *([f"lacks {_listed(missing)}"] if missing else []),
         *([f"has {_listed(unknown)}, which the function does not take"] if unknown else []),

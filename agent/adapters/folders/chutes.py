@@ -18,7 +18,7 @@ from agent.adapters.folders.tree import FolderNotRemovedError, remove_tree
 from agent.adapters.folders.unpacking import FOLDER_MODE, unpack
 from agent.interfaces import ChuteFilesMissingError, Receiving, Unpacked
 
-FILES, DEPLOY = "files", "deploy.json"
+FILES, DEPLOY, RECEIVED = "files", "deploy.json", "received."
 READ_AND_WRITE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 _log = structlog.get_logger()
@@ -55,7 +55,7 @@ class DiskChutes:
 
     async def receive(self) -> Receiving:
         """A file without a name, to write an archive into."""
-        return ReceivedArchive(self._disk, await self._disk.run(_nameless, self._folder))
+        return ReceivedArchive(self._disk, await self._disk.run(nameless, self._folder))
 
     async def unpack(self, received: Receiving, version_id: str, deploy: str) -> Unpacked:
         """The version's folder, whole or not at all. Raises DeployRefusedError."""
@@ -75,11 +75,11 @@ class DiskChutes:
         return await self._disk.run(sweep, self._folder, known)
 
 
-def _nameless(chutes: int) -> IO[bytes]:
-    name = f"received.{token_hex(8)}"
+def nameless(chutes: int) -> IO[bytes]:
+    name = f"{RECEIVED}{token_hex(8)}"
     number = os.open(name, READ_AND_WRITE, durable.PRIVATE_FILE, dir_fd=chutes)
     file = os.fdopen(number, "w+b")
-    os.unlink(name, dir_fd=chutes)
+    durable.unlink_if_there(chutes, name)  # a sweep may have been faster
     return file
 
 
@@ -140,14 +140,18 @@ def remove(chutes: int, version_id: str) -> None:
 
 
 def sweep(chutes: int, known: set[str]) -> list[str]:
-    """Remove what no row knows, and what a crash left half made or half removed. What has no version's name is none of ours."""
+    """Remove what no row knows, and what a crash left half made or half removed. What has no version's name is none of ours, but for
+    an archive that a crash left its name.
+    """
     removed = []
     for name in sorted(durable.names_in(chutes)):
         try:
             if is_job_id(name) and name not in known:
                 remove(chutes, name)
-            elif is_half_made(name) or name.startswith("received."):
+            elif is_half_made(name) and name.partition(".")[0] not in known:
                 remove_tree(chutes, name)
+            elif name.startswith(RECEIVED):
+                durable.unlink_if_there(chutes, name)
             else:
                 continue
         except FolderNotRemovedError as error:

@@ -97,6 +97,9 @@ class _Unpacking:
                 self._bound(members, size)
                 self._take(member, _pieces(read, size))
             _whole(read, padding_of(size))
+        # To its last byte: behind the archive's end a packed one has its check sum.
+        while read(READ_BYTES):
+            pass
 
     def _bound(self, members: int, size: int) -> None:
         self._bytes += size
