@@ -126,7 +126,7 @@ def test_no_fault_repeats_a_secret() -> None:
 
 @pytest.mark.parametrize("text", ["", "null", "[]", "{}", '{"image": 1}'])
 def test_what_was_not_kept_by_us_is_no_deploy(text: str) -> None:
-    with pytest.raises(ValueError, match="no deploy|Expecting"):
+    with pytest.raises(ValueError, match=r"no deploy|Expecting"):
         load_deploy(text)
 
 
