@@ -44,12 +44,15 @@ from agent.interfaces.folders import (
     OutputReader,
     OutputRefusedError,
     Prepared,
+    ResultReader,
     SecretFiles,
     SkippedOutput,
     SmallOutput,
     StateFullError,
     StateReadOnlyError,
+    StoredReport,
 )
+from agent.interfaces.function_store import FunctionStore, Telling
 from agent.interfaces.gpu_locks import GpuLocks, GpuLocksUnusableError
 from agent.interfaces.gpus import Gpus
 from agent.interfaces.host_keys import HostKeyNotMadeError, HostKeys
@@ -108,6 +111,7 @@ __all__ = [
     "FirewallUnusableError",
     "Folders",
     "ForeignIdError",
+    "FunctionStore",
     "GpuLocks",
     "GpuLocksUnusableError",
     "Gpus",
@@ -140,6 +144,7 @@ __all__ = [
     "QuotaUnavailableError",
     "Quotas",
     "Receiving",
+    "ResultReader",
     "SecretFiles",
     "Sender",
     "Shortage",
@@ -153,6 +158,8 @@ __all__ = [
     "StateReadOnlyError",
     "Store",
     "StoreUnavailableError",
+    "StoredReport",
+    "Telling",
     "Token",
     "TooManyDeploysError",
     "Unpacked",

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from agent.core.container import Credentials
 from agent.core.disk_space import CountLimits, DiskSpace, Held
+from agent.core.finish import Finish
 from agent.core.globs import EVERY_OUTPUT, OutputChoice
 from agent.core.notify import NotifyTarget
 from agent.errors import AgentError, Blame
@@ -40,6 +41,15 @@ class Prepared:
     secrets: str | None
     ssh: str | None = None
     socket: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredReport:
+    """How a function ended. `size_bytes`: of its result; `result` None: it has more bytes than were asked for."""
+
+    finish: Finish
+    size_bytes: int
+    result: bytes | None = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +144,10 @@ class LogReader(Protocol):
     async def close(self) -> None: ...
 
 
+class ResultReader(LogReader, Protocol):
+    size_bytes: int
+
+
 class StateFullError(AgentError):
     """The disk of the state folder is full."""
 
@@ -199,6 +213,21 @@ class Folders(Protocol):
 
     async def payload(self, job_id: str) -> bytes:
         """What the job's function is called with. Raises JobFolderMissingError, also where it calls none."""
+        ...
+
+    async def report_part(self, job_id: str, attempt: int) -> LogWriter:
+        """A new, empty report, whatever another try left; what is written is the header's line and the result. Raises JobFolderMissingError.
+
+        As of a log: committed it is there for good, unless there was one before, which stays.
+        """
+        ...
+
+    async def report(self, job_id: str, attempt: int, most_bytes: int = 0) -> StoredReport | None:
+        """How the function ended, with its result where it has at most so many bytes. None: it did not say, or it can't be read."""
+        ...
+
+    async def open_result(self, job_id: str, attempt: int) -> ResultReader | None:
+        """The result from its first byte; None: the function did not end, or failed."""
         ...
 
     async def chute_files(self, version: str) -> str:

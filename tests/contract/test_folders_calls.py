@@ -7,7 +7,16 @@ from pathlib import Path
 import pytest
 
 from agent.adapters.folders import DiskFolders
-from agent.interfaces import ChuteFilesMissingError, Claimed, Folders, JobFolderMissingError
+from agent.core.finish import Fault, Finish, dump_header
+from agent.core.function import FaultKind, ReportStatus
+from agent.interfaces import (
+    ChuteFilesMissingError,
+    Claimed,
+    Folders,
+    JobFolderMissingError,
+    ResultReader,
+    StoredReport,
+)
 from tests.contract.folders_on_disk import JOB, NO_SECRETS, OTHER, RECORD, opened
 from tests.fakes.folders import FakeFolders
 
@@ -70,3 +79,69 @@ async def test_the_files_of_a_version_are_found_until_somebody_removes_them(
 async def test_no_other_name_than_a_versions_id_leads_anywhere(disk: DiskFolders, version: str) -> None:
     with pytest.raises(ValueError, match="not a version's id"):
         await disk.chute_files(version)
+
+
+RETURNED = Finish(ReportStatus.SUCCEEDED, "a note")
+RAISED = Finish(
+    ReportStatus.FAILED, None, Fault(FaultKind.RAISED, "ValueError", "ünd\n", "Traceback…", 404, "d")
+)
+
+
+async def write(folders: Folders, finish: Finish, result: bytes, attempt: int = 1) -> None:
+    part = await folders.report_part(JOB, attempt)
+    await part.write(dump_header(finish) + b"\n")
+    await part.write(result)
+    await part.commit()
+
+
+async def read_all(reader: ResultReader) -> bytes:
+    data = b""
+    while block := await reader.read(5):
+        data += block
+    await reader.close()
+    return data
+
+
+async def test_a_report_is_read_as_it_was_written_and_its_result_where_it_is_small(folders: Folders) -> None:
+    await folders.claim(JOB, RECORD, NO_SECRETS, PAYLOAD)
+    await write(folders, RETURNED, b'{"a":\n1}')
+    assert await folders.report(JOB, 1) == StoredReport(RETURNED, 8, None)
+    assert await folders.report(JOB, 1, 7) == StoredReport(RETURNED, 8, None)
+    assert await folders.report(JOB, 1, 8) == StoredReport(RETURNED, 8, b'{"a":\n1}')
+    reader = await folders.open_result(JOB, 1)
+    assert reader is not None
+    assert (reader.size_bytes, await read_all(reader)) == (8, b'{"a":\n1}')
+
+
+async def test_what_is_not_committed_is_no_report_and_each_attempt_has_its_own(folders: Folders) -> None:
+    await folders.claim(JOB, RECORD, NO_SECRETS, PAYLOAD)
+    part = await folders.report_part(JOB, 1)
+    await part.write(dump_header(RETURNED) + b"\n1")
+    assert await folders.report(JOB, 1) is None
+    await part.discard()
+    await write(folders, RAISED, b"", attempt=2)
+    assert (await folders.report(JOB, 1), await folders.report(JOB, 2, 9)) == (
+        None,
+        StoredReport(RAISED, 0, b""),
+    )
+    assert await folders.open_result(JOB, 2) is None
+
+
+async def test_the_first_report_of_an_attempt_stays(folders: Folders) -> None:
+    await folders.claim(JOB, RECORD, NO_SECRETS, PAYLOAD)
+    await write(folders, RETURNED, b"1")
+    await write(folders, RAISED, b"")
+    assert await folders.report(JOB, 1, 9) == StoredReport(RETURNED, 1, b"1")
+
+
+async def test_a_report_goes_with_its_folder(folders: Folders) -> None:
+    with pytest.raises(JobFolderMissingError):
+        await folders.report_part(JOB, 1)
+    assert (await folders.report(JOB, 1), await folders.open_result(JOB, 1)) == (None, None)
+
+
+async def test_a_report_that_is_damaged_is_none(disk: DiskFolders, tmp_path: Path) -> None:
+    await disk.claim(JOB, RECORD, NO_SECRETS, PAYLOAD)
+    for damaged in (b"", b"{}", b"{}\n", b"[]\n1", b'{"status":"sideways","note":null,"fault":null}\n1'):
+        (tmp_path / "state" / "jobs" / JOB / "report.1").write_bytes(damaged)
+        assert (await disk.report(JOB, 1, 9), await disk.open_result(JOB, 1)) == (None, None)

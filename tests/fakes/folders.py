@@ -6,6 +6,7 @@ from contextlib import aclosing, suppress
 from dataclasses import replace
 
 from agent.core.disk_space import CountLimits, DiskSpace, Held
+from agent.core.finish import load_header
 from agent.core.globs import EVERY_OUTPUT, OutputChoice
 from agent.core.notify import NotifyTarget
 from agent.core.quiet import Sighting
@@ -22,8 +23,10 @@ from agent.interfaces import (
     OutputReader,
     OutputRefusedError,
     Prepared,
+    ResultReader,
     SecretFiles,
     SmallOutput,
+    StoredReport,
 )
 from agent.spec import Upload
 from tests.fakes.disk import FakeDisk
@@ -38,7 +41,7 @@ class _Part:
         self._data += data
 
     async def commit(self, last: bytes = b"") -> None:
-        self._logs[self._key] = self._data + last
+        self._logs.setdefault(self._key, self._data + last)
 
     async def discard(self) -> None:
         self._data = b""
@@ -57,12 +60,19 @@ class _Log:
         self._at = len(self._data)
 
 
+class _Result(_Log):
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self.size_bytes = len(data)
+
+
 class FakeFolders:
     """`disk`: the state folder's; what jobs write there beside `outputs` is written to it. `in_quota`: whose outputs are in one."""
 
     def __init__(self, disk: FakeDisk | None = None) -> None:
         self.records: dict[str, str] = {}
         self.payloads: dict[str, bytes] = {}
+        self.reports: dict[tuple[str, int], bytes] = {}
         self.chutes_missing: set[str] = set()
         self.authorized_keys: dict[str, str] = {}
         self.key_writes = 0
@@ -115,6 +125,24 @@ class FakeFolders:
         if job_id not in self.payloads:
             raise JobFolderMissingError(job_id, "payload")
         return self.payloads[job_id]
+
+    async def report_part(self, job_id: str, attempt: int) -> LogWriter:
+        if job_id not in self.records:
+            raise JobFolderMissingError(job_id, "folder")
+        return _Part(self.reports, (job_id, attempt))
+
+    async def report(self, job_id: str, attempt: int, most_bytes: int = 0) -> StoredReport | None:
+        line, end, result = self.reports.get((job_id, attempt), b"").partition(b"\n")
+        finish = load_header(line) if end else None
+        if finish is None:
+            return None
+        return StoredReport(finish, len(result), result if len(result) <= most_bytes else None)
+
+    async def open_result(self, job_id: str, attempt: int) -> ResultReader | None:
+        stored = await self.report(job_id, attempt, 1 << 30)
+        if stored is None or stored.result is None or stored.finish.fault is not None:
+            return None
+        return _Result(stored.result)
 
     async def chute_files(self, version: str) -> str:
         if version in self.chutes_missing:

@@ -8,6 +8,7 @@ from agent.core.chute import Version
 from agent.core.job import EVERYONE, INTERNAL_KINDS, ClosedAttempt, Event, Job, NewEvent, Viewer
 from agent.core.notify import TOLD, Notice, NotifyState, Progress
 from agent.core.state import phase_event
+from agent.core.told import Told
 from agent.core.upload import JournalFile, UploadRecord
 from agent.errors import Phase
 from agent.interfaces import (
@@ -24,6 +25,7 @@ from agent.interfaces import (
 )
 from agent.spec import without_secrets
 from tests.fakes.chute_store import MemoryChutes
+from tests.fakes.function_store import MemoryFunctions
 from tests.fakes.upload_store import MemoryUploads, Step, give_way, go_on
 
 T = TypeVar("T")
@@ -37,7 +39,7 @@ class Row:
     body_digest: str
 
 
-class MemoryStore(MemoryUploads, MemoryChutes):
+class MemoryStore(MemoryUploads, MemoryFunctions, MemoryChutes):
     """A small working store. It outlives a simulated crash: give the same object to the next daemon, `listeners` cleared.
 
     `before` and `after` are awaited with the method's name around each transaction. One that raises in `before` is a
@@ -59,6 +61,7 @@ class MemoryStore(MemoryUploads, MemoryChutes):
         self._uploads: dict[int, UploadRecord] = {}
         self._journals: dict[int, dict[str, JournalFile]] = {}
         self._versions: dict[str, Version] = {}
+        self._functions: dict[str, Told] = {}
         self._last_job_seq = 0
         self._last_event_seq = 0
 
@@ -253,6 +256,8 @@ class MemoryStore(MemoryUploads, MemoryChutes):
         self._rows[job.id] = Row(inserted, idempotency_key, body_digest)
         if job.spec.notify is not None:
             self._notify[inserted.seq] = NotifyState()
+        if job.call is not None:
+            self._functions[job.id] = Told()
         return inserted
 
     def _save(self, changed: Sequence[Changed], closed: ClosedAttempt | None = None) -> list[Job]:
@@ -289,6 +294,7 @@ class MemoryStore(MemoryUploads, MemoryChutes):
             return Finished.NOT_FINISHED
         del self._rows[job_id]
         self._notify.pop(job.seq, None)
+        self._functions.pop(job_id, None)
         self._uploads.pop(job.seq, None)
         self._journals.pop(job.seq, None)
         self._attempts.pop(job_id, None)
