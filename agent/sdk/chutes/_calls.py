@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Any, NamedTuple, Tuple
+from typing import Any, NamedTuple
 
 MAX_PAYLOAD_BYTES = 1 << 20
 MAX_KEY_CHARACTERS = 200
@@ -28,7 +28,7 @@ def check_progress(current: str, job_id: object, percent: object, message: objec
     return Progress(number, None if message is None else cut(str(message)))
 
 
-def check_metric(name: object, value: object) -> Tuple[str, float | str]:
+def check_metric(name: object, value: object) -> tuple[str, float | str]:
     if not isinstance(name, str) or not 0 < len(name) <= MAX_METRIC_NAME_CHARACTERS:
         raise ValueError(
             f"a metric's name is a text of 1 to {MAX_METRIC_NAME_CHARACTERS} characters, not {name!r}"
@@ -42,7 +42,7 @@ def check_metric(name: object, value: object) -> Tuple[str, float | str]:
     return name, number if math.isfinite(number) else str(number)
 
 
-def check_status(task: object, status: object) -> Tuple[str, str]:
+def check_status(task: object, status: object) -> tuple[str, str]:
     return cut(str(task)), cut(str(status))
 
 

@@ -6,14 +6,13 @@ import importlib.util
 import os
 import sys
 from types import ModuleType
-from typing import Dict
 
-from chutes._recording import recording
+from chutes._refusing import noting
 from chutes.chute import Chute
 from chutes.errors import LoadError
 
 # Modules made here, by name: only these may be replaced by a later load.
-_loaded: Dict[str, ModuleType] = {}
+_loaded: dict[str, ModuleType] = {}
 
 
 def load(file: str, attribute: str = "chute") -> Chute:
@@ -25,9 +24,9 @@ def load(file: str, attribute: str = "chute") -> Chute:
     return found
 
 
-def load_recording(file: str, attribute: str = "chute") -> Chute:
+def load_noting(file: str, attribute: str = "chute") -> Chute:
     """As `load`, but refused functions are kept in `chute.refused`, and the file goes on: so all are known at once."""
-    with recording():
+    with noting():
         return load(file, attribute)
 
 

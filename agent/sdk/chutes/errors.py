@@ -59,4 +59,5 @@ class RegistrationError(ValueError):
         self.faults = tuple(faults)
         count = "a fault" if len(self.faults) == 1 else f"{len(self.faults)} faults"
         told = "".join(f"\n  {fault.field}: {fault.message}. {fault.remedy}" for fault in self.faults)
-        super().__init__(f"{kind} {function!r} has {count}:{told}")
+        named = f"{kind} {function!r:.80}" if function else kind
+        super().__init__(f"{named} has {count}:{told}")

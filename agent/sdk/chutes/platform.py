@@ -6,7 +6,7 @@ The launcher's platform talks to the host; it is in `_runtime`. Here nothing lea
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, Dict, List, Mapping, NamedTuple, Sequence, Tuple
+from typing import Any, Mapping, NamedTuple, Sequence
 
 from chutes._calls import Progress, check_call, check_metric, check_progress, check_status
 from chutes.errors import PlatformError
@@ -65,10 +65,10 @@ class Platform(ABC):
     async def start_job(self, name: str, payload: Any = None, key: str | None = None) -> str:
         """Start another job of this chute; its id. The same call in a retry gives the job that is there already."""
         check_call(name, payload, key)
-        return await self._start(name, {} if payload is None else payload, key)
+        return await self._start(name, payload, key)
 
     @abstractmethod
-    async def get_job_status(self, job_id: str) -> Dict[str, Any] | None:
+    async def get_job_status(self, job_id: str) -> dict[str, Any] | None:
         """A job of this chute as the API shows it, or None where there is no such job."""
 
     @abstractmethod
@@ -119,13 +119,13 @@ class Recorder(Platform):
         self.known = known
         self.job_id = job_id
         self.attempt_number = 1
-        self.ports: List[Mapping[str, Any]] = []
+        self.ports: list[Mapping[str, Any]] = []
         self.stopping = False
-        self.progress: List[Progress] = []
-        self.metrics: List[Tuple[str, float | str]] = []
-        self.statuses: Dict[str, str] = {}
-        self.children: List[Child] = []
-        self.jobs: Dict[str, Dict[str, Any]] = {}
+        self.progress: list[Progress] = []
+        self.metrics: list[tuple[str, float | str]] = []
+        self.statuses: dict[str, str] = {}
+        self.children: list[Child] = []
+        self.jobs: dict[str, dict[str, Any]] = {}
         self._folder: str | None = None
 
     @property
@@ -156,7 +156,7 @@ class Recorder(Platform):
     def should_shutdown(self) -> bool:
         return self.stopping
 
-    async def get_job_status(self, job_id: str) -> Dict[str, Any] | None:
+    async def get_job_status(self, job_id: str) -> dict[str, Any] | None:
         return self.jobs.get(job_id)
 
     async def cancel_job(self, job_id: str) -> bool:

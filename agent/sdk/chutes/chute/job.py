@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, Tuple
+from typing import Any, Callable
 
 SSH_PORT = 2202
 
@@ -11,11 +11,11 @@ SSH_PORT = 2202
 class Port:
     """A port inside the container. It only holds what it is given: `@chute.job` checks all of a job at once."""
 
-    def __init__(self, name: Any = None, port: Any = None, proto: Any = None, **unknown: Any) -> None:
+    def __init__(self, /, name: Any = None, port: Any = None, proto: Any = None, **unknown: Any) -> None:
         self.name = name
         self.port = port
         self.proto = proto
-        self.unknown: Dict[str, Any] = unknown
+        self.unknown: dict[str, Any] = unknown
 
     def __repr__(self) -> str:
         return f"Port(name={self.name!r}, port={self.port!r}, proto={self.proto!r})"
@@ -33,7 +33,7 @@ class Job:
 
     name: str
     function: Callable[..., Any]
-    ports: Tuple[Port, ...]
+    ports: tuple[Port, ...]
     timeout: int | None
     upload: bool
     ssh: bool
@@ -43,7 +43,7 @@ class Job:
     priority: int
 
     @property
-    def shown_ports(self) -> Tuple[Port, ...]:
+    def shown_ports(self) -> tuple[Port, ...]:
         """The declared ports, with SSH's own where `ssh` asks for it and none of them is it."""
         if not self.ssh or any(port.port == SSH_PORT for port in self.ports):
             return self.ports
