@@ -4,7 +4,22 @@ from typing import Annotated
 
 import typer
 
-from agent.cli import chutes, events, gpus, host, jobs, kit, local, logs, opening, outputs, retrying, run, ssh, top
+from agent.cli import (
+    chutes,
+    events,
+    gpus,
+    host,
+    jobs,
+    kit,
+    local,
+    logs,
+    opening,
+    outputs,
+    retrying,
+    run,
+    ssh,
+    top,
+)
 from agent.cli.exec import SETTINGS, exec_
 from agent.cli.exits import NOT_THE_JOBS
 from agent.cli.local import local_command

@@ -85,7 +85,9 @@ class Run:
         match told["told"]:
             case "attempt":
                 if told["timeout"] is not None:
-                    self.deadlines[told["job"]] = time.monotonic() + told["timeout"] + told["grace"] + SLACK_SECONDS
+                    self.deadlines[told["job"]] = (
+                        time.monotonic() + told["timeout"] + told["grace"] + SLACK_SECONDS
+                    )
             case "ended":
                 self.deadlines.pop(told["job"], None)
             case "refused":
@@ -126,7 +128,7 @@ async def started(
     try:
         process = await asyncio.create_subprocess_exec(
             python, str(PROCESS), str(writable), str(len(request)),
-            stdin=asyncio.subprocess.PIPE, stdout=Ends.stderr, pass_fds=(writable,), start_new_session=True,
+            stdin=asyncio.subprocess.PIPE, stdout=Ends().stderr, pass_fds=(writable,), start_new_session=True,
         )  # fmt: skip
     except OSError as error:
         os.close(readable)
@@ -135,7 +137,9 @@ async def started(
         os.close(writable)
     reader = asyncio.StreamReader(LINE_BYTES)
     loop = asyncio.get_running_loop()
-    pipe, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(readable, "rb"))
+    pipe, _ = await loop.connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(readable, "rb")
+    )
     assert process.stdin is not None  # noqa: S101 - by PIPE
     process.stdin.write(request)
     try:

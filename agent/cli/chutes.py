@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 HERE = "On this machine"
 
 
-async def run(
+async def run(  # noqa: PLR0913 - each option is a parameter
     call: "Call",
     target: Annotated[str, typer.Argument(metavar="FILE:JOB", help="The author's file, and a job in it; FILE alone where there is but one.")],
     *,
@@ -34,7 +34,9 @@ async def run(
     from agent.cli.chute_local import LocalJob, run_local  # noqa: PLC0415 - takes the event loop with it
 
     if not local:
-        raise BadArgumentError("chute run works with --local only: jobs of deployed chutes can't be started yet")
+        raise BadArgumentError(
+            "chute run works with --local only: jobs of deployed chutes can't be started yet"
+        )
     file, _, name = target.rpartition(":") if ":" in target else (target, "", "")
     seconds = None if timeout is None else read_duration("--timeout", timeout)
     job = LocalJob(file, chute, name or None, read_payload(payload), output, seconds, python)

@@ -29,7 +29,9 @@ class Place(NamedTuple):
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addini("chute_file", "FILE or FILE:CHUTE of the fixture chute_instance, from the root on", default="")
+    parser.addini(
+        "chute_file", "FILE or FILE:CHUTE of the fixture chute_instance, from the root on", default=""
+    )
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -74,7 +76,9 @@ def refuse_another_sdk() -> None:
 
 def asked_place(request: pytest.FixtureRequest) -> Place:
     marker = request.node.get_closest_marker("chute")
-    written = str(marker.args[0]) if marker is not None and marker.args else request.config.getini("chute_file")
+    written = (
+        str(marker.args[0]) if marker is not None and marker.args else request.config.getini("chute_file")
+    )
     if not written:
         pytest.fail(
             'chute_instance does not know which chute: mark the test with @pytest.mark.chute("main.py:chute"), '

@@ -1,6 +1,6 @@
 """A job that serves HTTP until it is stopped: a page that greets, and says how often it did.
 
-    gpu-agent chute run examples/web_server/main.py:serve --local      then http://localhost:8080/?name=you; Ctrl-C stops it
+gpu-agent chute run examples/web_server/main.py:serve --local      # http://localhost:8080/?name=you; Ctrl-C stops it
 """
 
 import asyncio
@@ -15,7 +15,7 @@ chute = Chute(username="examples", name="web-server", image="python:3.12-slim")
 
 
 @chute.job(name="serve", ports=[Port(name="web", port=8080, proto="http")], upload=False)
-async def serve(self):
+async def serve(self: Chute) -> dict:
     """Serve on the port `web`; returns how many pages were served."""
     port = next(port["port"] for port in self.job_ports if port["name"] == "web")
     server = Greeter(("", port), Page)
@@ -23,7 +23,7 @@ async def serve(self):
     self.logger.info("serving on port %d", port)
     try:
         # The request to stop comes first; were it ignored, this coroutine would be cancelled after half of the job's grace.
-        while not self.should_shutdown:
+        while not self.should_shutdown:  # noqa: ASYNC110 - there is no event to wait for
             await asyncio.sleep(0.1)
     finally:
         server.shutdown()
@@ -38,7 +38,7 @@ class Greeter(ThreadingHTTPServer):
 
 
 class Page(BaseHTTPRequestHandler):
-    def do_GET(self):
+    def do_GET(self) -> None:
         self.server.pages += 1
         name = parse_qs(urlsplit(self.path).query).get("name", ["you"])[0]
         body = f"Hello, {name}! This is page {self.server.pages}.\n".encode()
@@ -48,5 +48,5 @@ class Page(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, form, *values):
+    def log_message(self, form: str, *values: object) -> None:
         print(f"{self.address_string()} {form % values}", flush=True)

@@ -12,7 +12,8 @@ import shutil
 import sys
 import threading
 import traceback
-from typing import Any, Dict, List, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, Mapping, Sequence
 
 # Run by its path, so that the author's environment stays as it is: this is then where `import chutes` looks first.
 if __name__ == "__main__":
@@ -27,7 +28,7 @@ from chutes.testing.runner import Children, LocalRunner
 
 def main(words: Sequence[str]) -> None:
     out = Telling(int(words[0]))
-    asked: Dict[str, Any] = json.loads(read_exactly(0, int(words[1])))
+    asked: dict[str, Any] = json.loads(read_exactly(0, int(words[1])))
     # What the author's code reads is empty, as in a container.
     control = os.dup(0)
     empty = os.open(os.devnull, os.O_RDONLY)
@@ -57,7 +58,7 @@ class Telling:
 
     def __init__(self, descriptor: int) -> None:
         # Programs that the author starts must not hold it open.
-        os.set_inheritable(descriptor, False)
+        os.set_inheritable(descriptor, False)  # noqa: FBT003 — the library's signature
         self._file = os.fdopen(descriptor, "wb")
         self._lock = threading.Lock()
 
@@ -84,7 +85,7 @@ def runner_of(chute: Chute, asked: Mapping[str, Any], out: Telling) -> LocalRunn
 
 
 def chosen_job(chute: Chute, wanted: str | None) -> str:
-    names: List[str] = sorted(chute.jobs)
+    names: list[str] = sorted(chute.jobs)
     if wanted in chute.jobs:
         return str(wanted)
     if wanted is None and len(names) == 1:
@@ -94,7 +95,7 @@ def chosen_job(chute: Chute, wanted: str | None) -> str:
     raise LoadError(f"{what}; its jobs are: {there}")
 
 
-def shown(result: Result) -> Dict[str, Any]:
+def shown(result: Result) -> dict[str, Any]:
     error, progress = result.error, result.progress[-1] if result.progress else None
     return {
         "name": result.name,
@@ -150,10 +151,8 @@ def log_as_lines() -> None:
 def leave() -> None:
     """At once: threads that the job left behind keep nothing from ending, as in a container."""
     for file in (sys.stdout, sys.stderr):
-        try:
+        with suppress(OSError, ValueError):  # nobody reads it, or it is closed
             file.flush()
-        except (OSError, ValueError):  # closed, or nobody reads
-            pass
     os._exit(0)
 
 

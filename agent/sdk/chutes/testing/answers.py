@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Tuple
+from typing import Any
 
 MAX_RESULT_BYTES = 8 << 20
 
@@ -12,7 +12,7 @@ class ResultTooLargeError(Exception):
     """The job's work is done, and its result is more than a platform keeps. A file among the outputs may be of any size."""
 
 
-def as_json(value: Any) -> Tuple[Any, str | None]:
+def as_json(value: Any) -> tuple[Any, str | None]:
     """The value after a way through JSON, and a note where it became its repr. Raises ResultTooLargeError."""
     text, note = encoded(value)
     size = len(text)  # all of it is ASCII
@@ -23,7 +23,7 @@ def as_json(value: Any) -> Tuple[Any, str | None]:
     return json.loads(text), note
 
 
-def encoded(value: Any) -> Tuple[str, str | None]:
+def encoded(value: Any) -> tuple[str, str | None]:
     try:
         return json.dumps(value, allow_nan=False), None
     except Exception as no_json:  # noqa: BLE001 — classes of the author's own may raise anything

@@ -70,19 +70,20 @@ class OneAttempt:
     async def _until_over_or_to_stop(self, work: asyncio.Future[Ended], began: float) -> str | None:
         timeout = self._limits.timeout
         with self._stop.watched() as asked:
-            await asyncio.wait({work, asked}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+            both: set[asyncio.Future[Any]] = {work, asked}
+            await asyncio.wait(both, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
             # A function that holds the loop up past its time is seen too late, and has passed it all the same.
             if timeout is not None and time.monotonic() - began >= timeout:
                 return "timed_out"
             return None if work.done() else "cancelled"
 
     async def _bring_to_an_end(self, work: asyncio.Future[Ended]) -> None:
-        """As on a host: it is told first, and its coroutine cancelled after half of the grace."""
+        """As on a host: it is told first, and cancelled after half of the grace, which a plain function can't be."""
         self._platform.stopping = True
         await asyncio.wait({work}, timeout=self._limits.grace / 2)
-        if not work.done():
+        if inspect.iscoroutinefunction(self._job.function):
             work.cancel()
-            await asyncio.wait({work}, timeout=self._limits.grace / 2)
+        await asyncio.wait({work}, timeout=self._limits.grace / 2)
 
     async def _work(self, arguments: Arguments) -> Ended:
         started = False
@@ -119,8 +120,7 @@ class OneAttempt:
         for hook in self._chute.shutdown_hooks:
             try:
                 await call_hook(hook, self._chute)
-            except Exception as error:
-                # The job is over, and was what it was.
+            except Exception as error:  # noqa: PERF203 — the others are called all the same, and the job was what it was
                 self._platform.logger.exception("a shutdown hook raised %s", type(error).__name__)
 
 
@@ -141,13 +141,14 @@ async def call_hook(hook: Callable[..., Any], chute: Chute) -> None:
 async def call_in_thread(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """A plain function, which nobody can cancel: its thread goes on where the wait for it ends, and keeps no process from ending."""
     loop, context = asyncio.get_running_loop(), contextvars.copy_context()
-    done: asyncio.Future[Tuple[Any, BaseException | None]] = loop.create_future()
+    done: asyncio.Future[tuple[Any, BaseException | None]] = loop.create_future()
 
-    def tell(outcome: Tuple[Any, BaseException | None]) -> None:
+    def tell(outcome: tuple[Any, BaseException | None]) -> None:
         if not done.done():
             done.set_result(outcome)
 
     def work() -> None:
+        outcome: tuple[Any, BaseException | None]
         try:
             outcome = (context.run(function, *args, **kwargs), None)
         except BaseException as error:  # noqa: BLE001 — it is raised again where it is waited for

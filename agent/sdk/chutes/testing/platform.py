@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import dataclass
-from typing import Any, Awaitable, Callable, Dict, List, Mapping, Sequence, Tuple
+from typing import Any, Awaitable, Callable, Mapping, Sequence
 
 from chutes._calls import Progress
 from chutes.errors import PlatformError
@@ -27,7 +27,7 @@ class Place:
     job_id: str
     depth: int
     output_dir: str | None
-    ports: Tuple[Mapping[str, Any], ...]
+    ports: tuple[Mapping[str, Any], ...]
 
 
 class LocalPlatform(Recorder):
@@ -43,12 +43,12 @@ class LocalPlatform(Recorder):
         super().__init__(known, place.job_id)
         self.ports = list(place.ports)
         self.depth = place.depth
-        self.results: Dict[str, Result] = {}
+        self.results: dict[str, Result] = {}
         self._given = place.output_dir
         self._run_child = run_child
         self._tell = tell
-        self._by_call: Dict[str, str] = {}
-        self._calls: List[str] = []
+        self._by_call: dict[str, str] = {}
+        self._calls: list[str] = []
         self._turn: asyncio.Lock | None = None
 
     @property
@@ -73,7 +73,7 @@ class LocalPlatform(Recorder):
         super()._keep_status(task, status)
         self._tell("status", {"job": self.job_id, "task": task, "status": status})
 
-    async def get_job_status(self, job_id: str) -> Dict[str, Any] | None:
+    async def get_job_status(self, job_id: str) -> dict[str, Any] | None:
         if job_id in self.jobs:
             await self.run_children(job_id)
         return await super().get_job_status(job_id)
@@ -116,7 +116,7 @@ class LocalPlatform(Recorder):
             raise PlatformError("too_deep", f"jobs may start jobs {MAX_DEPTH} deep at most")
 
 
-def shown(result: Result) -> Dict[str, Any]:
+def shown(result: Result) -> dict[str, Any]:
     """What a status says of a job that has ended, by the names that the API has for it."""
     error, progress = result.error, result.progress[-1] if result.progress else None
     return {
@@ -127,8 +127,6 @@ def shown(result: Result) -> Dict[str, Any]:
         if error is None
         else {"type": error.type, "message": error.message, "traceback": error.traceback},
         "attempt": len(result.attempts),
-        "progress": None
-        if progress is None
-        else {"percent": progress.percent, "message": progress.message},
+        "progress": None if progress is None else {"percent": progress.percent, "message": progress.message},
         "statuses": dict(result.statuses),
     }

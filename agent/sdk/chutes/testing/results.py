@@ -5,7 +5,7 @@ from __future__ import annotations
 import traceback
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Dict, List, Tuple
+from typing import Any
 
 from chutes.errors import HTTPException, PermanentError
 from chutes.platform import Child, Recorder
@@ -67,9 +67,9 @@ class Result:
     value: Any
     note: str | None
     error: Failure | None
-    attempts: Tuple[Attempt, ...]
+    attempts: tuple[Attempt, ...]
     # The results of the jobs that it started, where the runner runs them.
-    children: Tuple[Result, ...] = field(repr=False)
+    children: tuple[Result, ...] = field(repr=False)
     platform: Recorder = field(repr=False, compare=False)
 
     @property
@@ -77,28 +77,28 @@ class Result:
         return Path(self.platform.output_dir)
 
     @property
-    def outputs(self) -> Dict[str, Path]:
+    def outputs(self) -> dict[str, Path]:
         """The files below the output folder, by their path in it."""
         folder = self.output_dir
         files = sorted(path for path in folder.rglob("*") if path.is_file())
         return {path.relative_to(folder).as_posix(): path for path in files}
 
     @property
-    def progress(self) -> List[Any]:
+    def progress(self) -> list[Any]:
         """Each update in order: `percent`, `message`."""
         return self.platform.progress
 
     @property
-    def metrics(self) -> List[Tuple[str, float | str]]:
+    def metrics(self) -> list[tuple[str, float | str]]:
         """Each record in order: name, value."""
         return self.platform.metrics
 
     @property
-    def statuses(self) -> Dict[str, str]:
+    def statuses(self) -> dict[str, str]:
         return self.platform.statuses
 
     @property
-    def started(self) -> List[Child]:
+    def started(self) -> list[Child]:
         """The jobs that it started, run or not: `job_id`, `name`, `payload`, `key`."""
         return self.platform.children
 

@@ -7,7 +7,7 @@ import json
 from dataclasses import replace
 from enum import Enum
 from types import SimpleNamespace
-from typing import Any, Dict, List, Mapping, Tuple
+from typing import Any, Mapping
 
 from chutes._binding import bind
 from chutes.chute import Chute
@@ -51,7 +51,7 @@ class LocalRunner:
     what happens as it happens, a kind and its facts: attempt, progress, status, child.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 — settings by name, each with a default that fits most tests
         self,
         chute: Chute,
         *,
@@ -91,7 +91,7 @@ class LocalRunner:
         """Ask the job to end, as a cancel does; before `run`: the next one. May be called from anywhere, also by the job's own code."""
         self._stop.ask()
 
-    async def _run_job(self, name: str, payload: Dict[str, Any], place: Place, handed: Handed) -> Result:
+    async def _run_job(self, name: str, payload: dict[str, Any], place: Place, handed: Handed) -> Result:
         async def run_child(child: Child, parent: LocalPlatform) -> Result:
             here = Handed(self.chute)
             ports = self._shown_ports(self._job(child.name))
@@ -113,9 +113,9 @@ class LocalRunner:
         )  # fmt: skip
 
     async def _try(
-        self, job: Job, payload: Dict[str, Any], platform: LocalPlatform, handed: Handed
-    ) -> Tuple[List[Attempt], Ended]:
-        attempts: List[Attempt] = []
+        self, job: Job, payload: dict[str, Any], platform: LocalPlatform, handed: Handed
+    ) -> tuple[list[Attempt], Ended]:
+        attempts: list[Attempt] = []
         last = Ended("cancelled")
         while True:
             # Asked for in the pause after an attempt, too: there is no further one.
@@ -131,13 +131,18 @@ class LocalRunner:
                 return attempts, last
             await self._pause(number)
 
-    async def _attempt(self, job: Job, payload: Dict[str, Any], platform: LocalPlatform) -> Ended:
+    async def _attempt(self, job: Job, payload: dict[str, Any], platform: LocalPlatform) -> Ended:
         try:
             arguments = bind(job.function, payload, platform.output_dir)
         except PayloadError as error:
             return Ended("failed", error=Failure.of(error, "payload"))
         limits = Limits(job.timeout if self._timeout is None else self._timeout, self._grace)
-        facts = {"job": platform.job_id, "number": platform.attempt, "timeout": limits.timeout, "grace": limits.grace}
+        facts = {
+            "job": platform.job_id,
+            "number": platform.attempt,
+            "timeout": limits.timeout,
+            "grace": limits.grace,
+        }
         self._tell("attempt", facts)
         ended = await OneAttempt(self.chute, job, platform, limits, self._stop).run(arguments)
         self._tell("ended", {"job": platform.job_id, "number": platform.attempt, "outcome": ended.outcome})
@@ -154,7 +159,7 @@ class LocalRunner:
             raise LookupError(f"the chute has no job {name!r}; its jobs are: {there}")
         return self.chute.jobs[name]
 
-    def _shown_ports(self, job: Job) -> Tuple[Mapping[str, Any], ...]:
+    def _shown_ports(self, job: Job) -> tuple[Mapping[str, Any], ...]:
         return tuple(
             {
                 "name": port.name, "port": self._ports.get(port.name, port.port), "proto": port.proto,
@@ -181,7 +186,7 @@ class Handed:
             self._chute.state = SimpleNamespace(**self._state)
 
 
-def read_payload(payload: Mapping[str, Any] | None) -> Dict[str, Any]:
+def read_payload(payload: Mapping[str, Any] | None) -> dict[str, Any]:
     """A copy of it by way of JSON, which is how it would reach the job."""
     if not isinstance(payload, (Mapping, type(None))):
         raise ValueError(f"a payload is a JSON object, and this is a {type(payload).__name__}")  # noqa: TRY004 — as below
@@ -191,7 +196,7 @@ def read_payload(payload: Mapping[str, Any] | None) -> Dict[str, Any]:
         raise ValueError(f"a payload is a JSON object, and this is none: {no_json}") from no_json
     if len(text) > MAX_PAYLOAD_BYTES:
         raise ValueError(f"the payload has {len(text)} bytes, and {MAX_PAYLOAD_BYTES} are the most")
-    read: Dict[str, Any] = json.loads(text)
+    read: dict[str, Any] = json.loads(text)
     return read
 
 

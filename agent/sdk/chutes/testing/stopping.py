@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import contextmanager
-from typing import Iterator, List
+from typing import Iterator
 
 
 class Stop:
@@ -12,7 +12,7 @@ class Stop:
 
     def __init__(self) -> None:
         self.is_asked = False
-        self._watching: List[asyncio.Future[None]] = []
+        self._watching: list[asyncio.Future[None]] = []
 
     def ask(self) -> None:
         self.is_asked = True
