@@ -1,11 +1,9 @@
 """LocalRunner and the jobs that a job starts: remembered, or run in the order of their starts."""
 
-from typing import Any
-
 import pytest
+
 from chutes.chute import Chute
 from chutes.testing import Children, LocalRunner
-
 from tests.unit.sdk.chutes_for_tests import make_chute
 
 
@@ -16,14 +14,14 @@ def chute() -> Chute:
 
 def test_children_are_remembered_and_not_run(chute: Chute) -> None:
     @chute.job()
-    async def parent(self: Any) -> Any:
+    async def parent(self: Chute) -> object:
         config = {"rate": 1}
         job_id = await self.start_job("child", config)
         config["rate"] = 2
         return await self.get_job_status(job_id)
 
     @chute.job()
-    async def child(self: Any, rate: int) -> None:
+    async def child(self: Chute, rate: int) -> None:
         raise AssertionError
 
     result = LocalRunner(chute).run("parent")
@@ -35,13 +33,13 @@ def test_children_run_in_order_once_the_parent_has_ended(chute: Chute) -> None:
     seen: list[str] = []
 
     @chute.job()
-    async def parent(self: Any) -> None:
+    async def parent(self: Chute) -> None:
         for name in "ab":
             await self.start_job("child", {"name": name})
         seen.append("parent")
 
     @chute.job()
-    async def child(self: Any, name: str) -> str:
+    async def child(self: Chute, name: str) -> str:
         seen.append(name)
         return name
 
@@ -52,13 +50,13 @@ def test_children_run_in_order_once_the_parent_has_ended(chute: Chute) -> None:
 
 def test_a_parent_that_asks_for_a_child_gets_its_result(chute: Chute) -> None:
     @chute.job()
-    async def parent(self: Any) -> Any:
+    async def parent(self: Chute) -> object:
         first = await self.start_job("child", {"number": 1})
         second = await self.start_job("child", {"number": 0})
         return [await self.get_job_status(first), await self.get_job_status(second)]
 
     @chute.job()
-    async def child(self: Any, number: int) -> float:
+    async def child(self: Chute, number: int) -> float:
         return 1 / number
 
     done, failed = LocalRunner(chute, children=Children.RUN).run("parent").value
@@ -68,13 +66,13 @@ def test_a_parent_that_asks_for_a_child_gets_its_result(chute: Chute) -> None:
 
 def test_what_a_child_sets_on_the_chute_is_not_its_parents(chute: Chute) -> None:
     @chute.job()
-    async def parent(self: Any) -> Any:
+    async def parent(self: Chute) -> object:
         self.mark = "parent"
         await self.get_job_status(await self.start_job("child"))
         return [self.mark, self.current_job_id]
 
     @chute.job()
-    async def child(self: Any) -> Any:
+    async def child(self: Chute) -> object:
         found = getattr(self, "mark", None)
         self.mark = "child"
         return found
@@ -87,7 +85,7 @@ def test_what_a_child_sets_on_the_chute_is_not_its_parents(chute: Chute) -> None
 
 def test_a_chain_of_jobs_runs_to_its_end(chute: Chute) -> None:
     @chute.job()
-    async def step(self: Any, number: int) -> int:
+    async def step(self: Chute, number: int) -> int:
         if number < 3:
             await self.start_job("step", {"number": number + 1})
         return number
@@ -98,7 +96,7 @@ def test_a_chain_of_jobs_runs_to_its_end(chute: Chute) -> None:
 
 def test_a_retry_that_starts_the_same_jobs_is_given_those_that_are_there(chute: Chute) -> None:
     @chute.job(retry_count=1)
-    async def parent(self: Any) -> list[str]:
+    async def parent(self: Chute) -> list[str]:
         calls = [("child", {"n": 1}), ("child", {"n": 1}), ("child", {"n": 2})]
         ids = [await self.start_job(name, payload) for name, payload in calls]
         ids.append(await self.start_job("child", {"n": self.attempt}, key="once"))
@@ -107,7 +105,7 @@ def test_a_retry_that_starts_the_same_jobs_is_given_those_that_are_there(chute: 
         return ids
 
     @chute.job()
-    async def child(self: Any, n: int) -> None: ...
+    async def child(self: Chute, n: int) -> None: ...
 
     result = LocalRunner(chute).run("parent")
     assert result.value == [each.job_id for each in result.started]
@@ -116,7 +114,7 @@ def test_a_retry_that_starts_the_same_jobs_is_given_those_that_are_there(chute: 
 
 def test_a_cancelled_child_does_not_run(chute: Chute) -> None:
     @chute.job()
-    async def parent(self: Any) -> Any:
+    async def parent(self: Chute) -> object:
         job_id = await self.start_job("child")
         return [
             await self.cancel_job(job_id),
@@ -125,7 +123,7 @@ def test_a_cancelled_child_does_not_run(chute: Chute) -> None:
         ]
 
     @chute.job()
-    async def child(self: Any) -> None:
+    async def child(self: Chute) -> None:
         raise AssertionError
 
     result = LocalRunner(chute, children=Children.RUN).run("parent")
@@ -135,16 +133,16 @@ def test_a_cancelled_child_does_not_run(chute: Chute) -> None:
 
 def test_more_children_or_deeper_ones_than_a_host_allows_are_refused(chute: Chute) -> None:
     @chute.job()
-    async def wide(self: Any) -> None:
+    async def wide(self: Chute) -> None:
         for number in range(101):
             await self.start_job("leaf", {"number": number})
 
     @chute.job()
-    async def deep(self: Any) -> None:
+    async def deep(self: Chute) -> None:
         await self.start_job("deep")
 
     @chute.job()
-    async def leaf(self: Any, number: int) -> None: ...
+    async def leaf(self: Chute, number: int) -> None: ...
 
     error = LocalRunner(chute).run("wide").error
     assert error is not None
@@ -160,7 +158,7 @@ def test_more_children_or_deeper_ones_than_a_host_allows_are_refused(chute: Chut
 
 def test_a_name_that_is_none_of_the_chutes_jobs_is_refused(chute: Chute) -> None:
     @chute.job()
-    async def parent(self: Any) -> None:
+    async def parent(self: Chute) -> None:
         await self.start_job("nobody")
 
     error = LocalRunner(chute).run("parent").error
@@ -170,7 +168,7 @@ def test_a_name_that_is_none_of_the_chutes_jobs_is_refused(chute: Chute) -> None
 
 def test_an_unknown_job_has_no_status(chute: Chute) -> None:
     @chute.job()
-    async def parent(self: Any) -> Any:
+    async def parent(self: Chute) -> object:
         return await self.get_job_status("nobody")
 
     assert LocalRunner(chute, children=Children.RUN).run("parent").value is None
@@ -180,12 +178,12 @@ def test_children_of_a_job_that_was_stopped_are_not_run(chute: Chute) -> None:
     runner = LocalRunner(chute, children=Children.RUN)
 
     @chute.job()
-    async def parent(self: Any) -> None:
+    async def parent(self: Chute) -> None:
         await self.start_job("child")
         runner.stop()
 
     @chute.job()
-    async def child(self: Any) -> None:
+    async def child(self: Chute) -> None:
         raise AssertionError
 
     assert runner.run("parent").children == ()

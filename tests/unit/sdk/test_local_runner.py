@@ -5,14 +5,13 @@ import gc
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
+
 from chutes import PermanentError
 from chutes.chute import Chute
 from chutes.chute.job import Port
 from chutes.testing import LocalRunner
-
 from tests.unit.sdk.chutes_for_tests import make_chute
 
 SHORT = 0.05
@@ -25,7 +24,7 @@ def chute() -> Chute:
 
 def test_a_job_is_run_with_its_payload_and_gives_what_it_returned(chute: Chute) -> None:
     @chute.job(name="add")
-    async def add_numbers(self: Any, left: int, right: int = 1) -> dict[str, int]:
+    async def add_numbers(self: Chute, left: int, right: int = 1) -> dict[str, int]:
         return {"sum": left + right}
 
     result = LocalRunner(chute).run("add", {"left": 2})
@@ -34,7 +33,7 @@ def test_a_job_is_run_with_its_payload_and_gives_what_it_returned(chute: Chute) 
 
 async def test_in_a_coroutine_it_is_awaited(chute: Chute) -> None:
     @chute.job()
-    async def work(self: Any) -> int:
+    async def work(self: Chute) -> int:
         return 7
 
     with pytest.raises(RuntimeError, match="await run_async"):
@@ -46,11 +45,11 @@ def test_a_payload_that_does_not_fit_fails_with_the_signature_before_anything_ru
     seen: list[str] = []
 
     @chute.on_startup()
-    def start(chute: Any) -> None:
+    def start(chute: Chute) -> None:
         seen.append("startup")
 
     @chute.job(retry_count=3)
-    async def work(self: Any, items: list[int], limit: int) -> None:
+    async def work(self: Chute, items: list[int], limit: int) -> None:
         seen.append("work")
 
     result = LocalRunner(chute).run("work", {"items": []})
@@ -65,19 +64,19 @@ def test_hooks_run_around_the_function_by_their_priority(chute: Chute) -> None:
     seen: list[str] = []
 
     @chute.on_startup(priority=90)
-    async def late(self: Any) -> None:
+    async def late(self: Chute) -> None:
         seen.append("late")
 
     @chute.on_startup(priority=10)
-    def early(self: Any) -> None:
+    def early(self: Chute) -> None:
         seen.append("early")
 
     @chute.on_shutdown()
-    async def last(self: Any) -> None:
+    async def last(self: Chute) -> None:
         seen.append("last")
 
     @chute.job()
-    def work(self: Any) -> None:
+    def work(self: Chute) -> None:
         seen.append("work")
 
     LocalRunner(chute).run("work")
@@ -88,15 +87,15 @@ def test_a_startup_hook_that_raises_fails_the_attempt_and_the_shutdown_hooks_run
     seen: list[str] = []
 
     @chute.on_startup()
-    def start(self: Any) -> None:
+    def start(self: Chute) -> None:
         raise OSError("no model there")
 
     @chute.on_shutdown()
-    def end(self: Any) -> None:
+    def end(self: Chute) -> None:
         seen.append("end")
 
     @chute.job()
-    async def work(self: Any) -> None:
+    async def work(self: Chute) -> None:
         seen.append("work")
 
     result = LocalRunner(chute).run("work")
@@ -106,11 +105,11 @@ def test_a_startup_hook_that_raises_fails_the_attempt_and_the_shutdown_hooks_run
 
 def test_a_shutdown_hook_that_raises_changes_nothing(chute: Chute, caplog: pytest.LogCaptureFixture) -> None:
     @chute.on_shutdown()
-    def end(self: Any) -> None:
+    def end(self: Chute) -> None:
         raise OSError("too late")
 
     @chute.job()
-    async def work(self: Any) -> int:
+    async def work(self: Chute) -> int:
         return 1
 
     assert LocalRunner(chute).run("work").outcome == "succeeded"
@@ -119,7 +118,7 @@ def test_a_shutdown_hook_that_raises_changes_nothing(chute: Chute, caplog: pytes
 
 def test_what_raises_is_tried_again_within_its_retry_count(chute: Chute) -> None:
     @chute.job(retry_count=2)
-    async def flaky(self: Any) -> int:
+    async def flaky(self: Chute) -> int:
         if self.attempt < 3:
             raise ConnectionError(f"attempt {self.attempt}")
         return int(self.attempt)
@@ -131,7 +130,7 @@ def test_what_raises_is_tried_again_within_its_retry_count(chute: Chute) -> None
 
 def test_the_last_failure_is_told_once_the_attempts_are_used_up(chute: Chute) -> None:
     @chute.job(retry_count=1)
-    async def broken(self: Any) -> None:
+    async def broken(self: Chute) -> None:
         raise ValueError(f"attempt {self.attempt}")
 
     result = LocalRunner(chute).run("broken")
@@ -147,7 +146,7 @@ def test_the_last_failure_is_told_once_the_attempts_are_used_up(chute: Chute) ->
 
 def test_a_traceback_begins_in_the_authors_code(chute: Chute) -> None:
     @chute.job()
-    async def broken(self: Any) -> None:
+    async def broken(self: Chute) -> None:
         raise ValueError("no")
 
     error = LocalRunner(chute).run("broken").error
@@ -158,7 +157,7 @@ def test_a_traceback_begins_in_the_authors_code(chute: Chute) -> None:
 
 def test_a_permanent_error_is_not_tried_again(chute: Chute) -> None:
     @chute.job(retry_count=5)
-    async def hopeless(self: Any) -> None:
+    async def hopeless(self: Chute) -> None:
         raise PermanentError("never")
 
     result = LocalRunner(chute).run("hopeless")
@@ -168,7 +167,7 @@ def test_a_permanent_error_is_not_tried_again(chute: Chute) -> None:
 
 def test_a_backoff_waits_longer_before_each_retry(chute: Chute) -> None:
     @chute.job(retry_count=2)
-    async def broken(self: Any) -> None:
+    async def broken(self: Chute) -> None:
         raise ValueError
 
     began = time.monotonic()
@@ -183,10 +182,10 @@ def test_a_backoff_waits_longer_before_each_retry(chute: Chute) -> None:
 def test_sys_exit_is_an_exit_of_the_job_and_not_of_the_tests(
     chute: Chute, kind: str, given: object, outcome: str, code: int | None
 ) -> None:
-    async def leave_async(self: Any) -> None:
+    async def leave_async(self: Chute) -> None:
         sys.exit(given)  # type: ignore[arg-type]  # anything, as the function takes it
 
-    def leave(self: Any) -> None:
+    def leave(self: Chute) -> None:
         sys.exit(given)  # type: ignore[arg-type]  # as above
 
     chute.job(name="leave")(leave if kind == "def" else leave_async)
@@ -200,7 +199,7 @@ def test_any_exception_is_a_result(chute: Chute) -> None:
             raise RuntimeError("no text")
 
     @chute.job()
-    async def odd(self: Any) -> None:
+    async def odd(self: Chute) -> None:
         raise Odd
 
     result = LocalRunner(chute).run("odd")
@@ -212,7 +211,7 @@ def test_time_that_is_up_is_told_first_and_then_cancels(chute: Chute) -> None:
     seen: list[object] = []
 
     @chute.job(retry_count=1)
-    async def slow(self: Any) -> None:
+    async def slow(self: Chute) -> None:
         try:
             await asyncio.sleep(60)
         except asyncio.CancelledError:
@@ -227,7 +226,7 @@ def test_time_that_is_up_is_told_first_and_then_cancels(chute: Chute) -> None:
 
 def test_a_job_that_looks_at_should_shutdown_ends_by_itself(chute: Chute) -> None:
     @chute.job()
-    async def patient(self: Any) -> str:
+    async def patient(self: Chute) -> str:
         while not self.should_shutdown:
             await asyncio.sleep(0.001)
         return "saved"
@@ -238,7 +237,7 @@ def test_a_job_that_looks_at_should_shutdown_ends_by_itself(chute: Chute) -> Non
 
 def test_a_plain_function_sees_should_shutdown_too_and_has_the_whole_grace(chute: Chute) -> None:
     @chute.job()
-    def patient(self: Any) -> str:
+    def patient(self: Chute) -> str:
         while not self.should_shutdown:
             time.sleep(0.001)
         time.sleep(2 * SHORT)
@@ -252,7 +251,7 @@ def test_what_does_not_stop_is_left_behind_and_not_tried_again_beside_itself(chu
     ends: list[bool] = []
 
     @chute.job(retry_count=5)
-    def stubborn(self: Any) -> None:
+    def stubborn(self: Chute) -> None:
         while not ends:
             time.sleep(0.001)
 
@@ -265,7 +264,7 @@ def test_what_does_not_stop_is_left_behind_and_not_tried_again_beside_itself(chu
 
 def test_a_coroutine_that_swallows_its_cancellation_holds_nothing_up(chute: Chute) -> None:
     @chute.job()
-    async def stubborn(self: Any) -> None:
+    async def stubborn(self: Chute) -> None:
         for _ in range(5):
             try:
                 await asyncio.sleep(60)
@@ -279,7 +278,7 @@ def test_a_coroutine_that_swallows_its_cancellation_holds_nothing_up(chute: Chut
 
 def test_a_function_that_holds_the_loop_up_past_its_time_has_timed_out(chute: Chute) -> None:
     @chute.job()
-    async def blocking(self: Any) -> int:
+    async def blocking(self: Chute) -> int:
         time.sleep(2 * SHORT)  # noqa: ASYNC251 - as authors do
         return 1
 
@@ -288,7 +287,7 @@ def test_a_function_that_holds_the_loop_up_past_its_time_has_timed_out(chute: Ch
 
 def test_a_tuple_comes_back_as_json_has_it(chute: Chute) -> None:
     @chute.job()
-    async def work(self: Any) -> Any:
+    async def work(self: Chute) -> object:
         return {"pair": (1, 2), 3: None}
 
     assert LocalRunner(chute).run("work").value == {"pair": [1, 2], "3": None}
@@ -304,7 +303,7 @@ def test_what_no_json_can_hold_becomes_its_repr_and_a_note_says_so(
     chute: Chute, value: object, told: str
 ) -> None:
     @chute.job()
-    async def work(self: Any) -> Any:
+    async def work(self: Chute) -> object:
         return value
 
     result = LocalRunner(chute).run("work")
@@ -315,7 +314,7 @@ def test_what_no_json_can_hold_becomes_its_repr_and_a_note_says_so(
 
 def test_a_result_beyond_what_a_host_keeps_fails_for_good(chute: Chute) -> None:
     @chute.job(retry_count=3)
-    async def work(self: Any) -> str:
+    async def work(self: Chute) -> str:
         return "x" * (8 << 20)
 
     result = LocalRunner(chute).run("work")
@@ -325,7 +324,7 @@ def test_a_result_beyond_what_a_host_keeps_fails_for_good(chute: Chute) -> None:
 
 def test_outputs_stay_from_attempt_to_attempt_and_are_there_with_the_result(chute: Chute) -> None:
     @chute.job(retry_count=1)
-    async def work(self: Any, **job_data: Any) -> None:
+    async def work(self: Chute, **job_data: object) -> None:
         folder = Path(job_data["output_dir"])
         if self.attempt == 1:
             (folder / "deep").mkdir()
@@ -342,7 +341,7 @@ def test_a_temporary_folder_goes_with_the_result_and_the_chute() -> None:
     chute = make_chute()
 
     @chute.job()
-    async def work(self: Any, output_dir: str) -> None:
+    async def work(self: Chute, output_dir: str) -> None:
         (Path(output_dir) / "file").write_text("x")
 
     folder = LocalRunner(chute).run("work").output_dir
@@ -354,7 +353,7 @@ def test_a_temporary_folder_goes_with_the_result_and_the_chute() -> None:
 
 def test_a_folder_that_is_given_keeps_the_outputs(chute: Chute, tmp_path: Path) -> None:
     @chute.job()
-    async def work(self: Any) -> None:
+    async def work(self: Chute) -> None:
         (Path(self.output_dir) / "file").write_text("x")
 
     LocalRunner(chute, output_dir=tmp_path).run("work")
@@ -367,7 +366,7 @@ def test_what_an_attempt_set_on_the_chute_is_gone_for_the_next_and_the_last_ones
     chute.given = "by the test"
 
     @chute.job(retry_count=1)
-    async def work(self: Any) -> list[str]:
+    async def work(self: Chute) -> list[str]:
         found = [
             name for name in ("given", "left", "also") if hasattr(self, name) or hasattr(self.state, name)
         ]
@@ -382,7 +381,7 @@ def test_what_an_attempt_set_on_the_chute_is_gone_for_the_next_and_the_last_ones
 
 def test_progress_metrics_and_statuses_can_be_read(chute: Chute) -> None:
     @chute.job()
-    async def work(self: Any) -> None:
+    async def work(self: Chute) -> None:
         await self.update_job_progress(job_id=self.current_job_id, progress=50, message="half")
         await self.record_metric("loss", 0.5)
         await self.record_metric("kind", "text")
@@ -396,7 +395,7 @@ def test_progress_metrics_and_statuses_can_be_read(chute: Chute) -> None:
 
 def test_a_method_that_the_test_has_replaced_is_the_one_that_is_called(chute: Chute) -> None:
     @chute.job()
-    async def work(self: Any) -> Any:
+    async def work(self: Chute) -> object:
         return await self.fetch()
 
     async def fetch() -> str:
@@ -410,7 +409,7 @@ def test_a_stop_out_of_the_jobs_own_code_cancels_it(chute: Chute) -> None:
     runner = LocalRunner(chute, grace=SHORT)
 
     @chute.job(retry_count=3)
-    async def work(self: Any) -> bool:
+    async def work(self: Chute) -> bool:
         runner.stop()
         while not self.should_shutdown:
             await asyncio.sleep(0)
@@ -424,7 +423,7 @@ def test_a_stop_before_the_start_runs_nothing_and_holds_for_one_run(chute: Chute
     runner = LocalRunner(chute)
 
     @chute.job()
-    async def work(self: Any) -> int:
+    async def work(self: Chute) -> int:
         return 1
 
     runner.stop()
@@ -434,7 +433,7 @@ def test_a_stop_before_the_start_runs_nothing_and_holds_for_one_run(chute: Chute
 def test_a_stop_between_two_attempts_leaves_no_other(chute: Chute) -> None:
     told: list[str] = []
 
-    def tell(kind: str, facts: Any) -> None:
+    def tell(kind: str, facts: object) -> None:
         told.append(kind)
         if kind == "ended":
             runner.stop()
@@ -442,7 +441,7 @@ def test_a_stop_between_two_attempts_leaves_no_other(chute: Chute) -> None:
     runner = LocalRunner(chute, backoff=60, tell=tell)
 
     @chute.job(retry_count=3)
-    async def work(self: Any) -> None:
+    async def work(self: Chute) -> None:
         raise ValueError
 
     result = runner.run("work")
@@ -453,7 +452,7 @@ async def test_a_test_that_is_cancelled_takes_the_job_with_it(chute: Chute) -> N
     seen: list[str] = []
 
     @chute.job()
-    async def work(self: Any) -> None:
+    async def work(self: Chute) -> None:
         try:
             await asyncio.sleep(60)
         finally:
@@ -466,16 +465,16 @@ async def test_a_test_that_is_cancelled_takes_the_job_with_it(chute: Chute) -> N
 
 def test_an_unknown_job_is_told_with_those_that_there_are(chute: Chute) -> None:
     @chute.job(name="known")
-    async def work(self: Any) -> None: ...
+    async def work(self: Chute) -> None: ...
 
     with pytest.raises(LookupError, match=r"no job 'work'; its jobs are: known"):
         LocalRunner(chute).run("work")
 
 
 @pytest.mark.parametrize("payload", [[1], {"a": object()}, {"a": float("nan")}, {"a": "x" * (1 << 20)}])
-def test_a_payload_that_no_host_would_take_is_refused(chute: Chute, payload: Any) -> None:
+def test_a_payload_that_no_host_would_take_is_refused(chute: Chute, payload: object) -> None:
     @chute.job()
-    async def work(self: Any, **rest: Any) -> None: ...
+    async def work(self: Chute, **rest: object) -> None: ...
 
     with pytest.raises(ValueError, match="payload"):
         LocalRunner(chute).run("work", payload)
@@ -483,7 +482,7 @@ def test_a_payload_that_no_host_would_take_is_refused(chute: Chute, payload: Any
 
 def test_ports_have_their_own_numbers_unless_the_test_has_others(chute: Chute) -> None:
     @chute.job(ports=[Port(name="web", port=8080, proto="http"), Port(name="raw", port=9000, proto="tcp")])
-    async def serve(self: Any) -> Any:
+    async def serve(self: Chute) -> object:
         return {port["name"]: port["port"] for port in self.job_ports}
 
     assert LocalRunner(chute, ports={"web": 18080}).run("serve").value == {"web": 18080, "raw": 9000}
