@@ -4,6 +4,7 @@ import asyncio
 import gc
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -266,10 +267,8 @@ def test_a_coroutine_that_swallows_its_cancellation_holds_nothing_up(chute: Chut
     @chute.job()
     async def stubborn(self: Chute) -> None:
         for _ in range(5):
-            try:
+            with suppress(asyncio.CancelledError):
                 await asyncio.sleep(60)
-            except asyncio.CancelledError:
-                pass
 
     began = time.monotonic()
     assert LocalRunner(chute, timeout=SHORT, grace=SHORT).run("stubborn").outcome == "timed_out"

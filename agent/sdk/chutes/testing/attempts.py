@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import inspect
+import json
 import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Callable, Dict, Tuple
 
+from chutes._runtime.endings import Ending, failed, raised
+from chutes._runtime.results import ResultTooLargeError, result_of
 from chutes.chute import Chute
 from chutes.chute.job import Job
-from chutes.testing.answers import ResultTooLargeError, as_json
 from chutes.testing.platform import LocalPlatform
 from chutes.testing.results import Failure
 from chutes.testing.stopping import Stop
@@ -95,9 +97,9 @@ class OneAttempt:
         except (KeyboardInterrupt, GeneratorExit):
             raise
         except BaseException as error:  # noqa: BLE001 — the author's code may raise anything, and that is the result then
-            ended = self._failed(error, None if started else "startup")
+            ended = self._failed(error, "raised" if started else "startup")
         else:
-            ended = returned(value)
+            ended = self._returned(value)
         await self._shut_down()
         return ended
 
@@ -109,12 +111,17 @@ class OneAttempt:
         value = await call_in_thread(function, self._chute, *args, **kwargs)
         return await value if inspect.isawaitable(value) else value
 
-    def _failed(self, error: BaseException, kind: str | None) -> Ended:
-        if isinstance(error, SystemExit) and Failure.of(error).exit_code == 0:
-            return Ended("succeeded")
+    def _failed(self, error: BaseException, kind: str) -> Ended:
         if isinstance(error, asyncio.CancelledError) and self._platform.stopping:
             kind = "cancelled"
-        return Ended("failed", error=Failure.of(error, kind))
+        return ended_with(raised(error, kind), error)
+
+    def _returned(self, value: Any) -> Ended:
+        try:
+            kept = result_of(value)
+        except ResultTooLargeError as error:
+            return ended_with(failed("result_too_large", error), error)
+        return Ended("succeeded", json.loads(kept.json), kept.note)
 
     async def _shut_down(self) -> None:
         for hook in self._chute.shutdown_hooks:
@@ -124,12 +131,11 @@ class OneAttempt:
                 self._platform.logger.exception("a shutdown hook raised %s", type(error).__name__)
 
 
-def returned(value: Any) -> Ended:
-    try:
-        kept, note = as_json(value)
-    except ResultTooLargeError as error:
-        return Ended("failed", error=Failure.of(error, "result_too_large"))
-    return Ended("succeeded", kept, note)
+def ended_with(ending: Ending, error: BaseException) -> Ended:
+    """sys.exit(0) is a success."""
+    if ending.error is not None:
+        return Ended(ending.status, error=Failure.of(ending, error))
+    return Ended(ending.status, json.loads(ending.result), ending.note)
 
 
 async def call_hook(hook: Callable[..., Any], chute: Chute) -> None:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import traceback
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from chutes.errors import HTTPException, PermanentError
+from chutes._runtime.endings import Ending
 from chutes.platform import Child, Recorder
-
-MAX_MESSAGE_CHARACTERS = 4_000
-OURS = str(Path(__file__).resolve().parents[1])
 
 
 @dataclass(frozen=True)
@@ -26,22 +22,21 @@ class Failure:
     type: str
     message: str
     traceback: str = field(repr=False)
-    # Of sys.exit, and of an HTTPException.
-    exit_code: int | None = None
+    # With what the process would have ended: 1, but for sys.exit.
+    exit_code: int = 1
+    # Of an HTTPException.
     status_code: int | None = None
+    detail: str | None = None
     exception: BaseException | None = field(default=None, repr=False, compare=False)
 
     @classmethod
-    def of(cls, error: BaseException, kind: str | None = None) -> Failure:
-        return cls(
-            kind or kind_of(error),
-            type(error).__name__,
-            text_of(error)[:MAX_MESSAGE_CHARACTERS],
-            traceback_of(error),
-            exit_code_of(error) if isinstance(error, SystemExit) else None,
-            error.status_code if isinstance(error, HTTPException) else None,
-            error,
-        )
+    def of(cls, ending: Ending, error: BaseException) -> Failure:
+        """As a host is told of it."""
+        told = ending.error or {}
+        facts = {
+            name: told[name] for name in ("kind", "type", "message", "traceback", "status_code", "detail")
+        }
+        return cls(exit_code=ending.exit_code, exception=error, **facts)
 
 
 @dataclass(frozen=True)
@@ -101,34 +96,3 @@ class Result:
     def started(self) -> list[Child]:
         """The jobs that it started, run or not: `job_id`, `name`, `payload`, `key`."""
         return self.platform.children
-
-
-def kind_of(error: BaseException) -> str:
-    if isinstance(error, PermanentError):
-        return "permanent"
-    return "exit" if isinstance(error, SystemExit) else "raised"
-
-
-def exit_code_of(error: SystemExit) -> int:
-    """As the interpreter has it: a text is printed, and the code is 1."""
-    if error.code is None:
-        return 0
-    return error.code & 0xFF if isinstance(error.code, int) else 1
-
-
-def text_of(error: BaseException) -> str:
-    try:
-        return str(error)
-    except Exception as broken:  # noqa: BLE001 — the author's own __str__, which may raise anything
-        return f"<its text raised {type(broken).__name__}>"
-
-
-def traceback_of(error: BaseException) -> str:
-    """From the first line on that is not ours."""
-    place = error.__traceback__
-    while place is not None and place.tb_frame.f_code.co_filename.startswith(OURS):
-        place = place.tb_next
-    try:
-        return "".join(traceback.format_exception(type(error), error, place))
-    except Exception as broken:  # noqa: BLE001 — as above
-        return f"<its traceback raised {type(broken).__name__}>"

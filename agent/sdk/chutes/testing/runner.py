@@ -10,14 +10,15 @@ from types import SimpleNamespace
 from typing import Any, Mapping
 
 from chutes._binding import bind
+from chutes._runtime.endings import failed
 from chutes.chute import Chute
 from chutes.chute.job import Job
 from chutes.errors import PayloadError
 from chutes.platform import Child
-from chutes.testing.attempts import Ended, Limits, OneAttempt
+from chutes.testing.attempts import Ended, Limits, OneAttempt, ended_with
 from chutes.testing.loops import run_to_its_end
 from chutes.testing.platform import LocalPlatform, Place, Told
-from chutes.testing.results import Attempt, Failure, Result
+from chutes.testing.results import Attempt, Result
 from chutes.testing.stopping import Stop
 
 MAX_PAYLOAD_BYTES = 1 << 20
@@ -135,7 +136,7 @@ class LocalRunner:
         try:
             arguments = bind(job.function, payload, platform.output_dir)
         except PayloadError as error:
-            return Ended("failed", error=Failure.of(error, "payload"))
+            return ended_with(failed("payload", error), error)
         limits = Limits(job.timeout if self._timeout is None else self._timeout, self._grace)
         facts = {
             "job": platform.job_id,
