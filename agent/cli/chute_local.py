@@ -25,7 +25,8 @@ from agent.cli.terminal import Ends
 from agent.errors import AgentError, Blame
 
 PROCESS = Path(__file__).parents[1] / "sdk" / "chutes" / "testing" / "__main__.py"
-GRACE_SECONDS, BACKOFF_SECONDS = 30, 1
+# Of the first retry; a host waits a little longer.
+BACKOFF_SECONDS = 1
 # For the process to notice by itself that time is up, and to tell.
 SLACK_SECONDS = 2.0
 LOOK_AGAIN_SECONDS = 0.2
@@ -50,17 +51,18 @@ class LocalJob:
     name: str | None
     payload: Mapping[str, Any]
     output: Path | None
-    timeout_seconds: int | None
+    timeout_seconds: float | None
+    grace_seconds: float
     python: str
 
 
 async def run_local(screen: Screen, job: LocalJob) -> int:
     """Run it, show it, and give the exit code. Raises ChuteNotRunError, BadArgumentError."""
     with output_folder(job.output) as folder:
-        run = Run(screen)
+        run = Run(screen, job.grace_seconds)
         request = {
             "file": job.file, "attribute": job.chute, "job": job.name, "payload": dict(job.payload), "timeout": job.timeout_seconds,
-            "grace": GRACE_SECONDS, "backoff": BACKOFF_SECONDS, "output_dir": str(folder),
+            "grace": job.grace_seconds, "backoff": BACKOFF_SECONDS, "output_dir": str(folder),
         }  # fmt: skip
         async with started(job.python, json.dumps(request).encode()) as (process, reader):
             with interruptible(screen, process, run):
@@ -73,6 +75,7 @@ class Run:
     """What is known of it so far. `deadlines`: by what they are for, in seconds of the monotonic clock."""
 
     screen: Screen
+    grace_seconds: float
     deadlines: dict[str, float] = field(default_factory=dict)
     result: dict[str, Any] | None = None
     refused: str | None = None
@@ -93,7 +96,7 @@ class Run:
             case "refused":
                 self.refused = told["message"]
             case "result":
-                self.result = dict(told)
+                self.result = {name: value for name, value in told.items() if name != "told"}
             case _:
                 self._show(told)
 
@@ -165,8 +168,8 @@ def interruptible(screen: Screen, process: asyncio.subprocess.Process, run: Run)
         if run.interrupts > 1:
             kill(process)
             return
-        screen.note(f"stopping the job; it has {GRACE_SECONDS} s for that, and Ctrl-C ends it now")
-        run.deadlines["stop"] = time.monotonic() + GRACE_SECONDS + SLACK_SECONDS
+        screen.note(f"stopping the job; it has {run.grace_seconds:g} s for that, and Ctrl-C ends it now")
+        run.deadlines["stop"] = time.monotonic() + run.grace_seconds + SLACK_SECONDS
         if process.stdin is not None:
             process.stdin.close()
 

@@ -23,6 +23,7 @@ async def run(  # noqa: PLR0913 - each option is a parameter
     local: Annotated[bool, typer.Option("--local", help="Run it on this machine, in a process of its own, without any agent.")] = False,
     payload: Annotated[str | None, typer.Option(metavar="JSON|@FILE|-", help="What the job is given; default: nothing.")] = None,
     timeout: Annotated[str | None, typer.Option(metavar="SPAN", help="Instead of the decorator's, as in 90s.", rich_help_panel=HERE)] = None,  # noqa: ASYNC109 - the job's, by its name on the command line
+    grace: Annotated[str, typer.Option(metavar="SPAN", help="Between the request to stop and the kill.", rich_help_panel=HERE)] = "30s",
     output: Annotated[Path | None, typer.Option(metavar="DIR", help="Where its output files go, and stay; default: nowhere.", rich_help_panel=HERE)] = None,
     chute: Annotated[str, typer.Option(metavar="NAME", help="What the file calls its chute.", rich_help_panel=HERE)] = "chute",
     python: Annotated[str, typer.Option(metavar="PROGRAM", help="The Python that has what the file imports; default: this program's own.", rich_help_panel=HERE)] = sys.executable,
@@ -39,5 +40,7 @@ async def run(  # noqa: PLR0913 - each option is a parameter
         )
     file, _, name = target.rpartition(":") if ":" in target else (target, "", "")
     seconds = None if timeout is None else read_duration("--timeout", timeout)
-    job = LocalJob(file, chute, name or None, read_payload(payload), output, seconds, python)
+    job = LocalJob(
+        file, chute, name or None, read_payload(payload), output, seconds, read_duration("--grace", grace), python
+    )  # fmt: skip
     return await run_local(call.screen, job)
