@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from typing import Any, NamedTuple
 
 MAX_PAYLOAD_BYTES = 1 << 20
@@ -61,8 +62,10 @@ def check_call(name: object, payload: object, key: object) -> None:
 
 def as_number(value: Any) -> float | None:
     """Ints stay ints; what can be a float, as a NumPy scalar or a tensor of one element, becomes one."""
-    if isinstance(value, int):
-        return int(value) if abs(value) <= INT64_MAX else math.copysign(math.inf, value)
+    if isinstance(value, int) and abs(value) <= INT64_MAX:
+        return int(value)
+    if isinstance(value, int) and abs(value) > sys.float_info.max:
+        return math.inf if value > 0 else -math.inf
     if isinstance(value, str) or not hasattr(value, "__float__"):
         return None
     return float(value)

@@ -109,7 +109,8 @@ def find_notes(chute: Chute) -> Iterator[str]:
     if chute.node_selector is not None and chute.node_selector.unused:
         yield f"NodeSelector: without effect here: {', '.join(chute.node_selector.unused)}"
     if isinstance(chute.image, Image) and chute.image.steps:
-        yield f"Image {chute.image}: its {len(chute.image.steps)} steps are not run, the deploy names the image"
+        steps = ", ".join(step.name for step in chute.image.steps)
+        yield f"Image {chute.image}: its steps are not run, since the deploy names the image: {steps}"
     for cord in chute.cords:
         if cord.options:
             yield f"cord {cord.function.__name__}: without effect here: {', '.join(cord.options)}"
