@@ -36,7 +36,15 @@ from agent.spec.job import (
     Upload,
     UploadTo,
 )
-from agent.spec.manifest import JobFunction, Manifest, load_manifest, nearest, read_manifest, signature_of
+from agent.spec.manifest import (
+    MAX_MANIFEST_BYTES,
+    JobFunction,
+    Manifest,
+    load_manifest,
+    nearest,
+    read_manifest,
+    signature_of,
+)
 from agent.spec.masking import Secrets, dump_spec, hide_upload, load_spec, masked, secrets_of, without_secrets
 from agent.spec.notify import read_key
 from agent.spec.parse import parse_spec, parse_upload
@@ -50,6 +58,7 @@ from agent.spec.upload import fill_template
 from agent.spec.urls import WebUrl, hide_query, read_host, read_url
 
 __all__ = [
+    "MAX_MANIFEST_BYTES",
     "Deploy",
     "DeployRefusedError",
     "Entry",

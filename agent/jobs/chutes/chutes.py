@@ -24,6 +24,7 @@ from agent.interfaces import (
     StoreUnavailableError,
     Unpacked,
 )
+from agent.interfaces.chutes import ChildSpec
 from agent.jobs.bell import wait_for_ring
 from agent.jobs.chutes.describing import Describing
 from agent.jobs.chutes.judging import find_door_faults
@@ -76,12 +77,15 @@ class Chutes:
         StateReadOnlyError, StoreUnavailableError; nothing of it is left then.
         """
         version_id = self.new_id()
+        self.describing.arriving.add(version_id)
         try:
             deploy, unpacked = await self._unpack(version_id, body, received)
             deployed = await self.store.add_version(self._first_row(viewer, version_id, deploy, unpacked))
         except BaseException:
             await self._remove_unless_rowed(version_id, viewer)
             raise
+        finally:
+            self.describing.arriving.discard(version_id)
         if deployed.is_replay:
             await self.folders.remove(version_id)
         else:
@@ -138,6 +142,14 @@ class Chutes:
                 return await self.intake.accept(viewer.principal, asked)
             except SpecRefusedError as refused:
                 raise SpecRefusedError(say_where(fault, spec) for fault in refused.faults) from None
+
+    async def compose_child(self, owner: str, version: str, function: str) -> ChildSpec | None:
+        """As interfaces.Chutes promises it."""
+        found = await self.store.version(version, Viewer(owner))
+        declared = None if found is None or found.manifest is None else found.manifest.find_job(function)
+        if found is None or declared is None:
+            return None
+        return ChildSpec(await self.compose(found, declared, {}), found.entry.file, found.entry.attribute)
 
     async def compose(self, version: Version, function: JobFunction, spec: dict[str, object]) -> object:
         """The body of the spec of a job of this function. Raises ChuteFilesMissingError, SpecRefusedError."""

@@ -5,7 +5,6 @@ ended is read, and the version is settled in one transaction. So a start of the 
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
 
 import structlog
 
@@ -14,12 +13,11 @@ from agent.core.chute import Described, Version, VersionState
 from agent.core.function import FunctionCall
 from agent.core.job import Job, Kind, Outcome
 from agent.errors import AgentError
-from agent.interfaces import ChuteFilesMissingError, ChuteFolders, Store
+from agent.interfaces import ChuteFilesMissingError, ChuteFolders
 from agent.jobs.bell import Bell
 from agent.jobs.chutes.judging import judge, place_reason, refused_by
-from agent.jobs.current import Current
 from agent.jobs.intake import Intake, Submission
-from agent.spec import Fault, SpecRefusedError, compose_describe, load_deploy
+from agent.spec import MAX_MANIFEST_BYTES, Fault, SpecRefusedError, compose_describe, load_deploy
 
 log = structlog.get_logger(__name__)
 
@@ -34,32 +32,28 @@ BROKEN = Fault(
     "what its file declares could not be read; this is a defect of the agent's own",
     "The agent's log has the traceback; report it with that.",
 )
+TOO_LARGE = Fault(
+    "manifest",
+    "manifest_invalid",
+    f"has more than {MAX_MANIFEST_BYTES} bytes",
+    "Let the file declare less: fewer functions, or shorter texts.",
+)
 
 
 class Describing:
-    """Standing task `watch`. `result` gives what the describe job's function returned, as bytes; None: nothing is there."""
+    """Standing task `watch`. `arriving`: versions whose folders are being made, and have no row yet."""
 
-    def __init__(
-        self,
-        store: Store,
-        folders: ChuteFolders,
-        intake: Intake,
-        result: Callable[[Job], Awaitable[bytes | None]],
-    ) -> None:
+    def __init__(self, folders: ChuteFolders, intake: Intake) -> None:
+        self.arriving: set[str] = set()
         self.settled = Bell()
-        self._store = store
+        self._store = intake.store
         self._folders = folders
         self._intake = intake
-        self._result = result
         self._flag = Flag()
         self._is_waiting = True
         # A manifest may take a while to be judged, and the loop is everybody's.
         self._apart = Apart("judge a manifest", 1)
-        store.on_events(self._heed)
-
-    @property
-    def _current(self) -> Current:
-        return self._intake.current
+        self._store.on_events(self._heed)
 
     def look(self) -> None:
         """A version was added."""
@@ -71,12 +65,13 @@ class Describing:
             self._flag.set()
 
     async def watch(self) -> None:
-        """Take every describing version a step further, when something happened, and each 5 s; let go what nobody needs any more."""
+        """Take every describing version a step further, when something happened, and each 5 s; where there is none, tidy up now and then."""
         while True:
             self._flag.clear()
             seconds = LOOK_AGAIN_SECONDS
             try:
                 if not await self.take_all_further():
+                    await self._tidy_up()
                     seconds = IDLE_SECONDS
             except AgentError as error:
                 log.info("describe.put_off", code=error.code, error=str(error))
@@ -89,10 +84,14 @@ class Describing:
         for version in await self._store.describing():
             left = not await self._take_further(version) or left
         self._is_waiting = left
-        for version_id in await self._store.drop_stale_versions():
-            await self._folders.remove(version_id)
-            log.info("version.let_go", version=version_id)
         return left
+
+    async def _tidy_up(self) -> None:
+        """Let go of versions that nobody needs any more, and of what an upload that broke off has left."""
+        for version_id in await self._store.drop_stale_versions():
+            log.info("version.let_go", version=version_id)
+        for name in await self._folders.sweep(await self._store.version_ids() | self.arriving):
+            log.info("folder.swept", folder=name)
 
     async def _take_further(self, version: Version) -> bool:
         """Whether it is settled now."""
@@ -128,12 +127,15 @@ class Describing:
     async def _read(self, version: Version, job: Job) -> Described:
         if job.outcome is not Outcome.SUCCEEDED:
             return Described(None, (place_reason(job.reason),))
-        data = await self._result(job)
-        if data is None:
+        stored = await self._intake.folders.report(job.id, job.attempt, MAX_MANIFEST_BYTES)
+        if stored is None:
             return Described(None, (place_reason(None),))
+        data = stored.result
+        if data is None:
+            return Described(None, (TOO_LARGE,))
         try:
             deploy = load_deploy(await self._folders.deploy(version.id))
-            policy = self._current.policy
+            policy = self._intake.current.policy
             return await self._apart.run(lambda: judge(data, deploy, policy))
         except (SpecRefusedError, ChuteFilesMissingError) as error:
             return refused_by(error)

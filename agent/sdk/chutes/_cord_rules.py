@@ -1,0 +1,46 @@
+"""chutes/_cord_rules — where a cord may answer: every fault of it at once. Serves nothing."""
+
+from __future__ import annotations
+
+import re
+from typing import Iterator, Sequence
+
+from chutes._field_rules import Form, find_text_fault
+from chutes._function_rules import find_function_faults, is_function
+from chutes._signature import read_parameters
+from chutes.chute.cord import Cord
+from chutes.errors import Fault
+
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+# Segments that are plain names, or one parameter each.
+PATH = Form(
+    re.compile(r"/|(/([A-Za-z0-9_][A-Za-z0-9_.-]*|\{[A-Za-z_][A-Za-z0-9_]*\}))+"),
+    512,
+    "a path of plain names and {parameters}",
+    '"/status/{job_id}"',
+)
+
+
+def find_cord_faults(cord: Cord, others: Sequence[Cord]) -> Iterator[Fault]:
+    """`cord` may hold anything: it was made of what the author wrote."""
+    yield from find_function_faults(cord.function)
+    if cord.method not in METHODS:
+        yield Fault("method", f"{cord.method!r:.80} is no method", f"Write one of {', '.join(METHODS)}.")
+    yield from find_text_fault("public_api_path", cord.public_api_path, PATH)
+    if any((each.public_api_path, each.method) == (cord.public_api_path, cord.method) for each in others):
+        told = f"{cord.method} {cord.public_api_path} is another cord's"
+        yield Fault("public_api_path", told, "Give it another path.")
+    yield from find_parameter_faults(cord)
+
+
+def find_parameter_faults(cord: Cord) -> Iterator[Fault]:
+    if not is_function(cord.function) or not isinstance(cord.public_api_path, str):
+        return
+    parameters = read_parameters(cord.function)
+    if any(each.kind == "var_keyword" for each in parameters):
+        return
+    known = {each.name for each in parameters if each.is_named}
+    for name in re.findall(r"\{(\w+)\}", cord.public_api_path):
+        if name not in known:
+            told = f"{{{name}}} is no parameter of {cord.function.__name__}"
+            yield Fault("public_api_path", told, f"Add {name} to the function, or take it out of the path.")

@@ -1,0 +1,62 @@
+"""chutes/_runtime/lines — one structured line of the job's log, written to standard error at once. Chooses no level.
+
+The descriptor is written to, and not sys.stderr: an author may have put anything in its place.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime, timezone
+from json import dumps
+from re import compile as pattern
+from select import POLLOUT, poll
+from time import time
+from typing import Mapping
+
+STANDARD_ERROR = 2
+
+_PLAIN = pattern(r"[A-Za-z0-9_./:@+-]+")
+_NO_KEY = pattern(r"[^A-Za-z0-9_.-]")
+
+# What moves a terminal's cursor or breaks a line somewhere, and that JSON leaves as it is.
+_ESCAPED = {code: f"\\u{code:04x}" for code in (*range(0x7F, 0xA0), 0x2028, 0x2029)}
+
+
+def log_line(level: str, message: str, fields: Mapping[str, str] | None = None, at: float | None = None) -> str:
+    """Logfmt. A quoted value is a JSON string, so no line feed breaks it and nothing in it is lost."""
+    moment = datetime.fromtimestamp(time() if at is None else at, timezone.utc)
+    stamp = moment.replace(tzinfo=None).isoformat(timespec="milliseconds")
+    words = [f"time={stamp}Z", f"level={level}", f"msg={_quoted(message)}"]
+    for name, value in (fields or {}).items():
+        shown = value if _PLAIN.fullmatch(value) else _quoted(value)
+        words.append(f"{_NO_KEY.sub('_', name)}={shown}")
+    return " ".join(words)
+
+
+def write_line(line: str) -> None:
+    write_text(line + "\n")
+
+
+def write_text(text: str) -> None:
+    """All of it, or as much as somebody reads."""
+    left = text.encode(errors="backslashreplace")
+    try:
+        while left:
+            try:
+                left = left[os.write(STANDARD_ERROR, left) :]
+            except BlockingIOError:
+                # A child of the author's made the pipe so, for all who share it.
+                waiting = poll()
+                waiting.register(STANDARD_ERROR, POLLOUT)
+                waiting.poll()
+    except OSError:
+        return
+
+
+def warn(message: str) -> None:
+    """What the launcher itself has to tell the author."""
+    write_line(log_line("warning", message))
+
+
+def _quoted(text: str) -> str:
+    return dumps(text, ensure_ascii=False).translate(_ESCAPED)
