@@ -32,7 +32,6 @@ from agent.adapters.uploads import UploadDeliveries
 from agent.aio import Threads, spawn, stand
 from agent.api.app import ApiParts, build_app
 from agent.api.limits import ApiLimits
-from agent.api.proxy.visits import Key
 from agent.api.sites import Sites, open_sites
 from agent.config import Config
 from agent.core.ssh_kit import KitTrouble, SshKit
@@ -58,6 +57,7 @@ from agent.jobs.assembly import Outside, Settings, Shell, assemble
 from agent.jobs.attempt_log import Sources
 from agent.jobs.bell import Bell
 from agent.jobs.capacity import HostCapacity, HostNames
+from agent.jobs.chutes import Chutes, Describing
 from agent.jobs.current import Current
 from agent.jobs.execs import Execs
 from agent.jobs.hiding import Hiding
@@ -133,13 +133,13 @@ async def serve(config: Config, read_config: Callable[[], Config] | None, redact
         await hide_secrets(store, folders, shell.tools.hiding)
         # Before any GPU is looked at or started on: what it did while nobody listened counts for the first look.
         await kernel_log.open()
-        parts = _api_parts(config, outside, settings, shell, folders.page_key.read)
+        parts = _api_parts(config, outside, settings, shell, folders)
         sites = await open_sites(build_app(parts), listen_of(config))
         stack.push_async_callback(sites.close)
         log.info("daemon.started", agent=folders.agent_id, listen=str(config.api.listen), port=sites.port)
         tools = shell.tools
         places = Places(settings, current, shell.janitor, parts.outputs, tools.uploads.allow, tools.ask_grant)
-        await _stand(shell, sites, Reload(config, read_config, places))
+        await _stand(shell, parts.chutes, sites, Reload(config, read_config, places))
 
 
 async def _open_folders(config: Config, stack: AsyncExitStack) -> DiskFolders:
@@ -156,6 +156,8 @@ async def _open_store(config: Config, folders: DiskFolders, stack: AsyncExitStac
     stack.push_async_callback(store.close)
     await note_served(store)
     for name in await folders.sweep(await store.job_ids()):
+        log.info("folder.swept", folder=name)
+    for name in await folders.chutes.sweep(await store.version_ids()):
         log.info("folder.swept", folder=name)
     return store
 
@@ -203,8 +205,15 @@ def _intake(outside: Outside, shell: Shell) -> Intake:
     )
 
 
-def _api_parts(config: Config, outside: Outside, settings: Settings, shell: Shell, page_key: Key) -> ApiParts:
-    tools = shell.tools
+def _chutes(folders: DiskFolders, intake: Intake) -> Chutes:
+    describing = Describing(folders.chutes, intake)
+    return Chutes(intake, folders.chutes, describing, new_job_id(intake.clock))
+
+
+def _api_parts(
+    config: Config, outside: Outside, settings: Settings, shell: Shell, folders: DiskFolders
+) -> ApiParts:
+    tools, chutes = shell.tools, _chutes(folders, _intake(outside, shell))
 
     def names() -> HostNames:
         policy = tools.policy
@@ -218,7 +227,8 @@ def _api_parts(config: Config, outside: Outside, settings: Settings, shell: Shel
 
     return ApiParts(
         store=outside.store,
-        intake=_intake(outside, shell),
+        intake=chutes.intake,
+        chutes=chutes,
         logs=Logs(Sources(outside.engine, outside.folders, outside.store, outside.clock, bell)),
         outputs=Outputs(outside.folders, output_limits_of(config)),
         uploads=tools.uploads,
@@ -239,7 +249,7 @@ def _api_parts(config: Config, outside: Outside, settings: Settings, shell: Shel
         limits=ApiLimits(stream_seconds=config.api.stream_timeout),
         job_ports=LocalPorts(addresses.host),
         page_domain=page_domain_of(config),
-        page_key=page_key,
+        page_key=folders.page_key.read,
     )
 
 
@@ -250,7 +260,7 @@ def program_version() -> str:
         return "0"
 
 
-async def _stand(shell: Shell, sites: Sites, reload: Reload) -> None:
+async def _stand(shell: Shell, chutes: Chutes, sites: Sites, reload: Reload) -> None:
     leave = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -258,6 +268,7 @@ async def _stand(shell: Shell, sites: Sites, reload: Reload) -> None:
     loop.add_signal_handler(signal.SIGHUP, reload.ask)
     async with asyncio.TaskGroup() as group:
         shell.start(group)
+        stand(group, chutes.describing.watch(), "chutes")
         stand(group, reload.watch(), "reload")
         stand(group, _watchdog(), "watchdog")
         spawn(group, leave_when(leave, sites), "leave")

@@ -14,6 +14,7 @@ import aiohttp
 from aiohttp import web
 from yarl import URL
 
+from agent import aio
 from agent.adapters.folders.folders import DiskFolders, open_folders
 from agent.adapters.job_ports import LocalPorts
 from agent.aio import Threads
@@ -36,6 +37,7 @@ from agent.jobs.assembly import Outside, Settings, Shell, assemble
 from agent.jobs.avoided import Avoided
 from agent.jobs.bell import Bell
 from agent.jobs.capacity import HostCapacity, HostNames
+from agent.jobs.chutes import Chutes, Describing
 from agent.jobs.current import Current
 from agent.jobs.execs import Execs
 from agent.jobs.gpu_accounts import GpuAccounts
@@ -106,6 +108,7 @@ class ApiWorld:
     shell: Shell
     kits: FakeSshKits
     host_keys: FakeHostKeys
+    chutes: Chutes
     sites: Sites | None = None
     http: aiohttp.ClientSession | None = None
     token: str = ""
@@ -214,6 +217,7 @@ async def api_world(
         kits,
         host_keys,
     )
+    chutes = Chutes(intake, folders.chutes, Describing(folders.chutes, intake), lambda: next(ids))
     care = GpuCare(gpus, store, clock, settings, Wakes(lambda: None, woken.append))
     samples = GpuSamples(gpus, clock)
     accounts = GpuAccounts(samples, store, clock)
@@ -231,6 +235,7 @@ async def api_world(
     parts = ApiParts(
         store=store,
         intake=intake,
+        chutes=chutes,
         logs=Logs(Sources(engine, folders, store, clock, bell)),
         bell=bell,
         outputs=Outputs(folders, OutputLimits(1000, 10**12, 60)),
@@ -279,6 +284,7 @@ async def api_world(
         shell,
         kits,
         host_keys,
+        chutes,
     )
     world.sites = await open_sites(app, Listen("127.0.0.1", 0, tls, world.socket, "no-such-group"))
     world.token = await world.new_token("alice")
@@ -304,7 +310,7 @@ async def running(world: ApiWorld) -> AsyncIterator[None]:
     world.intake.wake = world.shell.wake
     world.engine.images.clear()
     world.engine.add_image("busybox")
-    standing = asyncio.ensure_future(stand(world.shell))
+    standing = asyncio.ensure_future(stand(world.shell, world.chutes))
     try:
         yield
     finally:
@@ -313,9 +319,10 @@ async def running(world: ApiWorld) -> AsyncIterator[None]:
             await standing
 
 
-async def stand(shell: Shell) -> None:
+async def stand(shell: Shell, chutes: Chutes) -> None:
     async with asyncio.TaskGroup() as group:
         shell.start(group)
+        aio.stand(group, chutes.describing.watch(), "chutes")
 
 
 async def until(holds: Callable[[], bool], seconds: float = 5.0) -> None:

@@ -16,7 +16,6 @@ from agent.interfaces import (
     Accepted,
     ChuteFolders,
     ChuteInUseError,
-    Clock,
     Deployed,
     NoSuchChuteError,
     Receiving,
@@ -57,14 +56,17 @@ Key = tuple[str, str]
 class Chutes:
     """`new_id` makes a fresh UUID. A start is for the chute's own owner alone: what it makes is a job of his."""
 
-    store: Store
-    folders: ChuteFolders
     intake: Intake
+    folders: ChuteFolders
     describing: Describing
-    clock: Clock
     new_id: Callable[[], str]
     _starting: Counter[Key] = field(default_factory=Counter, init=False)
     _closing: set[Key] = field(default_factory=set, init=False)
+
+    @property
+    def store(self) -> Store:
+        """Where the rows are."""
+        return self.intake.store
 
     async def receive(self) -> Receiving:
         """Where a deploy's archive goes as it arrives. Close it. Raises StateFullError, StateReadOnlyError."""
@@ -214,7 +216,7 @@ class Chutes:
             digest=digest_of([dump_deploy(deploy), unpacked.digest]),
             image=deploy.image,
             entry=deploy.entry,
-            created_at=self.clock.now(),
+            created_at=self.intake.clock.now(),
             defaults=masked_defaults(deploy),
         )
 
