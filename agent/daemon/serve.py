@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 import structlog
 
@@ -17,6 +18,7 @@ from agent.adapters import systemd
 from agent.adapters.docker.engine import DockerEngine
 from agent.adapters.folders import DiskFolders, open_folders
 from agent.adapters.job_ports import LocalPorts
+from agent.adapters.jobsocket import UnixJobSockets
 from agent.adapters.linux import (
     SystemClock,
     most_open_files,
@@ -69,6 +71,9 @@ from agent.jobs.stats import Stats
 log = structlog.get_logger()
 
 FOLDER_THREADS = 8
+SOCKET_THREADS = 2
+# What functions import in their containers; nothing of it is imported here.
+SDK = Path(__file__).parents[1] / "sdk"
 WATCHDOG_SECONDS = 10.0
 
 
@@ -107,6 +112,7 @@ async def serve(config: Config, read_config: Callable[[], Config] | None, redact
                 policy,
                 most_disk_bytes=await folders.quotas.total_bytes(),
                 subnet6=subnet6_for(config, folders.agent_id, read_ipv6()),
+                sdk=await folders.lay_out_sdk(SDK),
             )
         )
         outgoing = OutgoingClient(lambda: current.policy.outgoing, f"gpu-agent/{program_version()}")
@@ -127,6 +133,7 @@ async def serve(config: Config, read_config: Callable[[], Config] | None, redact
             deliveries=UploadDeliveries(outgoing),
             ssh_kits=await _open_kits(config, stack),
             host_keys=_open_host_keys(config, stack),
+            job_sockets=_open_job_sockets(folders, stack),
         )
         settings = settings_of(config, policy.dns)
         shell = assemble(outside, current, settings)
@@ -166,6 +173,14 @@ def _open_host_keys(config: Config, stack: AsyncExitStack) -> DropbearKeys:
     keys = DropbearKeys(config.runtime_dir)
     stack.callback(keys.close)
     return keys
+
+
+def _open_job_sockets(folders: DiskFolders, stack: AsyncExitStack) -> UnixJobSockets:
+    threads = Threads("job sockets", SOCKET_THREADS)
+    stack.callback(threads.close)
+    sockets = UnixJobSockets(folders.socket_folder, threads)
+    stack.push_async_callback(sockets.close_all)
+    return sockets
 
 
 async def _open_kits(config: Config, stack: AsyncExitStack) -> KitFolder:

@@ -50,8 +50,12 @@ class JobCalls(Protocol):
         """The answer as JSON, on one line. Of `hello`, and of what is not below."""
         ...
 
-    async def report(self, call: Call) -> asyncio.Future[None]:
-        """Taken when it returns; what it returns is done once the report is durable."""
+    async def take_report(self, call: Call) -> int:
+        """Taken when it returns; its number."""
+        ...
+
+    async def report_kept(self, number: int) -> None:
+        """Return once that report is durable."""
         ...
 
     async def finish(self, finish: Finish, result: AsyncIterator[bytes]) -> None:
@@ -61,6 +65,10 @@ class JobCalls(Protocol):
 
 class JobSockets(Protocol):
     """The sockets of running jobs, one each, in the folder that its container sees."""
+
+    def use(self, group: asyncio.TaskGroup) -> None:
+        """Where connections are served; before the first `open`."""
+        ...
 
     async def open(self, job_id: str, calls: JobCalls) -> None:
         """Listen, in the place of whatever socket is there. Open already is fine. Raises JobFolderMissingError, StateFullError, StateReadOnlyError."""

@@ -254,6 +254,12 @@ class Starting:
         if job.spec.disk is not None and (moved := await quota.find_move(self._tools, job)) is not None:
             await fail(self._tools, job, moved)
             return False
+        try:
+            # Before the start: what the launcher does first is to connect.
+            await self._tools.functions.open(job)
+        except JobFolderMissingError as error:
+            await fail(self._tools, job, folder_missing(error))
+            return False
         before, self._memory.start_unsettled_at = self._memory.start_unsettled_at, _loop_time()
         try:
             await self._tools.engine.start(container.id)

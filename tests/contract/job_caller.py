@@ -24,7 +24,7 @@ class Answering:
         self.padding = b""
         self.held = asyncio.Event()
         self.held.set()
-        self._waiting: list[asyncio.Future[None]] = []
+        self._kept = asyncio.Event()
 
     async def answer(self, call: Call) -> bytes:
         self.heard.append(call)
@@ -32,21 +32,20 @@ class Answering:
         self._look(call.name)
         return json.dumps(call.name + self.padding.decode()).encode()
 
-    async def report(self, call: Call) -> asyncio.Future[None]:
+    async def take_report(self, call: Call) -> int:
         self._look(call.name)
         self.heard.append(call)
-        durable: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(durable)
-        return durable
+        return len(self.heard)
+
+    async def report_kept(self, number: int) -> None:
+        await self._kept.wait()
 
     async def finish(self, finish: Finish, result: AsyncIterator[bytes]) -> None:
         self._look("finish")
         self.finished.append((finish, b"".join([piece async for piece in result])))
 
     def write(self) -> None:
-        for durable in self._waiting:
-            durable.set_result(None)
-        self._waiting.clear()
+        self._kept.set()
 
     @property
     def names(self) -> list[str]:

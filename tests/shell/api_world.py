@@ -57,6 +57,7 @@ from tests.fakes.engine import FakeEngine
 from tests.fakes.firewall import FakeFirewall
 from tests.fakes.gpus import FakeGpus
 from tests.fakes.host_keys import FakeHostKeys
+from tests.fakes.job_sockets import FakeJobSockets
 from tests.fakes.kernel_log import FakeKernelLog
 from tests.fakes.outgoing import FakeOutgoing
 from tests.fakes.ssh_kits import FakeSshKits
@@ -109,6 +110,7 @@ class ApiWorld:
     kits: FakeSshKits
     host_keys: FakeHostKeys
     chutes: Chutes
+    sockets: FakeJobSockets
     sites: Sites | None = None
     http: aiohttp.ClientSession | None = None
     token: str = ""
@@ -185,7 +187,7 @@ async def api_world(
     woken: list[str] = []
     current, settings = Current(policy), CareSettings(HealthPolicy(600, XidTable()), ("*",), 30)
     deliveries = FakeDeliveries()
-    kits, host_keys = FakeSshKits(), FakeHostKeys()
+    kits, host_keys, sockets = FakeSshKits(), FakeHostKeys(), FakeJobSockets()
     outside = Outside(
         store,
         engine,
@@ -202,6 +204,7 @@ async def api_world(
         deliveries,
         kits,
         host_keys,
+        sockets,
     )
     shell = assemble(outside, current, shell_settings(settings))
     hiding, uploads = shell.tools.hiding, shell.tools.uploads
@@ -285,6 +288,7 @@ async def api_world(
         kits,
         host_keys,
         chutes,
+        sockets,
     )
     world.sites = await open_sites(app, Listen("127.0.0.1", 0, tls, world.socket, "no-such-group"))
     world.token = await world.new_token("alice")

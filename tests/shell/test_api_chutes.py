@@ -10,6 +10,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from tests.shell.described import Report, answer_describes
 
 from agent.api.schemas import component_schemas
 from agent.api.tokens import Scope
@@ -18,7 +19,6 @@ from agent.interfaces import MOST_DESCRIBING
 from tests.fakes.host_keys import public_key
 from tests.fakes.tars import MAIN, member, tar_of
 from tests.shell.api_world import ApiWorld, Reply, api_world, running, until
-from tests.shell.described import Report, answer_describes
 from tests.unit.chute_values import a_job, a_manifest, a_parameter
 
 DEPLOY = {"image": "busybox"}
@@ -244,7 +244,11 @@ async def test_a_form_that_is_none_is_refused(
 
 @pytest.mark.parametrize(
     "headers",
-    [{"Content-Type": "application/json"}, {"Content-Type": "multipart/form-data"}, {"Content-Type": "multipart/form-data; boundary=x"}],
+    [
+        {"Content-Type": "application/json"},
+        {"Content-Type": "multipart/form-data"},
+        {"Content-Type": "multipart/form-data; boundary=x"},
+    ],
 )
 async def test_a_body_that_is_no_form_is_refused(world: ApiWorld, headers: dict[str, str]) -> None:
     reply = await world.call("POST", "/v1/chutes", data=b"--y\r\n\r\n{}", headers=headers)
@@ -271,7 +275,12 @@ async def test_a_function_is_started_by_name(world: ApiWorld) -> None:
     reply = await start(world, "trainer/jobs/train", {"payload": {}, "spec": {"memory": "1GiB"}})
     assert reply.status == 201
     job = await read(world, reply)
-    assert (job.kind, job.spec.queue, job.spec.memory, job.spec.timeout) == (Kind.FUNCTION, "slow", 1 << 30, 60)
+    assert (job.kind, job.spec.queue, job.spec.memory, job.spec.timeout) == (
+        Kind.FUNCTION,
+        "slow",
+        1 << 30,
+        60,
+    )
     assert job.call is not None
     assert (job.call.chute, job.call.function, job.call.parent) == ("trainer", "train", None)
     assert await world.folders.payload(job.id) == b"{}"
@@ -402,7 +411,9 @@ async def test_a_chute_is_removed_with_its_files(world: ApiWorld) -> None:
 
 async def test_a_chute_is_not_removed_under_its_jobs(world: ApiWorld) -> None:
     await deploy(world)
-    job_id = (await start(world, "trainer/jobs/train", {"spec": {"not_before": "2999-01-01T00:00:00Z"}})).json["id"]
+    job_id = (
+        await start(world, "trainer/jobs/train", {"spec": {"not_before": "2999-01-01T00:00:00Z"}})
+    ).json["id"]
     reply = await world.call("DELETE", "/v1/chutes/trainer")
     assert (reply.status, reply.json["code"]) == (409, "chute_in_use")
     await world.call("POST", f"/v1/jobs/{job_id}/cancel?grace=0")

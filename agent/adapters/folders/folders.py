@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from agent.adapters.disk_use import space
-from agent.adapters.folders import calls, durable, jobs, outputs, secrets, ssh, state, upload_secrets
+from agent.adapters.folders import calls, durable, jobs, outputs, sdk, secrets, ssh, state, upload_secrets
 from agent.adapters.folders.chutes import DiskChutes
 from agent.adapters.folders.disk import Disk
 from agent.adapters.folders.held import held_by_outputs
@@ -74,6 +74,14 @@ class DiskFolders:
     async def payload(self, job_id: str) -> bytes:
         """What the job's function is called with. Raises JobFolderMissingError."""
         return await self._disk.run(calls.read_payload, self._state.jobs, job_id)
+
+    def socket_folder(self, job_id: str) -> Path:
+        """Where the job's socket lies, as its container sees it."""
+        return self._state.path / state.JOBS / job_folder(job_id) / calls.SOCKET
+
+    async def lay_out_sdk(self, source: Path) -> str:
+        """The host's path of a copy of `source` that no upgrade changes, for containers to see."""
+        return await self._disk.run(sdk.lay_out, self._state.runtime_path, source)
 
     async def report_part(self, job_id: str, attempt: int) -> LogWriter:
         """A new, empty `report.<attempt>.part`. Raises JobFolderMissingError."""

@@ -116,11 +116,11 @@ class Connection:
     async def _take_report(self, group: asyncio.TaskGroup, request: Request) -> None:
         await self._may_report.acquire()
         try:
-            durable = await self._heard.calls.report(request.call)
+            number = await self._heard.calls.take_report(request.call)
         except BaseException:
             self._may_report.release()
             raise
-        task = spawn(group, self._answer_when(durable, request.id), "job socket report")
+        task = spawn(group, self._answer_when_kept(number, request.id), "job socket report")
         self._waiting.add(task)
         task.add_done_callback(self._note_answered)
 
@@ -128,14 +128,9 @@ class Connection:
         self._waiting.discard(task)
         self._may_report.release()
 
-    async def _answer_when(self, durable: asyncio.Future[None], request_id: Id) -> None:
-        # Of many that wait for the same write none may take it from the others by being cancelled.
-        try:
-            await asyncio.shield(durable)
-        except CallRefusedError as refused:
-            await self._refuse(request_id, refused.fault, str(refused))
-        else:
-            await self._answer(request_id, b"null")
+    async def _answer_when_kept(self, number: int, request_id: Id) -> None:
+        await self._heard.calls.report_kept(number)
+        await self._answer(request_id, b"null")
 
     async def _take_finish(self, request: Request) -> None:
         try:
