@@ -183,6 +183,7 @@ async def api_world(
         LogBounds(10**8, 10),
         limits or Limits(),
         images or ImageRules(),
+        sdk="/run/sdk/1",
     )
     woken: list[str] = []
     current, settings = Current(policy), CareSettings(HealthPolicy(600, XidTable()), ("*",), 30)

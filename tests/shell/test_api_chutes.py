@@ -10,15 +10,16 @@ from typing import Any
 
 import aiohttp
 import pytest
-from tests.shell.described import Report, answer_describes
 
 from agent.api.schemas import component_schemas
 from agent.api.tokens import Scope
+from agent.core.function import FaultKind
 from agent.core.job import Job, Kind
 from agent.interfaces import MOST_DESCRIBING
 from tests.fakes.host_keys import public_key
 from tests.fakes.tars import MAIN, member, tar_of
 from tests.shell.api_world import ApiWorld, Reply, api_world, running, until
+from tests.shell.described import Report, answer_describes
 from tests.unit.chute_values import a_job, a_manifest, a_parameter
 
 DEPLOY = {"image": "busybox"}
@@ -52,6 +53,12 @@ async def send_form(
 async def deploy(world: ApiWorld, *jobs: dict[str, Any], **changes: Any) -> Reply:  # noqa: ANN401 - JSON is any
     answer_describes(world, Report.of(a_manifest(*jobs, **changes.pop("manifest", {}))))
     return await send(world, **changes)
+
+
+def hold(event: asyncio.Event) -> asyncio.Event:
+    """Not yet: until the test says so."""
+    event.clear()
+    return event
 
 
 def faults_of(reply: Reply) -> dict[str, str]:
@@ -146,7 +153,7 @@ async def test_what_the_host_refuses_of_the_defaults_is_refused_at_the_door(worl
 @pytest.mark.parametrize(
     ("report", "field", "code"),
     [
-        (Report.failed("import", "SyntaxError", "invalid syntax"), "code", "chute_import_failed"),
+        (Report.failed(FaultKind.IMPORT, "invalid syntax"), "code", "chute_import_failed"),
         (Report.nothing(), "code", "no_result"),
         (Report.exits(3), "code", "exit_nonzero"),
         (Report.of(None), "manifest", "manifest_invalid"),
@@ -182,7 +189,7 @@ async def test_a_refused_version_leaves_no_files_and_still_tells_why(world: ApiW
 
 
 async def test_who_does_not_wait_is_told_where_to_ask(world: ApiWorld) -> None:
-    held = answer_describes(world, Report.of(a_manifest()), hold=True)
+    held = hold(answer_describes(world, Report.of(a_manifest())))
     reply = await send(world, query="?wait=0")
     assert (reply.status, reply.json["state"]) == (202, "describing")
     where = reply.headers["Location"]
@@ -193,7 +200,7 @@ async def test_who_does_not_wait_is_told_where_to_ask(world: ApiWorld) -> None:
 
 
 async def test_the_same_deploy_while_it_is_described_is_that_one(world: ApiWorld) -> None:
-    held = answer_describes(world, Report.of(a_manifest()), hold=True)
+    held = hold(answer_describes(world, Report.of(a_manifest())))
     first, again = await send(world, query="?wait=0"), await send(world, query="?wait=0")
     assert first.json == again.json
     assert len(list((world.state / "chutes").iterdir())) == 1
@@ -201,7 +208,7 @@ async def test_the_same_deploy_while_it_is_described_is_that_one(world: ApiWorld
 
 
 async def test_only_so_many_deploys_are_under_way(world: ApiWorld) -> None:
-    held = answer_describes(world, Report.of(a_manifest()), hold=True)
+    held = hold(answer_describes(world, Report.of(a_manifest())))
     for number in range(MOST_DESCRIBING):
         assert (await send(world, code=tar_of({"main.py": b"%d" % number}), query="?wait=0")).status == 202
     reply = await send(world, query="?wait=0")
@@ -226,7 +233,7 @@ async def test_secrets_of_a_deploy_are_in_no_database_and_no_answer(world: ApiWo
         ({"code": CODE}, 400, "bad_request"),
         ({"deploy": json.dumps(DEPLOY), "code": CODE, "more": "x"}, 400, "bad_request"),
         ({"deploy": "{", "code": CODE}, 400, "bad_json"),
-        ({"deploy": "x" * (2 << 20), "code": CODE}, 413, "body_too_large"),
+        ({"deploy": b"x" * (2 << 20), "code": CODE}, 413, "body_too_large"),
         ({"deploy": json.dumps(DEPLOY), "code": bytes(33 << 20)}, 413, "code_too_large"),
     ],
     ids=["nothing", "no_code", "no_deploy", "more", "bad_json", "large_deploy", "large_code"],
@@ -426,12 +433,12 @@ async def test_a_chute_is_not_removed_while_one_of_its_jobs_is_being_started(wor
     await deploy(world)
     reached, go_on = asyncio.Event(), asyncio.Event()
 
-    async def hold(step: str) -> None:
+    async def wait_at(step: str) -> None:
         if step == "accept":
             reached.set()
             await go_on.wait()
 
-    world.store.before = hold
+    world.store.before = wait_at
     starting = asyncio.ensure_future(start(world, "trainer/jobs/train", {}))
     await reached.wait()
     reply = await world.call("DELETE", "/v1/chutes/trainer")
