@@ -10,7 +10,7 @@ from json import dumps
 from math import inf
 from threading import Lock
 from time import monotonic, time
-from typing import Any, Callable, Dict, List, Mapping
+from typing import Any, Callable, Mapping
 
 from chutes._runtime.answer import Answer
 from chutes._runtime.texts import clean
@@ -37,10 +37,10 @@ class Reports:
         self._last_seq = 0
         self._next_at = 0.0
         self._under_way = 0
-        self._progress: Dict[str, Any] | None = None
-        self._metrics: List[List[Any]] = []
+        self._progress: dict[str, Any] | None = None
+        self._metrics: list[list[Any]] = []
         self._metric_bytes = 0
-        self._statuses: Dict[str, str] = {}
+        self._statuses: dict[str, str] = {}
         self._has_complained = False
 
     def keep_progress(self, percent: float, message: str | None) -> None:

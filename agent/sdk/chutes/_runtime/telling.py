@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
+from os import _exit, getpid
 from threading import Lock, get_ident
+from typing import Callable
 
 from chutes._runtime.endings import Ending, StillRunningError, failed
 from chutes._runtime.failures import stack_of
 from chutes._runtime.leaving import Leaving, flush
-from chutes._runtime.lines import write_text
+from chutes._runtime.lines import offer_text, write_text
 from chutes._runtime.reports import Reports
 from chutes._runtime.wire import Wire
 
@@ -18,10 +19,15 @@ class Telling:
         self._wire = wire
         self._reports = reports
         self._leaving = leaving
-        self._pid = os.getpid()
+        self._pid = getpid()
         self._lock = Lock()
         self._is_told = False
         self._thread = get_ident()
+        self._ask: Callable[[], str | None] = _nowhere
+
+    def ask(self, whereabouts: Callable[[], str | None]) -> None:
+        """Who knows where a waiting coroutine is, which no thread's stack shows."""
+        self._ask = whereabouts
 
     def follow_this_thread(self) -> None:
         """The author's function runs in it."""
@@ -29,28 +35,33 @@ class Telling:
 
     def tell(self, ending: Ending) -> None:
         """The first one stands."""
-        if os.getpid() != self._pid:
+        if getpid() != self._pid:
             # A child that the author forked and that came out of the function as well: the ending is the parent's.
             flush()
-            os._exit(ending.exit_code)
-        if self._is_first(ending):
-            self._leaving.begin(ending.exit_code)
+            _exit(ending.exit_code)
+        if not self._is_first(ending):
+            return
+        self._leaving.begin(ending.exit_code)
+        if ending.error is not None:
+            write_text(ending.error["traceback"])
 
     def say_still_running(self) -> None:
         """Just before the host kills: where the function is. In the wire's thread, since the others may be stuck."""
-        stack = stack_of(self._thread)
-        error = StillRunningError()
-        ending = failed("cancelled", error)
+        stack = self._ask() or stack_of(self._thread)
+        ending = failed("cancelled", StillRunningError())
         if self._is_first(ending._replace(error={**(ending.error or {}), "traceback": stack})):
             self._leaving.begin_without_hooks(ending.exit_code)
+            offer_text(stack)
 
     def _is_first(self, ending: Ending) -> bool:
         with self._lock:
             if self._is_told:
                 return False
             self._is_told = True
-        if ending.error is not None:
-            write_text(ending.error["traceback"])
         self._reports.flush()
         self._wire.call("finish", ending.fields, ending.result)
         return True
+
+
+def _nowhere() -> None:
+    return None
