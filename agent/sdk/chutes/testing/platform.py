@@ -97,16 +97,17 @@ class LocalPlatform(Recorder):
         self.jobs[result.job_id].update(shown(result))
 
     async def _start(self, name: str, payload: Any, key: str | None) -> str:
-        call = json.dumps([name, "key", key] if key is not None else [name, payload], sort_keys=True)
-        self._calls.append(call)
+        # A copy: what the job does with its payload later is not the child's.
+        kept = json.loads(json.dumps(payload))
+        call = json.dumps([name, "key", key] if key is not None else [name, kept], sort_keys=True)
         same = call if key is not None else f"{call} {self._calls.count(call)}"
         if same not in self._by_call:
             self._refuse_what_no_host_would_start()
-            # A copy: what the job does with its payload later is not the child's.
-            job_id = await super()._start(name, json.loads(json.dumps(payload)), key)
+            job_id = await super()._start(name, kept, key)
             self.jobs[job_id].update(error=None, attempt=1, progress=None, statuses={}, parent=self.job_id)
             self._by_call[same] = job_id
             self._tell("child", {"job": self.job_id, "child": job_id, "name": name})
+        self._calls.append(call)
         return self._by_call[same]
 
     def _refuse_what_no_host_would_start(self) -> None:
