@@ -37,6 +37,7 @@ from agent.api.limits import ApiLimits
 from agent.api.sites import Sites, open_sites
 from agent.config import Config
 from agent.core.ssh_kit import KitTrouble, SshKit
+from agent.daemon.chutes import build_chutes
 from agent.daemon.database import note_served, open_database
 from agent.daemon.gpus import open_gpus, open_kernel_log
 from agent.daemon.health import build_health
@@ -59,7 +60,7 @@ from agent.jobs.assembly import Outside, Settings, Shell, assemble
 from agent.jobs.attempt_log import Sources
 from agent.jobs.bell import Bell
 from agent.jobs.capacity import HostCapacity, HostNames
-from agent.jobs.chutes import Chutes, Describing
+from agent.jobs.chutes import Chutes
 from agent.jobs.current import Current
 from agent.jobs.execs import Execs
 from agent.jobs.hiding import Hiding
@@ -220,15 +221,10 @@ def _intake(outside: Outside, shell: Shell) -> Intake:
     )
 
 
-def _chutes(folders: DiskFolders, intake: Intake) -> Chutes:
-    describing = Describing(folders.chutes, intake)
-    return Chutes(intake, folders.chutes, describing, new_job_id(intake.clock))
-
-
 def _api_parts(
     config: Config, outside: Outside, settings: Settings, shell: Shell, folders: DiskFolders
 ) -> ApiParts:
-    tools, chutes = shell.tools, _chutes(folders, _intake(outside, shell))
+    tools, chutes = shell.tools, build_chutes(folders, _intake(outside, shell))
 
     def names() -> HostNames:
         policy = tools.policy
