@@ -11,6 +11,7 @@ from aiohttp import web
 from agent.api.auth import Auth
 from agent.api.body import MAX_BODY_BYTES
 from agent.api.endpoints import Endpoint
+from agent.api.handlers.chutes import ChuteHandlers
 from agent.api.handlers.events import EventHandlers
 from agent.api.handlers.exec import ExecHandlers
 from agent.api.handlers.gpus import GpuHandlers
@@ -39,6 +40,7 @@ from agent.interfaces import Clock, Folders, Store
 from agent.interfaces.job_ports import JobPorts
 from agent.jobs.bell import Bell
 from agent.jobs.capacity import HostCapacity
+from agent.jobs.chutes import Chutes
 from agent.jobs.execs import Execs
 from agent.jobs.gpu_care import GpuCare
 from agent.jobs.gpu_samples import GpuSamples
@@ -67,6 +69,7 @@ class ApiParts:
     store: Store
     folders: Folders
     intake: Intake
+    chutes: Chutes
     logs: Logs
     outputs: Outputs
     uploads: Uploads
@@ -119,6 +122,7 @@ def list_endpoints(parts: ApiParts, streams: Streams) -> tuple[Endpoint, ...]:
     showing = JobShowing(store, parts.folders, parts.uploads, parts.ssh, parts.addresses)
     return (
         *JobHandlers(intake, store, bell, showing, streams).endpoints(),
+        *ChuteHandlers(parts.chutes, store, showing, streams).endpoints(),
         *LogHandlers(store, parts.logs, streams).endpoints(),
         *EventHandlers(store, bell, streams).endpoints(),
         *OutputHandlers(store, parts.outputs, parts.uploads, streams).endpoints(),

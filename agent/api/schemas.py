@@ -1,5 +1,6 @@
 """api/schemas — what requests and answers look like, as JSON schema for openapi.json. Checks nothing: `views` and `spec` do."""
 
+from agent.api.chute_schemas import chute_schemas
 from agent.api.function_schemas import function_error_schema, metric_schema
 from agent.api.schema_words import (
     ANY_OBJECT_OR_NULL,
@@ -59,6 +60,7 @@ def component_schemas() -> dict[str, Json]:
             "properties": {"upload": {"type": "object", "description": "as in a job's spec"}},
         },
         **ssh_schemas(),
+        **chute_schemas(),
         "OpenRequest": {"type": "object", "required": ["port"], "properties": {"port": TEXT, "path": TEXT}},
         "OpenedPage": everything(url=TEXT, expires_at=TIME),
         "Health": health_schema(),

@@ -2,17 +2,11 @@
 
 from agent.api.app import ApiParts
 from agent.api.showing import JobShowing
-from agent.interfaces.chutes import ChildSpec, Chutes
 from agent.jobs.function_calls import FunctionCalls
 
 
-class NoChutes:
-    """Of a daemon that nothing is deployed on."""
-
-    async def compose_child(self, owner: str, version: str, function: str) -> ChildSpec | None:  # noqa: ARG002 - the protocol's
-        return None
-
-
-def function_calls(parts: ApiParts, chutes: Chutes) -> FunctionCalls:
+def function_calls(parts: ApiParts) -> FunctionCalls:
     showing = JobShowing(parts.store, parts.folders, parts.uploads, parts.ssh, parts.addresses)
-    return FunctionCalls(parts.store, parts.intake, chutes, showing.show_to_function, showing.show_ports)
+    return FunctionCalls(
+        parts.store, parts.intake, parts.chutes, showing.show_to_function, showing.show_ports
+    )

@@ -34,12 +34,12 @@ from agent.adapters.uploads import UploadDeliveries
 from agent.aio import Threads, spawn, stand
 from agent.api.app import ApiParts, build_app
 from agent.api.limits import ApiLimits
-from agent.api.proxy.visits import Key
 from agent.api.sites import Sites, open_sites
 from agent.config import Config
 from agent.core.ssh_kit import KitTrouble, SshKit
+from agent.daemon.chutes import build_chutes
 from agent.daemon.database import note_served, open_database
-from agent.daemon.functions import NoChutes, function_calls
+from agent.daemon.functions import function_calls
 from agent.daemon.gpus import open_gpus, open_kernel_log
 from agent.daemon.health import build_health
 from agent.daemon.ids import new_exec_id, new_job_id
@@ -61,6 +61,7 @@ from agent.jobs.assembly import Outside, Settings, Shell, assemble
 from agent.jobs.attempt_log import Sources
 from agent.jobs.bell import Bell
 from agent.jobs.capacity import HostCapacity, HostNames
+from agent.jobs.chutes import Chutes
 from agent.jobs.current import Current
 from agent.jobs.execs import Execs
 from agent.jobs.hiding import Hiding
@@ -141,14 +142,14 @@ async def serve(config: Config, read_config: Callable[[], Config] | None, redact
         await hide_secrets(store, folders, shell.tools.hiding)
         # Before any GPU is looked at or started on: what it did while nobody listened counts for the first look.
         await kernel_log.open()
-        parts = _api_parts(config, outside, settings, shell, folders.page_key.read)
-        shell.tools.functions.answer_by(function_calls(parts, NoChutes()))
+        parts = _api_parts(config, outside, settings, shell, folders)
+        shell.tools.functions.answer_by(function_calls(parts))
         sites = await open_sites(build_app(parts), listen_of(config))
         stack.push_async_callback(sites.close)
         log.info("daemon.started", agent=folders.agent_id, listen=str(config.api.listen), port=sites.port)
         tools = shell.tools
         places = Places(settings, current, shell.janitor, parts.outputs, tools.uploads.allow, tools.ask_grant)
-        await _stand(shell, sites, Reload(config, read_config, places))
+        await _stand(shell, parts.chutes, sites, Reload(config, read_config, places))
 
 
 async def _open_folders(config: Config, stack: AsyncExitStack) -> DiskFolders:
@@ -165,6 +166,8 @@ async def _open_store(config: Config, folders: DiskFolders, stack: AsyncExitStac
     stack.push_async_callback(store.close)
     await note_served(store)
     for name in await folders.sweep(await store.job_ids()):
+        log.info("folder.swept", folder=name)
+    for name in await folders.chutes.sweep(await store.version_ids()):
         log.info("folder.swept", folder=name)
     return store
 
@@ -220,8 +223,10 @@ def _intake(outside: Outside, shell: Shell) -> Intake:
     )
 
 
-def _api_parts(config: Config, outside: Outside, settings: Settings, shell: Shell, page_key: Key) -> ApiParts:
-    tools = shell.tools
+def _api_parts(
+    config: Config, outside: Outside, settings: Settings, shell: Shell, folders: DiskFolders
+) -> ApiParts:
+    tools, chutes = shell.tools, build_chutes(folders, _intake(outside, shell))
 
     def names() -> HostNames:
         policy = tools.policy
@@ -236,7 +241,8 @@ def _api_parts(config: Config, outside: Outside, settings: Settings, shell: Shel
     return ApiParts(
         store=outside.store,
         folders=outside.folders,
-        intake=_intake(outside, shell),
+        intake=chutes.intake,
+        chutes=chutes,
         logs=Logs(Sources(outside.engine, outside.folders, outside.store, outside.clock, bell)),
         outputs=Outputs(outside.folders, output_limits_of(config)),
         uploads=tools.uploads,
@@ -257,7 +263,7 @@ def _api_parts(config: Config, outside: Outside, settings: Settings, shell: Shel
         limits=ApiLimits(stream_seconds=config.api.stream_timeout),
         job_ports=LocalPorts(addresses.host),
         page_domain=page_domain_of(config),
-        page_key=page_key,
+        page_key=folders.page_key.read,
     )
 
 
@@ -268,7 +274,7 @@ def program_version() -> str:
         return "0"
 
 
-async def _stand(shell: Shell, sites: Sites, reload: Reload) -> None:
+async def _stand(shell: Shell, chutes: Chutes, sites: Sites, reload: Reload) -> None:
     leave = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -276,6 +282,7 @@ async def _stand(shell: Shell, sites: Sites, reload: Reload) -> None:
     loop.add_signal_handler(signal.SIGHUP, reload.ask)
     async with asyncio.TaskGroup() as group:
         shell.start(group)
+        stand(group, chutes.describing.watch(), "chutes")
         stand(group, reload.watch(), "reload")
         stand(group, _watchdog(), "watchdog")
         spawn(group, leave_when(leave, sites), "leave")

@@ -1,5 +1,14 @@
 """interfaces — what the shell needs of the outside world, one file a thing. Re-exports; no implementation."""
 
+from agent.interfaces.chute_folders import ChuteFolders, Receiving, Unpacked
+from agent.interfaces.chute_store import (
+    MOST_DESCRIBING,
+    ChuteInUseError,
+    ChuteStore,
+    Deployed,
+    NoSuchChuteError,
+    TooManyDeploysError,
+)
 from agent.interfaces.clock import Clock
 from agent.interfaces.engine import (
     ContainerGoneError,
@@ -71,6 +80,7 @@ from agent.interfaces.upload_store import UploadStore
 from agent.interfaces.uploads import Checksum, Content, Deliveries, Delivery, Offered, Places
 
 __all__ = [
+    "MOST_DESCRIBING",
     "MOST_HOST_EVENTS",
     "Accepted",
     "Body",
@@ -79,6 +89,9 @@ __all__ = [
     "BridgeOutOfSightError",
     "Checksum",
     "ChuteFilesMissingError",
+    "ChuteFolders",
+    "ChuteInUseError",
+    "ChuteStore",
     "Claimed",
     "Clock",
     "ContainerGoneError",
@@ -86,6 +99,7 @@ __all__ = [
     "Content",
     "Deliveries",
     "Delivery",
+    "Deployed",
     "Digest",
     "Engine",
     "EngineRefusedError",
@@ -110,6 +124,7 @@ __all__ = [
     "LogWriter",
     "NameTakenError",
     "NewJob",
+    "NoSuchChuteError",
     "NotifyStore",
     "Offered",
     "Outgoing",
@@ -128,6 +143,7 @@ __all__ = [
     "QueueFullError",
     "QuotaUnavailableError",
     "Quotas",
+    "Receiving",
     "ResultReader",
     "SecretFiles",
     "Sender",
@@ -145,5 +161,7 @@ __all__ = [
     "StoredReport",
     "Telling",
     "Token",
+    "TooManyDeploysError",
+    "Unpacked",
     "UploadStore",
 ]

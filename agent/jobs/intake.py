@@ -38,7 +38,7 @@ from agent.jobs.current import Current
 from agent.jobs.hiding import Hiding
 from agent.jobs.host_limits import KIT_FAULT, find_host_faults
 from agent.jobs.record import write_record
-from agent.spec import JobSpec, SpecRefusedError, parse_spec, secrets_of, without_secrets
+from agent.spec import JobSpec, Keys, SpecRefusedError, parse_spec, secrets_of, without_secrets
 
 log = structlog.get_logger(__name__)
 
@@ -109,7 +109,7 @@ class Intake:
         Raises SpecRefusedError, GpusNeverFitError, BodyConflictError, ForeignIdError, QueueFullError,
         HostKeyNotMadeError, StateFullError, StateReadOnlyError, StoreUnavailableError; nothing of the job is left then.
         """
-        spec = await self._check(asked.body)
+        spec = await self._check(asked.body, Keys.LATER if asked.kind is Kind.FUNCTION else Keys.NEEDED)
         host_key = None if spec.ssh is None else await self._make_host_key()
         new = NewJob(
             id=asked.job_id or self.new_id(),
@@ -168,8 +168,8 @@ class Intake:
         if await self.store.forget(job.id, viewer) is Finished.FORGOTTEN:
             log.info("job.forgotten", job=job.id, owner=job.owner)
 
-    async def _check(self, body: object) -> JobSpec:
-        spec = parse_spec(body)
+    async def _check(self, body: object, keys: Keys) -> JobSpec:
+        spec = parse_spec(body, keys)
         faults = find_host_faults(spec, self.current.policy)
         if spec.ssh is not None and isinstance(await self.ssh_kits.look(), KitTrouble):
             faults.append(KIT_FAULT)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+from agent.core.chute import Version
 from agent.core.job import EVERYONE, INTERNAL_KINDS, ClosedAttempt, Event, Job, NewEvent, Viewer
 from agent.core.notify import TOLD, Notice, NotifyState, Progress
 from agent.core.state import phase_event
@@ -23,6 +24,7 @@ from agent.interfaces import (
     Token,
 )
 from agent.spec import without_secrets
+from tests.fakes.chute_store import MemoryChutes
 from tests.fakes.function_store import MemoryFunctions
 from tests.fakes.upload_store import MemoryUploads, Step, give_way, go_on
 
@@ -37,7 +39,7 @@ class Row:
     body_digest: str
 
 
-class MemoryStore(MemoryUploads, MemoryFunctions):
+class MemoryStore(MemoryUploads, MemoryFunctions, MemoryChutes):
     """A small working store. It outlives a simulated crash: give the same object to the next daemon, `listeners` cleared.
 
     `before` and `after` are awaited with the method's name around each transaction. One that raises in `before` is a
@@ -58,6 +60,7 @@ class MemoryStore(MemoryUploads, MemoryFunctions):
         self._notify: dict[int, NotifyState] = {}
         self._uploads: dict[int, UploadRecord] = {}
         self._journals: dict[int, dict[str, JournalFile]] = {}
+        self._versions: dict[str, Version] = {}
         self._functions: dict[str, Told] = {}
         self._last_job_seq = 0
         self._last_event_seq = 0

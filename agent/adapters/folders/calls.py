@@ -6,13 +6,13 @@ from contextlib import contextmanager
 
 from agent.adapters.folders import durable
 from agent.adapters.folders.names import is_job_id, job_folder
-from agent.adapters.folders.state import State
+from agent.adapters.folders.state import CHUTES, State
 from agent.core.finish import Finish, load_header
 from agent.core.function import ReportStatus
 from agent.interfaces import ChuteFilesMissingError, JobFolderMissingError, StoredReport
 
 PAYLOAD, SOCKET = "payload.json", "sock"
-CHUTES, FILES = "chutes", "files"
+FILES = "files"
 # The mount is the boundary, and images run as any user: who is in there may enter, and only root of the host makes anything.
 SOCKET_FOLDER_MODE = 0o755
 # Of the line before a result, which holds a message and a traceback.
@@ -43,10 +43,7 @@ def chute_files(state: State, version: str) -> str:
     if not is_job_id(version):
         raise ValueError(f"not a version's id: {version!r}")
     try:
-        with (
-            durable.open_folder(state.root, CHUTES) as chutes,
-            durable.open_folder(chutes, version) as folder,
-        ):
+        with durable.open_folder(state.chutes, version) as folder:
             os.close(os.open(FILES, durable.FOLDER, dir_fd=folder))
     except FileNotFoundError as error:
         raise ChuteFilesMissingError(version) from error

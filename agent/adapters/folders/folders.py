@@ -7,6 +7,7 @@ from pathlib import Path
 
 from agent.adapters.disk_use import space
 from agent.adapters.folders import calls, durable, jobs, outputs, sdk, secrets, ssh, state, upload_secrets
+from agent.adapters.folders.chutes import DiskChutes
 from agent.adapters.folders.disk import Disk
 from agent.adapters.folders.held import held_by_outputs
 from agent.adapters.folders.jobs import FoundRecord
@@ -53,6 +54,7 @@ class DiskFolders:
         self._watching = OutputWatching(disk)
         self.quotas = DiskQuotas(opened, disk)
         self.page_key = PageKey(opened.root, disk)
+        self.chutes = DiskChutes(opened.chutes, disk)
 
     @property
     def agent_id(self) -> str:

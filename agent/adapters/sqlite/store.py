@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Self, TypeVar
 
 from agent.adapters.sqlite import events, functions, gpus, host_events, jobs, lists, notify, tokens, uploads
+from agent.adapters.sqlite.chute_store import SqliteChutes
 from agent.adapters.sqlite.database import BUSY_SECONDS, Database
 from agent.adapters.sqlite.rows import Rows
 from agent.aio import Threads
@@ -20,7 +21,7 @@ T = TypeVar("T")
 Changed = tuple[Job, Sequence[NewEvent]]
 
 
-class SqliteStore:
+class SqliteStore(SqliteChutes):
     """The rows on disk; see interfaces.Store for the promises. `decide` and `choose` are called in the database's thread.
 
     A cancelled call may still be carried out, whole.
