@@ -4,7 +4,24 @@ from typing import Annotated
 
 import typer
 
-from agent.cli import events, gpus, host, jobs, kit, local, logs, opening, outputs, retrying, run, ssh, top
+from agent.cli import (
+    chute_deploy,
+    chute_list,
+    chutes,
+    events,
+    gpus,
+    host,
+    jobs,
+    kit,
+    local,
+    logs,
+    opening,
+    outputs,
+    retrying,
+    run,
+    ssh,
+    top,
+)
 from agent.cli.exec import SETTINGS, exec_
 from agent.cli.exits import NOT_THE_JOBS
 from agent.cli.local import local_command
@@ -68,6 +85,14 @@ app.command("ssh", context_settings=ssh.SETTINGS, rich_help_panel=WATCH)(
 app.command("open", rich_help_panel=WATCH)(client_command(opening.open_page))
 app.command("stop", rich_help_panel=WATCH)(client_command(jobs.stop))
 app.command("rm", rich_help_panel=WATCH)(client_command(jobs.remove))
+
+chute_app = group("Function jobs: chutes, and the jobs in them.")
+chute_app.command("deploy")(client_command(chute_deploy.deploy))
+chute_app.command("run")(client_command(chutes.run, NOT_THE_JOBS))
+chute_app.command("ls")(client_command(chute_list.ls))
+chute_app.command("show")(client_command(chute_list.show))
+chute_app.command("rm")(client_command(chute_list.remove))
+app.add_typer(chute_app, name="chute", rich_help_panel=WATCH)
 
 outputs_app = group("A job's output files.")
 outputs_app.command("ls")(client_command(outputs.ls))

@@ -43,14 +43,14 @@ def test_help_imports_nothing_that_takes_long() -> None:
 def test_help_names_every_command_of_the_contract_and_fits_80_columns() -> None:
     told = gpu_agent("--help")
     assert told.returncode == 0
-    for name in ("serve", "run", "submit", "ps", "show", "logs", "events", "stats", "top", "exec", "ssh", "stop", "rm", "outputs", "host", "images", "token", "doctor", "config"):  # fmt: skip
+    for name in ("serve", "run", "submit", "ps", "show", "logs", "events", "stats", "top", "exec", "ssh", "stop", "rm", "chute", "outputs", "host", "images", "token", "doctor", "config"):  # fmt: skip
         assert f"│ {name} " in told.stdout
     assert max(map(len, told.stdout.splitlines())) <= 80
 
 
 @pytest.mark.parametrize(
     "words",
-    [["run"], ["submit"], ["ps"], ["show"], ["logs"], ["events"], ["stats"], ["top"], ["exec"], ["ssh"], ["stop"], ["rm"], ["outputs", "ls"], ["outputs", "get"], ["outputs", "retry"], ["host", "show"], ["images", "pull"], ["token", "create"], ["token", "ls"], ["token", "revoke"], ["doctor"], ["config", "check"], ["config", "show"], ["serve"]],
+    [["run"], ["submit"], ["ps"], ["show"], ["logs"], ["events"], ["stats"], ["top"], ["exec"], ["ssh"], ["stop"], ["rm"], ["chute", "run"], ["outputs", "ls"], ["outputs", "get"], ["outputs", "retry"], ["host", "show"], ["images", "pull"], ["token", "create"], ["token", "ls"], ["token", "revoke"], ["doctor"], ["config", "check"], ["config", "show"], ["serve"]],
 )  # fmt: skip
 def test_each_command_has_help_and_takes_config_and_json(words: list[str]) -> None:
     told = CliRunner().invoke(app, [*words, "--help"]).output

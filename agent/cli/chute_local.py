@@ -1,0 +1,236 @@
+"""cli/chute_local — a job of a chute, run on this machine: its process, what that tells, Ctrl-C, the exit code. Imports nothing of the SDK.
+
+The process has the SDK on its path and the author's code in it, so it may do anything: hold its loop up, fork, die. What counts
+is what it told, and that it has ended.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from agent.cli.exits import CANCELLED, NOT_THE_JOBS, TIMED_OUT
+from agent.cli.refusals import BadArgumentError
+from agent.cli.screen import Screen
+from agent.cli.show.chute_local import failure_text, progress_text, result_text
+from agent.cli.terminal import Ends
+from agent.errors import AgentError, Blame
+
+PROCESS = Path(__file__).parents[1] / "sdk" / "chutes" / "testing" / "__main__.py"
+# Of the first retry; a host waits a little longer.
+BACKOFF_SECONDS = 1
+# For the process to notice by itself that time is up, and to tell.
+SLACK_SECONDS = 2.0
+LOOK_AGAIN_SECONDS = 0.2
+SHOW_AGAIN_SECONDS = 0.5
+# A result has 8 MiB at most, and as much again goes with it.
+LINE_BYTES = 64 << 20
+
+
+class ChuteNotRunError(AgentError):
+    """The file, the chute or the job in it is not there, or not as it must be. Nothing of the job ran."""
+
+    code, blame = "chute_not_run", Blame.USER
+    remedy = "Mend the file, or write FILE:JOB with one of its jobs; --python names the Python that has its libraries."
+
+
+@dataclass(frozen=True, slots=True)
+class LocalJob:
+    """`chute`: the variable in the file. `name` None: the only job that it has."""
+
+    file: str
+    chute: str
+    name: str | None
+    payload: Mapping[str, Any]
+    output: Path | None
+    timeout_seconds: float | None
+    grace_seconds: float
+    python: str
+
+
+async def run_local(screen: Screen, job: LocalJob) -> int:
+    """Run it, show it, and give the exit code. Raises ChuteNotRunError, BadArgumentError."""
+    with output_folder(job.output) as folder:
+        run = Run(screen, job.grace_seconds)
+        request = {
+            "file": job.file, "attribute": job.chute, "job": job.name, "payload": dict(job.payload), "timeout": job.timeout_seconds,
+            "grace": job.grace_seconds, "backoff": BACKOFF_SECONDS, "output_dir": str(folder),
+        }  # fmt: skip
+        async with started(job.python, json.dumps(request).encode()) as (process, reader):
+            with interruptible(screen, process, run):
+                await follow(process, reader, run)
+        return conclude(screen, run, job.output)
+
+
+@dataclass(slots=True)
+class Run:
+    """What is known of it so far. `deadlines`: by what they are for, in seconds of the monotonic clock."""
+
+    screen: Screen
+    grace_seconds: float
+    deadlines: dict[str, float] = field(default_factory=dict)
+    result: dict[str, Any] | None = None
+    refused: str | None = None
+    code: int = 0
+    interrupts: int = 0
+    is_overdue: bool = False
+    shown_at: float = 0.0
+
+    def take(self, told: Mapping[str, Any]) -> None:
+        match told["told"]:
+            case "attempt":
+                if told["timeout"] is not None:
+                    self.deadlines[told["job"]] = (
+                        time.monotonic() + told["timeout"] + told["grace"] + SLACK_SECONDS
+                    )
+            case "ended":
+                self.deadlines.pop(told["job"], None)
+            case "refused":
+                self.refused = told["message"]
+            case "result":
+                self.result = {name: value for name, value in told.items() if name != "told"}
+            case _:
+                self._show(told)
+
+    def _show(self, told: Mapping[str, Any]) -> None:
+        """Of updates in quick succession some are shown, and always the last."""
+        now = time.monotonic()
+        if told["told"] == "progress" and told["percent"] < 100 and now - self.shown_at < SHOW_AGAIN_SECONDS:
+            return
+        self.shown_at = now
+        self.screen.say(progress_text(told))
+
+
+@contextmanager
+def output_folder(asked: Path | None) -> Iterator[Path]:
+    if asked is None:
+        with tempfile.TemporaryDirectory(prefix="gpu-agent-outputs-", ignore_cleanup_errors=True) as folder:
+            yield Path(folder)
+        return
+    try:
+        asked.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadArgumentError(f"--output {asked} can't be made: {error.strerror}") from error
+    yield asked.resolve()
+
+
+@contextlib.asynccontextmanager
+async def started(
+    python: str, request: bytes
+) -> AsyncIterator[tuple[asyncio.subprocess.Process, asyncio.StreamReader]]:
+    """Its process, in a session of its own, so that Ctrl-C reaches it only by us; nothing of it is left when the block ends."""
+    readable, writable = os.pipe()
+    try:
+        process = await asyncio.create_subprocess_exec(
+            python, str(PROCESS), str(writable), str(len(request)),
+            stdin=asyncio.subprocess.PIPE, stdout=Ends().stderr, pass_fds=(writable,), start_new_session=True,
+        )  # fmt: skip
+    except OSError as error:
+        os.close(readable)
+        raise BadArgumentError(f"--python {python} can't be run: {error.strerror}") from error
+    finally:
+        os.close(writable)
+    reader = asyncio.StreamReader(LINE_BYTES)
+    loop = asyncio.get_running_loop()
+    pipe, _ = await loop.connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(readable, "rb")
+    )
+    assert process.stdin is not None  # noqa: S101 - by PIPE
+    process.stdin.write(request)
+    try:
+        yield process, reader
+    finally:
+        kill(process)
+        await process.wait()
+        pipe.close()
+
+
+def kill(process: asyncio.subprocess.Process) -> None:
+    """Its session as a whole, as the end of a container would."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+@contextmanager
+def interruptible(screen: Screen, process: asyncio.subprocess.Process, run: Run) -> Iterator[None]:
+    """The first Ctrl-C asks the job to stop, the second ends it. Where this program dies its end of the pipe closes, which asks as well."""
+
+    def interrupt() -> None:
+        run.interrupts += 1
+        if run.interrupts > 1:
+            kill(process)
+            return
+        screen.note(f"stopping the job; it has {run.grace_seconds:g} s for that, and Ctrl-C ends it now")
+        run.deadlines["stop"] = time.monotonic() + run.grace_seconds + SLACK_SECONDS
+        if process.stdin is not None:
+            process.stdin.close()
+
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        loop.remove_signal_handler(signal.SIGINT)
+
+
+async def follow(process: asyncio.subprocess.Process, reader: asyncio.StreamReader, run: Run) -> None:
+    """Until it has told its end and ended; or has ended without, though what it forked may keep the pipe open; or is overdue."""
+    while True:
+        try:
+            async with asyncio.timeout(LOOK_AGAIN_SECONDS):
+                line = await reader.readline()
+        except TimeoutError:
+            line = b""
+            run.is_overdue = bool(run.deadlines) and time.monotonic() > min(run.deadlines.values())
+        if line:
+            run.take(json.loads(line))
+        elif process.returncode is not None or run.is_overdue or reader.at_eof():
+            break
+    if run.is_overdue:
+        kill(process)
+    run.code = await process.wait()
+
+
+def conclude(screen: Screen, run: Run, kept: Path | None) -> int:
+    if run.refused is not None:
+        raise ChuteNotRunError(run.refused)
+    if run.result is None:
+        return died(screen, run)
+    if text := failure_text(run.result):
+        screen.note(text)
+    if run.result["outputs"] and kept is None:
+        screen.say(f"its {len(run.result['outputs'])} output files are not kept; --output DIR keeps them")
+    screen.answer_text(run.result, result_text(run.result))
+    return exit_code_of(run.result)
+
+
+def exit_code_of(result: Mapping[str, Any]) -> int:
+    match result["outcome"]:
+        case "succeeded":
+            return 0
+        case "timed_out":
+            return TIMED_OUT
+        case "cancelled":
+            return CANCELLED
+    return int((result["error"] or {}).get("exit_code") or 1)
+
+
+def died(screen: Screen, run: Run) -> int:
+    """It ended without a word: killed, by us or others, or by a call such as os._exit."""
+    if run.interrupts:
+        screen.note("the job was ended before it had stopped by itself")
+        return CANCELLED
+    if run.is_overdue:
+        screen.note("the job did not stop in its time and was ended")
+        return TIMED_OUT
+    how = f"by signal {-run.code}" if run.code < 0 else f"with exit code {run.code}"
+    screen.note(f"the job's process ended {how}, and without a result")
+    return 128 - run.code if run.code < 0 else run.code or NOT_THE_JOBS

@@ -1,0 +1,28 @@
+"""cli/payload — what a function job is given, as it is written on the command line: JSON itself, @FILE, or - for stdin. Judges no field."""
+
+import json
+from typing import Any
+
+from agent.cli.refusals import BadArgumentError
+from agent.cli.specfile import read_json
+
+
+def read_payload(written: str | None) -> dict[str, Any]:
+    """None is an empty one. Raises BadArgumentError."""
+    if written is None:
+        return {}
+    payload = read_json(written.removeprefix("@")) if written == "-" or written[:1] == "@" else parse(written)
+    if not isinstance(payload, dict):
+        raise BadArgumentError(
+            f'--payload is a JSON object, as in {{"epochs": 3}}, and this is {json.dumps(payload)[:60]}'
+        )
+    return payload
+
+
+def parse(written: str) -> object:
+    try:
+        return json.loads(written)
+    except (ValueError, RecursionError) as unread:
+        raise BadArgumentError(
+            f"--payload {written[:60]!a} is no JSON: {unread}. A file is written as @FILE, stdin as -"
+        ) from unread

@@ -1,0 +1,96 @@
+"""chutes/_runtime/failures — an exception as the host is told of it. Never raises, whatever the exception does. Decides no retry."""
+
+from __future__ import annotations
+
+import os
+import sys
+from types import FrameType, TracebackType
+from typing import Any
+
+from chutes._runtime.texts import clean, name_of, shorten, text_of
+from chutes.errors import PermanentError
+
+MAX_MESSAGE_CHARACTERS = 4_000
+MAX_TRACEBACK_CHARACTERS = 32_000
+
+_MOST_FRAMES = 500
+
+_OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+
+def failure(kind: str, error: BaseException) -> dict[str, Any]:
+    status = _member(error, "status_code")
+    detail = _member(error, "detail") if isinstance(status, int) else None
+    return {
+        "kind": kind,
+        "type": name_of(error),
+        "message": shorten(text_of(error), MAX_MESSAGE_CHARACTERS),
+        "traceback": shorten(traceback_of(error), MAX_TRACEBACK_CHARACTERS),
+        "status_code": int(status) if isinstance(status, int) else None,
+        "detail": None if detail is None else shorten(text_of(detail), MAX_MESSAGE_CHARACTERS),
+    }
+
+
+def is_permanent(error: BaseException) -> bool:
+    """Also a group of nothing else: a task group wraps what its tasks raise."""
+    inner = _member(error, "exceptions")
+    if isinstance(inner, tuple) and inner:
+        return all(isinstance(one, BaseException) and is_permanent(one) for one in inner)
+    return isinstance(error, PermanentError)
+
+
+def traceback_of(error: BaseException) -> str:
+    """From the author's first frame on."""
+    try:
+        from traceback import TracebackException  # noqa: PLC0415 — only failures need it
+
+        lines = TracebackException(type(error), error, _from_the_author(error.__traceback__)).format()
+        return clean("".join(lines))
+    except BaseException as why:  # noqa: BLE001 — a chain too long, a __str__ that raises, a file of the author's named traceback.py
+        return f"{name_of(error)}: {text_of(error)}\n(its traceback can't be shown: {name_of(why)})"
+
+
+def stack_of(thread: int) -> str:
+    """Where a thread is now."""
+    frame = sys._current_frames().get(thread)  # noqa: SLF001 — the documented way to it
+    lines: list[str] = []
+    while frame is not None and len(lines) < _MOST_FRAMES:
+        if not frame.f_code.co_filename.startswith(_OURS):
+            lines.append(_line_of(frame))
+        frame = frame.f_back
+    return clean("".join(reversed(lines)))
+
+
+def awaiting(awaited: Any) -> str | None:
+    """Where a coroutine waits, down to what it waits for; None where it is no coroutine, or one that is running."""
+    lines: list[str] = []
+    while len(lines) < _MOST_FRAMES:
+        frame = _member(awaited, "cr_frame") or _member(awaited, "gi_frame")
+        if frame is None:
+            break
+        if _member(awaited, "cr_running") or _member(awaited, "gi_running"):
+            return None
+        lines.append(_line_of(frame))
+        awaited = _member(awaited, "cr_await") or _member(awaited, "gi_yieldfrom")
+    return clean("".join(lines)) or None
+
+
+def _line_of(frame: FrameType) -> str:
+    return f'  File "{frame.f_code.co_filename}", line {frame.f_lineno}, in {frame.f_code.co_name}\n'
+
+
+def _from_the_author(first: TracebackType | None) -> TracebackType | None:
+    seen = first
+    while seen is not None:
+        name = seen.tb_frame.f_code.co_filename
+        if not name.startswith((_OURS, "<frozen importlib")):
+            return seen
+        seen = seen.tb_next
+    return first
+
+
+def _member(error: Any, name: str) -> Any:
+    try:
+        return getattr(error, name, None)
+    except BaseException:  # noqa: BLE001 — a property of the author's making
+        return None

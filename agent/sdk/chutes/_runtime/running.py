@@ -1,0 +1,132 @@
+"""chutes/_runtime/running — one job, from hello to the end of the process. What each step does is in the modules beside."""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import sys
+from inspect import iscoroutinefunction
+from io import TextIOWrapper
+from threading import Lock, Thread, stack_size
+from typing import Callable, NoReturn
+
+from chutes._binding import bind
+from chutes._loading import load
+from chutes._runtime.endings import failed, raised
+from chutes._runtime.hello import Hello, read_hello
+from chutes._runtime.leaving import Leaving
+from chutes._runtime.lines import STANDARD_ERROR, warn
+from chutes._runtime.performing import Performance
+from chutes._runtime.platform import JobPlatform
+from chutes._runtime.reports import Reports
+from chutes._runtime.stopping import Stopping
+from chutes._runtime.telling import Telling
+from chutes._runtime.wire import Wire
+from chutes.errors import LoadError, PayloadError, PlatformError
+
+# As the main thread's: some C libraries give a thread far less, and the author's recursion would end it.
+_STACK_BYTES = 8 << 20
+
+
+def main(root: str) -> NoReturn:
+    """`root`: the folder with sdk, chute and job, as the host mounts them."""
+    _prepare()
+    wire = Wire(os.path.join(root, "job", "agent.sock"))
+    reports = Reports(wire.call, wire.poke, warn)
+    stopping = Stopping(wire.poke)
+    leaving = Leaving(wire, reports, stopping)
+    for tick in (reports.tick, stopping.tick, leaving.tick):
+        wire.each_turn(tick)
+    stopping.listen()
+    stopping.end_in_children()
+    wire.start()
+    hello = _greet(wire, stopping)
+    telling = Telling(wire, reports, stopping, leaving)
+    stopping.last_words_by(telling.say_still_running)
+    try:
+        _work(
+            os.path.join(root, "chute"), hello, JobPlatform(hello, wire, reports, stopping), stopping, telling
+        )
+    except BaseException as error:  # noqa: BLE001 — a signal handler of the author's may raise anywhere, here as well
+        telling.tell(raised(error))
+    stopping.listen()
+    leaving.leave()
+
+
+def _prepare() -> None:
+    faulthandler.enable(STANDARD_ERROR)
+    for stream in (sys.stdout, sys.stderr):
+        # So that the log is live. A carriage return counts as a line's end as well, as progress bars want it.
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(line_buffering=True)
+
+
+def _greet(wire: Wire, stopping: Stopping) -> Hello:
+    wire.greeting.wait(-1)
+    try:
+        hello = read_hello(wire.greeting.value)
+    except PlatformError as refused:
+        warn(f"the host refused this launcher: {refused}")
+        os._exit(1)
+
+    def heed(stops: object) -> None:
+        if stops:
+            stopping.ask()
+
+    stopping.grace = hello.grace
+    heed(hello.stopping)
+    wire.each_hello(lambda said: heed(said["stopping"]))
+    return hello
+
+
+def _work(folder: str, hello: Hello, platform: JobPlatform, stopping: Stopping, telling: Telling) -> None:
+    sys.path.insert(1, folder)
+    file = os.path.join(folder, hello.file)
+    if hello.kind == "describe":
+        from chutes._runtime.describing import described  # noqa: PLC0415 — no other job needs it
+
+        telling.tell(described(file, hello.attribute))
+        return
+    try:
+        chute = load(file, hello.attribute)
+        job = chute.jobs.get(hello.function)
+        if job is None:
+            there = ", ".join(sorted(chute.jobs)) or "none"
+            raise LoadError(f"{hello.file} has no job {hello.function!r}; its jobs are: {there}")  # noqa: TRY301
+    except BaseException as error:  # noqa: BLE001 — the author's file may raise anything, SystemExit included
+        telling.tell(failed("import", error))
+        return
+    try:
+        args, kwargs = bind(job.function, hello.payload, hello.output_dir)
+    except PayloadError as error:
+        telling.tell(failed("payload", error))
+        return
+    chute.attach(platform)
+    performance = Performance(chute, stopping, telling.tell)
+    telling.ask(performance.whereabouts)
+    if iscoroutinefunction(job.function):
+        performance.play(job.function, args, kwargs)
+        return
+    try:
+        _in_a_thread(lambda: performance.play(job.function, args, kwargs), telling)
+    except BaseException as error:  # noqa: BLE001 — a signal handler of the author's: it would have ended the function
+        telling.tell(raised(error))
+        performance.shut_down()
+
+
+def _in_a_thread(play: Callable[[], None], telling: Telling) -> None:
+    """So that signals are heard while the function is in a C library. It may never return: the process ends without it."""
+    over = Lock()
+    over.acquire()
+
+    def work() -> None:
+        telling.follow_this_thread()
+        try:
+            play()
+        finally:
+            over.release()
+
+    stack_size(_STACK_BYTES)
+    Thread(target=work, name="chutes-function", daemon=True).start()
+    stack_size(0)
+    over.acquire()

@@ -1,0 +1,160 @@
+"""chutes/testing/__main__ — the process in which `gpu-agent chute run --local` runs a job. Shows nothing to a person.
+
+It is asked in JSON on stdin, whose end asks the job to stop; it tells in JSON lines on a descriptor. Its arguments are that one's
+number and the size of what it is asked.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import threading
+import traceback
+from contextlib import suppress
+from typing import Any, Mapping, Sequence
+
+# Run by its path, so that the author's environment stays as it is: this is then where `import chutes` looks first.
+if __name__ == "__main__":
+    sys.path[0] = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+from chutes._loading import load
+from chutes.chute import Chute
+from chutes.errors import LoadError, RegistrationError
+from chutes.testing.results import Result
+from chutes.testing.runner import Children, LocalRunner
+
+
+def main(words: Sequence[str]) -> None:
+    out = Telling(int(words[0]))
+    asked: dict[str, Any] = json.loads(read_exactly(0, int(words[1])))
+    # What the author's code reads is empty, as in a container.
+    control = os.dup(0)
+    empty = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(empty, 0)
+    os.close(empty)
+    log_as_lines()
+    try:
+        chute = load(asked["file"], asked["attribute"])
+        name = chosen_job(chute, asked["job"])
+        runner = runner_of(chute, asked, out)
+    except (LoadError, RegistrationError) as refused:
+        out.tell("refused", {"message": str(refused)})
+    except BaseException as raised:  # noqa: BLE001 — a file may raise anything at its import
+        traceback.print_exc()
+        out.tell("refused", {"message": f"{asked['file']} raised {type(raised).__name__}: {raised}"})
+    else:
+        threading.Thread(target=stop_at_end, args=(control, runner), daemon=True).start()
+        result = runner.run(name, asked["payload"])
+        out.tell("result", shown(result))
+        for child in result.children:
+            forget(child)
+    leave()
+
+
+class Telling:
+    """Whoever is told may be gone; the job goes on to its end all the same."""
+
+    def __init__(self, descriptor: int) -> None:
+        # Programs that the author starts must not hold it open.
+        os.set_inheritable(descriptor, False)  # noqa: FBT003 — the library's signature
+        self._file = os.fdopen(descriptor, "wb")
+        self._lock = threading.Lock()
+
+    def tell(self, kind: str, facts: Mapping[str, Any]) -> None:
+        line = json.dumps({"told": kind, **facts}).encode() + b"\n"
+        try:
+            with self._lock:
+                self._file.write(line)
+                self._file.flush()
+        except OSError:
+            pass
+
+
+def runner_of(chute: Chute, asked: Mapping[str, Any], out: Telling) -> LocalRunner:
+    return LocalRunner(
+        chute,
+        timeout=asked["timeout"],
+        grace=asked["grace"],
+        backoff=asked["backoff"],
+        output_dir=asked["output_dir"],
+        children=Children.RUN,
+        tell=out.tell,
+    )
+
+
+def chosen_job(chute: Chute, wanted: str | None) -> str:
+    names: list[str] = sorted(chute.jobs)
+    if wanted in chute.jobs:
+        return str(wanted)
+    if wanted is None and len(names) == 1:
+        return names[0]
+    there = ", ".join(names) or "none"
+    what = "which job is to run is not said" if wanted is None else f"the chute has no job {wanted!r}"
+    raise LoadError(f"{what}; its jobs are: {there}")
+
+
+def shown(result: Result) -> dict[str, Any]:
+    error, progress = result.error, result.progress[-1] if result.progress else None
+    return {
+        "name": result.name,
+        "outcome": result.outcome,
+        "result": result.value,
+        "note": result.note,
+        "error": None
+        if error is None
+        else {
+            "kind": error.kind, "type": error.type, "message": error.message, "traceback": error.traceback, "exit_code": error.exit_code,
+        },
+        "attempts": [
+            {"number": each.number, "outcome": each.outcome, "seconds": each.seconds} for each in result.attempts
+        ],
+        "progress": None if progress is None else {"percent": progress.percent, "message": progress.message},
+        "metrics": [list(point) for point in result.metrics],
+        "statuses": result.statuses,
+        "outputs": sorted(result.outputs),
+        "children": [shown(child) for child in result.children],
+    }  # fmt: skip
+
+
+def forget(child: Result) -> None:
+    """Its folder would be forgotten with this process, which ends too soon for that."""
+    shutil.rmtree(child.output_dir, ignore_errors=True)
+    for further in child.children:
+        forget(further)
+
+
+def read_exactly(descriptor: int, size: int) -> bytes:
+    """Nothing behind it: its end means something else."""
+    data = b""
+    while len(data) < size:
+        piece = os.read(descriptor, size - len(data))
+        if not piece:
+            break
+        data += piece
+    return data
+
+
+def stop_at_end(control: int, runner: LocalRunner) -> None:
+    while os.read(control, 64):
+        pass
+    runner.stop()
+
+
+def log_as_lines() -> None:
+    import logging  # noqa: PLC0415 — for this process alone
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+
+
+def leave() -> None:
+    """At once: threads that the job left behind keep nothing from ending, as in a container."""
+    for file in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # nobody reads it, or it is closed
+            file.flush()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,169 @@
+"""chutes/testing/attempts — one attempt of a job: startup hooks, function, shutdown hooks, within its time. Tries nothing again."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import inspect
+import json
+import threading
+import time
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any, Callable, Dict, Tuple
+
+from chutes._runtime.endings import Ending, failed, raised
+from chutes._runtime.results import ResultTooLargeError, result_of
+from chutes.chute import Chute
+from chutes.chute.job import Job
+from chutes.testing.platform import LocalPlatform
+from chutes.testing.results import Failure
+from chutes.testing.stopping import Stop
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Seconds. `timeout` None: as long as it takes. `grace`: between the request to stop and giving up on it."""
+
+    timeout: float | None
+    grace: float
+
+
+@dataclass(frozen=True)
+class Ended:
+    """`is_over` False: it did not stop within its grace, and goes on in this process."""
+
+    outcome: str
+    value: Any = None
+    note: str | None = None
+    error: Failure | None = None
+    is_over: bool = True
+    seconds: float = 0.0
+
+
+Arguments = Tuple[Tuple[Any, ...], Dict[str, Any]]
+
+
+class OneAttempt:
+    def __init__(self, chute: Chute, job: Job, platform: LocalPlatform, limits: Limits, stop: Stop) -> None:
+        self._chute = chute
+        self._job = job
+        self._platform = platform
+        self._limits = limits
+        self._stop = stop
+
+    async def run(self, arguments: Arguments) -> Ended:
+        began = time.monotonic()
+        work = asyncio.ensure_future(self._work(arguments))
+        try:
+            why = await self._until_over_or_to_stop(work, began)
+            if why is not None and not work.done():
+                await self._bring_to_an_end(work)
+        except asyncio.CancelledError:
+            # The test itself is being cancelled: nothing of the job may outlive it.
+            await self._bring_to_an_end(work)
+            raise
+        if not work.done():
+            work.cancel()
+            return Ended(why or "cancelled", is_over=False, seconds=time.monotonic() - began)
+        ended = work.result()
+        return replace(ended, outcome=why or ended.outcome, seconds=time.monotonic() - began)
+
+    async def _until_over_or_to_stop(self, work: asyncio.Future[Ended], began: float) -> str | None:
+        timeout = self._limits.timeout
+        with self._stop.watched() as asked:
+            both: set[asyncio.Future[Any]] = {work, asked}
+            await asyncio.wait(both, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+            # A function that holds the loop up past its time is seen too late, and has passed it all the same.
+            if timeout is not None and time.monotonic() - began >= timeout:
+                return "timed_out"
+            return None if work.done() else "cancelled"
+
+    async def _bring_to_an_end(self, work: asyncio.Future[Ended]) -> None:
+        """As on a host: it is told first, and cancelled after half of the grace, which a plain function can't be."""
+        self._platform.stopping = True
+        await asyncio.wait({work}, timeout=self._limits.grace / 2)
+        if inspect.iscoroutinefunction(self._job.function):
+            work.cancel()
+        await asyncio.wait({work}, timeout=self._limits.grace / 2)
+
+    async def _work(self, arguments: Arguments) -> Ended:
+        started = False
+        try:
+            for hook in self._chute.startup_hooks:
+                await call_hook(hook, self._chute)
+            started = True
+            value = await self._call(arguments)
+        except (KeyboardInterrupt, GeneratorExit):
+            raise
+        except BaseException as error:  # noqa: BLE001 — the author's code may raise anything, and that is the result then
+            ended = self._failed(error, "raised" if started else "startup")
+        else:
+            ended = self._returned(value)
+        await self._shut_down()
+        return ended
+
+    async def _call(self, arguments: Arguments) -> Any:
+        args, kwargs = arguments
+        function = self._job.function
+        if inspect.iscoroutinefunction(function):
+            return await function(self._chute, *args, **kwargs)
+        value = await call_in_thread(function, self._chute, *args, **kwargs)
+        return await value if inspect.isawaitable(value) else value
+
+    def _failed(self, error: BaseException, kind: str) -> Ended:
+        if isinstance(error, asyncio.CancelledError) and self._platform.stopping:
+            kind = "cancelled"
+        return ended_with(raised(error, kind), error)
+
+    def _returned(self, value: Any) -> Ended:
+        try:
+            kept = result_of(value)
+        except ResultTooLargeError as error:
+            return ended_with(failed("result_too_large", error), error)
+        return Ended("succeeded", json.loads(kept.json), kept.note)
+
+    async def _shut_down(self) -> None:
+        for hook in self._chute.shutdown_hooks:
+            try:
+                await call_hook(hook, self._chute)
+            except Exception as error:  # noqa: PERF203 — the others are called all the same, and the job was what it was
+                self._platform.logger.exception("a shutdown hook raised %s", type(error).__name__)
+
+
+def ended_with(ending: Ending, error: BaseException) -> Ended:
+    """sys.exit(0) is a success."""
+    if ending.error is not None:
+        return Ended(ending.status, error=Failure.of(ending, error))
+    return Ended(ending.status, json.loads(ending.result), ending.note)
+
+
+async def call_hook(hook: Callable[..., Any], chute: Chute) -> None:
+    done = hook(chute)
+    if inspect.isawaitable(done):
+        await done
+
+
+async def call_in_thread(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """A plain function, which nobody can cancel: its thread goes on where the wait for it ends, and keeps no process from ending."""
+    loop, context = asyncio.get_running_loop(), contextvars.copy_context()
+    done: asyncio.Future[tuple[Any, BaseException | None]] = loop.create_future()
+
+    def tell(outcome: tuple[Any, BaseException | None]) -> None:
+        if not done.done():
+            done.set_result(outcome)
+
+    def work() -> None:
+        outcome: tuple[Any, BaseException | None]
+        try:
+            outcome = (context.run(function, *args, **kwargs), None)
+        except BaseException as error:  # noqa: BLE001 — it is raised again where it is waited for
+            outcome = (None, error)
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(tell, outcome)
+
+    threading.Thread(target=work, daemon=True, name=f"job {function.__name__}").start()
+    value, error = await done
+    if error is not None:
+        raise error
+    return value

@@ -1,0 +1,116 @@
+"""The examples for authors: each runs as it stands, by LocalRunner."""
+
+import asyncio
+import json
+import re
+import socket
+import sys
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from chutes._loading import load
+from chutes.chute import Chute
+from chutes.testing import Children, LocalRunner
+
+EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
+Load = Callable[[str], Chute]
+
+
+@pytest.fixture
+def example(monkeypatch: pytest.MonkeyPatch) -> Load:
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    return lambda name: load(str(EXAMPLES / name / "main.py"))
+
+
+def test_the_classifier_learns_and_tells_how_far_it_is(example: Load) -> None:
+    result = LocalRunner(example("train_classifier")).run("train", {"epochs": 30})
+    assert result.error is None
+    assert result.value["status"] == "trained"
+    assert result.value["accuracy"] > 0.9
+    losses = [value for name, value in result.metrics if name == "loss"]
+    assert len(losses) == 30
+    assert losses == sorted(losses, reverse=True)
+    assert [each.percent for each in result.progress[-2:]] == [pytest.approx(29 / 30 * 100), 100]
+    assert list(result.outputs) == ["checkpoint.json", "model.json"]
+
+
+def test_the_classifier_goes_on_where_a_crash_left_it(example: Load, tmp_path: Path) -> None:
+    chute = example("train_classifier")
+    whole = LocalRunner(chute).run("train", {"epochs": 20})
+    keep = chute.record_metric
+
+    async def crash_once(name: str, value: float) -> None:
+        if chute.attempt == 1 and len(chute_metrics) == 12:
+            raise ConnectionError
+        chute_metrics.append(value)
+        await keep(name, value)
+
+    chute_metrics: list[float] = []
+    chute.record_metric = crash_once
+    result = LocalRunner(chute, output_dir=tmp_path).run("train", {"epochs": 20})
+    assert [each.outcome for each in result.attempts] == ["failed", "succeeded"]
+    # Twelve epochs, and from the checkpoint of the tenth on.
+    assert len(chute_metrics) == 12 + 10
+    assert result.value == whole.value
+
+
+def test_the_classifier_keeps_what_it_has_when_it_is_stopped(example: Load) -> None:
+    chute = example("train_classifier")
+    runner = LocalRunner(chute, tell=lambda kind, _: runner.stop() if kind == "progress" else None)
+    result = runner.run("train", {"epochs": 1_000_000})
+    assert (result.outcome, result.value["status"]) == ("cancelled", "stopped")
+    kept = json.loads(result.outputs["checkpoint.json"].read_text())
+    assert kept["epoch"] == result.value["epochs"]
+
+
+def test_the_pipeline_puts_its_childrens_results_together(example: Load) -> None:
+    texts = {"a": "to be or", "b": "not to be"}
+    result = LocalRunner(example("pipeline"), children=Children.RUN).run("pipeline", {"texts": texts})
+    assert result.value == {"words": 6, "most_common": [["to", 2], ["be", 2], ["or", 1]]}
+    assert [child.name for child in result.children] == ["count_words", "count_words", "write_report"]
+    assert result.children[-1].outputs["report.txt"].read_text().startswith("6 words\n")
+
+
+def test_a_child_of_the_pipeline_that_fails_fails_it_for_good(example: Load) -> None:
+    runner = LocalRunner(example("pipeline"), children=Children.RUN)
+    result = runner.run("pipeline", {"texts": {"a": 7}})
+    assert result.error is not None
+    assert (result.error.kind, len(result.attempts)) == ("permanent", 1)
+
+
+async def test_the_web_server_serves_until_it_is_stopped(example: Load) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    runner = LocalRunner(example("web_server"), ports={"web": port})
+
+    async def visit() -> str:
+        for _ in range(500):
+            try:
+                return await asyncio.to_thread(fetch, f"http://127.0.0.1:{port}/?name=Ada")
+            except OSError:
+                await asyncio.sleep(0.01)
+        raise AssertionError("nobody serves")
+
+    async with asyncio.TaskGroup() as group:
+        serving = group.create_task(runner.run_async("serve"))
+        page = await visit()
+        runner.stop()
+    assert page == "Hello, Ada! This is page 1.\n"
+    assert (serving.result().outcome, serving.result().value) == ("cancelled", {"pages": 1})
+
+
+def fetch(url: str) -> str:
+    with urllib.request.urlopen(url, timeout=5) as answer:
+        return str(answer.read().decode())
+
+
+@pytest.mark.parametrize("name", ["train_classifier", "pipeline", "web_server"])
+def test_the_command_that_an_example_names_is_one_of_its_jobs(example: Load, name: str) -> None:
+    text = (EXAMPLES / name / "main.py").read_text()
+    found = re.search(rf"gpu-agent chute run examples/{name}/main.py:(\w+) --local", text)
+    assert found is not None
+    assert found[1] in example(name).jobs

@@ -1,0 +1,293 @@
+"""`chute run --local`: a job in a process of its own, which may do anything, to its result and exit code."""
+
+import asyncio
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from agent.cli.chute_local import ChuteNotRunError, LocalJob, run_local
+from agent.cli.screen import Form, Screen
+
+ROOT = Path(__file__).resolve().parents[2]
+HEAD = """
+import asyncio, os, signal, subprocess, sys, time
+from pathlib import Path
+from chutes import PermanentError
+from chutes.chute import Chute
+
+chute = Chute(username="me", name="mine")
+"""
+
+
+class Told:
+    """A screen, and what was written on it."""
+
+    def __init__(self, form: Form = Form.PEOPLE) -> None:
+        self.out, self.err = io.StringIO(), io.StringIO()
+        self.screen = Screen(form, Console(file=self.out, width=200), Console(file=self.err, width=200))
+
+    @property
+    def result(self) -> object:
+        return json.loads(self.out.getvalue())
+
+
+Job = Callable[..., LocalJob]
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Job:
+    """Of the file's only job, which is `body` behind the imports."""
+
+    def make(body: str, **given: object) -> LocalJob:
+        file = tmp_path / "main.py"
+        file.write_text(HEAD + body)
+        facts = {
+            "file": str(file), "chute": "chute", "name": None, "payload": {}, "output": None, "timeout_seconds": None, "grace_seconds": 1.0,
+            "python": sys.executable,
+        }  # fmt: skip
+        return LocalJob(**{**facts, **given})  # type: ignore[arg-type]  # fields by name
+
+    return make
+
+
+async def test_the_result_goes_to_stdout_and_all_that_the_job_says_to_stderr(
+    job: Job, capfd: pytest.CaptureFixture[str]
+) -> None:
+    told = Told()
+    body = """
+@chute.job()
+async def work(self, name: str):
+    print("printed")
+    self.logger.info("logged")
+    await self.update_job_progress(progress=100, message="done")
+    return {"hello": name, "stdin": sys.stdin.read()}
+"""
+    assert await run_local(told.screen, job(body, payload={"name": "you"})) == 0
+    assert told.result == {"hello": "you", "stdin": ""}
+    assert "100.0 %  done" in told.err.getvalue()
+    written = capfd.readouterr()
+    assert written.out == ""
+    assert "printed" in written.err
+    assert "logged" in written.err
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        ("return None", 0),
+        ("raise ValueError", 1),
+        ("raise PermanentError", 1),
+        ("sys.exit(7)", 7),
+        ("sys.exit()", 0),
+        ("os._exit(9)", 9),
+        ("os._exit(0)", 125),
+        ("os.kill(os.getpid(), signal.SIGKILL)", 137),
+        pytest.param("await asyncio.sleep(60)", 124, marks=pytest.mark.slow),
+        pytest.param("time.sleep(60)", 124, marks=pytest.mark.slow),
+    ],
+)
+async def test_it_exits_as_the_job_ended(job: Job, line: str, code: int) -> None:
+    began = time.monotonic()
+    given = job(f"@chute.job()\nasync def work(self):\n    {line}\n", timeout_seconds=1, grace_seconds=0.2)
+    assert await run_local(Told().screen, given) == code
+    assert time.monotonic() - began < 20
+
+
+@pytest.mark.slow  # the pause before its retry
+async def test_for_scripts_all_facts_are_one_document(job: Job) -> None:
+    told = Told(Form.JSON)
+    body = """
+@chute.job(retry_count=1, name="first")
+async def work(self, output_dir: str):
+    if self.attempt == 1:
+        raise ConnectionError("once")
+    Path(output_dir, "file").write_text("x")
+    await self.record_metric("loss", 0.5)
+    await self.start_job("second", {"number": 2})
+    return (1, 2)
+
+@chute.job()
+async def second(self, number: int):
+    return number
+"""
+    assert await run_local(told.screen, job(body, name="first")) == 0
+    document = told.result
+    assert isinstance(document, dict)
+    assert (document["outcome"], document["result"], document["outputs"]) == ("succeeded", [1, 2], ["file"])
+    assert [each["outcome"] for each in document["attempts"]] == ["failed", "succeeded"]
+    assert document["metrics"] == [["loss", 0.5]]
+    assert [(each["name"], each["result"]) for each in document["children"]] == [("second", 2)]
+
+
+async def test_a_failure_is_told_with_its_traceback_and_nothing_on_stdout(job: Job) -> None:
+    told = Told()
+    body = "@chute.job()\nasync def work(self):\n    raise ValueError('wrong \\x1b[31m')\n"
+    await run_local(told.screen, job(body))
+    assert told.out.getvalue() == ""
+    assert "ValueError: wrong \\x1b[31m" in told.err.getvalue()
+    assert "main.py" in told.err.getvalue()
+
+
+async def test_outputs_are_kept_where_that_is_asked_for(job: Job, tmp_path: Path) -> None:
+    body = (
+        "@chute.job()\nasync def work(self):\n    Path(self.output_dir, 'file').write_text(self.output_dir)\n"
+    )
+    await run_local(Told().screen, job(body, output=tmp_path / "kept"))
+    assert (tmp_path / "kept" / "file").exists()
+    told = Told(Form.JSON)
+    body = "@chute.job()\nasync def work(self):\n    return self.output_dir\n"
+    await run_local(told.screen, job(body))
+    assert isinstance(told.result, dict)
+    assert not is_there(told.result["result"])
+
+
+@pytest.mark.parametrize(
+    ("body", "given", "said"),
+    [
+        ("", {"file": "/nonexistent.py"}, "no file"),
+        ("", {}, "its jobs are: none"),
+        ("", {"chute": "other"}, "nothing under the name 'other'"),
+        ("@chute.job()\ndef a(self): ...\n@chute.job()\ndef b(self): ...\n", {}, "its jobs are: a, b"),
+        ("@chute.job()\ndef a(self): ...\n", {"name": "c"}, "no job 'c'; its jobs are: a"),
+        ("@chute.job(timeout=1, retry_count=-1)\ndef a(self): ...\n", {}, "2 faults"),
+        ("raise RuntimeError('at import')\n", {}, "RuntimeError: at import"),
+        ("sys.exit(3)\n", {}, "SystemExit"),
+    ],
+)
+async def test_what_can_not_be_run_is_refused_with_what_there_is(
+    job: Job, body: str, given: dict[str, object], said: str
+) -> None:
+    with pytest.raises(ChuteNotRunError, match=said):
+        await run_local(Told().screen, job(body, **given))
+
+
+def is_there(path: str) -> bool:
+    return Path(path).exists()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+async def interrupted(told: Told, given: LocalJob, mark: Path, times: int) -> int:
+    """Ctrl-C, so often, once the job has made the file `mark`."""
+
+    async def interrupt() -> None:
+        await until(mark.exists)
+        for number in range(times):
+            os.kill(os.getpid(), signal.SIGINT)
+            if number == 0:
+                await until(lambda: "stopping" in told.err.getvalue())
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(interrupt())
+        return await run_local(told.screen, given)
+
+
+async def test_an_interrupt_lets_the_job_stop_by_itself(job: Job, tmp_path: Path) -> None:
+    body = f"""
+@chute.job()
+async def work(self):
+    Path({str(tmp_path)!r}, "mark").touch()
+    while not self.should_shutdown:
+        await asyncio.sleep(0.01)
+    return "saved"
+"""
+    told = Told()
+    assert await interrupted(told, job(body, grace_seconds=20), tmp_path / "mark", 1) == 130
+    assert told.result == "saved"
+
+
+@pytest.mark.parametrize(("times", "grace"), [(2, 600), pytest.param(1, 0.2, marks=pytest.mark.slow)])
+async def test_a_second_one_or_the_end_of_the_grace_ends_what_does_not_stop(
+    job: Job, tmp_path: Path, times: int, grace: float
+) -> None:
+    body = f"@chute.job()\nasync def work(self):\n    Path({str(tmp_path)!r}, 'mark').touch()\n    time.sleep(60)\n"
+    began = time.monotonic()
+    assert await interrupted(Told(), job(body, grace_seconds=grace), tmp_path / "mark", times) == 130
+    assert time.monotonic() - began < 20
+
+
+@pytest.mark.parametrize(
+    "leaves",
+    [
+        "child = subprocess.Popen(['sleep', '60']).pid",
+        "child = os.fork()\n    if child == 0: time.sleep(60); os._exit(0)",
+    ],
+)
+async def test_what_the_job_leaves_running_ends_with_it_and_holds_nothing_up(job: Job, leaves: str) -> None:
+    told = Told()
+    began = time.monotonic()
+    assert (
+        await run_local(told.screen, job(f"@chute.job()\ndef work(self):\n    {leaves}\n    return child\n"))
+        == 0
+    )
+    assert time.monotonic() - began < 20
+    pid = told.result
+    assert isinstance(pid, int)
+    await until(lambda: not is_running(pid))
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.slow
+def test_a_job_is_asked_to_stop_when_the_command_is_killed(job: Job, tmp_path: Path) -> None:
+    given = job(f"""
+@chute.job()
+async def work(self):
+    Path({str(tmp_path)!r}, "mark").touch()
+    while not self.should_shutdown:
+        await asyncio.sleep(0.01)
+    Path({str(tmp_path)!r}, "stopped").touch()
+""")
+    words = [sys.executable, "-m", "agent", "chute", "run", f"{given.file}:work", "--local"]
+    command = subprocess.Popen(words, cwd=ROOT)
+    wait_for((tmp_path / "mark").exists)
+    command.kill()
+    command.wait()
+    wait_for((tmp_path / "stopped").exists)
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@pytest.mark.slow
+def test_the_command_as_it_is_typed(job: Job, tmp_path: Path) -> None:
+    given = job("@chute.job()\nasync def work(self, n: int):\n    return n\n")
+    words = [
+        sys.executable,
+        "-m",
+        "agent",
+        "chute",
+        "run",
+        f"{given.file}:work",
+        "--local",
+        "--timeout",
+        "1m",
+    ]
+    told = subprocess.run(
+        [*words, "--payload", '{"n": 3}'], cwd=ROOT, check=True, capture_output=True, text=True
+    )
+    assert told.stdout == "3\n"
+    told = subprocess.run(words[:-3], cwd=ROOT, check=False, capture_output=True, text=True)
+    assert (told.returncode, "--local" in told.stderr) == (125, True)
