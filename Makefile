@@ -26,6 +26,12 @@ check: lint compiler ## what a commit must pass: lint, types, import contracts, 
 .PHONY: test
 test: lint engine-works upload-servers compiler kit browser ## everything, on a real engine (up to 15 min); fails where no engine can be had
 	$(PYTEST) -q -m "not soak" --durations=20
+	$(if $(PAGE),$(MAKE) test-page)
+
+# The page is no part of this repository. Each file there has what it tests in its first line.
+.PHONY: test-page
+test-page: $(READY) ## the examples and tests of the decorator reference, as its page has them: PAGE=FILE
+	PAGE=$(abspath $(PAGE)) $(PYTEST) -q -o python_files='page_*.py' tests/page
 
 # Its checks are found by their path alone, so that `make test` needs no GPU; and they fail where there is none.
 .PHONY: test-gpu
