@@ -49,6 +49,7 @@ class Endpoint:
     answers: Mapping[int, Answer]
     parameters: tuple[Parameter, ...] = ()
     body: str | None = None
+    body_media: str = "application/json"
     bases: tuple[str, ...] = V1
     expect: Callable[[web.Request], Awaitable[web.StreamResponse | None]] | None = None
 

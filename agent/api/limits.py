@@ -15,6 +15,7 @@ class ApiLimits:
     )
     idle_seconds: float = 75.0  # app: between two requests
     body_seconds: float = 30.0  # body: from the headers to the end of the body
+    form_seconds: float = 600.0  # deploy_form: the same, of an archive of code
     keep_alive_seconds: float = 15.0  # events: proxies close what is silent for a minute
     recheck_seconds: float = 5.0  # streams: how long one may flow on after its token was revoked
     streams_per_token: int = 64  # streams

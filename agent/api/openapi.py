@@ -77,7 +77,7 @@ def describe_endpoint(endpoint: Endpoint) -> Json:
         },
     }
     if endpoint.body is not None:
-        content = {"application/json": {"schema": ref(endpoint.body)}}
+        content = {endpoint.body_media: {"schema": ref(endpoint.body)}}
         told["requestBody"] = {"required": True, "content": content}
     return told
 

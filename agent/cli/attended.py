@@ -4,6 +4,7 @@ The line: submit → each attempt (wait until it begins, its log) → the end �
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +27,7 @@ from agent.cli.screen import Form
 from agent.cli.session import INTERRUPTED, PIPE_CLOSED, Call, abandon_stdout
 from agent.cli.show.jobs import port_text, reason_text, run_time, state_of
 from agent.cli.show.tables import state_text
-from agent.cli.submission import read_job, submit_body
+from agent.cli.submission import Submission, read_job, submit_body
 from agent.errors import AgentError
 
 # How long nothing may happen before the job is asked what it waits for.
@@ -35,25 +36,28 @@ QUIET_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Attended:
-    """What is done after the job. `outputs` None: nothing is fetched."""
+    """What is done after the job. `outputs` None: nothing is fetched. `answer`: what its answer is, which then has stdout for itself;
+    None: it is what the job writes.
+    """
 
     outputs: Path | None
     overwrite: Overwrite
+    answer: Callable[[Call, dict[str, Any]], Awaitable[None]] | None = None
 
 
-async def submit_only(call: Call, body: object) -> int:
-    job = await submit_body(call, body, str(uuid4()))
+async def submit_only(call: Call, asked: Submission) -> int:
+    job = await submit_body(call, asked, str(uuid4()))
     call.screen.answer_line(job, str(job["id"]))
     return 0
 
 
-async def attend(call: Call, body: object, after: Attended) -> int:
+async def attend(call: Call, asked: Submission, after: Attended) -> int:
     """The exit code. Ctrl-C asks, then detaches: the job goes on, and the code is 130. Raises BadArgumentError before all else."""
     if after.outputs is not None and after.outputs.exists() and not after.outputs.is_dir():
         raise BadArgumentError(f"-o {after.outputs} is there, and is no folder")
-    job_id = await _submit(call, body)
+    job_id = await _submit(call, asked)
     pen = Pen(call.screen)
-    if call.screen.form is Form.JSON:
+    if call.screen.form is Form.JSON or after.answer is not None:
         pen.keep_off_stdout()
     interrupts = Interrupts(call, job_id, pen.gate)
     with interrupts.caught():
@@ -67,9 +71,9 @@ async def attend(call: Call, body: object, after: Attended) -> int:
     return INTERRUPTED if line.cancelled() else line.result()
 
 
-async def _submit(call: Call, body: object) -> str:
+async def _submit(call: Call, asked: Submission) -> str:
     try:
-        return str((await submit_body(call, body, str(uuid4())))["id"])
+        return str((await submit_body(call, asked, str(uuid4())))["id"])
     except asyncio.CancelledError:
         call.screen.note("interrupted while the job was sent: `gpu-agent ps` tells whether it was accepted")
         raise
@@ -100,6 +104,8 @@ async def _line(call: Call, job_id: str, pen: Pen, after: Attended) -> int:
         code = code or (0 if fetched.is_whole else NOT_THE_JOBS)
     if call.screen.form is Form.JSON:
         call.screen.write_json(job)
+    elif after.answer is not None:
+        await after.answer(call, job)
     return code
 
 

@@ -18,7 +18,7 @@ from agent.cli.refusals import (
     NotReachableError,
     SocketForbiddenError,
 )
-from agent.cli.request import Pace, Request
+from agent.cli.request import Pace, Raw, Request
 from agent.cli.target import Target
 
 CONNECT_SECONDS = 10.0
@@ -29,6 +29,7 @@ MOST_MESSAGE_BYTES = 4 << 20
 ANSWER_SECONDS = 60.0
 # A log line may have 1 MiB; larger reads are also fewer.
 READ_BYTES = 1 << 20
+SEND_BYTES = 1 << 17
 
 
 class Api:
@@ -62,8 +63,8 @@ class Api:
             async with self._http.request(
                 request.method,
                 url.with_query(dict(request.query)) if request.query else url,
-                data=None if request.body is None else json.dumps(request.body).encode(),
-                headers=request.headers,
+                data=_body_of(request),
+                headers=_headers_of(request),
                 timeout=aiohttp.ClientTimeout(sock_connect=CONNECT_SECONDS, sock_read=silence),
                 # A redirect would take the token elsewhere.
                 allow_redirects=False,
@@ -96,6 +97,26 @@ class Api:
                 raise ConnectionLostError(f"{self._target} has fallen silent") from error
             finally:
                 await socket.close()
+
+
+def _body_of(request: Request) -> bytes | AsyncIterator[bytes] | None:
+    if isinstance(request.body, Raw):
+        return _pieces(request.body)
+    return None if request.body is None else json.dumps(request.body).encode()
+
+
+def _headers_of(request: Request) -> dict[str, str]:
+    if not isinstance(request.body, Raw):
+        return dict(request.headers)
+    own = {"Content-Type": request.body.media, "Content-Length": str(len(request.body.content))}
+    return {**request.headers, **own}
+
+
+async def _pieces(raw: Raw) -> AsyncIterator[bytes]:
+    for start in range(0, len(raw.content), SEND_BYTES):
+        piece = raw.content[start : start + SEND_BYTES]
+        yield piece
+        raw.sent(len(piece))
 
 
 @asynccontextmanager

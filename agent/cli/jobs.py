@@ -34,9 +34,9 @@ async def submit(
     ] = None,
 ) -> int:
     """Submit a job spec, and print the job's id."""
-    from agent.cli.submission import submit_body  # noqa: PLC0415 - takes the event loop with it
+    from agent.cli.submission import Submission, submit_body  # noqa: PLC0415 - takes the event loop with it
 
-    job = await submit_body(call, read_json(spec), key or str(uuid4()))
+    job = await submit_body(call, Submission(read_json(spec)), key or str(uuid4()))
     call.screen.answer_line(job, str(job["id"]))
     return 0
 

@@ -1,6 +1,6 @@
 """cli/request — one request to the API as a value, so that commands can say what they ask without importing an HTTP library."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from urllib.parse import quote
@@ -16,8 +16,17 @@ class Pace(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Raw:
+    """A body that is no JSON. `sent` is told of each piece that has left, by its size."""
+
+    content: bytes = field(repr=False)
+    media: str
+    sent: Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
-    """`path` is percent-encoded, `body` JSON-ready (None: no body)."""
+    """`path` is percent-encoded, `body` JSON-ready or raw (None: no body)."""
 
     method: str
     path: str
@@ -37,3 +46,7 @@ def stream(path: str, query: Mapping[str, QueryValue] | None = None) -> Request:
 
 def job_path(job_id: str, below: str = "") -> str:
     return f"/v1/jobs/{quote(job_id, safe='')}{below}"
+
+
+def chute_path(name: str, below: str = "") -> str:
+    return f"/v1/chutes/{quote(name, safe='')}{below}"

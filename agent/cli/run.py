@@ -66,6 +66,7 @@ async def run(  # noqa: PLR0913 - each option is a parameter
     not there, 130 cancelled.
     """
     from agent.cli.attended import Attended, attend, submit_only  # noqa: PLC0415 - takes the event loop with it
+    from agent.cli.submission import Submission  # noqa: PLC0415 - likewise
 
     plain = {
         "name": name, "cpus": cpus, "memory": memory, "shm": shm, "disk": disk, "pids": pids, "network": network, "user": user,
@@ -76,10 +77,10 @@ async def run(  # noqa: PLR0913 - each option is a parameter
         image, tuple(command or ()), plain, gpus, tuple(port or ()), tuple(env or ()), tuple(secret or ()),
         tuple(label or ()), entrypoint, timeout, grace, retry, ssh,
     )  # fmt: skip
-    body = build_spec(wanted, call.environ)
+    asked = Submission(build_spec(wanted, call.environ))
     if detach:
-        return await submit_only(call, body)
-    return await attend(call, body, Attended(outputs, Overwrite.REPLACE if force else Overwrite.REFUSE))
+        return await submit_only(call, asked)
+    return await attend(call, asked, Attended(outputs, Overwrite.REPLACE if force else Overwrite.REFUSE))
 
 
 def outputs_of(path: str | None, upload: str | None) -> dict[str, object] | None:

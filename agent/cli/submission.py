@@ -1,5 +1,6 @@
 """cli/submission — a job sent so that it exists once, and asked about, however often the connection breaks."""
 
+from dataclasses import dataclass
 from typing import Any
 
 from agent.cli.patience import Patience
@@ -11,9 +12,17 @@ from agent.cli.session import Call
 WAIT_SECONDS = 50
 
 
-async def submit_body(call: Call, body: object, key: str) -> Any:  # noqa: ANN401 - the job as decoded JSON
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """`path` is where a job is asked for: POST of any body there is answered with one."""
+
+    body: object
+    path: str = "/v1/jobs"
+
+
+async def submit_body(call: Call, asked: Submission, key: str) -> Any:  # noqa: ANN401 - the job as decoded JSON
     """Submit; the answer is repeated for until it arrives, since under one key the job is made once."""
-    request = Request("POST", "/v1/jobs", body=body, headers={"Idempotency-Key": key})
+    request = Request("POST", asked.path, body=asked.body, headers={"Idempotency-Key": key})
     patience = Patience(call.screen)
     was_sent = False
     while True:

@@ -110,7 +110,7 @@ class ContainerPlan:
     """The complete arguments of one container. Secrets stand in it by name; the values are handed over beside it.
 
     Units: bytes, CPUs as a float. `bridge` None is a container without a network. `environment` is sorted pairs.
-    `injection` is None where there are no GPUs, `cpuset` where any CPU will do.
+    `injection` is None where there are no GPUs, `cpuset` where any CPU will do, `stop_signal` where the image's does.
     """
 
     name: str
@@ -141,6 +141,7 @@ class ContainerPlan:
     capabilities: tuple[str, ...]
     nofile: int
     oom_score: int
+    stop_signal: str | None = None
 
     @cached_property
     def digest(self) -> str:

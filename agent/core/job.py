@@ -6,6 +6,7 @@ Times named `_at` are UTC seconds since the epoch (wall clock). What must outlas
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from agent.core.function import FunctionCall, Report
 from agent.core.gpu_usage import GpuUsage
 from agent.core.ssh_key import SshKey
 from agent.errors import Blame, Phase
@@ -13,7 +14,15 @@ from agent.spec import JobSpec, Proto
 
 
 class Kind(StrEnum):
+    """What a job is for. Each of them is a container job to all that runs it."""
+
     CONTAINER = "container"
+    FUNCTION = "function"  # our launcher calls a function of a chute in it
+    DESCRIBE = "describe"  # our launcher tells what a chute holds
+
+
+# What the agent runs for itself: no list shows them unless they are asked for.
+INTERNAL_KINDS = (Kind.DESCRIBE,)
 
 
 class Outcome(StrEnum):
@@ -135,6 +144,7 @@ class FailureKind(StrEnum):
     FOLDER = "job_folder_missing"
     VOLUME = "quota_volume_failed"
     VOLUME_MOVED = "quota_volume_moved"
+    CHUTE = "chute_files_missing"
     SSH_IMAGE = "ssh_unsupported_image"
     SSH_KIT = "ssh_kit_missing"
     SSH_USERNS = "ssh_unsupported_host"
@@ -193,6 +203,7 @@ class Run:
     gpu_usage: GpuUsage | None = None  # written as the lease is freed
     ssh_user: str | None = None  # whom the container runs as, by name: who logs in is him
     first_log_ns: int | None = None  # the stamp of the first line ever; what is rotated away is known by it
+    report: Report | None = None  # of a function, written with the exit facts
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +215,7 @@ class Job:
     kind: Kind
     spec: JobSpec  # secrets masked
     created_at: float
+    call: FunctionCall | None = None  # what its launcher calls; None: it is a container job
     seq: int = 0
     version: int = 0
     phase: Phase = Phase.QUEUED

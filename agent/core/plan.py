@@ -11,6 +11,9 @@ from agent.core.ssh_kit import SshKit, kit_mount
 from agent.spec import JobSpec, Network, Proto, is_reserved_env
 
 SECRETS_PATH = "/run/secrets"
+# Where the launcher of a function finds itself, the chute's files, and the way to the agent.
+SDK_PATH, CHUTE_PATH, SOCKET_PATH = "/.agent/sdk", "/.agent/chute", "/.agent/job"
+LAUNCHER_STOP_SIGNAL = "SIGTERM"
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,14 +25,24 @@ class SshMounts:
 
 
 @dataclass(frozen=True, slots=True)
+class FunctionMounts:
+    """Folders of the host: the SDK's, that of the version's files, and the one in which the job's socket lies."""
+
+    sdk: str
+    chute: str
+    socket: str
+
+
+@dataclass(frozen=True, slots=True)
 class Mounted:
     """What of the host the container sees. `outputs` and `secrets` are its paths (`outputs` of a job with `disk`: its volume);
-    `secrets`, `ssh` None: the job has none.
+    `secrets`, `ssh`, `function` None: the job has none.
     """
 
     outputs: str | QuotaVolume
     secrets: str | None
     ssh: SshMounts | None
+    function: FunctionMounts | None = None
 
 
 def plan(job: Job, policy: Policy, mounted: Mounted, handover: Handover) -> ContainerPlan:
@@ -47,7 +60,7 @@ def plan(job: Job, policy: Policy, mounted: Mounted, handover: Handover) -> Cont
         environment=_environment(job, lease),
         secret_environment=tuple(sorted(name for name in spec.secrets_env if not is_reserved_env(name))),
         user=spec.user,
-        workdir=spec.workdir,
+        workdir=spec.workdir if job.call is None else spec.workdir or CHUTE_PATH,
         cpus=spec.cpus or limits.cpus,
         memory_bytes=spec.memory or limits.memory_bytes,
         shm_bytes=spec.shm or limits.shm_bytes,
@@ -65,6 +78,7 @@ def plan(job: Job, policy: Policy, mounted: Mounted, handover: Handover) -> Cont
         capabilities=CAPABILITIES,
         nofile=policy.nofile,
         oom_score=OOM_SCORE,
+        stop_signal=None if job.call is None else LAUNCHER_STOP_SIGNAL,
     )
 
 
@@ -90,7 +104,7 @@ def _published(lease: Lease, bind: tuple[str, ...]) -> tuple[PublishedPort, ...]
 
 
 def _mounts(spec: JobSpec, mounted: Mounted) -> tuple[Mount | VolumeMount, ...]:
-    outputs, secrets, ssh = mounted.outputs, mounted.secrets, mounted.ssh
+    outputs, secrets, ssh, function = mounted.outputs, mounted.secrets, mounted.ssh, mounted.function
     written = (
         VolumeMount(outputs, spec.outputs.path)
         if isinstance(outputs, QuotaVolume)
@@ -100,4 +114,14 @@ def _mounts(spec: JobSpec, mounted: Mounted) -> tuple[Mount | VolumeMount, ...]:
         written,
         *(() if secrets is None else (Mount(secrets, SECRETS_PATH, read_only=True),)),
         *(() if ssh is None else (kit_mount(ssh.kit), Mount(ssh.folder, KEYS_PATH, read_only=True))),
+        *(() if function is None else _function_mounts(function)),
+    )
+
+
+def _function_mounts(function: FunctionMounts) -> tuple[Mount, ...]:
+    # The folder of the socket and never the socket itself: a restarted daemon makes a new one.
+    return (
+        Mount(function.sdk, SDK_PATH, read_only=True),
+        Mount(function.chute, CHUTE_PATH, read_only=True),
+        Mount(function.socket, SOCKET_PATH, read_only=True),
     )

@@ -20,6 +20,7 @@ OOM_SCORE = 500
 class Limits:
     """The default and the most that a job may ask. None: the host's own. Bytes and CPUs.
 
+    `children`: how many jobs a function may start; `depth`: how deep below the first one a job may be.
     `disk_bytes` is the size of the writable layer, for every job, and the most that one may ask for its output folder.
     """
 
@@ -30,6 +31,8 @@ class Limits:
     disk_bytes: int | None = None
     job_ports: int = 64
     queued_jobs: int = 1000
+    children: int = 100
+    depth: int = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +68,8 @@ class Policy:
     `node_cpus`: the CPUs of each NUMA node that jobs are pinned to; empty: jobs are not pinned. `most_disk_bytes`: what an
     output folder can have at most on the disk of the state folder, were it empty; None: not known. `subnet6`: the addresses of
     IPv6 that the bridge is made with; None: it is made with IPv4 alone. `network_refusal`: why jobs with a network are not even
-    taken; None: they are, and may have to wait.
+    taken; None: they are, and may have to wait. `sdk`: the folder of the host that functions get as their SDK; None: there is none,
+    and no function is run.
     """
 
     agent_id: str
@@ -83,6 +87,7 @@ class Policy:
     most_disk_bytes: int | None = None
     subnet6: str | None = None
     network_refusal: NetworkRefusal | None = None
+    sdk: str | None = None
 
 
 def image_refusal(reference: ImageReference, rules: ImageRules) -> str | None:

@@ -37,6 +37,56 @@ CATALOGUE: dict[str, Entry] = {
         "the program ran out of its memory limit",
         "Ask for more `memory`, or use less; `exit.peak_memory` says what it took.",
     ),
+    # the function's own words
+    "function_raised": Entry(
+        Phase.RUNNING,
+        Blame.USER,
+        RETRYABLE,
+        "the function raised an exception",
+        "`error` has the traceback; the job's log has what it printed.",
+    ),
+    "function_refused": Entry(
+        Phase.RUNNING,
+        Blame.USER,
+        FINAL,
+        "the function says that no other attempt would go better",
+        "`error` says why; change what it was called with, or the function.",
+    ),
+    "payload_mismatch": Entry(
+        Phase.RUNNING,
+        Blame.USER,
+        FINAL,
+        "the payload does not fit the function's parameters",
+        "Start it again with a payload that has the names in the message.",
+    ),
+    "chute_import_failed": Entry(
+        Phase.RUNNING,
+        Blame.USER,
+        FINAL,
+        "the chute's file could not be imported, or has no such function",
+        "`error` has the traceback; mend the file, or the image that it is imported in, and deploy it again.",
+    ),
+    "startup_failed": Entry(
+        Phase.RUNNING,
+        Blame.USER,
+        RETRYABLE,
+        "a function of the chute's on_startup raised an exception",
+        "`error` has the traceback; the job's log has what it printed.",
+    ),
+    "result_too_large": Entry(
+        Phase.RUNNING,
+        Blame.USER,
+        FINAL,
+        "what the function returned is larger than 8 MiB",
+        "Write large results to files of `output_dir`, and return their names.",
+    ),
+    "no_result": Entry(
+        Phase.RUNNING,
+        Blame.USER,
+        RETRYABLE,
+        "the process ended with exit code 0, and the function had not ended",
+        "Look for os._exit, or for what ends the interpreter; return, or raise, at the function's end.",
+    ),
     # asked for
     "cancelled": Entry(
         Phase.STOPPING, Blame.USER, FINAL, "the job was cancelled", "Submit it again if that was a mistake."
@@ -244,6 +294,13 @@ CATALOGUE: dict[str, Entry] = {
         FINAL,
         "somebody removed the job's folder from the host",
         "Submit the job again; leave the state folder to the agent.",
+    ),
+    "chute_files_missing": Entry(
+        Phase.STARTING,
+        Blame.HOST,
+        FINAL,
+        "somebody removed the files of the chute's version from the host",
+        "Deploy the chute again; leave the state folder to the agent.",
     ),
 }
 

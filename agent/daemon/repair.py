@@ -95,6 +95,7 @@ async def _give_rows_back(store: SqliteStore, folders: DiskFolders, containers: 
                 record.created_at,
                 queued_at=record.created_at,
                 ssh_host_key=record.ssh_host_key,
+                call=record.call,
             )
             if record.spec.ssh is not None:
                 fresh = replace(fresh, ssh_keys=keys_left(fresh, await folders.authorized_keys(record.id)))

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 import structlog
 
@@ -17,6 +18,7 @@ from agent.adapters import systemd
 from agent.adapters.docker.engine import DockerEngine
 from agent.adapters.folders import DiskFolders, open_folders
 from agent.adapters.job_ports import LocalPorts
+from agent.adapters.jobsocket import UnixJobSockets
 from agent.adapters.linux import (
     SystemClock,
     most_open_files,
@@ -32,11 +34,12 @@ from agent.adapters.uploads import UploadDeliveries
 from agent.aio import Threads, spawn, stand
 from agent.api.app import ApiParts, build_app
 from agent.api.limits import ApiLimits
-from agent.api.proxy.visits import Key
 from agent.api.sites import Sites, open_sites
 from agent.config import Config
 from agent.core.ssh_kit import KitTrouble, SshKit
+from agent.daemon.chutes import build_chutes
 from agent.daemon.database import note_served, open_database
+from agent.daemon.functions import function_calls
 from agent.daemon.gpus import open_gpus, open_kernel_log
 from agent.daemon.health import build_health
 from agent.daemon.ids import new_exec_id, new_job_id
@@ -58,6 +61,7 @@ from agent.jobs.assembly import Outside, Settings, Shell, assemble
 from agent.jobs.attempt_log import Sources
 from agent.jobs.bell import Bell
 from agent.jobs.capacity import HostCapacity, HostNames
+from agent.jobs.chutes import Chutes
 from agent.jobs.current import Current
 from agent.jobs.execs import Execs
 from agent.jobs.hiding import Hiding
@@ -69,6 +73,9 @@ from agent.jobs.stats import Stats
 log = structlog.get_logger()
 
 FOLDER_THREADS = 8
+SOCKET_THREADS = 2
+# What functions import in their containers; nothing of it is imported here.
+SDK = Path(__file__).parents[1] / "sdk"
 WATCHDOG_SECONDS = 10.0
 
 
@@ -107,6 +114,7 @@ async def serve(config: Config, read_config: Callable[[], Config] | None, redact
                 policy,
                 most_disk_bytes=await folders.quotas.total_bytes(),
                 subnet6=subnet6_for(config, folders.agent_id, read_ipv6()),
+                sdk=await folders.lay_out_sdk(SDK),
             )
         )
         outgoing = OutgoingClient(lambda: current.policy.outgoing, f"gpu-agent/{program_version()}")
@@ -127,19 +135,21 @@ async def serve(config: Config, read_config: Callable[[], Config] | None, redact
             deliveries=UploadDeliveries(outgoing),
             ssh_kits=await _open_kits(config, stack),
             host_keys=_open_host_keys(config, stack),
+            job_sockets=_open_job_sockets(folders, stack),
         )
         settings = settings_of(config, policy.dns)
         shell = assemble(outside, current, settings)
         await hide_secrets(store, folders, shell.tools.hiding)
         # Before any GPU is looked at or started on: what it did while nobody listened counts for the first look.
         await kernel_log.open()
-        parts = _api_parts(config, outside, settings, shell, folders.page_key.read)
+        parts = _api_parts(config, outside, settings, shell, folders)
+        shell.tools.functions.answer_by(function_calls(parts))
         sites = await open_sites(build_app(parts), listen_of(config))
         stack.push_async_callback(sites.close)
         log.info("daemon.started", agent=folders.agent_id, listen=str(config.api.listen), port=sites.port)
         tools = shell.tools
         places = Places(settings, current, shell.janitor, parts.outputs, tools.uploads.allow, tools.ask_grant)
-        await _stand(shell, sites, Reload(config, read_config, places))
+        await _stand(shell, parts.chutes, sites, Reload(config, read_config, places))
 
 
 async def _open_folders(config: Config, stack: AsyncExitStack) -> DiskFolders:
@@ -157,6 +167,8 @@ async def _open_store(config: Config, folders: DiskFolders, stack: AsyncExitStac
     await note_served(store)
     for name in await folders.sweep(await store.job_ids()):
         log.info("folder.swept", folder=name)
+    for name in await folders.chutes.sweep(await store.version_ids()):
+        log.info("folder.swept", folder=name)
     return store
 
 
@@ -164,6 +176,14 @@ def _open_host_keys(config: Config, stack: AsyncExitStack) -> DropbearKeys:
     keys = DropbearKeys(config.runtime_dir)
     stack.callback(keys.close)
     return keys
+
+
+def _open_job_sockets(folders: DiskFolders, stack: AsyncExitStack) -> UnixJobSockets:
+    threads = Threads("job sockets", SOCKET_THREADS)
+    stack.callback(threads.close)
+    sockets = UnixJobSockets(folders.socket_folder, threads)
+    stack.push_async_callback(sockets.close_all)
+    return sockets
 
 
 async def _open_kits(config: Config, stack: AsyncExitStack) -> KitFolder:
@@ -203,8 +223,10 @@ def _intake(outside: Outside, shell: Shell) -> Intake:
     )
 
 
-def _api_parts(config: Config, outside: Outside, settings: Settings, shell: Shell, page_key: Key) -> ApiParts:
-    tools = shell.tools
+def _api_parts(
+    config: Config, outside: Outside, settings: Settings, shell: Shell, folders: DiskFolders
+) -> ApiParts:
+    tools, chutes = shell.tools, build_chutes(folders, _intake(outside, shell))
 
     def names() -> HostNames:
         policy = tools.policy
@@ -218,7 +240,9 @@ def _api_parts(config: Config, outside: Outside, settings: Settings, shell: Shel
 
     return ApiParts(
         store=outside.store,
-        intake=_intake(outside, shell),
+        folders=outside.folders,
+        intake=chutes.intake,
+        chutes=chutes,
         logs=Logs(Sources(outside.engine, outside.folders, outside.store, outside.clock, bell)),
         outputs=Outputs(outside.folders, output_limits_of(config)),
         uploads=tools.uploads,
@@ -239,7 +263,7 @@ def _api_parts(config: Config, outside: Outside, settings: Settings, shell: Shel
         limits=ApiLimits(stream_seconds=config.api.stream_timeout),
         job_ports=LocalPorts(addresses.host),
         page_domain=page_domain_of(config),
-        page_key=page_key,
+        page_key=folders.page_key.read,
     )
 
 
@@ -250,7 +274,7 @@ def program_version() -> str:
         return "0"
 
 
-async def _stand(shell: Shell, sites: Sites, reload: Reload) -> None:
+async def _stand(shell: Shell, chutes: Chutes, sites: Sites, reload: Reload) -> None:
     leave = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -258,6 +282,7 @@ async def _stand(shell: Shell, sites: Sites, reload: Reload) -> None:
     loop.add_signal_handler(signal.SIGHUP, reload.ask)
     async with asyncio.TaskGroup() as group:
         shell.start(group)
+        stand(group, chutes.describing.watch(), "chutes")
         stand(group, reload.watch(), "reload")
         stand(group, _watchdog(), "watchdog")
         spawn(group, leave_when(leave, sites), "leave")

@@ -1,5 +1,14 @@
 """interfaces — what the shell needs of the outside world, one file a thing. Re-exports; no implementation."""
 
+from agent.interfaces.chute_folders import ChuteFolders, Receiving, Unpacked
+from agent.interfaces.chute_store import (
+    MOST_DESCRIBING,
+    ChuteInUseError,
+    ChuteStore,
+    Deployed,
+    NoSuchChuteError,
+    TooManyDeploysError,
+)
 from agent.interfaces.clock import Clock
 from agent.interfaces.engine import (
     ContainerGoneError,
@@ -21,6 +30,7 @@ from agent.interfaces.firewall import (
     SiblingsUnfilteredError,
 )
 from agent.interfaces.folders import (
+    ChuteFilesMissingError,
     Claimed,
     Digest,
     Folders,
@@ -34,12 +44,15 @@ from agent.interfaces.folders import (
     OutputReader,
     OutputRefusedError,
     Prepared,
+    ResultReader,
     SecretFiles,
     SkippedOutput,
     SmallOutput,
     StateFullError,
     StateReadOnlyError,
+    StoredReport,
 )
+from agent.interfaces.function_store import FunctionStore, Telling
 from agent.interfaces.gpu_locks import GpuLocks, GpuLocksUnusableError
 from agent.interfaces.gpus import Gpus
 from agent.interfaces.host_keys import HostKeyNotMadeError, HostKeys
@@ -67,6 +80,7 @@ from agent.interfaces.upload_store import UploadStore
 from agent.interfaces.uploads import Checksum, Content, Deliveries, Delivery, Offered, Places
 
 __all__ = [
+    "MOST_DESCRIBING",
     "MOST_HOST_EVENTS",
     "Accepted",
     "Body",
@@ -74,6 +88,10 @@ __all__ = [
     "BridgeNameTakenError",
     "BridgeOutOfSightError",
     "Checksum",
+    "ChuteFilesMissingError",
+    "ChuteFolders",
+    "ChuteInUseError",
+    "ChuteStore",
     "Claimed",
     "Clock",
     "ContainerGoneError",
@@ -81,6 +99,7 @@ __all__ = [
     "Content",
     "Deliveries",
     "Delivery",
+    "Deployed",
     "Digest",
     "Engine",
     "EngineRefusedError",
@@ -92,6 +111,7 @@ __all__ = [
     "FirewallUnusableError",
     "Folders",
     "ForeignIdError",
+    "FunctionStore",
     "GpuLocks",
     "GpuLocksUnusableError",
     "Gpus",
@@ -104,6 +124,7 @@ __all__ = [
     "LogWriter",
     "NameTakenError",
     "NewJob",
+    "NoSuchChuteError",
     "NotifyStore",
     "Offered",
     "Outgoing",
@@ -122,6 +143,8 @@ __all__ = [
     "QueueFullError",
     "QuotaUnavailableError",
     "Quotas",
+    "Receiving",
+    "ResultReader",
     "SecretFiles",
     "Sender",
     "Shortage",
@@ -135,6 +158,10 @@ __all__ = [
     "StateReadOnlyError",
     "Store",
     "StoreUnavailableError",
+    "StoredReport",
+    "Telling",
     "Token",
+    "TooManyDeploysError",
+    "Unpacked",
     "UploadStore",
 ]

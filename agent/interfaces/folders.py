@@ -7,6 +7,7 @@ from typing import Protocol
 
 from agent.core.container import Credentials
 from agent.core.disk_space import CountLimits, DiskSpace, Held
+from agent.core.finish import Finish
 from agent.core.globs import EVERY_OUTPUT, OutputChoice
 from agent.core.notify import NotifyTarget
 from agent.errors import AgentError, Blame
@@ -34,11 +35,21 @@ class SecretFiles:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """Host paths to mount. `secrets`, `ssh` None: the job has none."""
+    """Host paths to mount. `secrets`, `ssh`, `socket` (the folder that the job's socket lies in) None: the job has none."""
 
     outputs: str
     secrets: str | None
     ssh: str | None = None
+    socket: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredReport:
+    """How a function ended. `size_bytes`: of its result; `result` None: it has more bytes than were asked for."""
+
+    finish: Finish
+    size_bytes: int
+    result: bytes | None = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +144,10 @@ class LogReader(Protocol):
     async def close(self) -> None: ...
 
 
+class ResultReader(LogReader, Protocol):
+    size_bytes: int
+
+
 class StateFullError(AgentError):
     """The disk of the state folder is full."""
 
@@ -157,6 +172,16 @@ class JobFolderMissingError(AgentError):
         super().__init__(f"the {what} of job {job_id} is not there")
 
 
+class ChuteFilesMissingError(AgentError):
+    """The files of a chute's version were removed behind the agent's back."""
+
+    code, blame = "chute_files_missing", Blame.HOST
+    remedy = "Deploy the chute again, and leave the state folder to the agent."
+
+    def __init__(self, version: str) -> None:
+        super().__init__(f"the files of the chute's version {version} are not there")
+
+
 class OutputRefusedError(AgentError):
     """The path names no regular file of the job's own: it is missing, a link, a device, or leads outside."""
 
@@ -177,8 +202,36 @@ class OutputChangedError(AgentError):
 class Folders(Protocol):
     """The job folders below the state folder. All writes raise StateFullError or StateReadOnlyError, leaving nothing half-done."""
 
-    async def claim(self, job_id: str, record: str, secrets: SecretFiles) -> Claimed:
-        """Make the folder with `spec.json` (= `record`) and the secrets, whole or not at all (made aside, then renamed)."""
+    async def claim(
+        self, job_id: str, record: str, secrets: SecretFiles, payload: bytes | None = None
+    ) -> Claimed:
+        """Make the folder with `spec.json` (= `record`) and the secrets, whole or not at all (made aside, then renamed).
+
+        `payload`: what a function is called with, as JSON; such a job gets a place for its socket, too. None: it calls none.
+        """
+        ...
+
+    async def payload(self, job_id: str) -> bytes:
+        """What the job's function is called with. Raises JobFolderMissingError, also where it calls none."""
+        ...
+
+    async def report_part(self, job_id: str, attempt: int) -> LogWriter:
+        """A new, empty report, whatever another try left; what is written is the header's line and the result. Raises JobFolderMissingError.
+
+        As of a log: committed it is there for good, unless there was one before, which stays.
+        """
+        ...
+
+    async def report(self, job_id: str, attempt: int, most_bytes: int = 0) -> StoredReport | None:
+        """How the function ended, with its result where it has at most so many bytes. None: it did not say, or it can't be read."""
+        ...
+
+    async def open_result(self, job_id: str, attempt: int) -> ResultReader | None:
+        """The result from its first byte; None: the function did not end, or failed."""
+        ...
+
+    async def chute_files(self, version: str) -> str:
+        """The host's path of the files of a chute's version. Raises ChuteFilesMissingError."""
         ...
 
     async def secrets(self, job_id: str) -> SecretFiles:

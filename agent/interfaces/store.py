@@ -5,8 +5,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+from agent.core.function import FunctionCall
 from agent.core.job import ClosedAttempt, Event, Job, Kind, NewEvent, Viewer
 from agent.errors import AgentError, Blame, Phase
+from agent.interfaces.chute_store import ChuteStore
+from agent.interfaces.function_store import FunctionStore
 from agent.interfaces.notify import NotifyStore
 from agent.interfaces.upload_store import UploadStore
 from agent.spec import JobSpec
@@ -52,7 +55,7 @@ class QueueFullError(AgentError):
 class NewJob:
     """What `accept` makes a row of. `body_digest` is of the canonical body, secrets included (a digest tells none).
 
-    `ssh_host_key`: the public half, as a line; None: the job has no SSH.
+    `ssh_host_key`: the public half, as a line; None: the job has no SSH. `call`: what of a chute its launcher calls.
     """
 
     id: str
@@ -63,6 +66,7 @@ class NewJob:
     idempotency_key: str | None
     body_digest: str
     ssh_host_key: str | None = None
+    call: FunctionCall | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +85,7 @@ class Finished(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class JobQuery:
-    """Filters of a list; None or empty is no filter. `before_seq`: the keyset, exclusive; newest first. `id_prefix` for the
+    """Filters of a list; None or empty is no filter, but internal kinds are shown only where `kind` asks for one. `before_seq`: the keyset, exclusive; newest first. `id_prefix` for the
     shortened ids of the command line.
     """
 
@@ -108,7 +112,7 @@ class Token:
     last_used_at: float | None = None
 
 
-class Store(NotifyStore, UploadStore, Protocol):
+class Store(NotifyStore, UploadStore, FunctionStore, ChuteStore, Protocol):
     """The rows. Each method is one transaction, durable when it returns. All raise StoreUnavailableError."""
 
     async def accept(self, new: NewJob, most_queued: int) -> Accepted:

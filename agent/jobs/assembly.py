@@ -27,9 +27,11 @@ from agent.interfaces import (
     SshKits,
     Store,
 )
+from agent.interfaces.job_socket import JobSockets
 from agent.jobs.avoided import Avoided
 from agent.jobs.current import Current
 from agent.jobs.disk_guard import DiskGuard
+from agent.jobs.functions import Functions
 from agent.jobs.gpu_accounts import GpuAccounts
 from agent.jobs.gpu_care import CareSettings, GpuCare, Wakes
 from agent.jobs.gpu_samples import GpuSamples
@@ -87,6 +89,7 @@ class Outside:
     deliveries: Deliveries
     ssh_kits: SshKits
     host_keys: HostKeys
+    job_sockets: JobSockets
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +114,7 @@ class Shell:
         self.tools.images.use(group)
         self.tools.uploads.use(group)
         self.tools.ssh.use(group)
+        self.tools.functions.use(group)
         stand(group, self.witness.watch(), "witness")
         stand(group, self.tools.network.watch(), "network care")
         stand(group, self.supervisor.supervise(), "supervisor")
@@ -121,6 +125,7 @@ class Shell:
         stand(group, self.tools.gpu_accounts.watch(), "gpu accounts")
         stand(group, self.notifier.notify(), "notifier")
         stand(group, self.tools.uploads.resume(), "uploads")
+        stand(group, self.tools.functions.keep(), "functions")
 
 
 def assemble(outside: Outside, current: Current, settings: Settings) -> Shell:
@@ -165,6 +170,7 @@ def assemble(outside: Outside, current: Current, settings: Settings) -> Shell:
         network=_network(outside, current, settings, ask.set),
         uploads=_uploads(outside, settings, hiding, poke),
         ssh=SshServers(outside.engine, outside.store, outside.folders, outside.clock),
+        functions=Functions(outside.store, outside.folders, outside.job_sockets),
         ssh_kits=outside.ssh_kits,
         bad_ports=Avoided(outside.clock, BAD_PORT_SECONDS),
         bad_gpus=Avoided(outside.clock, BAD_GPU_SECONDS),

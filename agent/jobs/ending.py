@@ -78,7 +78,7 @@ class Ending:
             log.warning("container.kill_refused", error=str(error))
 
     async def judge(self, job: Job, container: Container, peak_bytes: int | None) -> Run:
-        """Decide whose death it was; the caller writes it at once, and it is never decided again."""
+        """Decide whose death it was, and see how its function ended; the caller writes both at once, and they are never decided again."""
         sight = await self._tools.witness.sight(container, job.run.signalled_at)
         # Of all engines since its start: the one that answers now need not be the one that stopped.
         live_restore = job.run.live_restore and self._tools.witness.has_live_restore
@@ -87,7 +87,7 @@ class Ending:
         limit = job.spec.memory or self._tools.policy.limits.memory_bytes
         facts = replace(facts, peak_memory_bytes=limit if facts.oom and limit else peak_bytes)
         failure = job.run.failure or await self._command_failure(container)
-        return replace(job.run, exit=facts, failure=failure)
+        return replace(job.run, exit=facts, failure=failure, report=await self._tools.functions.end(job))
 
     async def _command_failure(self, container: Container) -> StartFailure | None:
         if container.exit_code not in INIT_REFUSALS:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 import structlog
 
 from agent.core.container import Credentials
+from agent.core.function import FunctionCall
 from agent.core.gpus import Inventory, refuse_if_never
 from agent.core.host_key import HostKey
 from agent.core.job import BootTime, Job, Kind, NewEvent, StopCause, Viewer
@@ -37,12 +38,28 @@ from agent.jobs.current import Current
 from agent.jobs.hiding import Hiding
 from agent.jobs.host_limits import KIT_FAULT, find_host_faults
 from agent.jobs.record import write_record
-from agent.spec import JobSpec, SpecRefusedError, parse_spec, secrets_of, without_secrets
+from agent.spec import JobSpec, Keys, SpecRefusedError, parse_spec, secrets_of, without_secrets
 
 log = structlog.get_logger(__name__)
 
 JOB_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 ENDED = (Phase.UPLOADING, Phase.FINISHED)
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """What somebody asks to have run. `body`: a spec as decoded JSON, maybe hostile. `call` and `payload` (JSON) are a function's.
+
+    `job_id`: an id that the client chose. `digest`: of what makes another request another; None: of the body.
+    """
+
+    body: object
+    kind: Kind = Kind.CONTAINER
+    call: FunctionCall | None = None
+    payload: bytes | None = None
+    job_id: str | None = None
+    key: str | None = None
+    digest: str | None = None
 
 
 class BadJobIdError(AgentError):
@@ -82,31 +99,36 @@ class Intake:
     async def submit(
         self, viewer: Viewer, body: object, job_id: str | None = None, key: str | None = None
     ) -> Accepted:
-        """Accept a job: when this returns, its row and its secrets are on disk. `body` is decoded JSON, maybe hostile.
+        """Accept a container job. `body` is decoded JSON, maybe hostile. Raises as `accept` does, and BadJobIdError."""
+        wanted_id = None if job_id is None else read_job_id(job_id)
+        return await self.accept(viewer.principal, Submission(body, job_id=wanted_id, key=key))
 
-        Raises SpecRefusedError, GpusNeverFitError, BadJobIdError, BodyConflictError, ForeignIdError, QueueFullError,
+    async def accept(self, owner: str, asked: Submission) -> Accepted:
+        """Accept a job of any kind: when this returns, its row, its secrets and its payload are on disk.
+
+        Raises SpecRefusedError, GpusNeverFitError, BodyConflictError, ForeignIdError, QueueFullError,
         HostKeyNotMadeError, StateFullError, StateReadOnlyError, StoreUnavailableError; nothing of the job is left then.
         """
-        wanted_id = None if job_id is None else read_job_id(job_id)
-        spec = await self._check(body)
+        spec = await self._check(asked.body, Keys.LATER if asked.kind is Kind.FUNCTION else Keys.NEEDED)
         host_key = None if spec.ssh is None else await self._make_host_key()
         new = NewJob(
-            id=wanted_id or self.new_id(),
-            owner=viewer.principal,
-            kind=Kind.CONTAINER,
+            id=asked.job_id or self.new_id(),
+            owner=owner,
+            kind=asked.kind,
             spec=without_secrets(spec),
             created_at=self.clock.now(),
-            idempotency_key=key,
-            body_digest=digest_of(body),
+            idempotency_key=asked.key,
+            body_digest=asked.digest or digest_of(asked.body),
             ssh_host_key=None if host_key is None else host_key.public.line,
+            call=asked.call,
         )
         async with AsyncExitStack() as stack:
-            if wanted_id is not None:
+            if asked.job_id is not None:
                 # Two that give the same id: the folder must be of the one whose row gets in.
                 await stack.enter_async_context(self._given_ids)
-            accepted = await self._keep(new, secret_files(spec, host_key))
+            accepted = await self._keep(new, secret_files(spec, host_key), asked.payload)
         if not accepted.is_replay:
-            log.info("job.accepted", job=accepted.job.id, owner=new.owner, image=spec.image)
+            log.info("job.accepted", job=accepted.job.id, owner=new.owner, kind=new.kind, image=spec.image)
         self.wake(accepted.job.id)
         return accepted
 
@@ -146,8 +168,8 @@ class Intake:
         if await self.store.forget(job.id, viewer) is Finished.FORGOTTEN:
             log.info("job.forgotten", job=job.id, owner=job.owner)
 
-    async def _check(self, body: object) -> JobSpec:
-        spec = parse_spec(body)
+    async def _check(self, body: object, keys: Keys) -> JobSpec:
+        spec = parse_spec(body, keys)
         faults = find_host_faults(spec, self.current.policy)
         if spec.ssh is not None and isinstance(await self.ssh_kits.look(), KitTrouble):
             faults.append(KIT_FAULT)
@@ -163,8 +185,8 @@ class Intake:
             raise SpecRefusedError([KIT_FAULT])
         return await self.host_keys.make(kit)
 
-    async def _keep(self, new: NewJob, secrets: SecretFiles) -> Accepted:
-        claimed = await self._claim(new, secrets)
+    async def _keep(self, new: NewJob, secrets: SecretFiles, payload: bytes | None) -> Accepted:
+        claimed = await self._claim(new, secrets, payload)
         if claimed is Claimed.MADE:
             self.hiding.add(new.id, secrets)
         try:
@@ -178,14 +200,14 @@ class Intake:
             await self._remove(new.id)
         return accepted
 
-    async def _claim(self, new: NewJob, secrets: SecretFiles) -> Claimed:
+    async def _claim(self, new: NewJob, secrets: SecretFiles, payload: bytes | None) -> Claimed:
         record = write_record(new)
-        claimed = await self.folders.claim(new.id, record, secrets)
+        claimed = await self.folders.claim(new.id, record, secrets, payload)
         if claimed is Claimed.MADE or await self.store.read(new.id) is not None:
             return claimed
         # Left by a submit that failed half-way: no row, so nobody's.
         await self.folders.remove(new.id)
-        return await self.folders.claim(new.id, record, secrets)
+        return await self.folders.claim(new.id, record, secrets, payload)
 
     async def _remove_unless_rowed(self, job_id: str) -> None:
         # An accept that failed may have been written all the same (its answer was lost): then the folder is that row's.

@@ -1,8 +1,9 @@
 """jobs/record — `spec.json` in a job's folder: what a repair needs to give a container its row back. Reads and writes no file."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
+from agent.core.function import FunctionCall
 from agent.core.job import Kind
 from agent.interfaces import NewJob
 from agent.spec import JobSpec, dump_spec, load_spec
@@ -16,6 +17,7 @@ class JobRecord:
     created_at: float
     spec: JobSpec  # secrets masked
     ssh_host_key: str | None = None  # the public half
+    call: FunctionCall | None = None
 
 
 def write_record(new: NewJob) -> str:
@@ -27,6 +29,7 @@ def write_record(new: NewJob) -> str:
         "created_at": new.created_at,
         "spec": json.loads(dump_spec(new.spec)),
         "ssh_host_key": new.ssh_host_key,
+        "call": None if new.call is None else asdict(new.call),
     }
     return json.dumps(facts, indent=1)
 
@@ -42,6 +45,7 @@ def read_record(text: str) -> JobRecord:
             created_at=float(facts["created_at"]),
             spec=load_spec(json.dumps(facts["spec"])),
             ssh_host_key=facts.get("ssh_host_key"),
+            call=FunctionCall(**facts["call"]) if facts.get("call") else None,
         )
     except (KeyError, TypeError) as unread:
         raise ValueError(f"this is no job record: {unread!r}") from unread

@@ -21,6 +21,7 @@ from agent.interfaces import (
     ContainerGoneError,
     EngineRefusedError,
     EngineUnavailableError,
+    JobFolderMissingError,
     StaleError,
     StateFullError,
     StateReadOnlyError,
@@ -94,6 +95,7 @@ class Runner:
         return Known(job, await self._find(job))
 
     async def _take_next(self, job: Job, container: Container | None) -> Phase:
+        await self._let_speak(job, container)
         seen = self._seen(job, container)
         if job.phase is Phase.UPLOADING:
             seen = replace(seen, upload_is_over=await self._tools.uploads.is_over(job))
@@ -104,6 +106,16 @@ class Runner:
             await self._take(job, container, step)
             log.debug("step.taken", step=type(step).__name__, phase=job.phase, attempt=job.attempt)
         return job.phase
+
+    async def _let_speak(self, job: Job, container: Container | None) -> None:
+        """A function that an earlier daemon started connects to this one, also while it is being stopped."""
+        if job.call is None or container is None or container.state is not ContainerState.RUNNING:
+            return
+        try:
+            await self._tools.functions.open(job)
+        except JobFolderMissingError as error:
+            # It runs on, and nobody will hear how it ends; that is said then.
+            log.debug("job_socket.not_opened", code=error.code, error=str(error))
 
     def _seen(self, job: Job, container: Container | None) -> Seen:
         self._ending.turn_to(container)
@@ -266,6 +278,7 @@ class Runner:
         self._starting.forget()
         self._ending.forget()
         self._first_line.leave()
+        await self._tools.functions.leave(job.id)
         if job.container is not None:
             self._tools.witness.forget(job.container)
             self._tools.ssh.forget(job.container)

@@ -8,6 +8,7 @@ import structlog
 
 from agent.aio import Flag
 from agent.core.container import Container, ContainerPlan, Injection, just_created
+from agent.core.function import FunctionCall
 from agent.core.injection import (
     NOTHING_TO_HAND_OVER,
     Handover,
@@ -16,13 +17,14 @@ from agent.core.injection import (
     near_cpus,
 )
 from agent.core.job import FailureKind, Job, Lease, Run, StartFailure, StartIntent
-from agent.core.plan import Mounted, SshMounts, plan
+from agent.core.plan import FunctionMounts, Mounted, SshMounts, plan
 from agent.core.ssh_kit import KitTrouble
 from agent.core.ssh_login import NoLogin
 from agent.core.state import move
 from agent.core.timeout import deadline
 from agent.errors import Phase
 from agent.interfaces import (
+    ChuteFilesMissingError,
     EngineRefusedError,
     EngineUnavailableError,
     JobFolderMissingError,
@@ -115,6 +117,9 @@ class Starting:
         except JobFolderMissingError as error:
             await fail(self._tools, job, folder_missing(error))
             return None
+        except ChuteFilesMissingError as error:
+            await fail(self._tools, job, StartFailure(FailureKind.CHUTE, error.code, str(error)))
+            return None
         except SshKitMissingError as error:
             await fail(self._tools, job, StartFailure(FailureKind.SSH_KIT, error.code, str(error)))
             return None
@@ -162,7 +167,8 @@ class Starting:
         prepared = await self._tools.folders.prepare(job.id)
         outputs = prepared.outputs if job.spec.disk is None else await quota.volume_for(self._tools, job)
         ssh = None if job.spec.ssh is None else await self._find_ssh(job, prepared)
-        mounted = Mounted(outputs, prepared.secrets, ssh)
+        function = None if job.call is None else await self._find_function(job.call, prepared, job.id)
+        mounted = Mounted(outputs, prepared.secrets, ssh, function)
         planned = plan(job, self._tools.policy, mounted, handover)
         values = (await self._tools.folders.secrets(job.id)).values if planned.secret_environment else {}
         return planned, {name: values[name] for name in planned.secret_environment}
@@ -175,6 +181,15 @@ class Starting:
         if prepared.ssh is None:
             raise JobFolderMissingError(job.id, "folder of SSH")
         return SshMounts(kit, prepared.ssh)
+
+    async def _find_function(self, call: FunctionCall, prepared: Prepared, job_id: str) -> FunctionMounts:
+        """Raises JobFolderMissingError, ChuteFilesMissingError."""
+        sdk = self._tools.policy.sdk
+        if sdk is None:
+            raise RuntimeError("a function is run only by a daemon that has laid out its SDK")
+        if prepared.socket is None:
+            raise JobFolderMissingError(job_id, "folder of the socket")
+        return FunctionMounts(sdk, await self._tools.folders.chute_files(call.version), prepared.socket)
 
     async def _create(self, job: Job, planned: ContainerPlan, secrets: Mapping[str, str]) -> Known | None:
         try:
@@ -238,6 +253,12 @@ class Starting:
             return False
         if job.spec.disk is not None and (moved := await quota.find_move(self._tools, job)) is not None:
             await fail(self._tools, job, moved)
+            return False
+        try:
+            # Before the start: what the launcher does first is to connect.
+            await self._tools.functions.open(job)
+        except JobFolderMissingError as error:
+            await fail(self._tools, job, folder_missing(error))
             return False
         before, self._memory.start_unsettled_at = self._memory.start_unsettled_at, _loop_time()
         try:

@@ -7,6 +7,7 @@ from agent.core.policy import Policy
 from agent.interfaces import Clock, Engine, Folders, Quotas, SshKits, Store
 from agent.jobs.avoided import Avoided
 from agent.jobs.current import Current
+from agent.jobs.functions import Functions
 from agent.jobs.gpu_accounts import GpuAccounts
 from agent.jobs.gpu_care import GpuCare
 from agent.jobs.hiding import Hiding
@@ -33,6 +34,7 @@ class Tools:
     network: NetworkCare
     uploads: Uploads
     ssh: SshServers
+    functions: Functions
     ssh_kits: SshKits
     bad_ports: Avoided[int]
     bad_gpus: Avoided[str]

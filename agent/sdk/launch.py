@@ -1,13 +1,14 @@
-"""launch — the command of a function job's container. Python 2's grammar, so that an old Python can say that it is one."""
+"""launch — the command of a function job's container. In the grammar of the first Python 3, so that an old one can say that it is."""
 
 import os
 import sys
 
 
-def launch():
-    if sys.version_info < (3, 8):
-        sys.exit("function jobs need Python 3.8 or newer in the image, and its python3 is %d.%d" % sys.version_info[:2])
-    from chutes._runtime.running import main
+def launch() -> None:
+    if sys.version_info < (3, 8):  # noqa: UP036 — whatever Python the image has runs this line
+        found = ".".join(map(str, sys.version_info[:2]))
+        sys.exit("function jobs need Python 3.8 or newer in the image, and its python3 is " + found)
+    from chutes._runtime.running import main  # noqa: PLC0415 — an older Python can't read it
 
     main(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 

@@ -1,7 +1,25 @@
 """spec — the job spec, as users write it: its fields, its rules, its masked form. Pure: no I/O, no clock."""
 
+from agent.spec.composing import (
+    compose,
+    compose_describe,
+    find_function_faults,
+    place_in_file,
+    specs_of,
+)
 from agent.spec.container import is_reserved_env
-from agent.spec.faults import Fault, SpecRefusedError
+from agent.spec.deploy import (
+    Deploy,
+    Entry,
+    dump_deploy,
+    find_start_faults,
+    load_deploy,
+    masked_defaults,
+    place,
+    read_deploy,
+    read_entry,
+)
+from agent.spec.faults import DeployRefusedError, Fault, SpecRefusedError
 from agent.spec.headers import frames_request
 from agent.spec.image import ImageReference, parse_reference
 from agent.spec.job import (
@@ -18,23 +36,40 @@ from agent.spec.job import (
     Upload,
     UploadTo,
 )
+from agent.spec.manifest import (
+    MAX_MANIFEST_BYTES,
+    JobFunction,
+    Manifest,
+    load_manifest,
+    nearest,
+    read_manifest,
+    signature_of,
+)
 from agent.spec.masking import Secrets, dump_spec, hide_upload, load_spec, masked, secrets_of, without_secrets
 from agent.spec.notify import read_key
 from agent.spec.parse import parse_spec, parse_upload
+from agent.spec.payload import find_payload_fault
 from agent.spec.ports import Port, Proto
 from agent.spec.schema import spec_schema
 from agent.spec.ssh import Ssh
-from agent.spec.ssh_keys import PublicKey, find_key_faults, fingerprint_of, read_public_key
+from agent.spec.ssh_keys import Keys, PublicKey, find_key_faults, fingerprint_of, read_public_key
 from agent.spec.units import parse_duration, parse_size
 from agent.spec.upload import fill_template
 from agent.spec.urls import WebUrl, hide_query, read_host, read_url
 
 __all__ = [
+    "MAX_MANIFEST_BYTES",
+    "Deploy",
+    "DeployRefusedError",
+    "Entry",
     "Fault",
     "Gpus",
     "ImageReference",
     "Interconnect",
+    "JobFunction",
     "JobSpec",
+    "Keys",
+    "Manifest",
     "Network",
     "Notify",
     "Outputs",
@@ -51,26 +86,43 @@ __all__ = [
     "Upload",
     "UploadTo",
     "WebUrl",
+    "compose",
+    "compose_describe",
+    "dump_deploy",
     "dump_spec",
     "fill_template",
+    "find_function_faults",
     "find_key_faults",
+    "find_payload_fault",
+    "find_start_faults",
     "fingerprint_of",
     "frames_request",
     "hide_query",
     "hide_upload",
     "is_reserved_env",
+    "load_deploy",
+    "load_manifest",
     "load_spec",
     "masked",
+    "masked_defaults",
+    "nearest",
     "parse_duration",
     "parse_reference",
     "parse_size",
     "parse_spec",
     "parse_upload",
+    "place",
+    "place_in_file",
+    "read_deploy",
+    "read_entry",
     "read_host",
     "read_key",
+    "read_manifest",
     "read_public_key",
     "read_url",
     "secrets_of",
+    "signature_of",
     "spec_schema",
+    "specs_of",
     "without_secrets",
 ]

@@ -31,13 +31,21 @@ class SpecRefusedError(AgentError):
     code: ClassVar[str] = "spec_refused"
     blame: ClassVar[Blame] = Blame.USER
     remedy: ClassVar[str] = "Correct every field that is named, then send it again."
+    what: ClassVar[str] = "the job spec"
 
     def __init__(self, faults: Iterable[Fault]) -> None:
         every = tuple(faults)
         self.faults = every if len(every) <= MAX_FAULTS else (*every[:MAX_FAULTS], count_rest(every))
         told = "; ".join(f"{fault.field}: {fault.message}" for fault in every[:FAULTS_IN_MESSAGE])
         rest = f"; and {len(every) - FAULTS_IN_MESSAGE} more" if len(every) > FAULTS_IN_MESSAGE else ""
-        super().__init__(f"the job spec has {len(every)} fault(s): {told}{rest}")
+        super().__init__(f"{self.what} has {len(every)} fault(s): {told}{rest}")
+
+
+class DeployRefusedError(SpecRefusedError):
+    """A deploy breaks at least one rule: its request, its code, or what its file declares. `faults` holds all of them."""
+
+    code: ClassVar[str] = "deploy_refused"
+    what: ClassVar[str] = "the deploy"
 
 
 def count_rest(every: tuple[Fault, ...]) -> Fault:

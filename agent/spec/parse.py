@@ -14,7 +14,7 @@ from agent.spec.notify import find_notify_faults
 from agent.spec.ports import find_port_faults
 from agent.spec.rules import find_field_faults
 from agent.spec.shape import read_shape
-from agent.spec.ssh_keys import find_ssh_faults
+from agent.spec.ssh_keys import Keys, find_ssh_faults
 from agent.spec.text import find_text_faults, find_unreadable, replace_unusable
 from agent.spec.upload import find_upload_faults
 
@@ -22,10 +22,10 @@ from agent.spec.upload import find_upload_faults
 ENOUGH = MAX_FAULTS + 1
 
 
-def parse_spec(body: object) -> JobSpec:
+def parse_spec(body: object, keys: Keys = Keys.NEEDED) -> JobSpec:
     """Read a job spec as a user wrote it. `body` is decoded JSON of any type, and may be hostile.
 
-    Sizes may be text with a unit, `gpus` a bare count, `not_before` any RFC 3339 time; the spec has bytes, an object, UTC.
+    `keys`: a function's job may begin without one. Sizes may be text with a unit, `gpus` a bare count, `not_before` any RFC 3339 time; the spec has bytes, an object, UTC.
     Raises SpecRefusedError with every fault, sorted by field.
     """
     if (unreadable := find_unreadable(body)) is not None:
@@ -40,7 +40,7 @@ def parse_spec(body: object) -> JobSpec:
         find_container_faults(plain),
         find_port_faults(plain.get("ports")),
         find_notify_faults(plain.get("notify")),
-        find_ssh_faults(plain),
+        find_ssh_faults(plain, keys),
         find_upload_faults(plain.get("outputs")),
         find_glob_faults(plain.get("outputs")),
     )

@@ -9,6 +9,7 @@ import binascii
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from enum import Enum
 
 from agent.spec.faults import Fault, join_path
 from agent.spec.forms import Body
@@ -82,12 +83,21 @@ def read_public_key(text: str) -> PublicKey:
     return PublicKey(kind, encoded, comment)
 
 
-def find_ssh_faults(body: Body) -> Iterator[Fault]:
+class Keys(Enum):
+    """Whether SSH needs a key in the spec, or may get its first while the job runs."""
+
+    NEEDED = "needed"
+    LATER = "later"
+
+
+def find_ssh_faults(body: Body, keys: Keys) -> Iterator[Fault]:
     """Of the whole spec: its keys, and what SSH needs of the network and of the ports."""
     ssh = body.get("ssh")
     if not isinstance(ssh, dict):
         return
-    yield from find_key_faults("ssh.authorized_keys", ssh.get("authorized_keys"))
+    named = ssh.get("authorized_keys")
+    if named != [] or keys is Keys.NEEDED:
+        yield from find_key_faults("ssh.authorized_keys", named)
     if body.get("network") == "none":
         yield Fault(
             "ssh",

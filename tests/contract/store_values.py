@@ -9,6 +9,7 @@ from pathlib import Path
 from subprocess import run
 
 from agent.adapters.sqlite import SqliteStore
+from agent.core.function import FaultKind, FunctionCall, Report, ReportStatus
 from agent.core.gpu_usage import GpuUsage, GpuUse, Sum
 from agent.core.job import (
     BootTime,
@@ -61,10 +62,17 @@ def request(
     key: str | None = None,
     body: str = "digest",
     at: float = 10.0,
+    call: FunctionCall | None = None,
     **spec: object,
 ) -> NewJob:
     parsed = parse_spec({"image": "alpine:3.20", **spec})
-    return NewJob(job_id, owner, Kind.CONTAINER, parsed, at, key, body)
+    return NewJob(job_id, owner, kind_of(call), parsed, at, key, body, call=call)
+
+
+def kind_of(call: FunctionCall | None) -> Kind:
+    if call is None:
+        return Kind.CONTAINER
+    return Kind.DESCRIBE if call.function is None else Kind.FUNCTION
 
 
 async def accepted(store: TestedStore, job_id: str = "a", owner: str = "ann", **more: object) -> Job:
@@ -113,6 +121,7 @@ def with_everything(job: Job) -> Job:
         job,
         phase=Phase.STOPPING,
         attempt=3,
+        call=FunctionCall("chute", "v1", "train", "main.py", "app", "parent", 2),
         queued_at=11.5,
         not_before=12.5,
         waiting_for="gpus",
@@ -131,6 +140,7 @@ def with_everything(job: Job) -> Job:
             exit=facts,
             ssh_user="worker",
             first_log_ns=7,
+            report=Report(ReportStatus.FAILED, FaultKind.RAISED, "ValueError", "no"),
             held=LEASE,
             gpu_usage=USAGE,
         ),

@@ -6,6 +6,7 @@ from dataclasses import fields, replace
 
 import pytest
 
+from agent.core.function import FunctionCall
 from agent.core.job import Job, Kind, NewEvent, Outcome, Stop, StopCause, Viewer
 from agent.errors import Phase
 from agent.interfaces import (
@@ -50,6 +51,26 @@ async def test_both_are_the_port(store: TestedStore) -> None:
 
 
 # accept
+
+
+async def test_a_functions_row_has_its_call(store: TestedStore) -> None:
+    call = FunctionCall("trainer", "v1", "train", "main.py", parent="p", depth=1)
+    job = await accepted(store, "f", call=call)
+    assert (job.kind, job.call) == (Kind.FUNCTION, call)
+    assert await store.read("f") == job
+    assert await store.forget("f", ROOT) is Finished.NOT_FINISHED
+
+
+async def test_what_the_agent_runs_for_itself_is_listed_only_where_it_is_asked_for(
+    store: TestedStore,
+) -> None:
+    call = FunctionCall("trainer", "v1", None, "main.py")
+    await accepted(store, "d", call=call, labels={"a": "b"})
+    await accepted(store, "c", labels={"a": "b"})
+    for query in (JobQuery(), JobQuery(labels=(("a", "b"),)), JobQuery(phases=(Phase.QUEUED,))):
+        assert [job.id for job in await store.page(query, ROOT)] == ["c"]
+    assert await ids(store, kind=Kind.DESCRIBE) == ["d"]
+    assert [job.id for job in await store.unfinished()] == ["d", "c"]
 
 
 async def test_an_accepted_job_is_queued_in_its_place_with_its_first_event(store: TestedStore) -> None:

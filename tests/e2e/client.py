@@ -65,6 +65,21 @@ class Client:
         finally:
             connection.close()
 
+    def post(self, path: str, payload: bytes, media: str) -> Reply:
+        """A body of another kind than JSON."""
+        connection = self._connect()
+        headers = {"Content-Type": media}
+        if self._token is not None:
+            headers["Authorization"] = f"Bearer {self._token}"
+        try:
+            connection.request("POST", path, payload, headers)
+            reply = connection.getresponse()
+            return Reply(
+                reply.status, {name.lower(): text for name, text in reply.getheaders()}, reply.read()
+            )
+        finally:
+            connection.close()
+
     def lines(self, path: str, headers: dict[str, str] | None = None) -> Iterator[bytes]:
         """A stream, line by line, until it ends or nobody reads it any more."""
         connection = self._connect()

@@ -6,10 +6,12 @@ from contextlib import aclosing, suppress
 from dataclasses import replace
 
 from agent.core.disk_space import CountLimits, DiskSpace, Held
+from agent.core.finish import load_header
 from agent.core.globs import EVERY_OUTPUT, OutputChoice
 from agent.core.notify import NotifyTarget
 from agent.core.quiet import Sighting
 from agent.interfaces import (
+    ChuteFilesMissingError,
     Claimed,
     JobFolderMissingError,
     LogReader,
@@ -21,8 +23,10 @@ from agent.interfaces import (
     OutputReader,
     OutputRefusedError,
     Prepared,
+    ResultReader,
     SecretFiles,
     SmallOutput,
+    StoredReport,
 )
 from agent.spec import Upload
 from tests.fakes.disk import FakeDisk
@@ -37,7 +41,7 @@ class _Part:
         self._data += data
 
     async def commit(self, last: bytes = b"") -> None:
-        self._logs[self._key] = self._data + last
+        self._logs.setdefault(self._key, self._data + last)
 
     async def discard(self) -> None:
         self._data = b""
@@ -56,11 +60,20 @@ class _Log:
         self._at = len(self._data)
 
 
+class _Result(_Log):
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self.size_bytes = len(data)
+
+
 class FakeFolders:
     """`disk`: the state folder's; what jobs write there beside `outputs` is written to it. `in_quota`: whose outputs are in one."""
 
     def __init__(self, disk: FakeDisk | None = None) -> None:
         self.records: dict[str, str] = {}
+        self.payloads: dict[str, bytes] = {}
+        self.reports: dict[tuple[str, int], bytes] = {}
+        self.chutes_missing: set[str] = set()
         self.authorized_keys: dict[str, str] = {}
         self.key_writes = 0
         self.secrets_by_job: dict[str, SecretFiles] = {}
@@ -79,9 +92,13 @@ class FakeFolders:
             raise JobFolderMissingError(job_id, "folder of outputs")
         return self._outputs[job_id]
 
-    async def claim(self, job_id: str, record: str, secrets: SecretFiles) -> Claimed:
+    async def claim(
+        self, job_id: str, record: str, secrets: SecretFiles, payload: bytes | None = None
+    ) -> Claimed:
         if job_id in self.records:
             return Claimed.EXISTS
+        if payload is not None:
+            self.payloads[job_id] = payload
         self.records[job_id] = record
         self.secrets_by_job[job_id] = secrets
         self._outputs[job_id] = FakeOutputs()
@@ -101,7 +118,36 @@ class FakeFolders:
             f"/state/jobs/{job_id}/outputs",
             f"/run/jobs/{job_id}/secrets" if has_secrets else None,
             f"/state/jobs/{job_id}/ssh" if has_ssh else None,
+            f"/state/jobs/{job_id}/sock" if job_id in self.payloads else None,
         )
+
+    async def payload(self, job_id: str) -> bytes:
+        if job_id not in self.payloads:
+            raise JobFolderMissingError(job_id, "payload")
+        return self.payloads[job_id]
+
+    async def report_part(self, job_id: str, attempt: int) -> LogWriter:
+        if job_id not in self.records:
+            raise JobFolderMissingError(job_id, "folder")
+        return _Part(self.reports, (job_id, attempt))
+
+    async def report(self, job_id: str, attempt: int, most_bytes: int = 0) -> StoredReport | None:
+        line, end, result = self.reports.get((job_id, attempt), b"").partition(b"\n")
+        finish = load_header(line) if end else None
+        if finish is None:
+            return None
+        return StoredReport(finish, len(result), result if len(result) <= most_bytes else None)
+
+    async def open_result(self, job_id: str, attempt: int) -> ResultReader | None:
+        stored = await self.report(job_id, attempt, 1 << 30)
+        if stored is None or stored.result is None or stored.finish.fault is not None:
+            return None
+        return _Result(stored.result)
+
+    async def chute_files(self, version: str) -> str:
+        if version in self.chutes_missing:
+            raise ChuteFilesMissingError(version)
+        return f"/state/chutes/{version}/files"
 
     async def keep_authorized_keys(self, job_id: str, text: str) -> None:
         if self.secrets_by_job.get(job_id, SecretFiles({})).host_key is None:
@@ -154,6 +200,7 @@ class FakeFolders:
         self.places.pop(job_id, None)
         self.authorized_keys.pop(job_id, None)
         self.records.pop(job_id, None)
+        self.payloads.pop(job_id, None)
         self.secrets_by_job.pop(job_id, None)
         self.removed.append(job_id)
 

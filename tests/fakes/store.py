@@ -4,9 +4,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from agent.core.job import EVERYONE, ClosedAttempt, Event, Job, NewEvent, Viewer
+from agent.core.chute import Version
+from agent.core.job import EVERYONE, INTERNAL_KINDS, ClosedAttempt, Event, Job, NewEvent, Viewer
 from agent.core.notify import TOLD, Notice, NotifyState, Progress
 from agent.core.state import phase_event
+from agent.core.told import Told
 from agent.core.upload import JournalFile, UploadRecord
 from agent.errors import Phase
 from agent.interfaces import (
@@ -22,6 +24,8 @@ from agent.interfaces import (
     Token,
 )
 from agent.spec import without_secrets
+from tests.fakes.chute_store import MemoryChutes
+from tests.fakes.function_store import MemoryFunctions
 from tests.fakes.upload_store import MemoryUploads, Step, give_way, go_on
 
 T = TypeVar("T")
@@ -35,7 +39,7 @@ class Row:
     body_digest: str
 
 
-class MemoryStore(MemoryUploads):
+class MemoryStore(MemoryUploads, MemoryFunctions, MemoryChutes):
     """A small working store. It outlives a simulated crash: give the same object to the next daemon, `listeners` cleared.
 
     `before` and `after` are awaited with the method's name around each transaction. One that raises in `before` is a
@@ -56,6 +60,8 @@ class MemoryStore(MemoryUploads):
         self._notify: dict[int, NotifyState] = {}
         self._uploads: dict[int, UploadRecord] = {}
         self._journals: dict[int, dict[str, JournalFile]] = {}
+        self._versions: dict[str, Version] = {}
+        self._functions: dict[str, Told] = {}
         self._last_job_seq = 0
         self._last_event_seq = 0
 
@@ -250,6 +256,8 @@ class MemoryStore(MemoryUploads):
         self._rows[job.id] = Row(inserted, idempotency_key, body_digest)
         if job.spec.notify is not None:
             self._notify[inserted.seq] = NotifyState()
+        if job.call is not None:
+            self._functions[job.id] = Told()
         return inserted
 
     def _save(self, changed: Sequence[Changed], closed: ClosedAttempt | None = None) -> list[Job]:
@@ -286,6 +294,7 @@ class MemoryStore(MemoryUploads):
             return Finished.NOT_FINISHED
         del self._rows[job_id]
         self._notify.pop(job.seq, None)
+        self._functions.pop(job_id, None)
         self._uploads.pop(job.seq, None)
         self._journals.pop(job.seq, None)
         self._attempts.pop(job_id, None)
@@ -375,7 +384,7 @@ def matches(job: Job, query: JobQuery) -> bool:
     return (
         (not query.phases or job.phase in query.phases)
         and (query.queue is None or job.spec.queue == query.queue)
-        and (query.kind is None or job.kind == query.kind)
+        and (job.kind not in INTERNAL_KINDS if query.kind is None else job.kind == query.kind)
         and (query.id_prefix is None or job.id.startswith(query.id_prefix))
         and (query.before_seq is None or job.seq < query.before_seq)
         and all(job.spec.labels.get(name) == value for name, value in query.labels)
@@ -390,6 +399,7 @@ def first_row(new: NewJob) -> Job:
         kind=new.kind,
         spec=new.spec,
         created_at=new.created_at,
+        call=new.call,
         queued_at=new.created_at,
         not_before=None if not_before is None else not_before.timestamp(),
         ssh_host_key=new.ssh_host_key,

@@ -14,6 +14,7 @@ import aiohttp
 from aiohttp import web
 from yarl import URL
 
+from agent import aio
 from agent.adapters.folders.folders import DiskFolders, open_folders
 from agent.adapters.job_ports import LocalPorts
 from agent.aio import Threads
@@ -36,6 +37,7 @@ from agent.jobs.assembly import Outside, Settings, Shell, assemble
 from agent.jobs.avoided import Avoided
 from agent.jobs.bell import Bell
 from agent.jobs.capacity import HostCapacity, HostNames
+from agent.jobs.chutes import Chutes, Describing
 from agent.jobs.current import Current
 from agent.jobs.execs import Execs
 from agent.jobs.gpu_accounts import GpuAccounts
@@ -55,6 +57,7 @@ from tests.fakes.engine import FakeEngine
 from tests.fakes.firewall import FakeFirewall
 from tests.fakes.gpus import FakeGpus
 from tests.fakes.host_keys import FakeHostKeys
+from tests.fakes.job_sockets import FakeJobSockets
 from tests.fakes.kernel_log import FakeKernelLog
 from tests.fakes.outgoing import FakeOutgoing
 from tests.fakes.ssh_kits import FakeSshKits
@@ -106,6 +109,8 @@ class ApiWorld:
     shell: Shell
     kits: FakeSshKits
     host_keys: FakeHostKeys
+    chutes: Chutes
+    sockets: FakeJobSockets
     sites: Sites | None = None
     http: aiohttp.ClientSession | None = None
     token: str = ""
@@ -178,11 +183,12 @@ async def api_world(
         LogBounds(10**8, 10),
         limits or Limits(),
         images or ImageRules(),
+        sdk="/run/sdk/1",
     )
     woken: list[str] = []
     current, settings = Current(policy), CareSettings(HealthPolicy(600, XidTable()), ("*",), 30)
     deliveries = FakeDeliveries()
-    kits, host_keys = FakeSshKits(), FakeHostKeys()
+    kits, host_keys, sockets = FakeSshKits(), FakeHostKeys(), FakeJobSockets()
     outside = Outside(
         store,
         engine,
@@ -199,6 +205,7 @@ async def api_world(
         deliveries,
         kits,
         host_keys,
+        sockets,
     )
     shell = assemble(outside, current, shell_settings(settings))
     hiding, uploads = shell.tools.hiding, shell.tools.uploads
@@ -214,6 +221,7 @@ async def api_world(
         kits,
         host_keys,
     )
+    chutes = Chutes(intake, folders.chutes, Describing(folders.chutes, intake), lambda: next(ids))
     care = GpuCare(gpus, store, clock, settings, Wakes(lambda: None, woken.append))
     samples = GpuSamples(gpus, clock)
     accounts = GpuAccounts(samples, store, clock)
@@ -230,7 +238,9 @@ async def api_world(
     store.on_events(bell.ring)
     parts = ApiParts(
         store=store,
+        folders=folders,
         intake=intake,
+        chutes=chutes,
         logs=Logs(Sources(engine, folders, store, clock, bell)),
         bell=bell,
         outputs=Outputs(folders, OutputLimits(1000, 10**12, 60)),
@@ -279,6 +289,8 @@ async def api_world(
         shell,
         kits,
         host_keys,
+        chutes,
+        sockets,
     )
     world.sites = await open_sites(app, Listen("127.0.0.1", 0, tls, world.socket, "no-such-group"))
     world.token = await world.new_token("alice")
@@ -304,7 +316,7 @@ async def running(world: ApiWorld) -> AsyncIterator[None]:
     world.intake.wake = world.shell.wake
     world.engine.images.clear()
     world.engine.add_image("busybox")
-    standing = asyncio.ensure_future(stand(world.shell))
+    standing = asyncio.ensure_future(stand(world.shell, world.chutes))
     try:
         yield
     finally:
@@ -313,9 +325,10 @@ async def running(world: ApiWorld) -> AsyncIterator[None]:
             await standing
 
 
-async def stand(shell: Shell) -> None:
+async def stand(shell: Shell, chutes: Chutes) -> None:
     async with asyncio.TaskGroup() as group:
         shell.start(group)
+        aio.stand(group, chutes.describing.watch(), "chutes")
 
 
 async def until(holds: Callable[[], bool], seconds: float = 5.0) -> None:

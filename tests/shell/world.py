@@ -6,6 +6,7 @@ from contextlib import suppress
 
 from agent.core.container import ContainerState, LogBounds
 from agent.core.firewall import Egress, NetworkSettings, make_rules
+from agent.core.function import FunctionCall
 from agent.core.gpu_health import HealthPolicy
 from agent.core.job import BootTime, Job, Kind, Outcome, StopCause, Verdict, Viewer
 from agent.core.policy import ImageRules, Limits, Policy
@@ -29,7 +30,9 @@ from tests.fakes.firewall import FakeFirewall
 from tests.fakes.folders import FakeFolders
 from tests.fakes.gpus import FakeGpus
 from tests.fakes.host_keys import FakeHostKeys, host_key
+from tests.fakes.job_sockets import FakeJobSockets
 from tests.fakes.kernel_log import FakeKernelLog
+from tests.fakes.neighbours import FakeNeighbours
 from tests.fakes.outgoing import FakeOutgoing
 from tests.fakes.quotas import FakeQuotas
 from tests.fakes.ssh_kits import FakeSshKits
@@ -50,6 +53,8 @@ class World:
         self.engine.add_image("busybox")
         self.firewall = FakeFirewall(bridges=self.engine.bridges)
         self.folders = FakeFolders()
+        self.sockets = FakeJobSockets()
+        self.neighbours: FakeNeighbours | None = FakeNeighbours()
         self.quotas = FakeQuotas()
         self.gpus = FakeGpus()
         self.kernel_log = FakeKernelLog(self.clock)
@@ -91,8 +96,11 @@ class World:
             limits=Limits(),
             images=ImageRules(),
             node_cpus=self.node_cpus,
+            sdk="/run/sdk/1",
         )
         self.shell = assemble(self.outside(), Current(policy), self.settings)
+        if self.neighbours is not None:
+            self.shell.tools.functions.answer_by(self.neighbours)
         self._task = asyncio.get_running_loop().create_task(self._run(self.shell))
 
     def outside(self) -> Outside:
@@ -112,6 +120,7 @@ class World:
             self.deliveries,
             self.ssh_kits,
             FakeHostKeys(),
+            self.sockets,
         )
 
     async def _run(self, shell: Shell) -> None:
@@ -125,6 +134,7 @@ class World:
             with suppress(asyncio.CancelledError, BaseExceptionGroup):
                 await self._task
         self._task = self.shell = None
+        self.sockets.calls.clear()  # a connection goes with the process
         assert self.violations == []
 
     async def restart(self) -> None:
@@ -168,14 +178,22 @@ class World:
 
     # ── what a caller does ──
 
-    async def submit(self, owner: str = OWNER, **fields: object) -> str:
+    async def submit(
+        self,
+        owner: str = OWNER,
+        *,
+        call: FunctionCall | None = None,
+        payload: bytes = b"{}",
+        **fields: object,
+    ) -> str:
         self.count += 1
         job_id = f"00000000-0000-7000-8000-{self.count:012d}"
         spec: JobSpec = parse_spec({"image": "busybox", **fields})
         key = None if spec.ssh is None else host_key(self.count)
-        await self.folders.claim(job_id, "{}", secret_files(spec, key))
+        await self.folders.claim(job_id, "{}", secret_files(spec, key), None if call is None else payload)
         public = None if key is None else key.public.line
-        new = NewJob(job_id, owner, Kind.CONTAINER, spec, self.clock.now(), None, job_id, public)
+        kind = Kind.CONTAINER if call is None else Kind.FUNCTION
+        new = NewJob(job_id, owner, kind, spec, self.clock.now(), None, job_id, public, call)
         await self.store.accept(new, 1000)
         self.wake(job_id)
         return job_id

@@ -198,9 +198,13 @@ def test_a_limit_of_the_plan_is_in_the_host_config(change: dict[str, Any], key: 
 
 
 def test_what_the_plan_leaves_open_is_left_to_the_image_and_the_engine() -> None:
-    assert not {"Cmd", "Entrypoint", "User", "WorkingDir"} & set(create_body(PLAN, {}))
+    assert not {"Cmd", "Entrypoint", "User", "WorkingDir", "StopSignal"} & set(create_body(PLAN, {}))
     bounds = {"NanoCpus", "Memory", "ShmSize", "StorageOpt", "Runtime", "CpusetCpus", "CpusetMems"}
     assert not bounds & set(host(PLAN))
+
+
+def test_a_stop_signal_of_the_plan_is_asked_for() -> None:
+    assert create_body(replace(PLAN, stop_signal="SIGTERM"), {})["StopSignal"] == "SIGTERM"
 
 
 def test_an_empty_entrypoint_is_none_and_not_the_images() -> None:

@@ -59,6 +59,8 @@ def create_body(plan: ContainerPlan, secrets: Mapping[str, str]) -> dict[str, ob
         body["User"] = plan.user
     if plan.workdir is not None:
         body["WorkingDir"] = plan.workdir
+    if plan.stop_signal is not None:
+        body["StopSignal"] = plan.stop_signal
     return body
 
 

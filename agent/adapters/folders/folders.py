@@ -6,14 +6,22 @@ from contextlib import suppress
 from pathlib import Path
 
 from agent.adapters.disk_use import space
-from agent.adapters.folders import durable, jobs, outputs, secrets, ssh, state, upload_secrets
+from agent.adapters.folders import calls, durable, jobs, outputs, sdk, secrets, ssh, state, upload_secrets
+from agent.adapters.folders.chutes import DiskChutes
 from agent.adapters.folders.disk import Disk
 from agent.adapters.folders.held import held_by_outputs
 from agent.adapters.folders.jobs import FoundRecord
 from agent.adapters.folders.names import attempt_log, job_folder
 from agent.adapters.folders.page_key import PageKey
 from agent.adapters.folders.quotas import DiskQuotas
-from agent.adapters.folders.streams import Hashes, LogReader, LogWriter, OutputReader, read_small
+from agent.adapters.folders.streams import (
+    Hashes,
+    LogReader,
+    LogWriter,
+    OutputReader,
+    ResultReader,
+    read_small,
+)
 from agent.adapters.folders.watch import OutputWatching
 from agent.aio import Threads
 from agent.core.disk_space import CountLimits, DiskSpace, Held
@@ -31,6 +39,7 @@ from agent.interfaces import (
     Prepared,
     SecretFiles,
     SmallOutput,
+    StoredReport,
 )
 from agent.spec import Upload
 
@@ -45,6 +54,7 @@ class DiskFolders:
         self._watching = OutputWatching(disk)
         self.quotas = DiskQuotas(opened, disk)
         self.page_key = PageKey(opened.root, disk)
+        self.chutes = DiskChutes(opened.chutes, disk)
 
     @property
     def agent_id(self) -> str:
@@ -55,9 +65,39 @@ class DiskFolders:
         """Let go of the state folder and its lock. Readers and writers must have ended, and so must the threads."""
         self._state.close()
 
-    async def claim(self, job_id: str, record: str, secrets: SecretFiles) -> Claimed:
+    async def claim(
+        self, job_id: str, record: str, secrets: SecretFiles, payload: bytes | None = None
+    ) -> Claimed:
         """Make the folder, whole or not at all; where one is, nothing in it is touched and the row decides."""
-        return await self._disk.run(jobs.claim, self._state, job_id, record, secrets)
+        return await self._disk.run(jobs.claim, self._state, job_id, record, secrets, payload)
+
+    async def payload(self, job_id: str) -> bytes:
+        """What the job's function is called with. Raises JobFolderMissingError."""
+        return await self._disk.run(calls.read_payload, self._state.jobs, job_id)
+
+    def socket_folder(self, job_id: str) -> Path:
+        """Where the job's socket lies, as its container sees it."""
+        return self._state.path / state.JOBS / job_folder(job_id) / calls.SOCKET
+
+    async def lay_out_sdk(self, source: Path) -> str:
+        """The host's path of a copy of `source` that no upgrade changes, for containers to see."""
+        return await self._disk.run(sdk.lay_out, self._state.runtime_path, source)
+
+    async def report_part(self, job_id: str, attempt: int) -> LogWriter:
+        """A new, empty `report.<attempt>.part`. Raises JobFolderMissingError."""
+        return await self._disk.run(self._create_part, job_id, calls.report_name(attempt))
+
+    async def report(self, job_id: str, attempt: int, most_bytes: int = 0) -> StoredReport | None:
+        """How the function ended, with its result where it is not larger."""
+        return await self._disk.run(calls.read_report, self._state.jobs, job_id, attempt, most_bytes)
+
+    async def open_result(self, job_id: str, attempt: int) -> ResultReader | None:
+        """The result from its first byte; None: there is none."""
+        return await self._disk.run(self._open_result, job_id, attempt)
+
+    async def chute_files(self, version: str) -> str:
+        """The host's path of a version's files. Raises ChuteFilesMissingError."""
+        return await self._disk.run(calls.chute_files, self._state, version)
 
     async def secrets(self, job_id: str) -> SecretFiles:
         """The secrets at rest. Raises JobFolderMissingError, also once they were dropped."""
@@ -134,7 +174,7 @@ class DiskFolders:
 
     async def log_part(self, job_id: str, attempt: int) -> LogWriter:
         """A new, empty `log.<attempt>.part`, whatever an earlier drain left. Raises JobFolderMissingError."""
-        return await self._disk.run(self._create_log_part, job_id, attempt)
+        return await self._disk.run(self._create_part, job_id, attempt_log(attempt))
 
     async def open_log(self, job_id: str, attempt: int) -> LogReader | None:
         """The committed log, None if there is none."""
@@ -179,8 +219,7 @@ class DiskFolders:
     # A descriptor is wrapped in the thread that opened it. A cancelled await would lose a bare number for ever; an object
     # that nobody gets is closed when it is collected.
 
-    def _create_log_part(self, job_id: str, attempt: int) -> LogWriter:
-        name = attempt_log(attempt)
+    def _create_part(self, job_id: str, name: str) -> LogWriter:
         try:
             folder = os.open(job_folder(job_id), durable.FOLDER, dir_fd=self._state.jobs)
         except FileNotFoundError as error:
@@ -200,6 +239,10 @@ class DiskFolders:
         except FileNotFoundError:
             return None
         return LogReader(self._disk, number)
+
+    def _open_result(self, job_id: str, attempt: int) -> ResultReader | None:
+        found = calls.find_result(self._state.jobs, job_id, attempt)
+        return None if found is None else ResultReader(self._disk, *found)
 
     def _open_output(self, job_id: str, path: str) -> OutputReader:
         return OutputReader(self._disk, outputs.open_output(self._state, job_id, path), self._hashes)

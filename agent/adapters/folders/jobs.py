@@ -12,7 +12,7 @@ from secrets import token_hex
 
 import structlog
 
-from agent.adapters.folders import durable, secrets, ssh
+from agent.adapters.folders import calls, durable, secrets, ssh
 from agent.adapters.folders.names import is_half_made, is_job_id, job_folder
 from agent.adapters.folders.roots import OUTPUTS
 from agent.adapters.folders.state import ASIDE, JOBS, State
@@ -34,13 +34,18 @@ class FoundRecord:
     content: object | None
 
 
-def claim(state: State, job_id: str, record: str, secrets_: SecretFiles) -> Claimed:
+def claim(
+    state: State, job_id: str, record: str, secrets_: SecretFiles, payload: bytes | None = None
+) -> Claimed:
     """Make the job's folder, whole and synced, or leave the one that is there as it is."""
     name = f"{job_folder(job_id)}.{token_hex(8)}"
     try:
         os.mkdir(name, durable.PRIVATE_FOLDER, dir_fd=state.jobs)
         with durable.open_folder(state.jobs, name) as job:
             _fill(job, record, secrets_)
+            if payload is not None:
+                calls.write(job, payload)
+            os.fsync(job)
         return _publish(state, name, job_id)
     finally:
         # Whatever went wrong, or where another was first: nothing of this call stays.
@@ -68,7 +73,6 @@ def _fill(job: int, record: str, secrets_: SecretFiles) -> None:
     if secrets_.host_key is not None:
         ssh.write(job, secrets_.host_key)
     durable.ensure_folder(job, OUTPUTS, OUTPUTS_MODE)
-    os.fsync(job)
 
 
 def _remove_half_made(state: State, name: str) -> None:
@@ -94,12 +98,14 @@ def prepare(state: State, job_id: str) -> Prepared:
     with durable.open_folder(state.jobs, job_id) as job:
         durable.ensure_folder(job, OUTPUTS, OUTPUTS_MODE)
         has_ssh = ssh.is_there(job)
+        has_call = calls.is_there(job)
     home = state.path / JOBS / job_id
     outputs, ssh_folder = str(home / OUTPUTS), str(home / ssh.SSH) if has_ssh else None
+    socket = str(home / calls.SOCKET) if has_call else None
     if not values:
-        return Prepared(outputs, None, ssh_folder)
+        return Prepared(outputs, None, ssh_folder, socket)
     mounted = state.runtime_path / JOBS / secrets.lay_out(state.runtime_jobs, job_id, values)
-    return Prepared(outputs, str(mounted), ssh_folder)
+    return Prepared(outputs, str(mounted), ssh_folder, socket)
 
 
 def remove(state: State, job_id: str) -> None:

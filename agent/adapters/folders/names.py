@@ -67,6 +67,11 @@ def job_folder(job_id: str) -> str:
     return job_id
 
 
+def version_folder(version_id: str) -> str:
+    """The name of the folder of a chute's version. Raises ValueError as `job_folder` does."""
+    return job_folder(version_id)
+
+
 def attempt_log(attempt: int) -> str:
     return f"log.{attempt:d}"
 

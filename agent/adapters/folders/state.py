@@ -12,7 +12,7 @@ from agent.adapters.folders.loops import Loops
 from agent.adapters.folders.roots import Roots
 from agent.errors import AgentError, Blame
 
-JOBS, ASIDE, LOCK, AGENT_ID = "jobs", "aside", "lock", "agent-id"
+JOBS, CHUTES, ASIDE, LOCK, AGENT_ID = "jobs", "chutes", "aside", "lock", "agent-id"
 PUBLIC_FOLDER = 0o755
 WRITABLE_BY_OTHERS = 0o022
 
@@ -56,7 +56,7 @@ class AgentIdUnreadableError(AgentError):
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """Open descriptors of the locked state folder and of the folders of jobs in it and in the runtime folder; and what of the
+    """Open descriptors of the locked state folder, of the folders of jobs in it and in the runtime folder, and of chutes; and what of the
     quotas in them is mounted.
     """
 
@@ -66,13 +66,14 @@ class State:
     root: int
     lock: int
     jobs: int
+    chutes: int
     runtime_jobs: int
     loops: Loops
     roots: Roots
 
     def close(self) -> None:
         self.roots.close()
-        for descriptor in (self.runtime_jobs, self.jobs, self.root, self.lock):
+        for descriptor in (self.runtime_jobs, self.chutes, self.jobs, self.root, self.lock):
             os.close(descriptor)
 
 
@@ -85,6 +86,7 @@ def open_state(state_dir: Path, runtime_dir: Path) -> State:
         opened.append(lock := _lock(root, state_dir))
         agent_id = _agent_id(root, state_dir)
         opened.append(jobs := _open_private(root, JOBS))
+        opened.append(chutes := _open_private(root, CHUTES))
         os.fsync(root)
         # The runtime folder keeps its mode: the API's socket lies there, too. Secrets are one private level below.
         opened.append(runtime := _open_own(runtime_dir, PUBLIC_FOLDER))
@@ -95,7 +97,8 @@ def open_state(state_dir: Path, runtime_dir: Path) -> State:
             os.close(descriptor)
         raise
     loops = Loops(agent_id)
-    return State(state_dir, runtime_dir, agent_id, root, lock, jobs, runtime_jobs, loops, Roots(loops))
+    roots = Roots(loops)
+    return State(state_dir, runtime_dir, agent_id, root, lock, jobs, chutes, runtime_jobs, loops, roots)
 
 
 def _open_own(path: Path, mode: int) -> int:

@@ -261,3 +261,12 @@ class LogReader:
     def _read(self, offset: int, size: int) -> bytes:
         with self._descriptor.use() as number:
             return os.pread(number, size, offset)
+
+
+class ResultReader(LogReader):
+    """A function's result, behind the header of its report. Implements `interfaces.ResultReader`."""
+
+    def __init__(self, disk: Disk, number: int, start: int, size_bytes: int) -> None:
+        super().__init__(disk, number)
+        self._offset = start
+        self.size_bytes = size_bytes

@@ -4,7 +4,7 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from agent.adapters.sqlite import events, lists, notify
+from agent.adapters.sqlite import events, functions, lists, notify
 from agent.adapters.sqlite.rows import Rows, dump_closed, dump_rest, load_closed
 from agent.core.job import ClosedAttempt, Job, NewEvent, Viewer
 from agent.core.state import phase_event
@@ -82,6 +82,8 @@ def insert(connection: sqlite3.Connection, job: Job, idempotency_key: str | None
     )
     if spec.notify is not None:
         notify.begin(connection, seq)
+    if job.call is not None:
+        functions.begin(connection, seq, job.owner, job.call)
     return replace(job, seq=seq, spec=without_secrets(spec))
 
 
@@ -174,6 +176,7 @@ def _first_row(new: NewJob) -> Job:
         kind=new.kind,
         spec=new.spec,
         created_at=new.created_at,
+        call=new.call,
         queued_at=new.created_at,
         not_before=None if not_before is None else not_before.timestamp(),
         ssh_host_key=new.ssh_host_key,

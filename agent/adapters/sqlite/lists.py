@@ -2,7 +2,7 @@
 
 import sqlite3
 
-from agent.core.job import Viewer
+from agent.core.job import INTERNAL_KINDS, Viewer
 from agent.errors import Phase
 from agent.interfaces import JobQuery
 
@@ -26,6 +26,7 @@ HAS_LABEL = """EXISTS (
     SELECT 1 FROM labels AS had
     WHERE had.job = jobs.seq AND had.name = :label{number} AND had.value = :value{number}
 )"""
+HIDES_INTERNAL = "jobs.kind NOT IN ({})".format(", ".join(f"'{kind}'" for kind in INTERNAL_KINDS))
 COUNT_LABEL = """
     SELECT count(*) FROM (SELECT 1 FROM labels WHERE name = ? AND value = ? LIMIT ?)
 """
@@ -117,6 +118,8 @@ def _filter(where: Where, query: JobQuery) -> None:
         where.want("jobs.queue = :queue", queue=query.queue)
     if query.kind is not None:
         where.want("jobs.kind = :kind", kind=str(query.kind))
+    else:
+        where.want(HIDES_INTERNAL)
     if query.id_prefix:
         end = query.id_prefix + LAST_CHARACTER
         where.want("jobs.id >= :prefix AND jobs.id < :prefix_end", prefix=query.id_prefix, prefix_end=end)

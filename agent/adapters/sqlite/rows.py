@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter
 
 from agent.adapters.sqlite.faults import DatabaseDamagedError
+from agent.core.function import FunctionCall
 from agent.core.job import (
     BootTime,
     ClosedAttempt,
@@ -35,6 +36,7 @@ class Rest:
     So a field that is added to Job needs a line here and no migration.
     """
 
+    call: FunctionCall | None = None
     queued_at: float = 0.0
     not_before: float | None = None
     waiting_for: str | None = None

@@ -6,20 +6,22 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Self, TypeVar
 
-from agent.adapters.sqlite import events, gpus, host_events, jobs, lists, notify, tokens, uploads
+from agent.adapters.sqlite import events, functions, gpus, host_events, jobs, lists, notify, tokens, uploads
+from agent.adapters.sqlite.chute_store import SqliteChutes
 from agent.adapters.sqlite.database import BUSY_SECONDS, Database
 from agent.adapters.sqlite.rows import Rows
 from agent.aio import Threads
 from agent.core.job import EVERYONE, ClosedAttempt, Event, Job, NewEvent, Viewer
 from agent.core.notify import Notice, NotifyState, Progress
+from agent.core.told import Told
 from agent.core.upload import JournalFile, Resend, UploadRecord
-from agent.interfaces import Accepted, Finished, JobQuery, NewJob, Token
+from agent.interfaces import Accepted, Finished, JobQuery, NewJob, Telling, Token
 
 T = TypeVar("T")
 Changed = tuple[Job, Sequence[NewEvent]]
 
 
-class SqliteStore:
+class SqliteStore(SqliteChutes):
     """The rows on disk; see interfaces.Store for the promises. `decide` and `choose` are called in the database's thread.
 
     A cancelled call may still be carried out, whole.
@@ -179,6 +181,18 @@ class SqliteStore:
 
     async def retried_uploads(self) -> list[str]:
         return await self._read(uploads.read_retried)
+
+    async def told(self, job_id: str) -> Told:
+        return await self._read(lambda db: functions.read_told(db, job_id)) or Told()
+
+    async def told_of(self, job_ids: Sequence[str]) -> dict[str, Told]:
+        return await self._read(lambda db: functions.read_told_of(db, job_ids))
+
+    async def keep_told(self, tellings: Sequence[Telling]) -> None:
+        await self._write(lambda db: functions.keep_told(db, tellings, self._now()))
+
+    async def children_of(self, job_ids: Sequence[str]) -> dict[str, list[str]]:
+        return await self._read(lambda db: functions.read_children(db, job_ids))
 
     async def gpu_healths(self) -> dict[str, str]:
         return await self._read(gpus.read_all)

@@ -11,6 +11,7 @@ from aiohttp import web
 from agent.api.auth import Caller
 from agent.api.body import read_json
 from agent.api.endpoints import JOB_ID, Answer, Endpoint, Parameter
+from agent.api.keys import IDEMPOTENCY_KEY, read_key
 from agent.api.problems import BadRequestError
 from agent.api.query import Query
 from agent.api.showing import JobShowing
@@ -28,7 +29,6 @@ DEFAULT_PAGE, MAX_PAGE = 50, 200
 DEFAULT_WAIT_SECONDS, MAX_WAIT_SECONDS = 30, 300
 # A missed ring (there is none, but a wait has a deadline) costs a waiting client this much.
 LOOK_AGAIN_SECONDS = 5.0
-KEY = re.compile(r"[\x21-\x7e]{1,255}")
 ID_PREFIX = re.compile(r"[0-9a-fA-F-]{1,36}")
 JOB = Answer("the job", "Job")
 
@@ -49,9 +49,8 @@ class JobHandlers:
             201: Answer("accepted, and on disk", "Job"),
             200: Answer("a replay of an earlier one", "Job"),
         }
-        key = Parameter("Idempotency-Key", "the same key and body give the first answer again", "header")
         return (
-            Endpoint("POST", "/jobs", Scope.JOBS_WRITE, self.submit, "Submit a job", accepted, (key,), "JobSpec"),
+            Endpoint("POST", "/jobs", Scope.JOBS_WRITE, self.submit, "Submit a job", accepted, (IDEMPOTENCY_KEY,), "JobSpec"),
             Endpoint("PUT", "/jobs/{id}", Scope.JOBS_WRITE, self.put, "Submit under an id of your own", accepted, (JOB_ID,), "JobSpec"),
             Endpoint("GET", "/jobs", Scope.JOBS_READ, self.list, "List jobs, newest first", {200: Answer("a page", "JobPage")}, LIST_PARAMETERS),
             Endpoint("GET", "/jobs/{id}", Scope.JOBS_READ, self.show, "Read a job, or wait for its end", {200: JOB}, (JOB_ID, *WAIT_PARAMETERS)),
@@ -122,15 +121,6 @@ class JobHandlers:
             if found.phase is Phase.FINISHED or left <= 0:
                 return found
             await wait_for_ring(ring, min(left, LOOK_AGAIN_SECONDS))
-
-
-def read_key(request: web.Request) -> str | None:
-    key = request.headers.get("Idempotency-Key")
-    if key is None or KEY.fullmatch(key):
-        return key
-    raise BadRequestError(
-        [Fault("Idempotency-Key", "bad_header", "must be 1 to 255 printable ASCII characters", "Use a UUID.")]
-    )
 
 
 def read_list_query(request: web.Request) -> JobQuery:
@@ -234,7 +224,9 @@ LIST_PARAMETERS = (
     Parameter("phase", "phases, set off by commas"),
     Parameter("queue", "the queue's name"),
     Parameter("label", "NAME=VALUE; more than once: all must hold"),
-    Parameter("kind", "container"),
+    Parameter(
+        "kind", "container, function or describe; default: all but describe, which the agent runs for itself"
+    ),
     Parameter("id", "the beginning of an id"),
     Parameter("cursor", "`next` of the page before"),
     Parameter("limit", f"items a page, at most {MAX_PAGE}; default {DEFAULT_PAGE}", schema=SECONDS),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from threading import Lock
-from typing import Any, Callable, Generator, List
+from typing import Any, Callable, Generator
 
 
 class Answer:
@@ -12,7 +12,7 @@ class Answer:
         # Held until the answer is there, so that whoever can take it knows that it is.
         self._unanswered = Lock()
         self._unanswered.acquire()
-        self._told: List[Callable[[], None]] = []
+        self._told: list[Callable[[], None]] = []
         self._value: Any = None
         self._error: Exception | None = None
         self.is_there = False

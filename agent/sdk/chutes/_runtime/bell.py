@@ -41,6 +41,6 @@ class Bell:
         self._outside.close()
 
 
-def _pair() -> "tuple[Endpoint, Endpoint]":
+def _pair() -> tuple[Endpoint, Endpoint]:
     inside, outside = socketpair()
     return Endpoint(inside), Endpoint(outside)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, NamedTuple
+from typing import Any, NamedTuple
 
 from chutes._runtime.failures import failure, is_permanent
 from chutes._runtime.results import ResultTooLargeError, result_of
@@ -13,11 +13,11 @@ class Ending(NamedTuple):
     status: str
     result: bytes
     note: str | None
-    error: Dict[str, Any] | None
+    error: dict[str, Any] | None
     exit_code: int
 
     @property
-    def fields(self) -> Dict[str, Any]:
+    def fields(self) -> dict[str, Any]:
         """Of `finish`; the result goes behind it."""
         return {"status": self.status, "bytes": len(self.result), "note": self.note, "error": self.error}
 
@@ -29,7 +29,9 @@ class StoppedEarlyError(Exception):
 
 class StillRunningError(Exception):
     def __init__(self) -> None:
-        super().__init__("the function did not end within the grace of the stop; the traceback is where it was")
+        super().__init__(
+            "the function did not end within the grace of the stop; the traceback is where it was"
+        )
 
 
 def returned(value: Any) -> Ending:
@@ -57,7 +59,9 @@ def _exited(error: SystemExit) -> Ending:
         return returned(None)
     ending = failed("exit", error, _exit_code(code))
     said = "with a text" if not isinstance(code, int) else f"with {code}"
-    message = f"the function called sys.exit() {said}" + ("" if isinstance(code, int) else f": {text_of(code)}")
+    message = f"the function called sys.exit() {said}" + (
+        "" if isinstance(code, int) else f": {text_of(code)}"
+    )
     return ending._replace(error={**(ending.error or {}), "message": message[:4000]})
 
 

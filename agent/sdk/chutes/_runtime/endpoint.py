@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
+from os import fstat
 from socket import socket
-from typing import Tuple
 
 
 class Endpoint:
@@ -13,7 +12,7 @@ class Endpoint:
     __slots__ = ("_identity", "socket")
 
     def __init__(self, made: socket) -> None:
-        made.setblocking(False)
+        made.settimeout(0)
         self.socket = made
         self._identity = _identity(made.fileno())
 
@@ -32,6 +31,6 @@ class Endpoint:
             self.socket.detach()
 
 
-def _identity(descriptor: int) -> Tuple[int, int]:
-    seen = os.fstat(descriptor)
+def _identity(descriptor: int) -> tuple[int, int]:
+    seen = fstat(descriptor)
     return seen.st_dev, seen.st_ino

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from types import TracebackType
-from typing import Any, Dict, List
+import sys
+from types import FrameType, TracebackType
+from typing import Any
 
 from chutes._runtime.texts import clean, name_of, shorten, text_of
 from chutes.errors import PermanentError
@@ -12,10 +13,12 @@ from chutes.errors import PermanentError
 MAX_MESSAGE_CHARACTERS = 4_000
 MAX_TRACEBACK_CHARACTERS = 32_000
 
+_MOST_FRAMES = 500
+
 _OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
-def failure(kind: str, error: BaseException) -> Dict[str, Any]:
+def failure(kind: str, error: BaseException) -> dict[str, Any]:
     status = _member(error, "status_code")
     detail = _member(error, "detail") if isinstance(status, int) else None
     return {
@@ -49,16 +52,31 @@ def traceback_of(error: BaseException) -> str:
 
 def stack_of(thread: int) -> str:
     """Where a thread is now."""
-    import sys  # noqa: PLC0415
-
     frame = sys._current_frames().get(thread)  # noqa: SLF001 — the documented way to it
-    lines: List[str] = []
-    while frame is not None and len(lines) < 1000:
-        code = frame.f_code
-        if not code.co_filename.startswith(_OURS):
-            lines.append(f'  File "{code.co_filename}", line {frame.f_lineno}, in {code.co_name}\n')
+    lines: list[str] = []
+    while frame is not None and len(lines) < _MOST_FRAMES:
+        if not frame.f_code.co_filename.startswith(_OURS):
+            lines.append(_line_of(frame))
         frame = frame.f_back
     return clean("".join(reversed(lines)))
+
+
+def awaiting(awaited: Any) -> str | None:
+    """Where a coroutine waits, down to what it waits for; None where it is no coroutine, or one that is running."""
+    lines: list[str] = []
+    while len(lines) < _MOST_FRAMES:
+        frame = _member(awaited, "cr_frame") or _member(awaited, "gi_frame")
+        if frame is None:
+            break
+        if _member(awaited, "cr_running") or _member(awaited, "gi_running"):
+            return None
+        lines.append(_line_of(frame))
+        awaited = _member(awaited, "cr_await") or _member(awaited, "gi_yieldfrom")
+    return clean("".join(lines)) or None
+
+
+def _line_of(frame: FrameType) -> str:
+    return f'  File "{frame.f_code.co_filename}", line {frame.f_lineno}, in {frame.f_code.co_name}\n'
 
 
 def _from_the_author(first: TracebackType | None) -> TracebackType | None:
@@ -71,7 +89,7 @@ def _from_the_author(first: TracebackType | None) -> TracebackType | None:
     return first
 
 
-def _member(error: BaseException, name: str) -> Any:
+def _member(error: Any, name: str) -> Any:
     try:
         return getattr(error, name, None)
     except BaseException:  # noqa: BLE001 — a property of the author's making

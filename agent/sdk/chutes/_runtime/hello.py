@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Mapping, NamedTuple
+from typing import Any, Mapping, NamedTuple
 
 
 class Hello(NamedTuple):
@@ -14,7 +14,7 @@ class Hello(NamedTuple):
     attribute: str
     payload: Any
     output_dir: str
-    ports: List[Dict[str, Any]]
+    ports: list[dict[str, Any]]
     grace: float
     stopping: bool
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 from select import POLLIN, POLLOUT
 from socket import AF_UNIX, MSG_NOSIGNAL, SOCK_STREAM, socket
-from typing import Deque, List
 
 from chutes._runtime.endpoint import Endpoint
 
@@ -17,7 +16,7 @@ class Link:
 
     def __init__(self, path: str) -> None:
         self._endpoint = Endpoint(socket(AF_UNIX, SOCK_STREAM))
-        self._leaving: Deque[memoryview] = deque()
+        self._leaving: deque[memoryview] = deque()
         self._unread = b""
         try:
             self._endpoint.socket.connect(path)
@@ -50,7 +49,7 @@ class Link:
             else:
                 self._leaving[0] = first[sent:]
 
-    def lines(self) -> List[bytes]:
+    def lines(self) -> list[bytes]:
         """What has come, as far as it is whole."""
         self._look()
         try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from typing import Dict
 
 from chutes._runtime.lines import log_line, write_line
 from chutes._runtime.texts import text_of
@@ -27,13 +26,15 @@ def job_logger() -> logging.Logger:
 class _LineHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            line = log_line(record.levelname.lower(), record.getMessage(), self._fields(record), record.created)
+            line = log_line(
+                record.levelname.lower(), record.getMessage(), self._fields(record), record.created
+            )
         except Exception:  # noqa: BLE001 — a message that can't be formatted must not end the job; logging tells where it is
             self.handleError(record)
             return
         write_line(line)
 
-    def _fields(self, record: logging.LogRecord) -> Dict[str, str]:
+    def _fields(self, record: logging.LogRecord) -> dict[str, str]:
         fields = {name: text_of(value) for name, value in vars(record).items() if name not in _ORDINARY}
         if record.name != NAME:
             fields["logger"] = record.name

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Awaitable, Callable, List
+from typing import TYPE_CHECKING, Any, Awaitable, Callable
 
+from chutes._runtime.failures import awaiting
 from chutes._runtime.stopping import Stopping
 
 if TYPE_CHECKING:
@@ -18,6 +19,11 @@ class AuthorLoop:
     def __init__(self, stopping: Stopping) -> None:
         self._stopping = stopping
         self._loop: AbstractEventLoop | None = None
+        self._awaited: Any = None
+
+    def whereabouts(self) -> str | None:
+        """Where what is awaited now waits; None where it is running, or nothing is awaited. For any thread."""
+        return awaiting(self._awaited)
 
     def run(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """What it returns. Raises what it raises, BaseException included."""
@@ -51,12 +57,14 @@ class AuthorLoop:
         self, value: Awaitable[Any], cancellable: Callable[[Callable[[], None]], None] | None = None
     ) -> Any:
         loop = self._made()
-        raised: List[BaseException] = []
+        self._awaited = value
+        raised: list[BaseException] = []
         task = loop.create_task(_contain(value, raised))
         if cancellable is not None:
             cancellable(lambda: _cancel(loop, task))
         # What another task of the author's raises, as SystemExit, comes out here as well.
         returned = loop.run_until_complete(task)
+        self._awaited = None
         if raised:
             raise raised[0]
         return returned
@@ -70,7 +78,7 @@ class AuthorLoop:
         return self._loop
 
 
-async def _contain(value: Awaitable[Any], raised: List[BaseException]) -> Any:
+async def _contain(value: Awaitable[Any], raised: list[BaseException]) -> Any:
     # SystemExit and KeyboardInterrupt out of a task would stop the loop, and the shutdown hooks still need it.
     try:
         return await value

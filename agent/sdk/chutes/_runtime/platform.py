@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from json import dumps, loads
-from typing import Any, Dict, Mapping, Sequence, Set, Tuple
+from typing import Any, Mapping, Sequence
 
+from chutes._calls import Progress
 from chutes._runtime.hello import Hello
 from chutes._runtime.reports import Reports
 from chutes._runtime.stopping import Stopping
 from chutes._runtime.wire import Wire
 from chutes.errors import PlatformError
-from chutes.platform import Platform, Progress
+from chutes.platform import Platform
 
 
 class JobPlatform(Platform):
@@ -47,18 +48,22 @@ class JobPlatform(Platform):
     def should_shutdown(self) -> bool:
         return self._stopping.is_asked
 
-    async def get_job_status(self, job_id: str) -> Dict[str, Any] | None:
-        status: Dict[str, Any] | None = await self._wire.call("get_job_status", {"job_id": str(job_id)})
+    async def get_job_status(self, job_id: str) -> dict[str, Any] | None:
+        status: dict[str, Any] | None = await self._wire.call("get_job_status", {"job_id": str(job_id)})
         return status
 
     async def cancel_job(self, job_id: str) -> bool:
         return bool(await self._wire.call("cancel_job", {"job_id": str(job_id)}))
 
     async def _start(self, name: str, payload: Any, key: str | None) -> str:
+        # A payload is a JSON object to the host.
+        payload = {} if payload is None else payload
         call = identity(name, payload, key)
         k = self._counts.take(call)
         try:
-            started = await self._wire.call("start_job", {"name": name, "payload": payload, "key": key, "k": k})
+            started = await self._wire.call(
+                "start_job", {"name": name, "payload": payload, "key": key, "k": k}
+            )
         except PlatformError:
             # There is no such child: the next call like this one is the one that makes it.
             self._counts.give_back(call, k)
@@ -79,7 +84,7 @@ class Counts:
     """Which of the identical calls of this attempt is this one? The same in each attempt, so that a child is found again."""
 
     def __init__(self) -> None:
-        self._taken: Dict[bytes, Set[int]] = {}
+        self._taken: dict[bytes, set[int]] = {}
 
     def take(self, call: bytes) -> int:
         taken = self._taken.setdefault(call, set())
@@ -95,10 +100,11 @@ def identity(name: str, payload: Any, key: str | None) -> bytes:
     """What makes two calls the same, as the host sees it: a tuple is a list to it, and a number as a key is a text."""
     from hashlib import sha256  # noqa: PLC0415 — only jobs that start others need it
 
-    seen: Tuple[Any, ...] = (name, loads(dumps(payload)), key)
+    seen: tuple[Any, ...] = (name, loads(dumps(payload)), key)
     try:
         return sha256(dumps(seen, sort_keys=True, ensure_ascii=False).encode()).digest()
     except UnicodeEncodeError as no_text:
         raise PlatformError(
-            "payload_invalid", f"the call of {name!r} has half a surrogate pair in a text, which is no character: {no_text}"
+            "payload_invalid",
+            f"the call of {name!r} has half a surrogate pair in a text, which is no character: {no_text}",
         ) from no_text

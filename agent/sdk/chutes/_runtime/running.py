@@ -6,12 +6,12 @@ import faulthandler
 import os
 import sys
 from inspect import iscoroutinefunction
+from io import TextIOWrapper
 from threading import Lock, Thread, stack_size
 from typing import Callable, NoReturn
 
 from chutes._binding import bind
 from chutes._loading import load
-from chutes._runtime.describing import described
 from chutes._runtime.endings import failed, raised
 from chutes._runtime.hello import Hello, read_hello
 from chutes._runtime.leaving import Leaving
@@ -38,15 +38,17 @@ def main(root: str) -> NoReturn:
     for tick in (reports.tick, stopping.tick, leaving.tick):
         wire.each_turn(tick)
     stopping.listen()
+    stopping.end_in_children()
     wire.start()
     hello = _greet(wire, stopping)
-    telling = Telling(wire, reports, leaving)
+    telling = Telling(wire, reports, stopping, leaving)
     stopping.last_words_by(telling.say_still_running)
     try:
-        _work(os.path.join(root, "chute"), hello, JobPlatform(hello, wire, reports, stopping), stopping, telling)
+        _work(
+            os.path.join(root, "chute"), hello, JobPlatform(hello, wire, reports, stopping), stopping, telling
+        )
     except BaseException as error:  # noqa: BLE001 — a signal handler of the author's may raise anywhere, here as well
         telling.tell(raised(error))
-    # Theirs could raise below, or end the process before the host has answered.
     stopping.listen()
     leaving.leave()
 
@@ -55,7 +57,7 @@ def _prepare() -> None:
     faulthandler.enable(STANDARD_ERROR)
     for stream in (sys.stdout, sys.stderr):
         # So that the log is live. A carriage return counts as a line's end as well, as progress bars want it.
-        if stream is not None:
+        if isinstance(stream, TextIOWrapper):
             stream.reconfigure(line_buffering=True)
 
 
@@ -81,6 +83,8 @@ def _work(folder: str, hello: Hello, platform: JobPlatform, stopping: Stopping, 
     sys.path.insert(1, folder)
     file = os.path.join(folder, hello.file)
     if hello.kind == "describe":
+        from chutes._runtime.describing import described  # noqa: PLC0415 — no other job needs it
+
         telling.tell(described(file, hello.attribute))
         return
     try:
@@ -99,6 +103,7 @@ def _work(folder: str, hello: Hello, platform: JobPlatform, stopping: Stopping, 
         return
     chute.attach(platform)
     performance = Performance(chute, stopping, telling.tell)
+    telling.ask(performance.whereabouts)
     if iscoroutinefunction(job.function):
         performance.play(job.function, args, kwargs)
         return

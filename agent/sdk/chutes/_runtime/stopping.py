@@ -7,7 +7,19 @@ from __future__ import annotations
 
 import os
 from math import inf
-from signal import SIG_DFL, SIGHUP, SIGINT, SIGQUIT, SIGTERM, getsignal, signal
+from signal import (
+    SIG_BLOCK,
+    SIG_DFL,
+    SIG_SETMASK,
+    SIGHUP,
+    SIGINT,
+    SIGQUIT,
+    SIGTERM,
+    getsignal,
+    pthread_sigmask,
+    signal,
+)
+from threading import get_ident
 from time import monotonic
 from typing import Any, Callable
 
@@ -28,6 +40,7 @@ class Stopping:
         # Until hello tells, no cancel: a stop so early ends with the host's kill.
         self.grace = inf
         self.has_cancelled = False
+        self._masks: dict[int, Any] = {}
 
     @property
     def is_asked(self) -> bool:
@@ -42,8 +55,10 @@ class Stopping:
         """Take the signals, also back from an author's handlers. In the main thread only."""
         for number in SIGNALS:
             signal(number, self._hear)
-        # A pool ends its workers by SIGTERM, and they must not outlive it.
-        os.register_at_fork(after_in_child=self._leave)
+
+    def end_in_children(self) -> None:
+        """A pool ends its workers by SIGTERM: forked ones must not hear it as the job does. Call it once."""
+        os.register_at_fork(before=self._hold, after_in_parent=self._release, after_in_child=self._leave)
 
     def ask(self) -> None:
         if not self.is_asked:
@@ -76,7 +91,15 @@ class Stopping:
     def _hear(self, _number: int, _frame: Any) -> None:
         self.ask()
 
+    def _hold(self) -> None:
+        # A signal that reached the child before its handlers are gone would be lost there.
+        self._masks[get_ident()] = pthread_sigmask(SIG_BLOCK, SIGNALS)
+
+    def _release(self) -> None:
+        pthread_sigmask(SIG_SETMASK, self._masks.pop(get_ident()))
+
     def _leave(self) -> None:
         for number in SIGNALS:
             if getsignal(number) == self._hear:
                 signal(number, SIG_DFL)
+        self._release()

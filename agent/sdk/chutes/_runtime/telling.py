@@ -2,26 +2,37 @@
 
 from __future__ import annotations
 
-import os
+from os import _exit, getpid
 from threading import Lock, get_ident
+from typing import Callable
 
 from chutes._runtime.endings import Ending, StillRunningError, failed
-from chutes._runtime.failures import stack_of
+from chutes._runtime.failures import MAX_TRACEBACK_CHARACTERS, stack_of
 from chutes._runtime.leaving import Leaving, flush
-from chutes._runtime.lines import write_text
+from chutes._runtime.lines import offer_text, write_text
 from chutes._runtime.reports import Reports
+from chutes._runtime.stopping import Stopping
+from chutes._runtime.texts import shorten
 from chutes._runtime.wire import Wire
 
 
 class Telling:
-    def __init__(self, wire: Wire, reports: Reports, leaving: Leaving) -> None:
+    """Made in the main thread."""
+
+    def __init__(self, wire: Wire, reports: Reports, stopping: Stopping, leaving: Leaving) -> None:
         self._wire = wire
         self._reports = reports
+        self._stopping = stopping
         self._leaving = leaving
-        self._pid = os.getpid()
+        self._pid = getpid()
         self._lock = Lock()
         self._is_told = False
-        self._thread = get_ident()
+        self._main_thread = self._thread = get_ident()
+        self._ask: Callable[[], str | None] = _nowhere
+
+    def ask(self, whereabouts: Callable[[], str | None]) -> None:
+        """Who knows where a waiting coroutine is, which no thread's stack shows."""
+        self._ask = whereabouts
 
     def follow_this_thread(self) -> None:
         """The author's function runs in it."""
@@ -29,28 +40,39 @@ class Telling:
 
     def tell(self, ending: Ending) -> None:
         """The first one stands."""
-        if os.getpid() != self._pid:
+        if getpid() != self._pid:
             # A child that the author forked and that came out of the function as well: the ending is the parent's.
             flush()
-            os._exit(ending.exit_code)
-        if self._is_first(ending):
-            self._leaving.begin(ending.exit_code)
+            _exit(ending.exit_code)
+        if get_ident() == self._main_thread:
+            # A handler of the author's could raise in the middle of what follows, or leave before the host has answered.
+            self._stopping.listen()
+        if not self._is_first():
+            return
+        self._leaving.begin(ending.exit_code)
+        self._send(ending)
+        if ending.error is not None:
+            write_text(ending.error["traceback"])
 
     def say_still_running(self) -> None:
         """Just before the host kills: where the function is. In the wire's thread, since the others may be stuck."""
-        stack = stack_of(self._thread)
-        error = StillRunningError()
-        ending = failed("cancelled", error)
-        if self._is_first(ending._replace(error={**(ending.error or {}), "traceback": stack})):
-            self._leaving.begin_without_hooks(ending.exit_code)
+        stack = shorten(self._ask() or stack_of(self._thread), MAX_TRACEBACK_CHARACTERS)
+        if not self._is_first():
+            return
+        ending = failed("cancelled", StillRunningError())
+        self._leaving.begin_without_hooks(ending.exit_code)
+        self._send(ending._replace(error={**(ending.error or {}), "traceback": stack}))
+        offer_text(stack)
 
-    def _is_first(self, ending: Ending) -> bool:
+    def _is_first(self) -> bool:
         with self._lock:
-            if self._is_told:
-                return False
-            self._is_told = True
-        if ending.error is not None:
-            write_text(ending.error["traceback"])
+            is_first, self._is_told = not self._is_told, True
+        return is_first
+
+    def _send(self, ending: Ending) -> None:
         self._reports.flush()
         self._wire.call("finish", ending.fields, ending.result)
-        return True
+
+
+def _nowhere() -> None:
+    return None

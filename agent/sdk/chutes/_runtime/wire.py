@@ -6,13 +6,13 @@ standard library is bound by name when this is imported, before any of the autho
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from json import dumps, loads
+from os import getpid, register_at_fork
 from select import POLLIN, poll
 from threading import Lock, Thread
 from time import monotonic, sleep
-from typing import Any, Callable, Deque, Dict, List, Mapping, Tuple
+from typing import Any, Callable, Mapping
 
 from chutes._runtime.answer import Answer
 from chutes._runtime.bell import Bell
@@ -44,25 +44,25 @@ class _Call:
 class Wire:
     def __init__(self, path: str) -> None:
         self._path = path
-        self._pid = os.getpid()
+        self._pid = getpid()
         self._lock = Lock()
         self._last_id = 0
-        self._calls: Dict[int, _Call] = {}
-        self._unsent: Deque[int] = deque()
-        self._postponed: List[Tuple[float, int]] = []
+        self._calls: dict[int, _Call] = {}
+        self._unsent: deque[int] = deque()
+        self._postponed: list[tuple[float, int]] = []
         self._link: Link | None = None
         self._hello_id: int | None = None
         self._is_greeted = False
         self._connect_at = 0.0
         self._wait = _FIRST_WAIT_SECONDS
         self._bell = Bell()
-        self._ticks: List[Tick] = []
-        self._welcomes: List[Callable[[Dict[str, Any]], None]] = []
+        self._ticks: list[Tick] = []
+        self._welcomes: list[Callable[[dict[str, Any]], None]] = []
         self.greeting = Answer()
 
     def start(self) -> None:
         """Connect, say hello, and go on for as long as the process lives. `greeting` has the first answer to hello."""
-        os.register_at_fork(after_in_child=self._leave)
+        register_at_fork(after_in_child=self._leave)
         Thread(target=self._run, name="chutes-wire", daemon=True).start()
 
     def each_turn(self, tick: Tick) -> None:
@@ -70,7 +70,7 @@ class Wire:
         self._ticks.append(tick)
         self.poke()
 
-    def each_hello(self, welcome: Callable[[Dict[str, Any]], None]) -> None:
+    def each_hello(self, welcome: Callable[[dict[str, Any]], None]) -> None:
         """Have it called in the wire's thread with what the host answers to each hello but the first."""
         self._welcomes.append(welcome)
 
@@ -80,7 +80,7 @@ class Wire:
 
     def call(self, name: str, fields: Mapping[str, Any], raw: bytes = b"") -> Answer:
         """Send it, again and again if need be. `raw` is what goes behind the line."""
-        if os.getpid() != self._pid:
+        if getpid() != self._pid:
             raise PlatformError(
                 "forked",
                 f"{name} works in the job's own process only, and this is a child of it: hand it to the parent",
@@ -113,12 +113,15 @@ class Wire:
 
     def _run(self) -> None:
         while True:
-            try:
-                self._turn()
-            except Exception:  # noqa: BLE001 — without this thread no result leaves: what failed a turn is tried anew
-                self._lose_link()
-                # Where the author has left us no descriptor to sleep on, either.
-                sleep(_FIRST_WAIT_SECONDS)
+            self._try_turn()
+
+    def _try_turn(self) -> None:
+        try:
+            self._turn()
+        except Exception:  # noqa: BLE001 — without this thread no result leaves: what failed a turn is tried anew
+            self._lose_link()
+            # Where the author has left us no descriptor to sleep on, either.
+            sleep(_FIRST_WAIT_SECONDS)
 
     def _turn(self) -> None:
         now = monotonic()
@@ -162,10 +165,14 @@ class Wire:
         if self._link is not None:
             waiting.register(self._link.fileno(), self._link.awaits)
         # A millisecond more, since poll() takes whole ones and a turn too early is a turn for nothing.
-        waiting.poll(1000 * min(max(seconds, 0.0), _LONGEST_SLEEP_SECONDS) + 1)
+        try:
+            waiting.poll(1000 * min(max(seconds, 0.0), _LONGEST_SLEEP_SECONDS) + 1)
+        except OSError:
+            # An author may have left the process no descriptors at all, and poll() then refuses what is open still.
+            sleep(_FIRST_WAIT_SECONDS)
         self._bell.silence()
 
-    def _take(self, message: Dict[str, Any]) -> None:
+    def _take(self, message: dict[str, Any]) -> None:
         number = message["id"]
         if number is not None and number == self._hello_id:
             self._hear_hello(message)
@@ -183,7 +190,7 @@ class Wire:
         else:
             call.answer.fail(PlatformError(error["code"], error["message"]))
 
-    def _hear_hello(self, message: Dict[str, Any]) -> None:
+    def _hear_hello(self, message: dict[str, Any]) -> None:
         error = message.get("error")
         if error is not None:
             if error["code"] != "unavailable":

@@ -1,0 +1,53 @@
+"""adapters/sqlite/chute_store — the ChuteStore protocol: each method one transaction. Holds no SQL."""
+
+import sqlite3
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import TypeVar
+
+from agent.adapters.sqlite import chutes
+from agent.core.chute import Described, Version
+from agent.core.job import Viewer
+from agent.interfaces import Deployed
+
+T = TypeVar("T")
+
+
+class SqliteChutes(ABC):
+    """What of the store is about chutes; see interfaces.ChuteStore for the promises."""
+
+    @abstractmethod
+    async def _read(self, ask: Callable[[sqlite3.Connection], T]) -> T: ...
+
+    @abstractmethod
+    async def _write(self, act: Callable[[sqlite3.Connection], T]) -> T: ...
+
+    async def add_version(self, version: Version) -> Deployed:
+        return await self._write(lambda db: chutes.add(db, version))
+
+    async def settle_version(self, version_id: str, described: Described) -> Version | None:
+        return await self._write(lambda db: chutes.settle_one(db, version_id, described))
+
+    async def version(self, version_id: str, viewer: Viewer) -> Version | None:
+        return await self._read(lambda db: chutes.read_seen(db, version_id, viewer))
+
+    async def describing(self) -> list[Version]:
+        return await self._read(chutes.read_describing)
+
+    async def chutes(self, viewer: Viewer) -> list[Version]:
+        return await self._read(lambda db: chutes.read_active(db, viewer))
+
+    async def chute(self, name: str, viewer: Viewer) -> Version | None:
+        return await self._read(lambda db: chutes.read_named(db, name, viewer))
+
+    async def versions_of(self, chute: Version) -> list[Version]:
+        return await self._read(lambda db: chutes.read_of_chute(db, chute))
+
+    async def remove_chute(self, chute: Version) -> list[str]:
+        return await self._write(lambda db: chutes.remove(db, chute))
+
+    async def drop_stale_versions(self) -> list[str]:
+        return await self._write(chutes.drop_stale)
+
+    async def version_ids(self) -> set[str]:
+        return await self._read(chutes.ids)

@@ -1,0 +1,113 @@
+"""core/chute — a version of a chute as a value: one deploy, from its upload on. Says what is so; what may come next is decided elsewhere."""
+
+from collections import Counter
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from uuid import UUID, uuid5
+
+from agent.spec import Entry, Fault, Manifest
+
+# Of all versions, one a version: a second daemon life asks for the same job.
+_DESCRIBES = UUID("6d2f5b0e-6b1c-5f63-9c55-0d5c1a0f7e11")
+
+
+# Of one owner. Each has up to 128 MiB on disk.
+MOST_CHUTES = 200
+TOO_MANY_CHUTES = Fault(
+    "chute.name",
+    "too_many_chutes",
+    f"would be one more than the {MOST_CHUTES} chutes that one may have",
+    "Remove one that is not needed any more (gpu-agent chute rm), then deploy again.",
+)
+
+
+class VersionState(StrEnum):
+    """The edges: describing → active or refused; active → superseded."""
+
+    DESCRIBING = "describing"
+    ACTIVE = "active"
+    REFUSED = "refused"
+    SUPERSEDED = "superseded"
+
+
+# How many of each stay. One that is refused has no files any more.
+KEPT = {VersionState.SUPERSEDED: 5, VersionState.REFUSED: 50}
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One row. `chute` and `number` are known once its file was described; `defaults`: the deploy's `spec`, secrets masked."""
+
+    id: str
+    owner: str
+    digest: str  # of the deploy and of the files
+    image: str
+    entry: Entry
+    created_at: float
+    defaults: dict[str, object] = field(default_factory=dict)
+    state: VersionState = VersionState.DESCRIBING
+    chute: str | None = None
+    number: int | None = None
+    manifest: Manifest | None = None
+    faults: tuple[Fault, ...] = ()
+    seq: int = 0
+
+    @property
+    def describe_job(self) -> str:
+        """The id of the job that imports its file. A version has one, however often it is asked for."""
+        return str(uuid5(_DESCRIBES, self.id))
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """What the describe job brought to light. A manifest: the version becomes the chute's current one."""
+
+    manifest: Manifest | None
+    faults: tuple[Fault, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A version that is no chute's current one, as far as its end goes."""
+
+    id: str
+    owner: str
+    state: VersionState
+    chute: str | None
+    seq: int
+
+
+def settle(version: Version, described: Described, before: Version | None, chutes: int) -> Version:
+    """What the row becomes. `before`: the current version of the same chute; `chutes`: how many its owner has.
+
+    A version that was settled before stays as it is.
+    """
+    if version.state is not VersionState.DESCRIBING:
+        return version
+    if described.manifest is not None and before is None and chutes >= MOST_CHUTES:
+        described = Described(None, (TOO_MANY_CHUTES,))
+    if described.manifest is None:
+        return replace(version, state=VersionState.REFUSED, faults=described.faults)
+    return replace(
+        version,
+        state=VersionState.ACTIVE,
+        chute=described.manifest.chute.name,
+        number=1 if before is None else (before.number or 0) + 1,
+        manifest=described.manifest,
+    )
+
+
+def choose_stale(kept: Sequence[Kept], in_use: AbstractSet[str]) -> list[str]:
+    """Whose time is over: of each chute all but its newest superseded versions, of each owner all but the newest refused ones; none
+    whose jobs are not finished.
+    """
+    seen: Counter[tuple[str, VersionState, str | None]] = Counter()
+    stale = []
+    for version in sorted(kept, key=lambda found: found.seq, reverse=True):
+        group = version.owner, version.state, version.chute
+        seen[group] += 1
+        if seen[group] > KEPT.get(version.state, seen[group]) and version.id not in in_use:
+            stale.append(version.id)
+    return stale

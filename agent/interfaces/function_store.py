@@ -1,0 +1,42 @@
+"""interfaces/function_store — what functions tell of themselves, and whose children they are; the promises on each method. No implementation."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from agent.core.job import NewEvent
+from agent.core.metrics import Metric
+from agent.core.told import Progress, Told
+
+
+@dataclass(frozen=True, slots=True)
+class Telling:
+    """What a job has told as of report `seq` of `attempt`. `metrics`: those that changed."""
+
+    job_id: str
+    attempt: int
+    seq: int
+    progress: Progress | None
+    statuses: Mapping[str, str]
+    metrics: Mapping[str, Metric] = field(default_factory=dict)
+    events: Sequence[NewEvent] = ()
+
+
+class FunctionStore(Protocol):
+    """The rows beside the jobs that call a function. Each method is one transaction, durable when it returns."""
+
+    async def told(self, job_id: str) -> Told:
+        """All that the job has told; nothing of a job that calls no function."""
+        ...
+
+    async def told_of(self, job_ids: Sequence[str]) -> dict[str, Told]:
+        """As `told`, for a page of jobs at once and without the points of series; without those that call no function."""
+        ...
+
+    async def keep_told(self, tellings: Sequence[Telling]) -> None:
+        """Keep these, with what they tell everybody, all or none. A job that is gone is fine."""
+        ...
+
+    async def children_of(self, job_ids: Sequence[str]) -> dict[str, list[str]]:
+        """The ids of the jobs that each has started, in their order; every id is a key."""
+        ...

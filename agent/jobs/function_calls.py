@@ -1,0 +1,154 @@
+"""jobs/function_calls — what running functions ask of other jobs: children, their state, their end. Of their own chute and owner alone."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from weakref import WeakValueDictionary
+
+import structlog
+
+from agent.core.children import child_id, keyed_child_id
+from agent.core.function import FunctionCall
+from agent.core.gpus import GpusNeverFitError
+from agent.core.job import Job, Kind, Viewer
+from agent.errors import AgentError
+from agent.interfaces import (
+    BodyConflictError,
+    ChuteFilesMissingError,
+    HostKeyNotMadeError,
+    QueueFullError,
+    Store,
+)
+from agent.interfaces.chutes import Chutes
+from agent.interfaces.job_socket import Call, CallFault, CallRefusedError
+from agent.jobs.intake import JOB_ID, Intake, JobFinishedError, Submission
+from agent.spec import SpecRefusedError
+
+log = structlog.get_logger()
+
+MOST_PAYLOAD_BYTES = 1 << 20
+MOST_NAME_CHARACTERS = MOST_KEY_CHARACTERS = 200
+_MOST_K = 2**31
+_SHOWN_FAULTS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A start that is sound in itself."""
+
+    name: str
+    payload: bytes
+    id: str
+
+
+@dataclass(slots=True, eq=False)
+class FunctionCalls:
+    """Implements `jobs.functions.Neighbours`. `show`: a job as the API shows it; `ports_of` likewise."""
+
+    store: Store
+    intake: Intake
+    chutes: Chutes
+    show: Callable[[Job], Awaitable[dict[str, object]]]
+    ports_of: Callable[[Job], list[dict[str, object]]]
+    # Two starts of one job at once: the second counts the first.
+    _turns: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary, init=False)
+
+    async def start(self, job: Job, call: Call) -> str:
+        asked = _read_start(job, call)
+        turn = self._turns.setdefault(job.id, asyncio.Lock())
+        async with turn:
+            if await self._is_mine(job, asked.id):
+                return asked.id
+            return await self._accept(job, asked)
+
+    async def status(self, job: Job, job_id: object) -> dict[str, object] | None:
+        found = await self._find(job, job_id)
+        return None if found is None else await self.show(found)
+
+    async def cancel(self, job: Job, job_id: object) -> bool:
+        found = await self._find(job, job_id)
+        if found is None:
+            return False
+        try:
+            await self.intake.cancel(Viewer(job.owner), found.id)
+        except JobFinishedError:
+            return False
+        return True
+
+    def ports(self, job: Job) -> list[dict[str, object]]:
+        return self.ports_of(job)
+
+    async def _is_mine(self, job: Job, child: str) -> bool:
+        known = await self.store.get(child, Viewer(job.owner))
+        return known is not None and known.call is not None and known.call.parent == job.id
+
+    async def _accept(self, job: Job, asked: _Asked) -> str:
+        call, limits = _call_of(job), self.intake.current.policy.limits
+        if call.depth >= limits.depth:
+            words = (
+                f"it would be {call.depth + 1} deep, and this host allows {limits.depth} ([jobs] max_depth)"
+            )
+            raise CallRefusedError(CallFault.TOO_DEEP, words)
+        children = (await self.store.children_of([job.id]))[job.id]
+        if len(children) >= limits.children:
+            words = f"the job has started {len(children)} jobs, and this host allows no more ([jobs] max_children)"
+            raise CallRefusedError(CallFault.TOO_MANY_CHILDREN, words)
+        try:
+            accepted = await self.intake.accept(job.owner, await self._submission(job, asked))
+        except SpecRefusedError as refused:
+            faults = [f"{fault.field}: {fault.message}" for fault in refused.faults[:_SHOWN_FAULTS]]
+            raise CallRefusedError(CallFault.REFUSED, "; ".join(faults)) from refused
+        except (GpusNeverFitError, ChuteFilesMissingError, QueueFullError, BodyConflictError) as error:
+            raise CallRefusedError(CallFault.REFUSED, _words(error)) from error
+        except HostKeyNotMadeError as error:
+            raise CallRefusedError(CallFault.UNAVAILABLE, _words(error)) from error
+        log.info("child.started", job=job.id, child=accepted.job.id, function=asked.name)
+        return accepted.job.id
+
+    async def _submission(self, job: Job, asked: _Asked) -> Submission:
+        call = _call_of(job)
+        spec = await self.chutes.compose_child(job.owner, call.version, asked.name)
+        if spec is None:
+            words = f"the chute {call.chute} has no job named {asked.name[:64]!a}"
+            raise CallRefusedError(CallFault.UNKNOWN_FUNCTION, words)
+        child = FunctionCall(
+            call.chute, call.version, asked.name, spec.file, spec.attribute, job.id, call.depth + 1
+        )
+        # The id says which call it is: what its spec is composed of may have changed since, and it is the same call.
+        return Submission(spec.body, Kind.FUNCTION, child, asked.payload, asked.id, digest=asked.id)
+
+    async def _find(self, job: Job, job_id: object) -> Job | None:
+        if not isinstance(job_id, str) or not JOB_ID.fullmatch(job_id):
+            return None
+        found = await self.store.get(job_id.lower(), Viewer(job.owner))
+        is_ours = found is not None and found.call is not None and found.call.chute == _call_of(job).chute
+        return found if is_ours else None
+
+
+def _call_of(job: Job) -> FunctionCall:
+    assert job.call is not None  # noqa: S101 - only jobs that call a function have a socket
+    return job.call
+
+
+def _read_start(job: Job, call: Call) -> _Asked:
+    """Raises CallRefusedError."""
+    name, key, k = call.fields.get("name"), call.fields.get("key"), call.fields.get("k", 0)
+    if job.kind is not Kind.FUNCTION:
+        raise CallRefusedError(CallFault.REFUSED, "a chute that is being described starts nothing")
+    if not isinstance(name, str) or not 0 < len(name) <= MOST_NAME_CHARACTERS:
+        raise CallRefusedError(CallFault.BAD_CALL, "name must be a text of 1 to 200 characters")
+    if key is not None and not (isinstance(key, str) and 0 < len(key) <= MOST_KEY_CHARACTERS):
+        raise CallRefusedError(CallFault.BAD_CALL, "key must be null, or a text of 1 to 200 characters")
+    if not isinstance(k, int) or isinstance(k, bool) or not 0 <= k <= _MOST_K:
+        raise CallRefusedError(CallFault.BAD_CALL, "k must be a whole number from 0")
+    payload = call.payload or b"null"
+    if not payload.startswith(b"{") and payload != b"null":
+        raise CallRefusedError(CallFault.PAYLOAD_INVALID, "a payload is a JSON object, or null")
+    if len(payload) > MOST_PAYLOAD_BYTES:
+        raise CallRefusedError(CallFault.PAYLOAD_INVALID, f"a payload has at most {MOST_PAYLOAD_BYTES} bytes")
+    made = child_id(job.id, name, payload, k) if key is None else keyed_child_id(job.id, name, key)
+    return _Asked(name, payload, made)
+
+
+def _words(error: AgentError) -> str:
+    return f"{error}. {error.remedy}"

@@ -1,0 +1,147 @@
+"""jobs/functions/session — one attempt's side of the socket: hello, reports, the end; what concerns other jobs is asked elsewhere."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from agent.core.finish import Finish, dump_header
+from agent.core.function import FunctionCall
+from agent.core.job import Job
+from agent.core.told import MOST_VALUES, BadReportError, read_news, read_points
+from agent.interfaces import (
+    Folders,
+    JobFolderMissingError,
+    StateFullError,
+    StateReadOnlyError,
+    Store,
+    StoreUnavailableError,
+)
+from agent.interfaces.job_socket import Call, CallFault, CallRefusedError
+from agent.jobs.functions.keeper import Keeper
+from agent.jobs.functions.neighbours import Neighbours
+
+# Of a job that sends its result and stops in its middle; another connection of it may be waiting to send it whole.
+RESULT_SECONDS = 60.0
+
+
+@dataclass(slots=True)
+class Tools:
+    """`neighbours` None: the daemon is not that far yet."""
+
+    store: Store
+    folders: Folders
+    neighbours: Neighbours | None = None
+
+    def ask(self) -> Neighbours:
+        if self.neighbours is None:
+            raise CallRefusedError(CallFault.UNAVAILABLE, "the agent has just started")
+        return self.neighbours
+
+
+class Session:
+    """Implements `interfaces.JobCalls`. `tell` is called when there is something to write."""
+
+    def __init__(
+        self, job: Job, call: FunctionCall, keeper: Keeper, tools: Tools, tell: Callable[[], None]
+    ) -> None:
+        self.attempt = job.attempt
+        self.keeper = keeper
+        self._job_id = job.id
+        self._call = call
+        self._tools = tools
+        self._tell = tell
+        self._finishing = asyncio.Lock()
+
+    async def answer(self, call: Call) -> bytes:
+        with _refusing():
+            match call.name:
+                case "hello":
+                    return await self._hello()
+                case "start_job":
+                    return _dump({"job_id": await self._tools.ask().start(await self._job(), call)})
+                case "get_job_status":
+                    wanted = call.fields.get("job_id")
+                    return _dump(await self._tools.ask().status(await self._job(), wanted))
+                case "cancel_job":
+                    wanted = call.fields.get("job_id")
+                    return _dump(await self._tools.ask().cancel(await self._job(), wanted))
+                case name:
+                    raise CallRefusedError(CallFault.BAD_CALL, f"there is no call {name[:64]!a}")
+
+    async def take_report(self, call: Call) -> int:
+        try:
+            news = read_news(call.fields)
+            points = []
+            for piece in call.metrics:
+                points += list(read_points(piece))
+                await asyncio.sleep(0)
+        except BadReportError as bad:
+            raise CallRefusedError(CallFault.BAD_CALL, str(bad)) from bad
+        if len(points) > MOST_VALUES:
+            raise CallRefusedError(CallFault.BAD_CALL, f"a report has at most {MOST_VALUES} metrics")
+        await self.keeper.take(news, points)
+        self._tell()
+        return news.seq
+
+    async def report_kept(self, number: int) -> None:
+        await self.keeper.wait_until_kept(number)
+
+    async def finish(self, finish: Finish, result: AsyncIterator[bytes]) -> None:
+        """The first of an attempt wins, also of two that come at once."""
+        with _refusing():
+            async with self._finishing:
+                if await self._tools.folders.report(self._job_id, self.attempt) is not None:
+                    return
+                part = await self._tools.folders.report_part(self._job_id, self.attempt)
+                try:
+                    await part.write(dump_header(finish) + b"\n")
+                    async with asyncio.timeout(RESULT_SECONDS):
+                        async for piece in result:
+                            await part.write(piece)
+                    await part.commit()
+                finally:
+                    await part.discard()
+
+    async def _job(self) -> Job:
+        job = await self._tools.store.read(self._job_id)
+        if job is None:
+            raise CallRefusedError(CallFault.REFUSED, "the job is no more")
+        return job
+
+    async def _hello(self) -> bytes:
+        job, call = await self._job(), self._call
+        payload = await self._tools.folders.payload(self._job_id)
+        said = {
+            "kind": job.kind.value,
+            "job": {
+                "id": job.id,
+                "attempt": self.attempt,
+                "function": call.function,
+                "chute": call.chute,
+                "parent": call.parent,
+            },
+            "entry": {"file": call.file, "chute": call.attribute},
+            "output_dir": job.spec.outputs.path,
+            "ports": self._tools.ask().ports(job),
+            "grace": job.spec.grace,
+            "stopping": job.stop_asked,
+        }
+        # As it is kept: to read it would cost the loop what it costs to read it in the job. Line ends are white space in it.
+        return _dump(said)[:-1] + b',"payload":' + payload.replace(b"\n", b" ").replace(b"\r", b" ") + b"}"
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
+    """What the host can't do just now, in the words of the socket."""
+    try:
+        yield
+    except (StoreUnavailableError, StateFullError, StateReadOnlyError) as error:
+        raise CallRefusedError(CallFault.UNAVAILABLE, f"{error}. {error.remedy}") from error
+    except JobFolderMissingError as error:
+        raise CallRefusedError(CallFault.REFUSED, f"{error}. {error.remedy}") from error
+
+
+def _dump(value: object) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode()

@@ -1,0 +1,173 @@
+"""spec/deploy — what a deploy asks for beside its code: the image, the file with the chute, defaults for its jobs. Composes no job.
+
+Works on decoded JSON, and names every fault at once.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from agent.spec.faults import DeployRefusedError, Fault, SpecRefusedError, join_path, show
+from agent.spec.forms import Body
+from agent.spec.later import is_same
+from agent.spec.masking import masked
+from agent.spec.parse import parse_spec
+from agent.spec.text import describe
+
+FIELDS = ("image", "entry", "spec", "cords_gpus")
+# What the decorator and the agent say of a function's job, and no spec of a deploy or of a start.
+NOT_OF_SPEC = ("command", "entrypoint", "ports", "timeout", "retry", "queue", "priority")
+DEFAULT_FILE, DEFAULT_ATTRIBUTE = "main.py", "chute"
+MAX_ENTRY_CHARACTERS = 512
+ATTRIBUTE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
+FILE = re.compile(r"(?:[^/\x00-\x1f\x7f]+/)*[^/\x00-\x1f\x7f]+[.]py")
+NO_GPUS: tuple[object, ...] = (None, 0, False)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Where the chute is: a file of the code, and the name of the object in it."""
+
+    file: str
+    attribute: str
+
+    @property
+    def text(self) -> str:
+        return f"{self.file}:{self.attribute}"
+
+
+@dataclass(frozen=True, slots=True)
+class Deploy:
+    """`spec`: the defaults of the chute's jobs as they were written, secrets and all. Its repr shows none of it."""
+
+    image: str
+    entry: Entry
+    spec: Body = field(repr=False)
+
+    @property
+    def base(self) -> Body:
+        """The spec that all jobs of the chute begin with."""
+        return {"image": self.image, **self.spec}
+
+
+def read_deploy(body: object) -> Deploy:
+    """Raises DeployRefusedError with every fault. `body` is decoded JSON of any type, and may be hostile."""
+    if not isinstance(body, dict):
+        fault = Fault("body", "wrong_type", f"must be an object, not {describe(body)}", "Send a JSON object.")
+        raise DeployRefusedError([fault])
+    faults = [*_find_unknown(body), *_find_entry_faults(body.get("entry")), *_find_gpus_fault(body)]
+    spec = body.get("spec")
+    faults += find_start_faults(spec)
+    if not isinstance(body.get("image"), str):
+        faults.append(Fault("image", "missing_field", "is required: text that names an image", "Add it."))
+    given: Body = spec if isinstance(spec, dict) else {}
+    deploy = Deploy(str(body.get("image")), read_entry(body.get("entry")), given)
+    faults += _find_spec_faults(deploy)
+    if faults:
+        raise DeployRefusedError(dict.fromkeys(faults))
+    return deploy
+
+
+def find_start_faults(spec: object) -> list[Fault]:
+    """Of a `spec` beside a function: no object, or a field that is the decorator's."""
+    if spec is None:
+        return []
+    if not isinstance(spec, dict):
+        return [
+            Fault("spec", "wrong_type", f"must be an object, not {describe(spec)}", "Send a JSON object.")
+        ]
+    return [
+        Fault(
+            join_path("spec", name),
+            "not_of_spec",
+            "is the decorator's to say",
+            f"Leave it out; {_instead(name)}.",
+        )
+        for name in NOT_OF_SPEC
+        if name in spec
+    ]
+
+
+def read_entry(text: object) -> Entry:
+    """`FILE[:ATTRIBUTE]`, checked before."""
+    file, _, attribute = text.partition(":") if isinstance(text, str) else ("", "", "")
+    return Entry(file.removeprefix("./") or DEFAULT_FILE, attribute or DEFAULT_ATTRIBUTE)
+
+
+def dump_deploy(deploy: Deploy) -> str:
+    """With its secrets: for a private file alone. The same deploy is the same text."""
+    facts = {"image": deploy.image, "entry": deploy.entry.text, "spec": deploy.spec}
+    return json.dumps(facts, sort_keys=True, separators=(",", ":"))
+
+
+def load_deploy(text: str) -> Deploy:
+    """Read what `dump_deploy` wrote. Raises ValueError (KeyError, TypeError inside it) for anything else."""
+    try:
+        facts = json.loads(text)
+        return Deploy(str(facts["image"]), read_entry(facts["entry"]), dict(facts["spec"]))
+    except (KeyError, TypeError) as unread:
+        raise ValueError(f"this is no deploy: {unread!r}") from unread
+
+
+def masked_defaults(deploy: Deploy) -> dict[str, Any]:
+    """The fields of its spec as they may be stored and shown: secrets as `***`."""
+    shown = masked(parse_spec(deploy.base))
+    return {name: shown[name] for name in deploy.spec}
+
+
+def _find_unknown(body: Body) -> Iterator[Fault]:
+    for name in body:
+        if name not in FIELDS:
+            known = ", ".join(FIELDS)
+            yield Fault(
+                show(name), "unknown_field", f"{show(name)} is no field here", f"The fields are: {known}."
+            )
+
+
+def _find_entry_faults(entry: object) -> Iterator[Fault]:
+    remedy = "Write FILE.py or FILE.py:ATTRIBUTE, as in main.py:chute."
+    if entry is None:
+        return
+    if not isinstance(entry, str) or len(entry) > MAX_ENTRY_CHARACTERS:
+        yield Fault(
+            "entry", "wrong_type", f"must be text of at most {MAX_ENTRY_CHARACTERS} characters", remedy
+        )
+        return
+    file, colon, attribute = entry.partition(":")
+    parts = file.removeprefix("./").split("/")
+    if not FILE.fullmatch(file.removeprefix("./")) or not {".", ".."}.isdisjoint(parts):
+        yield Fault("entry", "entry_invalid", "names no .py file of the code by a path within it", remedy)
+    if colon and not ATTRIBUTE.fullmatch(attribute):
+        yield Fault("entry", "entry_invalid", "names no attribute behind its colon", remedy)
+
+
+def _find_gpus_fault(body: Body) -> Iterator[Fault]:
+    asked = body.get("cords_gpus")
+    if not any(is_same(asked, nothing) for nothing in NO_GPUS):
+        message = "is known, but this version serves no cords yet"
+        yield Fault("cords_gpus", "not_supported_yet", message, "Leave it out.")
+
+
+def _find_spec_faults(deploy: Deploy) -> list[Fault]:
+    """By the rules, and with the faults, of a whole spec."""
+    own = {name: value for name, value in deploy.base.items() if name not in NOT_OF_SPEC}
+    try:
+        parse_spec(own)
+    except SpecRefusedError as refused:
+        return [place(fault, deploy) for fault in refused.faults]
+    return []
+
+
+def place(fault: Fault, deploy: Deploy) -> Fault:
+    """A fault of the composed spec where the deploy has the field."""
+    is_own = fault.field.partition(".")[0] in deploy.spec or fault.field == "body"
+    return replace(fault, field=f"spec.{fault.field}") if is_own else fault
+
+
+def _instead(name: str) -> str:
+    if name in {"command", "entrypoint"}:
+        return "the agent runs the function"
+    told = "retry_count" if name == "retry" else name
+    return f"write @chute.job({told}=…) in the file"

@@ -1,0 +1,185 @@
+"""The promises of interfaces.ChuteFolders, on a real disk and in memory: whole or nothing, whatever the archive is."""
+
+import gzip
+import stat
+import tarfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from agent.interfaces import ChuteFilesMissingError, ChuteFolders, Unpacked
+from agent.spec import DeployRefusedError
+from tests.contract.folders_on_disk import names, opened
+from tests.fakes.chute_folders import FakeChuteFolders
+from tests.fakes.tars import MAIN, member, tar_of, twice
+
+VERSION, OTHER = "0190b6a0-0000-7000-8000-00000000000a", "0190b6a0-0000-7000-8000-00000000000b"
+DEPLOY = '{"image": "python", "secrets": "hush"}'
+
+
+@pytest.fixture(params=["disk", "memory"])
+async def chutes(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[ChuteFolders]:
+    if request.param == "memory":
+        yield FakeChuteFolders()
+        return
+    async with opened(tmp_path) as folders:
+        yield folders.chutes
+
+
+async def unpack(chutes: ChuteFolders, archive: bytes, version: str = VERSION) -> Unpacked:
+    received = await chutes.receive()
+    try:
+        for at in range(0, len(archive), 1000):
+            await received.write(archive[at : at + 1000])
+        return await chutes.unpack(received, version, DEPLOY)
+    finally:
+        await received.close()
+
+
+def holders_of(folder: Path, secret: bytes) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file() and secret in path.read_bytes()]
+
+
+async def faults_of(chutes: ChuteFolders, archive: bytes) -> list[str]:
+    with pytest.raises(DeployRefusedError) as refused:
+        await unpack(chutes, archive)
+    with pytest.raises(ChuteFilesMissingError):
+        await chutes.deploy(VERSION)
+    assert await chutes.sweep(set()) == []
+    return [fault.message for fault in refused.value.faults]
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["plain", "gzip"])
+async def test_an_archive_is_unpacked_and_its_deploy_kept(chutes: ChuteFolders, packed: bool) -> None:  # noqa: FBT001 - a parameter of the test
+    found = await unpack(chutes, tar_of({"main.py": MAIN, "pkg/a.py": b"a"}, packed=packed))
+    assert found.files == {"main.py", "pkg/a.py"}
+    assert await chutes.deploy(VERSION) == DEPLOY
+
+
+async def test_how_the_files_were_packed_says_nothing_of_them(chutes: ChuteFolders) -> None:
+    plain = await unpack(chutes, tar_of({"main.py": MAIN, "a.py": b"a"}))
+    packed = await unpack(chutes, tar_of({"./a.py": b"a", "./main.py": MAIN}, packed=True), OTHER)
+    assert plain.digest == packed.digest
+
+
+@pytest.mark.parametrize(
+    "files", [{"main.py": b"other"}, {"other.py": MAIN}, {"main.py": MAIN, "more.py": b""}]
+)
+async def test_other_files_have_another_digest(chutes: ChuteFolders, files: dict[str, bytes]) -> None:
+    one = await unpack(chutes, tar_of({"main.py": MAIN}))
+    assert (await unpack(chutes, tar_of(files), OTHER)).digest != one.digest
+
+
+async def test_all_members_that_are_refused_are_named_at_once(chutes: ChuteFolders) -> None:
+    archive = tar_of(
+        {
+            "main.py": MAIN,
+            "link": member(tarfile.SYMTYPE, "/etc/shadow"),
+            "../up.py": b"",
+            "/abs.py": b"",
+            "pipe": member(tarfile.FIFOTYPE),
+        }
+    )
+    told = await faults_of(chutes, archive)
+    assert [line.partition(":")[0] for line in told] == ["link", "../up.py", "/abs.py", "pipe"]
+
+
+async def test_a_name_that_is_there_twice_is_refused(chutes: ChuteFolders) -> None:
+    assert await faults_of(chutes, twice("main.py", [b"shown", b"run"])) == ["main.py: is there twice"]
+
+
+@pytest.mark.parametrize("files", [{"a": b"", "a/b": b""}, {"a/b": b"", "a": b""}])
+async def test_a_file_in_the_place_of_a_folder_is_refused(
+    chutes: ChuteFolders, files: dict[str, bytes]
+) -> None:
+    assert len(await faults_of(chutes, tar_of(files))) == 1
+
+
+@pytest.mark.parametrize(
+    "archive",
+    [
+        b"",
+        b"no archive at all" * 100,
+        tar_of({}),
+        tar_of({"main.py": MAIN})[:512],
+        tar_of({"main.py": MAIN * 100})[:1024],
+        gzip.compress(tar_of({"main.py": MAIN}))[:-12],
+        b"\x1f\x8b" + b"junk" * 100,
+        tar_of({"main.py": MAIN})[:1024],
+    ],
+    ids=["empty", "noise", "no_file", "cut_in_header", "cut_in_file", "cut_gzip", "bad_gzip", "no_end"],
+)
+async def test_what_is_no_whole_archive_is_refused_and_leaves_nothing(
+    chutes: ChuteFolders, archive: bytes
+) -> None:
+    assert len(await faults_of(chutes, archive)) == 1
+
+
+@pytest.mark.slow
+async def test_a_bomb_is_refused_long_before_it_is_unpacked(chutes: ChuteFolders) -> None:
+    bomb = tar_of({"zeros": bytes(129 << 20)}, packed=True)
+    assert len(bomb) < 1 << 20
+    assert "128 MiB" in (await faults_of(chutes, bomb))[0]
+
+
+@pytest.mark.slow
+async def test_too_many_files_are_refused(chutes: ChuteFolders) -> None:
+    told = await faults_of(chutes, tar_of({f"{number}": b"" for number in range(10_001)}, packed=True))
+    assert "10000" in told[-1]
+
+
+async def test_removing_takes_all_of_it_and_twice_is_once(chutes: ChuteFolders) -> None:
+    await unpack(chutes, tar_of({"main.py": MAIN}))
+    await chutes.remove(VERSION)
+    await chutes.remove(VERSION)
+    with pytest.raises(ChuteFilesMissingError):
+        await chutes.deploy(VERSION)
+
+
+async def test_a_sweep_takes_what_no_row_knows_and_nothing_else(chutes: ChuteFolders) -> None:
+    await unpack(chutes, tar_of({"main.py": MAIN}))
+    await unpack(chutes, tar_of({"main.py": MAIN}), OTHER)
+    assert await chutes.sweep({OTHER}) == [VERSION]
+    assert await chutes.deploy(OTHER) == DEPLOY
+
+
+async def test_on_disk_any_user_reads_the_files_and_only_the_agent_the_deploy(tmp_path: Path) -> None:
+    async with opened(tmp_path) as folders:
+        program = tarfile.TarInfo()
+        program.mode = 0o6755
+        await unpack(folders.chutes, tar_of({"main.py": MAIN, "pkg/run.sh": program}))
+        home = tmp_path / "state" / "chutes" / VERSION
+        modes = {
+            str(path.relative_to(home)): stat.S_IMODE(path.lstat().st_mode)
+            for path in (home, *home.rglob("*"))
+        }
+    assert modes == {
+        ".": 0o700,
+        "deploy.json": 0o600,
+        "files": 0o755,
+        "files/main.py": 0o644,
+        "files/pkg": 0o755,
+        "files/pkg/run.sh": 0o755,
+    }
+
+
+async def test_on_disk_the_secrets_of_a_deploy_are_in_its_private_file_alone(tmp_path: Path) -> None:
+    async with opened(tmp_path) as folders:
+        await unpack(folders.chutes, tar_of({"main.py": MAIN}))
+    assert [path.name for path in holders_of(tmp_path, b"hush")] == ["deploy.json"]
+
+
+async def test_on_disk_a_refused_archive_leaves_the_folder_as_it_was(tmp_path: Path) -> None:
+    async with opened(tmp_path) as folders:
+        await faults_of(folders.chutes, tar_of({"main.py": MAIN, "out": member(tarfile.SYMTYPE, "/")}))
+        assert names(tmp_path / "state" / "chutes") == []
+
+
+async def test_on_disk_what_another_deploy_is_making_is_left_alone_by_a_sweep_that_knows_of_it(
+    tmp_path: Path,
+) -> None:
+    async with opened(tmp_path) as folders:
+        (tmp_path / "state" / "chutes" / f"{VERSION}.0123abcd").mkdir()
+        (tmp_path / "state" / "chutes" / f"{OTHER}.0123abcd").mkdir()
+        assert await folders.chutes.sweep({VERSION}) == [f"{OTHER}.0123abcd"]

@@ -1,0 +1,203 @@
+"""Chutes on a real engine: deployed by a real describe container, started by name; whatever the author's file does as it is imported."""
+
+import json
+import textwrap
+from contextlib import suppress
+from http.client import HTTPException
+from typing import Any
+
+import pytest
+
+from tests.e2e.client import Client, Reply, expect
+from tests.e2e.conftest import Make
+from tests.e2e.daemon import Daemon
+from tests.fakes.forms import FORM, deploy_form
+from tests.fakes.tars import tar_of
+
+WAIT = "?wait=90"
+HEAD = 'from chutes.chute import Chute\nchute = Chute(username="ann", name="trainer")\n'
+ADD = '@chute.job(timeout=60)\nasync def add(self, a: int, b: int = 1):\n    """Adds."""\n    return {"sum": a + b}\n'
+
+
+def deploy(client: Client, image: str, file: str, query: str = WAIT, **changes: Any) -> Reply:  # noqa: ANN401 - JSON is any
+    code = tar_of({"main.py": textwrap.dedent(file).encode()})
+    return client.post(f"/v1/chutes{query}", deploy_form({"image": image, **changes}, code), FORM)
+
+
+def deployed(client: Client, image: str, file: str = HEAD + ADD, **changes: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON is any
+    reply = deploy(client, image, file, **changes)
+    assert reply.status in {200, 201}, reply.body
+    found: dict[str, Any] = reply.json
+    return found
+
+
+def codes_of(reply: Reply) -> list[tuple[str, str]]:
+    assert reply.status == 422, reply.body
+    return [(fault["field"], fault["code"]) for fault in reply.json["faults"]]
+
+
+@pytest.fixture
+def client(daemon: Daemon) -> Client:
+    return daemon.client(daemon.token())
+
+
+def test_a_file_is_deployed_and_its_function_started_by_name(client: Client, python_image: str) -> None:
+    chute = deployed(client, python_image, spec={"network": "none"})
+    assert (chute["name"], chute["version"]["number"]) == ("trainer", 1)
+    assert [(job["name"], job["doc"], job["signature"]) for job in chute["jobs"]] == [
+        ("add", "Adds.", "add(a, b=…)")
+    ]
+    reply = client.call("POST", "/v1/chutes/trainer/jobs/add", {"payload": {"a": 41}})
+    assert reply.status == 201, reply.body
+    job = client.wait_finished(reply.json["id"])
+    assert job["outcome"] == "succeeded", job["reason"]
+
+
+def test_every_fault_of_every_function_comes_in_one_answer(client: Client, python_image: str) -> None:
+    file = """
+    from chutes.chute import Chute
+    from chutes.chute.job import Port
+    chute = Chute(username="ann", name="trainer")
+    @chute.job(ports=[Port(name="api", port=8000, proto="http"), Port(name="tcp_service", port=8001, proto="tcp")])
+    async def multi_port_job(self): pass
+    @chute.job(timeout=5)
+    async def slow(self): pass
+    @chute.job(name="nightly", schedule="0 3 * * *")
+    async def clean(self): pass
+    @chute.job()
+    async def fine(self): pass
+    """
+    fields = [field for field, _ in codes_of(deploy(client, python_image, file))]
+    assert fields == [
+        "jobs.multi_port_job.ports[0].port",
+        "jobs.multi_port_job.ports[1].port",
+        "jobs.multi_port_job.ports[1].name",
+        "jobs.slow.timeout",
+        "jobs.nightly.schedule",
+    ]
+    assert client.call("GET", "/v1/chutes").json["items"] == []
+
+
+HOSTILE = {
+    "raises": ("raise RuntimeError('no')", "chute_import_failed"),
+    "no_chute": ("x = 1", "chute_import_failed"),
+    "is_no_python": ("def (:", "chute_import_failed"),
+    "exits": ("import os; os._exit(0)", "no_result"),
+    "exits_with_a_code": ("import os; os._exit(3)", "exit_nonzero"),
+    "leaves": ("import sys; sys.exit(0)", None),
+    "prints": ("import os\nfor _ in range(1 << 14): os.write(1, b'x' * (1 << 16))\n" + HEAD + ADD, "ok"),
+    "forks": (
+        "import os, time\nfor _ in range(200):\n    if os.fork() == 0:\n        time.sleep(600)\n"
+        + HEAD
+        + ADD,
+        "ok",
+    ),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_file_that_does_anything_as_it_is_imported_ends_its_own_deploy_alone(
+    client: Client, python_image: str, name: str
+) -> None:
+    file, code = HOSTILE[name]
+    reply = deploy(client, python_image, file)
+    if code == "ok":
+        assert reply.status == 201, reply.body
+    elif code is None:
+        assert reply.status == 422, reply.body
+    else:
+        assert [found for _, found in codes_of(reply)] == [code]
+    assert deployed(client, python_image, HEAD + ADD + "# fine\n")
+
+
+LIES = """
+import json, os, socket
+def answer(stream):
+    line = b""
+    while not line.endswith(b"\\n"):
+        line += stream.recv(1 << 16)
+    return json.loads(line)
+stream = socket.socket(socket.AF_UNIX)
+stream.connect("/.agent/job/agent.sock")
+stream.sendall(json.dumps({"id": 1, "call": "hello", "sdk": "1", "pid": 1}).encode() + b"\\n")
+answer(stream)
+body = BODY
+stream.sendall(json.dumps({"id": 2, "call": "finish", "status": "succeeded", "bytes": len(body), "note": None, "error": None}).encode() + b"\\n" + body)
+answer(stream)
+os._exit(0)
+"""
+BODIES = {
+    "no_manifest": 'b"[1, 2]"',
+    "ten_megabytes": 'b" " * (7 << 20)',
+    "a_port_of_the_hosts": 'json.dumps({"manifest": 1, "sdk": "1", "chute": {"name": "trainer"}, "jobs": [{"name": "x", "function": "x", '
+    '"ports": [{"name": "web", "port": 22, "proto": "tcp"}]}]}).encode()',
+    "a_name_that_leads_out": 'json.dumps({"manifest": 1, "sdk": "1", "chute": {"name": "../../etc"}, "jobs": [{"name": "x", "function": "x"}]}).encode()',
+    "ten_thousand_functions": 'json.dumps({"manifest": 1, "sdk": "1", "chute": {"name": "t"}, "jobs": [{"name": "x", "function": "x"}] * 10000}).encode()',
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", BODIES)
+def test_a_container_that_lies_about_its_file_is_not_believed(
+    client: Client, python_image: str, name: str
+) -> None:
+    faults = codes_of(deploy(client, python_image, LIES.replace("BODY", BODIES[name])))
+    assert {code for _, code in faults} <= {"manifest_invalid", "port_out_of_range", "name_invalid"}
+    assert client.call("GET", "/v1/chutes").json["items"] == []
+
+
+@pytest.mark.slow
+def test_a_file_that_never_ends_its_import_is_ended_after_a_minute(client: Client, python_image: str) -> None:
+    assert codes_of(deploy(client, python_image, "while True: pass", "?wait=120")) == [("code", "timeout")]
+
+
+def test_an_image_without_python_is_a_fault_of_the_image(client: Client, image: str) -> None:
+    (fault,) = codes_of(deploy(client, image, HEAD + ADD))
+    assert fault == ("image", "command_not_found")
+
+
+def test_a_describe_has_no_network_and_none_of_the_secrets(client: Client, python_image: str) -> None:
+    file = """
+    import os, socket
+    assert not os.path.exists("/run/secrets/TOKEN")
+    assert [name for _, name in socket.if_nameindex()] == ["lo"], socket.if_nameindex()
+    """
+    spec = {"secrets": {"TOKEN": "hush"}}
+    assert deployed(client, python_image, textwrap.dedent(file) + HEAD + ADD, spec=spec)
+
+
+STEPS = ["deploy.accepted", "job.accepted", "job.started", "job.finished", "chute.deployed"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("step", STEPS)
+def test_a_daemon_killed_at_any_step_of_a_deploy_is_followed_by_one_that_ends_it(
+    make_daemon: Make, python_image: str, step: str
+) -> None:
+    daemon = make_daemon()
+    daemon.launch(kill_at=lambda line: line.get("event") == step)
+    daemon.wait_ready()
+    client = daemon.local
+    with suppress(OSError, HTTPException):  # it is killed in the middle of its answer
+        deploy(client, python_image, HEAD + ADD)
+    assert daemon.wait_killed(), f"never came to {step}: {daemon.tail()}"
+    daemon.start()
+    # Lost with the daemon before it was on disk, or it comes to its end: in either case the client's next try ends well.
+    chute = deployed(client, python_image)
+    assert [version["number"] for version in chute["versions"]] == [1]
+    assert len(list((daemon.state / "chutes").iterdir())) == 1
+    reply = client.call("POST", "/v1/chutes/trainer/jobs/add", {"payload": {"a": 1}})
+    assert client.wait_finished(reply.json["id"])["outcome"] == "succeeded"
+    expect(lambda: daemon.containers() == [], "no container is left")
+    assert len(client.call("GET", "/v1/jobs?kind=describe").json["items"]) == 1
+
+
+def test_what_lies_in_the_state_folder_is_private_but_for_the_files(
+    daemon: Daemon, client: Client, python_image: str
+) -> None:
+    version = deployed(client, python_image, spec={"secrets": {"TOKEN": "hush-hush"}})["version"]["id"]
+    home = daemon.state / "chutes" / version
+    assert json.loads((home / "deploy.json").read_text())["spec"]["secrets"] == {"TOKEN": "hush-hush"}
+    assert b"hush-hush" not in daemon.database.read_bytes()
+    assert "hush-hush" not in (daemon.folder / "agent.log").read_text()

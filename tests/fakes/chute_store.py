@@ -1,0 +1,136 @@
+"""fakes/chute_store — versions of chutes in memory: the part of agent.interfaces.Store that keeps them."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TypeVar
+
+from agent.core.chute import Described, Kept, Version, VersionState, choose_stale, settle
+from agent.core.job import Job, Viewer
+from agent.errors import Phase
+from agent.interfaces import MOST_DESCRIBING, ChuteInUseError, Deployed, TooManyDeploysError
+
+T = TypeVar("T")
+OPEN = (VersionState.DESCRIBING, VersionState.ACTIVE)
+
+
+class MemoryChutes(ABC):
+    """What of the memory store is about chutes."""
+
+    _versions: dict[str, Version]
+
+    @abstractmethod
+    async def _call(self, step: str, act: Callable[[], T]) -> T: ...
+
+    @abstractmethod
+    def _jobs(self) -> list[Job]: ...
+
+    async def add_version(self, version: Version) -> Deployed:
+        return await self._call("add_version", lambda: self._add(version))
+
+    async def settle_version(self, version_id: str, described: Described) -> Version | None:
+        return await self._call("settle_version", lambda: self._settle(version_id, described))
+
+    async def version(self, version_id: str, viewer: Viewer) -> Version | None:
+        def act() -> Version | None:
+            found = self._versions.get(version_id)
+            return found if found is not None and self._sees(viewer, found) else None
+
+        return await self._call("version", act)
+
+    async def describing(self) -> list[Version]:
+        return await self._call("describing", lambda: self._in_state(VersionState.DESCRIBING))
+
+    async def chutes(self, viewer: Viewer) -> list[Version]:
+        return await self._call("chutes", lambda: self._active(viewer))
+
+    async def chute(self, name: str, viewer: Viewer) -> Version | None:
+        def act() -> Version | None:
+            named = [found for found in self._active(viewer) if found.chute == name]
+            own = [found for found in named if found.owner == viewer.principal]
+            return next(iter(own or sorted(named, key=lambda found: found.seq)), None)
+
+        return await self._call("chute", act)
+
+    async def versions_of(self, chute: Version) -> list[Version]:
+        return await self._call("versions_of", lambda: self._of_chute(chute))
+
+    async def remove_chute(self, chute: Version) -> list[str]:
+        def act() -> list[str]:
+            running = [
+                job
+                for job in self._jobs()
+                if job.phase is not Phase.FINISHED and job.owner == chute.owner
+                if job.call is not None and job.call.chute == chute.chute
+            ]
+            if running:
+                raise ChuteInUseError(str(chute.chute), len(running))
+            return self._delete([version.id for version in self._of_chute(chute)])
+
+        return await self._call("remove_chute", act)
+
+    async def drop_stale_versions(self) -> list[str]:
+        def act() -> list[str]:
+            kept = [
+                Kept(version.id, version.owner, version.state, version.chute, version.seq)
+                for version in self._versions.values()
+                if version.state not in OPEN
+            ]
+            unfinished = [job for job in self._jobs() if job.phase is not Phase.FINISHED]
+            return self._delete(choose_stale(kept, {job.call.version for job in unfinished if job.call}))
+
+        return await self._call("drop_stale_versions", act)
+
+    async def version_ids(self) -> set[str]:
+        def act() -> set[str]:
+            return {found.id for found in self._versions.values() if found.state is not VersionState.REFUSED}
+
+        return await self._call("version_ids", act)
+
+    def _add(self, version: Version) -> Deployed:
+        own = [found for found in self._versions.values() if found.owner == version.owner]
+        same = [found for found in own if found.digest == version.digest and found.state in OPEN]
+        if same:
+            return Deployed(same[0], is_replay=True)
+        if sum(found.state is VersionState.DESCRIBING for found in own) >= MOST_DESCRIBING:
+            raise TooManyDeploysError
+        added = replace(version, seq=max((found.seq for found in self._versions.values()), default=0) + 1)
+        self._versions[version.id] = added
+        return Deployed(added, is_replay=False)
+
+    def _settle(self, version_id: str, described: Described) -> Version | None:
+        version = self._versions.get(version_id)
+        if version is None:
+            return None
+        own = [found for found in self._in_state(VersionState.ACTIVE) if found.owner == version.owner]
+        name = None if described.manifest is None else described.manifest.chute.name
+        before = next((found for found in own if found.chute == name), None)
+        settled = settle(version, described, before, len(own))
+        if settled != version and settled.state is VersionState.ACTIVE and before is not None:
+            self._versions[before.id] = replace(before, state=VersionState.SUPERSEDED)
+        self._versions[version_id] = settled
+        return settled
+
+    def _in_state(self, state: VersionState) -> list[Version]:
+        found = [version for version in self._versions.values() if version.state is state]
+        return sorted(found, key=lambda version: version.seq)
+
+    def _active(self, viewer: Viewer) -> list[Version]:
+        seen = [found for found in self._in_state(VersionState.ACTIVE) if self._sees(viewer, found)]
+        return sorted(seen, key=lambda found: (found.chute or "", found.owner))
+
+    def _of_chute(self, chute: Version) -> list[Version]:
+        own = [
+            found
+            for found in self._versions.values()
+            if (found.owner, found.chute) == (chute.owner, chute.chute)
+        ]
+        return sorted(own, key=lambda found: found.seq, reverse=True)
+
+    def _delete(self, version_ids: list[str]) -> list[str]:
+        for version_id in version_ids:
+            del self._versions[version_id]
+        return version_ids
+
+    def _sees(self, viewer: Viewer, version: Version) -> bool:
+        return viewer.sees_all or version.owner == viewer.principal

@@ -1,0 +1,77 @@
+"""fakes/function_store — what functions tell of themselves, in memory: the part of agent.interfaces.Store that keeps it."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+from agent.core.job import Job, NewEvent
+from agent.core.metrics import Metric
+from agent.core.told import Told
+from agent.interfaces import Telling
+
+T = TypeVar("T")
+
+
+class MemoryFunctions(ABC):
+    """What of the memory store is about functions."""
+
+    _functions: dict[str, Told]
+    _now: Callable[[], float]
+
+    @abstractmethod
+    async def _call(self, step: str, act: Callable[[], T]) -> T: ...
+
+    @abstractmethod
+    def _jobs(self) -> list[Job]: ...
+
+    @abstractmethod
+    def _tell(self, job_id: str, at: float, told: Sequence[NewEvent]) -> None: ...
+
+    async def told(self, job_id: str) -> Told:
+        return await self._call("told", lambda: _copy(self._functions.get(job_id, Told())))
+
+    async def told_of(self, job_ids: Sequence[str]) -> dict[str, Told]:
+        def act() -> dict[str, Told]:
+            known = {job_id: self._functions[job_id] for job_id in job_ids if job_id in self._functions}
+            return {job_id: _without_points(told) for job_id, told in known.items()}
+
+        return await self._call("told_of", act)
+
+    async def keep_told(self, tellings: Sequence[Telling]) -> None:
+        await self._call("keep_told", lambda: self._keep_told(tellings))
+
+    async def children_of(self, job_ids: Sequence[str]) -> dict[str, list[str]]:
+        def act() -> dict[str, list[str]]:
+            calls = [(job.call, job.id) for job in self._jobs() if job.call is not None]
+            return {parent: [job_id for call, job_id in calls if call.parent == parent] for parent in job_ids}
+
+        return await self._call("children_of", act)
+
+    def _keep_told(self, tellings: Sequence[Telling]) -> None:
+        for telling in tellings:
+            before = self._functions.get(telling.job_id)
+            if before is None:
+                continue
+            metrics = _ordered({**before.metrics, **_copies(telling.metrics)})
+            statuses = dict(telling.statuses)
+            self._functions[telling.job_id] = Told(
+                telling.attempt, telling.seq, telling.progress, statuses, metrics
+            )
+            self._tell(telling.job_id, self._now(), telling.events)
+
+
+def _copy(told: Told) -> Told:
+    return replace(told, metrics=_copies(told.metrics))
+
+
+def _without_points(told: Told) -> Told:
+    return replace(told, metrics={name: replace(m.copy(), points=[]) for name, m in told.metrics.items()})
+
+
+def _copies(metrics: Mapping[str, Metric]) -> dict[str, Metric]:
+    return {name: metric.copy() for name, metric in metrics.items()}
+
+
+def _ordered(metrics: dict[str, Metric]) -> dict[str, Metric]:
+    return dict(sorted(metrics.items()))
