@@ -97,6 +97,7 @@ class Run:
                 self.refused = told["message"]
             case "result":
                 self.result = {name: value for name, value in told.items() if name != "told"}
+                self.deadlines = {"end": time.monotonic() + SLACK_SECONDS}
             case _:
                 self._show(told)
 
@@ -182,18 +183,19 @@ def interruptible(screen: Screen, process: asyncio.subprocess.Process, run: Run)
 
 
 async def follow(process: asyncio.subprocess.Process, reader: asyncio.StreamReader, run: Run) -> None:
-    """Until it has told its end and ended; or has ended without, though what it forked may keep the pipe open; or is overdue."""
-    while True:
+    """Until it has ended, or is overdue. What it forked may keep the pipe open, and it may have closed its own end of it."""
+    while not run.is_overdue:
         try:
             async with asyncio.timeout(LOOK_AGAIN_SECONDS):
                 line = await reader.readline()
+                if not line:
+                    await process.wait()
+                    break
+                run.take(json.loads(line))
         except TimeoutError:
-            line = b""
+            if process.returncode is not None:
+                break
             run.is_overdue = bool(run.deadlines) and time.monotonic() > min(run.deadlines.values())
-        if line:
-            run.take(json.loads(line))
-        elif process.returncode is not None or run.is_overdue or reader.at_eof():
-            break
     if run.is_overdue:
         kill(process)
     run.code = await process.wait()
