@@ -21,6 +21,7 @@ from agent.api.handlers.jobs import JobHandlers
 from agent.api.handlers.logs import LogHandlers
 from agent.api.handlers.outputs import OutputHandlers
 from agent.api.handlers.ports import PortHandlers
+from agent.api.handlers.results import ResultHandlers
 from agent.api.handlers.ssh import SshHandlers
 from agent.api.handlers.stats import StatsHandlers
 from agent.api.handlers.uploads import UploadHandlers
@@ -35,7 +36,7 @@ from agent.api.showing import JobShowing
 from agent.api.streams import Streams
 from agent.api.views import Addresses
 from agent.core.container import PullProgress
-from agent.interfaces import Clock, Store
+from agent.interfaces import Clock, Folders, Store
 from agent.interfaces.job_ports import JobPorts
 from agent.jobs.bell import Bell
 from agent.jobs.capacity import HostCapacity
@@ -66,6 +67,7 @@ class ApiParts:
     """What the API speaks for. `bell` is rung by the store's `on_events`."""
 
     store: Store
+    folders: Folders
     intake: Intake
     chutes: Chutes
     logs: Logs
@@ -117,13 +119,14 @@ def build_app(parts: ApiParts) -> web.Application:
 
 def list_endpoints(parts: ApiParts, streams: Streams) -> tuple[Endpoint, ...]:
     intake, store, bell = parts.intake, parts.store, parts.bell
-    showing = JobShowing(store, parts.uploads, parts.ssh, parts.addresses)
+    showing = JobShowing(store, parts.folders, parts.uploads, parts.ssh, parts.addresses)
     return (
         *JobHandlers(intake, store, bell, showing, streams).endpoints(),
         *ChuteHandlers(parts.chutes, store, showing, streams).endpoints(),
         *LogHandlers(store, parts.logs, streams).endpoints(),
         *EventHandlers(store, bell, streams).endpoints(),
         *OutputHandlers(store, parts.outputs, parts.uploads, streams).endpoints(),
+        *ResultHandlers(store, parts.folders, streams).endpoints(),
         *SshHandlers(SshKeys(store, parts.ssh, parts.clock), showing).endpoints(),
         *UploadHandlers(UploadRetry(store, parts.uploads, intake.current)).endpoints(),
         *HostHandlers(parts.host, lambda: intake.current.policy, parts.pull, streams).endpoints(),

@@ -1,6 +1,7 @@
 """api/schemas — what requests and answers look like, as JSON schema for openapi.json. Checks nothing: `views` and `spec` do."""
 
 from agent.api.chute_schemas import chute_schemas
+from agent.api.function_schemas import function_error_schema, metric_schema
 from agent.api.schema_words import (
     ANY_OBJECT_OR_NULL,
     NUMBER_OR_NULL,
@@ -85,15 +86,18 @@ def job_schema() -> Json:
         gpus=TEXTS,
         ports=array_of(port_schema()),
         ssh=or_null(ssh_schema()),
-        progress=ANY_OBJECT_OR_NULL,
+        progress=or_null(everything(percent=NUMBER_OR_NULL, message=TEXT_OR_NULL)),
         statuses=ANY_OBJECT_OR_NULL,
-        result={},
-        metrics=ANY_OBJECT_OR_NULL,
+        result={"description": "of a function, up to 256 KiB; null in lists"},
+        result_bytes=WHOLE_OR_NULL,
+        result_note=TEXT_OR_NULL,
+        error=or_null(function_error_schema()),
+        metrics={**ANY_OBJECT_OR_NULL, "additionalProperties": metric_schema()},
         upload=or_null(upload_schema()),
         notify=or_null(notify_schema()),
         parent=TEXT_OR_NULL,
         children=TEXTS,
-        chute=TEXT_OR_NULL,
+        chute=or_null(everything(name=TEXT, version=TEXT, function=TEXT_OR_NULL)),
         queue=TEXT,
         priority=WHOLE,
         labels={"type": "object", "additionalProperties": TEXT},

@@ -1,14 +1,16 @@
-"""api/showing — jobs as they are answered: the row with its attempts, notifications and upload, read for it. Answers nobody."""
+"""api/showing — jobs as they are answered: the row with its attempts, notifications, upload and function, read for it. Answers nobody."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from agent.api.function_views import INLINE_BYTES, FunctionBeside
 from agent.api.ssh_views import show_ssh
-from agent.api.views import Addresses, Beside, Json, show_job
+from agent.api.views import Addresses, Beside, Json, show_job, show_ports
 from agent.core.job import Job
 from agent.core.notify import Progress
+from agent.core.told import Told
 from agent.core.upload_form import UploadView
-from agent.interfaces import Store
+from agent.interfaces import Folders, Store
 from agent.jobs.ssh import SshServers
 from agent.jobs.uploads import Uploads
 
@@ -16,14 +18,32 @@ from agent.jobs.uploads import Uploads
 @dataclass(frozen=True, slots=True)
 class JobShowing:
     store: Store
+    folders: Folders
     uploads: Uploads
     ssh: SshServers
     addresses: Addresses
 
     async def show(self, job: Job) -> Json:
-        return (await self.show_all([job]))[0]
+        """All of it: of a function also its series, and its result where that is small."""
+        return await self._show_one(job, await self.store.told(job.id) if job.call is not None else Told())
+
+    async def show_to_function(self, job: Job) -> Json:
+        """As `show`, without the series: a function that waits for another asks again and again."""
+        told = await self.store.told_of([job.id]) if job.call is not None else {}
+        return await self._show_one(job, told.get(job.id, Told()))
+
+    async def _show_one(self, job: Job, told: Told) -> Json:
+        if job.call is None:
+            return (await self.show_all([job]))[0]
+        children = (await self.store.children_of([job.id]))[job.id]
+        report = await self.folders.report(job.id, job.attempt, INLINE_BYTES)
+        function = FunctionBeside(told, children, report)
+        return (await self._show_all([job], {job.id: function}))[0]
 
     async def show_all(self, jobs: Sequence[Job]) -> list[Json]:
+        return await self._show_all(jobs, await self._functions(jobs))
+
+    async def _show_all(self, jobs: Sequence[Job], functions: Mapping[str, FunctionBeside]) -> list[Json]:
         attempts = await self.store.attempts_of([job.id for job in jobs])
         notified, uploads = await self._notified(jobs), await self._uploading(jobs)
         return [
@@ -31,13 +51,23 @@ class JobShowing:
                 job,
                 attempts[job.id],
                 self.addresses,
-                Beside(notified.get(job.id), uploads.get(job.id), self.show_ssh(job)),
+                Beside(notified.get(job.id), uploads.get(job.id), self.show_ssh(job), functions.get(job.id)),
             )
             for job in jobs
         ]
 
     def show_ssh(self, job: Job) -> Json | None:
         return show_ssh(job, self.ssh.state_of(job), self.addresses)
+
+    def show_ports(self, job: Job) -> list[Json]:
+        return show_ports(job, self.addresses)
+
+    async def _functions(self, jobs: Sequence[Job]) -> Mapping[str, FunctionBeside]:
+        calling = [job.id for job in jobs if job.call is not None]
+        if not calling:
+            return {}
+        told, children = await self.store.told_of(calling), await self.store.children_of(calling)
+        return {job_id: FunctionBeside(told.get(job_id, Told()), children[job_id]) for job_id in calling}
 
     async def _notified(self, jobs: Sequence[Job]) -> Mapping[str, Progress]:
         asking = [job.id for job in jobs if job.spec.notify is not None]

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 
+from agent.api.function_views import FunctionBeside, show_function
 from agent.api.gpu_figures import count_gpu_seconds, held_by_attempt, held_by_job, show_held
 from agent.api.upload_views import show_upload_of
 from agent.core.event_form import show_time
@@ -38,13 +39,15 @@ class Beside:
     notified: Progress | None = None
     upload: UploadView | None = None
     ssh: Json | None = None
+    function: FunctionBeside | None = None
 
 
 def show_job(
     job: Job, attempts: Sequence[ClosedAttempt], addresses: Addresses, beside: Beside = Beside()
 ) -> Json:
-    """The names of the HTTP API's contract. Facts that later versions bring are null."""
+    """The names of the HTTP API's contract."""
     shown_exit, exit_lease = find_exit(job, attempts)
+    function = show_function(job, beside.function)
     return {
         "id": job.id,
         "name": job.spec.name,
@@ -62,15 +65,18 @@ def show_job(
         "gpus": [] if job.lease is None else list(job.lease.gpus),
         "ports": show_ports(job, addresses),
         "ssh": beside.ssh,
-        "progress": None,
-        "statuses": None,
-        "result": None,
-        "metrics": None,
+        "progress": function["progress"],
+        "statuses": function["statuses"],
+        "result": function["result"],
+        "result_bytes": function["result_bytes"],
+        "result_note": function["result_note"],
+        "error": function["error"],
+        "metrics": function["metrics"],
         "upload": show_upload_of(job, beside.upload),
         "notify": show_notify(beside.notified),
-        "parent": None,
-        "children": [],
-        "chute": None,
+        "parent": function["parent"],
+        "children": function["children"],
+        "chute": function["chute"],
         "queue": job.spec.queue,
         "priority": job.spec.priority,
         "labels": dict(job.spec.labels),

@@ -123,7 +123,6 @@ class Gpus(Section):
 
 
 class Jobs(Section):
-    later: ClassVar[frozenset[str]] = frozenset({"max_children", "max_depth"})
     ageing: WaitPoints = 1
     max_children: Count = 100
     max_depth: Count = 5

@@ -20,6 +20,7 @@ OOM_SCORE = 500
 class Limits:
     """The default and the most that a job may ask. None: the host's own. Bytes and CPUs.
 
+    `children`: how many jobs a function may start; `depth`: how deep below the first one a job may be.
     `disk_bytes` is the size of the writable layer, for every job, and the most that one may ask for its output folder.
     """
 
@@ -30,6 +31,8 @@ class Limits:
     disk_bytes: int | None = None
     job_ports: int = 64
     queued_jobs: int = 1000
+    children: int = 100
+    depth: int = 5
 
 
 @dataclass(frozen=True, slots=True)

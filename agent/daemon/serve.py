@@ -39,6 +39,7 @@ from agent.config import Config
 from agent.core.ssh_kit import KitTrouble, SshKit
 from agent.daemon.chutes import build_chutes
 from agent.daemon.database import note_served, open_database
+from agent.daemon.functions import function_calls
 from agent.daemon.gpus import open_gpus, open_kernel_log
 from agent.daemon.health import build_health
 from agent.daemon.ids import new_exec_id, new_job_id
@@ -142,6 +143,7 @@ async def serve(config: Config, read_config: Callable[[], Config] | None, redact
         # Before any GPU is looked at or started on: what it did while nobody listened counts for the first look.
         await kernel_log.open()
         parts = _api_parts(config, outside, settings, shell, folders)
+        shell.tools.functions.answer_by(function_calls(parts))
         sites = await open_sites(build_app(parts), listen_of(config))
         stack.push_async_callback(sites.close)
         log.info("daemon.started", agent=folders.agent_id, listen=str(config.api.listen), port=sites.port)
@@ -238,6 +240,7 @@ def _api_parts(
 
     return ApiParts(
         store=outside.store,
+        folders=outside.folders,
         intake=chutes.intake,
         chutes=chutes,
         logs=Logs(Sources(outside.engine, outside.folders, outside.store, outside.clock, bell)),

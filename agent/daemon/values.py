@@ -53,6 +53,8 @@ def policy_of(
             # More than the whole range would wait for ever, and hold up who waits behind it.
             job_ports=min(limits.job_ports, len(config.ports.range)),
             queued_jobs=limits.queued_jobs,
+            children=config.jobs.max_children,
+            depth=config.jobs.max_depth,
         ),
         images=ImageRules(config.images.allow, config.images.deny, config.images.max_size),
         runtime=config.engine.runtime,

@@ -33,14 +33,6 @@ _SHOWN_FAULTS = 10
 
 
 @dataclass(frozen=True, slots=True)
-class ChildLimits:
-    """How many children a job may start, and how deep they may be below the first job of all."""
-
-    children: int
-    depth: int
-
-
-@dataclass(frozen=True, slots=True)
 class _Asked:
     """A start that is sound in itself."""
 
@@ -56,7 +48,6 @@ class FunctionCalls:
     store: Store
     intake: Intake
     chutes: Chutes
-    limits: Callable[[], ChildLimits]
     show: Callable[[Job], Awaitable[dict[str, object]]]
     ports_of: Callable[[Job], list[dict[str, object]]]
     # Two starts of one job at once: the second counts the first.
@@ -92,12 +83,14 @@ class FunctionCalls:
         return known is not None and known.call is not None and known.call.parent == job.id
 
     async def _accept(self, job: Job, asked: _Asked) -> str:
-        call = _call_of(job)
-        if call.depth >= self.limits().depth:
-            words = f"it would be {call.depth + 1} deep, and this host allows {self.limits().depth} ([jobs] max_depth)"
+        call, limits = _call_of(job), self.intake.current.policy.limits
+        if call.depth >= limits.depth:
+            words = (
+                f"it would be {call.depth + 1} deep, and this host allows {limits.depth} ([jobs] max_depth)"
+            )
             raise CallRefusedError(CallFault.TOO_DEEP, words)
         children = (await self.store.children_of([job.id]))[job.id]
-        if len(children) >= self.limits().children:
+        if len(children) >= limits.children:
             words = f"the job has started {len(children)} jobs, and this host allows no more ([jobs] max_children)"
             raise CallRefusedError(CallFault.TOO_MANY_CHILDREN, words)
         try:

@@ -1,10 +1,10 @@
-"""launch — the command of a function job's container. In the grammar of old Pythons, so that one of them can say that it is."""
+"""launch — the command of a function job's container. In the grammar of the first Python 3, so that an old one can say that it is."""
 
 import os
 import sys
 
 
-def launch():  # type: ignore[no-untyped-def]  # noqa: ANN201 — Python 2 has no annotations
+def launch() -> None:
     if sys.version_info < (3, 8):  # noqa: UP036 — whatever Python the image has runs this line
         found = ".".join(map(str, sys.version_info[:2]))
         sys.exit("function jobs need Python 3.8 or newer in the image, and its python3 is " + found)
@@ -15,4 +15,4 @@ def launch():  # type: ignore[no-untyped-def]  # noqa: ANN201 — Python 2 has n
 
 # A pool that spawns its workers imports this file in each.
 if __name__ == "__main__":
-    launch()  # type: ignore[no-untyped-call]
+    launch()

@@ -34,8 +34,10 @@ class FakeJobSockets:
 
     # ── what a job does ──
 
-    async def call(self, job_id: str, name: str, payload: bytes | None = None, **fields: object) -> bytes:
-        return await self.calls[job_id].answer(Call(name, fields, payload))
+    async def call(
+        self, job_id: str, call: str, /, *, payload: bytes | None = None, **fields: object
+    ) -> bytes:
+        return await self.calls[job_id].answer(Call(call, fields, payload))
 
     async def report(self, job_id: str, seq: int, *metrics: list[object], **fields: object) -> None:
         """Returns once it is durable."""

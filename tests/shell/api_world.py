@@ -238,6 +238,7 @@ async def api_world(
     store.on_events(bell.ring)
     parts = ApiParts(
         store=store,
+        folders=folders,
         intake=intake,
         chutes=chutes,
         logs=Logs(Sources(engine, folders, store, clock, bell)),

@@ -21,6 +21,7 @@ WRITES = frozenset(
     {
         *("save", "change", "grant", "append_event"),
         *("begin_upload", "begin_upload_again", "keep_upload", "keep_files"),
+        "keep_told",
     }
 )
 ACTS = frozenset({"create", "start", "kill", "remove", "pull", "ensure_volume", "remove_volume"})
@@ -109,6 +110,9 @@ class _Folders(FakeFolders):
         self._step("after prepare")
         return prepared
 
+    async def report_part(self, job_id: str, attempt: int) -> LogWriter:
+        return _Report(await super().report_part(job_id, attempt), self._step)
+
     async def log_part(self, job_id: str, attempt: int) -> LogWriter:
         self._step("before drain")
         return await super().log_part(job_id, attempt)
@@ -132,6 +136,25 @@ class _Folders(FakeFolders):
         self._step("before drop_upload_secrets")
         await super().drop_upload_secrets(job_id)
         self._step("after drop_upload_secrets")
+
+
+@dataclass
+class _Report:
+    """Of a function."""
+
+    part: LogWriter
+    step: Callable[[str], None]
+
+    async def write(self, data: bytes) -> None:
+        await self.part.write(data)
+
+    async def commit(self, last: bytes = b"") -> None:
+        self.step("before report")
+        await self.part.commit(last)
+        self.step("after report")
+
+    async def discard(self) -> None:
+        await self.part.discard()
 
 
 class _Quotas(FakeQuotas):

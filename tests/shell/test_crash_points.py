@@ -8,6 +8,7 @@ import pytest
 import structlog
 
 from agent.core.frames import Stream
+from agent.core.function import FunctionCall
 from agent.core.job import Job
 from agent.interfaces import StoreUnavailableError
 from tests.fakes.engine import Fate, Program
@@ -27,6 +28,7 @@ PUT = {
     "headers": {"Authorization": "hush-2"},
 }
 KEY = public_key(99).line
+CALL = FunctionCall("trainer", "22222222-0000-7000-8000-000000000001", "train", "main.py")
 # One is too large to be read in one go.
 FILES = {"a": b"a", "dir/b": b"bb", "large": b"c" * (1 << 20) + b"d"}
 
@@ -99,6 +101,16 @@ SCENARIOS = [
         {"ssh": {"authorized_keys": [KEY]}, "retry": {"count": 1, "backoff": 2}},
         attempts=2,
         prepare=run_ssh_servers,
+    ),
+    Scenario("function", Outcome.SUCCEEDED, Program(on_term=143), call=CALL),
+    Scenario(
+        "function retried",
+        Outcome.SUCCEEDED,
+        Program(on_term=143),
+        {"retry": {"count": 1, "backoff": 2}},
+        attempts=2,
+        call=CALL,
+        failures=1,
     ),
 ]
 

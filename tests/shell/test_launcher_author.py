@@ -1,5 +1,9 @@
 """What an author's code finds in a job: its hooks, its log, its siblings, its children."""
 
+import ast
+import asyncio
+import sys
+
 import pytest
 
 from tests.shell.launched import SDK, launched, parsed
@@ -327,3 +331,19 @@ async def test_an_exit_function_of_the_authors_runs() -> None:
     """
     async with launched(code) as job:
         assert (await job.code(), await job.out()) == (0, "at exit\n")
+
+
+@pytest.mark.parametrize("version", [(3, 0, 1), (3, 7, 16)])
+async def test_an_old_python_says_that_it_is_one(version: tuple[int, int, int]) -> None:
+    file = SDK / "launch.py"
+    ast.parse(file.read_text(), feature_version=(3, 0))
+    run = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        f"import runpy, sys; sys.version_info = {version}; runpy.run_path({str(file)!r}, run_name='__main__')",
+        stderr=asyncio.subprocess.PIPE,
+    )
+    (line,) = (await run.communicate())[1].decode().splitlines()
+    assert run.returncode == 1
+    assert line.startswith("function jobs need Python 3.8 or newer")
+    assert line.endswith(".".join(map(str, version[:2])))

@@ -234,6 +234,18 @@ async def test_a_long_message_and_a_long_traceback_lose_their_middle() -> None:
         assert "characters cut" in traceback
 
 
+async def test_a_class_with_a_name_of_10_mb_does_not_lose_the_report() -> None:
+    code = """
+    @chute.job()
+    async def work(self):
+        raise type("x" * 10_000_000, (Exception,), {})
+    """
+    async with launched(code) as job:
+        told = await job.ended()
+        assert told.error is not None
+        assert told.error["type"] == "x" * 200
+
+
 async def test_a_chain_of_ten_thousand_causes_is_told_all_the_same() -> None:
     code = """
     @chute.job()

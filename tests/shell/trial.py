@@ -4,14 +4,17 @@ import asyncio
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 
+from agent.core.function import FunctionCall
 from agent.core.job import BootTime, Job, NewEvent, StopCause
 from agent.core.stop_requests import request_job_stop
 from agent.core.upload import MANIFEST, FileState, Tally, UploadState, may_stop_upload
 from tests.fakes.engine import Program
-from tests.shell.boundaries import Boundaries, Had, bare_url
+from tests.fakes.launchers import REPORTS, RESULT, FakeLaunchers
+from tests.shell.boundaries import Boundaries, DeathOfTheDaemon, Had, bare_url
 from tests.shell.world import ME, Outcome, Phase, World
 
 GRACE = 8.0
@@ -23,7 +26,9 @@ def nothing(_world: World) -> None:
 
 @dataclass(frozen=True)
 class Scenario:
-    """`cancels`: a caller cancels as soon as the job runs. `files`: what it leaves in its folder of outputs."""
+    """`cancels`: a caller cancels as soon as the job runs. `files`: what it leaves in its folder of outputs. `call`: what it calls,
+    of which `failures` attempts fail.
+    """
 
     name: str
     outcome: Outcome
@@ -33,6 +38,8 @@ class Scenario:
     cancels: bool = False
     prepare: Callable[[World], None] = nothing
     files: Mapping[str, bytes] = field(default_factory=dict)
+    call: FunctionCall | None = None
+    failures: int = 0
 
     def __str__(self) -> str:
         return self.name
@@ -75,12 +82,12 @@ class Trial:
             world.shell.wake(self.job_id)
 
     async def run(self, at: Mapping[int, Callable[[], None]]) -> Job:
-        self.job_id = await self.world.submit(**self.scenario.fields)
+        self.job_id = await self.world.submit(call=self.scenario.call, **self.scenario.fields)
         for path, data in self.scenario.files.items():
             self.world.folders.outputs(self.job_id).write(path, data)
         self.boundaries.at |= at
         await self.world.start()
-        async with asyncio.timeout(200):
+        async with self._launchers(), asyncio.timeout(200):
             while True:
                 await self.boundaries.revive()
                 job = self.world.store.peek(self.job_id)
@@ -92,6 +99,20 @@ class Trial:
                 await asyncio.sleep(0.05)
         await self.settle_down()
         return self.world.store.peek(self.job_id) or job
+
+    @asynccontextmanager
+    async def _launchers(self) -> AsyncIterator[None]:
+        if self.scenario.call is None:
+            yield
+            return
+        world = self.world
+        launchers = FakeLaunchers(world.engine, world.sockets, DeathOfTheDaemon, self.scenario.failures)
+        task = asyncio.get_running_loop().create_task(launchers.run())
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.wait({task})
 
     async def settle_down(self) -> None:
         await asyncio.sleep(1)
@@ -121,7 +142,22 @@ class Trial:
         assert attempts[-1].outcome is job.outcome
         if self.scenario.files:
             await self._assert_outputs_left(job)
+        if self.scenario.call is not None:
+            await self._assert_was_heard(job)
         await world.crash()
+
+    async def _assert_was_heard(self, job: Job) -> None:
+        """All that was answered is there, once; and nobody listens any more."""
+        assert self.world.sockets.calls == {}
+        if job.job_stop is not None or job.outcome is not self.scenario.outcome:
+            return  # it was ended before it could say all
+        told = await self.world.store.told(job.id)
+        assert (told.attempt, told.seq, told.statuses) == (job.attempt, REPORTS, {"a": str(REPORTS)})
+        assert told.metrics["loss"].count == REPORTS * job.attempt
+        stored = await self.world.folders.report(job.id, job.attempt, 99)
+        assert stored is not None
+        assert job.run.report == stored.finish.report
+        assert stored.result == (RESULT if job.outcome is Outcome.SUCCEEDED else b"")
 
     async def _assert_outputs_left(self, job: Job) -> None:
         """All of them, unless somebody ended that; and of what is told to be there, all is."""

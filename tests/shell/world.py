@@ -32,6 +32,7 @@ from tests.fakes.gpus import FakeGpus
 from tests.fakes.host_keys import FakeHostKeys, host_key
 from tests.fakes.job_sockets import FakeJobSockets
 from tests.fakes.kernel_log import FakeKernelLog
+from tests.fakes.neighbours import FakeNeighbours
 from tests.fakes.outgoing import FakeOutgoing
 from tests.fakes.quotas import FakeQuotas
 from tests.fakes.ssh_kits import FakeSshKits
@@ -53,6 +54,7 @@ class World:
         self.firewall = FakeFirewall(bridges=self.engine.bridges)
         self.folders = FakeFolders()
         self.sockets = FakeJobSockets()
+        self.neighbours: FakeNeighbours | None = FakeNeighbours()
         self.quotas = FakeQuotas()
         self.gpus = FakeGpus()
         self.kernel_log = FakeKernelLog(self.clock)
@@ -97,6 +99,8 @@ class World:
             sdk="/run/sdk/1",
         )
         self.shell = assemble(self.outside(), Current(policy), self.settings)
+        if self.neighbours is not None:
+            self.shell.tools.functions.answer_by(self.neighbours)
         self._task = asyncio.get_running_loop().create_task(self._run(self.shell))
 
     def outside(self) -> Outside:

@@ -440,8 +440,6 @@ def test_a_gpu_is_named_by_its_uuid(write: Write, uuid: str) -> None:
 # What nothing reads yet
 
 LATER = [
-    "jobs.max_children = 1",
-    "jobs.max_depth = 1",
     'volumes.allow = ["data"]',
     "chutes.cord_idle = 1",
 ]

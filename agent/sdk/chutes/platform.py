@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from typing import Any, Mapping, NamedTuple, Sequence
 
 from chutes._calls import Progress, check_call, check_metric, check_progress, check_status
+from chutes._done import Done
 from chutes.errors import PlatformError
 
 # What `self.NAME` reaches in a job; the chute looks here, and only then among its decorated functions.
@@ -75,19 +76,22 @@ class Platform(ABC):
     async def cancel_job(self, job_id: str) -> bool:
         """Ask a job of this chute to stop. False where there is none of that id, or it is over."""
 
-    async def update_job_progress(
+    def update_job_progress(
         self, *, progress: float, job_id: str | None = None, message: str | None = None
-    ) -> None:
-        """Show how far this job is, in percent."""
+    ) -> Done:
+        """Show how far this job is, in percent. Done by the call; awaiting it lets others run."""
         self._keep_progress(check_progress(self.current_job_id, job_id, progress, message))
+        return Done()
 
-    async def record_metric(self, name: str, value: Any) -> None:
-        """A number is a point of a series, a text is counted."""
+    def record_metric(self, name: str, value: Any) -> Done:
+        """A number is a point of a series, a text is counted. Done by the call, as above."""
         self._keep_metric(*check_metric(name, value))
+        return Done()
 
-    async def update_job_status(self, task: Any, status: Any) -> None:
-        """Show the status of one part of the work."""
+    def update_job_status(self, task: Any, status: Any) -> Done:
+        """Show the status of one part of the work. Done by the call, as above."""
         self._keep_status(*check_status(task, status))
+        return Done()
 
     @abstractmethod
     async def _start(self, name: str, payload: Any, key: str | None) -> str: ...

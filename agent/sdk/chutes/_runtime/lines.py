@@ -5,12 +5,11 @@ The descriptor is written to, and not sys.stderr: an author may have put anythin
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
 from json import dumps
 from os import write
 from re import compile as pattern
 from select import POLLOUT, poll
-from time import time
+from time import gmtime, strftime, time
 from typing import Mapping
 
 STANDARD_ERROR = 2
@@ -31,9 +30,9 @@ def log_line(
     level: str, message: str, fields: Mapping[str, str] | None = None, at: float | None = None
 ) -> str:
     """Logfmt. A quoted value is a JSON string, so no line feed breaks it and nothing in it is lost."""
-    moment = datetime.fromtimestamp(time() if at is None else at, timezone.utc)
-    stamp = moment.replace(tzinfo=None).isoformat(timespec="milliseconds")
-    words = [f"time={stamp}Z", f"level={level}", f"msg={_quoted(message)}"]
+    milliseconds = int(1000 * (time() if at is None else at))
+    moment = strftime("%Y-%m-%dT%H:%M:%S", gmtime(milliseconds // 1000))
+    words = [f"time={moment}.{milliseconds % 1000:03}Z", f"level={level}", f"msg={_quoted(message)}"]
     for name, value in (fields or {}).items():
         shown = value if _PLAIN.fullmatch(value) else _quoted(value)
         words.append(f"{_NO_KEY.sub('_', name)}={shown}")

@@ -17,9 +17,12 @@ from chutes._runtime.texts import clean
 
 _INTERVAL_SECONDS = 0.1
 
-# What is kept while the host is away; together with progress it stays below the longest line.
+# What is kept while the host is away, and what the host takes in one report.
 _MOST_METRIC_BYTES = 512 << 10
+_MOST_METRICS = 10_000
+_MOST_STATUS_BYTES = 256 << 10
 _MOST_TASKS = 100
+_TASK_CHARACTERS, _STATUS_CHARACTERS = 200, 500
 
 
 class Reports:
@@ -41,6 +44,7 @@ class Reports:
         self._metrics: list[list[Any]] = []
         self._metric_bytes = 0
         self._statuses: dict[str, str] = {}
+        self._status_bytes = 0
         self._has_complained = False
 
     def keep_progress(self, percent: float, message: str | None) -> None:
@@ -53,10 +57,10 @@ class Reports:
 
     def keep_metric(self, name: str, value: float | str) -> None:
         point = [clean(name), clean(value) if isinstance(value, str) else value, time()]
-        size = len(dumps(point)) + 2
+        size = _size(*point)
         with self._lock:
             is_first = not self._has_news
-            fits = self._metric_bytes + size <= _MOST_METRIC_BYTES
+            fits = self._metric_bytes + size <= _MOST_METRIC_BYTES and len(self._metrics) < _MOST_METRICS
             if fits:
                 self._metrics.append(point)
                 self._metric_bytes += size
@@ -66,16 +70,23 @@ class Reports:
             self._leave_out("metrics are recorded faster than the host takes them: some were left out")
 
     def keep_status(self, task: str, status: str) -> None:
-        task, status = clean(task), clean(status)
+        task, status = clean(task[:_TASK_CHARACTERS]), clean(status[:_STATUS_CHARACTERS])
         with self._lock:
             is_first = not self._has_news
-            fits = task in self._statuses or len(self._statuses) < _MOST_TASKS
+            size = self._status_bytes + _size(task, status)
+            if task in self._statuses:
+                size -= _size(task, self._statuses[task])
+            fits = size <= _MOST_STATUS_BYTES and (
+                task in self._statuses or len(self._statuses) < _MOST_TASKS
+            )
             if fits:
-                self._statuses[task] = status
+                self._statuses[task], self._status_bytes = status, size
         if is_first:
             self._poke()
         if not fits:
-            self._leave_out(f"more than {_MOST_TASKS} tasks at once have a status: some were left out")
+            self._leave_out(
+                f"more tasks at once have a status than the {_MOST_TASKS} that the host shows: some were left out"
+            )
 
     def tick(self, now: float) -> float:
         """Send what is due. When to come again."""
@@ -101,7 +112,8 @@ class Reports:
                 "metrics": self._metrics,
                 "statuses": self._statuses,
             }
-            self._progress, self._metrics, self._metric_bytes, self._statuses = None, [], 0, {}
+            self._progress, self._metrics, self._statuses = None, [], {}
+            self._metric_bytes = self._status_bytes = 0
             # Within the lock, so that two reports leave in the order of their numbers.
             answer = self._send("report", news)
         answer.tell(self._arrived)
@@ -118,3 +130,7 @@ class Reports:
         if not self._has_complained:
             self._has_complained = True
             self._complain(why)
+
+
+def _size(*values: Any) -> int:
+    return len(dumps(values)) + 2

@@ -12,7 +12,6 @@ from typing import Callable, NoReturn
 
 from chutes._binding import bind
 from chutes._loading import load
-from chutes._runtime.describing import described
 from chutes._runtime.endings import failed, raised
 from chutes._runtime.hello import Hello, read_hello
 from chutes._runtime.leaving import Leaving
@@ -42,7 +41,7 @@ def main(root: str) -> NoReturn:
     stopping.end_in_children()
     wire.start()
     hello = _greet(wire, stopping)
-    telling = Telling(wire, reports, leaving)
+    telling = Telling(wire, reports, stopping, leaving)
     stopping.last_words_by(telling.say_still_running)
     try:
         _work(
@@ -50,7 +49,6 @@ def main(root: str) -> NoReturn:
         )
     except BaseException as error:  # noqa: BLE001 — a signal handler of the author's may raise anywhere, here as well
         telling.tell(raised(error))
-    # Theirs could raise below, or end the process before the host has answered.
     stopping.listen()
     leaving.leave()
 
@@ -85,6 +83,8 @@ def _work(folder: str, hello: Hello, platform: JobPlatform, stopping: Stopping, 
     sys.path.insert(1, folder)
     file = os.path.join(folder, hello.file)
     if hello.kind == "describe":
+        from chutes._runtime.describing import described  # noqa: PLC0415 — no other job needs it
+
         telling.tell(described(file, hello.attribute))
         return
     try:

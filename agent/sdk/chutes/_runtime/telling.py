@@ -7,22 +7,27 @@ from threading import Lock, get_ident
 from typing import Callable
 
 from chutes._runtime.endings import Ending, StillRunningError, failed
-from chutes._runtime.failures import stack_of
+from chutes._runtime.failures import MAX_TRACEBACK_CHARACTERS, stack_of
 from chutes._runtime.leaving import Leaving, flush
 from chutes._runtime.lines import offer_text, write_text
 from chutes._runtime.reports import Reports
+from chutes._runtime.stopping import Stopping
+from chutes._runtime.texts import shorten
 from chutes._runtime.wire import Wire
 
 
 class Telling:
-    def __init__(self, wire: Wire, reports: Reports, leaving: Leaving) -> None:
+    """Made in the main thread."""
+
+    def __init__(self, wire: Wire, reports: Reports, stopping: Stopping, leaving: Leaving) -> None:
         self._wire = wire
         self._reports = reports
+        self._stopping = stopping
         self._leaving = leaving
         self._pid = getpid()
         self._lock = Lock()
         self._is_told = False
-        self._thread = get_ident()
+        self._main_thread = self._thread = get_ident()
         self._ask: Callable[[], str | None] = _nowhere
 
     def ask(self, whereabouts: Callable[[], str | None]) -> None:
@@ -39,28 +44,34 @@ class Telling:
             # A child that the author forked and that came out of the function as well: the ending is the parent's.
             flush()
             _exit(ending.exit_code)
-        if not self._is_first(ending):
+        if get_ident() == self._main_thread:
+            # A handler of the author's could raise in the middle of what follows, or leave before the host has answered.
+            self._stopping.listen()
+        if not self._is_first():
             return
         self._leaving.begin(ending.exit_code)
+        self._send(ending)
         if ending.error is not None:
             write_text(ending.error["traceback"])
 
     def say_still_running(self) -> None:
         """Just before the host kills: where the function is. In the wire's thread, since the others may be stuck."""
-        stack = self._ask() or stack_of(self._thread)
+        stack = shorten(self._ask() or stack_of(self._thread), MAX_TRACEBACK_CHARACTERS)
+        if not self._is_first():
+            return
         ending = failed("cancelled", StillRunningError())
-        if self._is_first(ending._replace(error={**(ending.error or {}), "traceback": stack})):
-            self._leaving.begin_without_hooks(ending.exit_code)
-            offer_text(stack)
+        self._leaving.begin_without_hooks(ending.exit_code)
+        self._send(ending._replace(error={**(ending.error or {}), "traceback": stack}))
+        offer_text(stack)
 
-    def _is_first(self, ending: Ending) -> bool:
+    def _is_first(self) -> bool:
         with self._lock:
-            if self._is_told:
-                return False
-            self._is_told = True
+            is_first, self._is_told = not self._is_told, True
+        return is_first
+
+    def _send(self, ending: Ending) -> None:
         self._reports.flush()
         self._wire.call("finish", ending.fields, ending.result)
-        return True
 
 
 def _nowhere() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+_NAME_CHARACTERS = 200
+
 
 def clean(text: str) -> str:
     """Lone surrogates are no text anywhere else: their escapes are."""
@@ -42,5 +44,6 @@ def picture_of(value: Any) -> str:
 
 
 def name_of(value: Any) -> str:
-    """The name of its class, which a metaclass can't change."""
-    return clean(type.__dict__["__name__"].__get__(type(value)))
+    """The name of its class, which a metaclass can't change. As long as a name is."""
+    name: str = type.__dict__["__name__"].__get__(type(value))
+    return clean(name[:_NAME_CHARACTERS])

@@ -1,0 +1,18 @@
+"""Who answers what functions ask of other jobs: always the same."""
+
+from agent.core.job import Job
+from agent.interfaces.job_socket import Call
+
+
+class FakeNeighbours:
+    async def start(self, job: Job, call: Call) -> str:
+        return "child"
+
+    async def status(self, job: Job, job_id: object) -> dict[str, object] | None:
+        return {"id": job_id}
+
+    async def cancel(self, job: Job, job_id: object) -> bool:
+        return True
+
+    def ports(self, job: Job) -> list[dict[str, object]]:
+        return [{"name": "web"}]

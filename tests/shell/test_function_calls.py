@@ -1,0 +1,221 @@
+"""What a running function may ask of other jobs: children once however often they are asked for, and nothing of anybody else's."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from agent.core.function import FunctionCall
+from agent.core.job import Job, Kind
+from agent.core.policy import Limits
+from agent.interfaces import StoreUnavailableError
+from agent.interfaces.job_socket import Call, CallFault, CallRefusedError
+from agent.jobs.function_calls import FunctionCalls
+from agent.jobs.functions import Neighbours
+from agent.jobs.intake import Submission
+from agent.spec import Fault
+from tests.fakes.chutes import FakeChutes
+from tests.shell.api_world import ApiWorld, api_world
+
+VERSION = "22222222-0000-7000-8000-000000000001"
+CALL = FunctionCall("trainer", VERSION, "train", "main.py")
+
+
+class Stage:
+    """A parent, and what it asks."""
+
+    def __init__(self, world: ApiWorld) -> None:
+        self.world = world
+        self.chutes = FakeChutes()
+        self.calls = FunctionCalls(world.store, world.intake, self.chutes, self.show, lambda _job: [])
+
+    async def show(self, job: Job) -> dict[str, object]:
+        return {"id": job.id}
+
+    async def job(self, call: FunctionCall = CALL, owner: str = "alice", kind: Kind = Kind.FUNCTION) -> Job:
+        return (
+            await self.world.intake.accept(owner, Submission({"image": "busybox"}, kind, call, b"{}"))
+        ).job
+
+    async def start(
+        self, parent: Job, name: object = "step", payload: bytes | None = b"{}", **fields: object
+    ) -> str:
+        return await self.calls.start(parent, Call("start_job", {"name": name, **fields}, payload))
+
+    async def refusal(
+        self, parent: Job, name: object = "step", payload: bytes | None = b"{}", **fields: object
+    ) -> CallFault:
+        with pytest.raises(CallRefusedError) as refused:
+            await self.start(parent, name, payload, **fields)
+        assert str(refused.value)
+        return refused.value.fault
+
+
+@pytest.fixture
+async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
+    async with api_world(tmp_path, limits=Limits(children=3, depth=2)) as world:
+        yield Stage(world)
+
+
+async def test_both_are_the_port(stage: Stage) -> None:
+    port: Neighbours = stage.calls
+    assert port.ports(await stage.job()) == []
+
+
+async def test_a_child_is_of_its_parents_owner_chute_and_version_and_one_deeper(stage: Stage) -> None:
+    parent = await stage.job()
+    child_id = await stage.start(parent, payload=b'{"a":1}')
+    child = await stage.world.store.read(child_id)
+    assert child is not None
+    assert (child.owner, child.kind) == ("alice", Kind.FUNCTION)
+    assert child.call == FunctionCall("trainer", VERSION, "step", "main.py", "app", parent.id, 1)
+    assert await stage.world.folders.payload(child_id) == b'{"a":1}'
+    assert stage.chutes.asked == [("alice", VERSION, "step")]
+    assert child_id in stage.world.woken
+
+
+async def test_the_same_call_gives_the_same_child_and_any_other_another(stage: Stage) -> None:
+    parent = await stage.job()
+    first = await stage.start(parent, k=0)
+    assert await stage.start(parent, k=0) == first
+    assert await stage.start(parent, k=1) != first
+    assert await stage.start(parent, payload=b'{"a":1}') != first
+    assert len((await stage.world.store.children_of([parent.id]))[parent.id]) == 3
+
+
+async def test_a_key_gives_the_child_that_is_there_whatever_it_is_called_with(stage: Stage) -> None:
+    parent = await stage.job()
+    first = await stage.start(parent, payload=b'{"a":1}', key="once")
+    assert await stage.start(parent, payload=b'{"a":2}', key="once", k=5) == first
+    assert await stage.world.folders.payload(first) == b'{"a":1}'
+
+
+async def test_calls_that_come_at_once_start_one_child(stage: Stage) -> None:
+    parent = await stage.job()
+    started = await asyncio.gather(*[stage.start(parent) for _ in range(20)])
+    assert len(set(started)) == 1
+
+
+async def test_a_spec_that_is_composed_otherwise_by_now_starts_no_second_child(stage: Stage) -> None:
+    parent = await stage.job()
+    first = await stage.start(parent)
+    stage.chutes.bodies["step"] = {"image": "other"}
+    assert await stage.start(parent) == first
+
+
+async def test_a_child_whose_answer_was_lost_is_there_when_it_is_asked_for_again(stage: Stage) -> None:
+    parent = await stage.job()
+    lost = True
+
+    async def lose(step: str) -> None:
+        nonlocal lost
+        if lost and step == "accept":
+            lost = False
+            raise StoreUnavailableError("disk I/O error")
+
+    stage.world.store.after = lose
+    with pytest.raises(StoreUnavailableError):
+        await stage.start(parent)
+    child = await stage.start(parent)
+    assert (await stage.world.store.children_of([parent.id]))[parent.id] == [child]
+
+
+async def test_a_job_starts_no_more_children_than_the_host_allows_and_gets_those_that_it_has(
+    stage: Stage,
+) -> None:
+    parent = await stage.job()
+    started = [await stage.start(parent, k=number) for number in range(3)]
+    assert await stage.refusal(parent, k=3) is CallFault.TOO_MANY_CHILDREN
+    assert await stage.start(parent, k=1) == started[1]
+
+
+async def test_children_that_are_started_at_once_are_counted(stage: Stage) -> None:
+    parent = await stage.job()
+    tries = [stage.start(parent, k=number) for number in range(10)]
+    ends = await asyncio.gather(*tries, return_exceptions=True)
+    assert sum(isinstance(end, str) for end in ends) == 3
+
+
+async def test_a_job_is_no_deeper_than_the_host_allows(stage: Stage) -> None:
+    parent = await stage.job(replace(CALL, depth=1))
+    child = await stage.world.store.read(await stage.start(parent))
+    assert child is not None
+    assert await stage.refusal(child) is CallFault.TOO_DEEP
+
+
+@pytest.mark.parametrize(
+    ("name", "payload", "fields", "fault"),
+    [
+        (None, b"{}", {}, CallFault.BAD_CALL),
+        ("", b"{}", {}, CallFault.BAD_CALL),
+        ("x" * 201, b"{}", {}, CallFault.BAD_CALL),
+        (["step"], b"{}", {}, CallFault.BAD_CALL),
+        ("step", b"{}", {"k": -1}, CallFault.BAD_CALL),
+        ("step", b"{}", {"k": True}, CallFault.BAD_CALL),
+        ("step", b"{}", {"k": 2**40}, CallFault.BAD_CALL),
+        ("step", b"{}", {"key": ""}, CallFault.BAD_CALL),
+        ("step", b"{}", {"key": 7}, CallFault.BAD_CALL),
+        ("step", b"{}", {"key": "k" * 201}, CallFault.BAD_CALL),
+        ("step", b"[1]", {}, CallFault.PAYLOAD_INVALID),
+        ("step", b'"text"', {}, CallFault.PAYLOAD_INVALID),
+        ("step", b'{"a":"' + b"x" * (1 << 20) + b'"}', {}, CallFault.PAYLOAD_INVALID),
+        ("leap", b"{}", {}, CallFault.UNKNOWN_FUNCTION),
+    ],
+)
+async def test_a_start_that_is_none_is_refused_and_leaves_nothing(
+    stage: Stage, name: object, payload: bytes, fields: dict[str, object], fault: CallFault
+) -> None:
+    parent = await stage.job()
+    assert await stage.refusal(parent, name, payload, **fields) is fault
+    assert (await stage.world.store.children_of([parent.id]))[parent.id] == []
+
+
+async def test_what_the_host_refuses_of_a_childs_spec_is_said(stage: Stage) -> None:
+    parent = await stage.job()
+    stage.chutes.bodies["step"] = {"image": "busybox", "timeout": 1}
+    assert await stage.refusal(parent) is CallFault.REFUSED
+    stage.chutes.fault = Fault("gpus", "x", "none here", "Ask for none.")
+    assert await stage.refusal(parent) is CallFault.REFUSED
+    stage.chutes.is_missing = True
+    assert await stage.refusal(parent) is CallFault.REFUSED
+
+
+async def test_a_describe_starts_nothing(stage: Stage) -> None:
+    describe = await stage.job(replace(CALL, function=None), kind=Kind.DESCRIBE)
+    assert await stage.refusal(describe) is CallFault.REFUSED
+
+
+async def test_only_jobs_of_the_same_chute_and_owner_are_seen(stage: Stage) -> None:
+    parent, sibling = await stage.job(), await stage.job()
+    others = [
+        (await stage.job(owner="bob")).id,
+        (await stage.job(replace(CALL, chute="other"))).id,
+        await stage.world.submit(),
+        str(uuid4()),
+    ]
+    assert await stage.calls.status(parent, sibling.id) == {"id": sibling.id}
+    assert await stage.calls.status(parent, sibling.id.upper()) == {"id": sibling.id}
+    assert [await stage.calls.status(parent, other) for other in others] == [None] * 4
+    assert [await stage.calls.cancel(parent, other) for other in others] == [False] * 4
+
+
+@pytest.mark.parametrize("job_id", [None, 5, "", "x", [], "../../etc", "0" * 5000])
+async def test_what_is_no_id_is_nobody(stage: Stage, job_id: object) -> None:
+    parent = await stage.job()
+    assert (await stage.calls.status(parent, job_id), await stage.calls.cancel(parent, job_id)) == (
+        None,
+        False,
+    )
+
+
+async def test_a_job_that_is_over_can_not_be_cancelled(stage: Stage) -> None:
+    parent, sibling = await stage.job(), await stage.job()
+    assert await stage.calls.cancel(parent, sibling.id) is True
+    row = await stage.world.store.read(sibling.id)
+    assert row is not None
+    assert row.job_stop is not None
+    await stage.world.finish(sibling.id)
+    assert await stage.calls.cancel(parent, sibling.id) is False
