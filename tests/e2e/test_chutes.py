@@ -3,6 +3,7 @@
 import json
 import textwrap
 from contextlib import suppress
+from dataclasses import replace
 from http.client import HTTPException
 from typing import Any
 
@@ -14,14 +15,25 @@ from tests.e2e.daemon import Daemon
 from tests.fakes.forms import FORM, deploy_form
 from tests.fakes.tars import tar_of
 
-WAIT = "?wait=90"
+WAIT = "?wait=40"
 HEAD = 'from chutes.chute import Chute\nchute = Chute(username="ann", name="trainer")\n'
 ADD = '@chute.job(timeout=60)\nasync def add(self, a: int, b: int = 1):\n    """Adds."""\n    return {"sum": a + b}\n'
 
 
-def deploy(client: Client, image: str, file: str, query: str = WAIT, **changes: Any) -> Reply:  # noqa: ANN401 - JSON is any
+def deploy(client: Client, image: str, file: str, **changes: Any) -> Reply:  # noqa: ANN401 - JSON is any
     code = tar_of({"main.py": textwrap.dedent(file).encode()})
-    return client.post(f"/v1/chutes{query}", deploy_form({"image": image, **changes}, code), FORM)
+    reply = client.post(f"/v1/chutes{WAIT}", deploy_form({"image": image, **changes}, code), FORM)
+    return follow(client, reply)
+
+
+def follow(client: Client, reply: Reply) -> Reply:
+    """Of a deploy that takes longer than a client waits, what it came to, as it would have been answered."""
+    while reply.status == 202 or reply.json.get("state") == "describing":
+        reply = client.call("GET", f"/v1/chutes/versions/{reply.json['version']}{WAIT}")
+    state = reply.json.get("state")
+    if state == "active":
+        return replace(client.call("GET", f"/v1/chutes/{reply.json['chute']}"), status=201)
+    return replace(reply, status=422) if state == "refused" else reply
 
 
 def deployed(client: Client, image: str, file: str = HEAD + ADD, **changes: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON is any
@@ -149,7 +161,7 @@ def test_a_container_that_lies_about_its_file_is_not_believed(
 
 @pytest.mark.slow
 def test_a_file_that_never_ends_its_import_is_ended_after_a_minute(client: Client, python_image: str) -> None:
-    assert codes_of(deploy(client, python_image, "while True: pass", "?wait=120")) == [("code", "timeout")]
+    assert codes_of(deploy(client, python_image, "while True: pass")) == [("code", "timeout")]
 
 
 def test_an_image_without_python_is_a_fault_of_the_image(client: Client, image: str) -> None:
