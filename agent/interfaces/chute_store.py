@@ -94,5 +94,5 @@ class ChuteStore(Protocol):
         ...
 
     async def version_ids(self) -> set[str]:
-        """Of all that have files: not of those refused."""
+        """Of all that have files: not of those refused, and of whatever unfinished jobs run, if its row is gone."""
         ...

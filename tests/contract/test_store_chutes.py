@@ -199,3 +199,11 @@ async def test_refused_deploys_are_forgotten_at_some_time_and_others_never(store
     waiting = (await store.add_version(version(999))).version
     assert set(await store.drop_stale_versions()) == {version(0).id, version(1).id}
     assert await store.describing() == [waiting]
+
+
+async def test_what_unfinished_jobs_run_has_files_also_where_its_row_is_gone(store: TestedStore) -> None:
+    lost = replace(version(1), chute="trainer")
+    job = await a_job_of(store, lost)
+    assert await store.version_ids() == {lost.id}
+    await store.save(replace(job, phase=Phase.FINISHED, finished_at=20.0))
+    assert await store.version_ids() == set()

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
+from agent.daemon import repair
 from tests.e2e.client import Client, Reply, expect
 from tests.e2e.conftest import Make
-from tests.e2e.daemon import Daemon
+from tests.e2e.daemon import Daemon, in_loop
 from tests.fakes.forms import FORM, deploy_form
 from tests.fakes.tars import tar_of
 
@@ -177,6 +178,30 @@ def test_a_describe_has_no_network_and_none_of_the_secrets(client: Client, pytho
     """
     spec = {"secrets": {"TOKEN": "hush"}}
     assert deployed(client, python_image, textwrap.dedent(file) + HEAD + ADD, spec=spec)
+
+
+SLEEP = "@chute.job()\nasync def sleep(self):\n    import asyncio\n    await asyncio.sleep(8)\n    import later\n    return later.VALUE\n"
+
+
+@pytest.mark.slow
+def test_a_repair_of_the_database_keeps_the_code_that_runs_and_sets_the_rest_aside(
+    daemon: Daemon, python_image: str
+) -> None:
+    client = daemon.local
+    code = tar_of({"main.py": (HEAD + SLEEP).encode(), "later.py": b"VALUE = 5"})
+    form = deploy_form({"image": python_image}, code)
+    running = follow(client, client.post(f"/v1/chutes{WAIT}", form, FORM)).json["version"]["id"]
+    idle = deployed(client, python_image, (HEAD + ADD).replace("trainer", "other"))["version"]["id"]
+    job_id = client.call("POST", "/v1/chutes/trainer/jobs/sleep", {}).json["id"]
+    client.wait_phase(job_id, "running")
+    daemon.kill()
+    daemon.database.write_bytes(b"no database")
+    in_loop(repair(daemon.config))
+    daemon.start()
+    job = client.wait_finished(job_id)
+    assert (job["outcome"], job["result"]) == ("succeeded", 5), job["reason"]
+    assert (daemon.state / "aside" / idle / "files" / "main.py").exists()
+    assert not (daemon.state / "aside" / running).exists()
 
 
 STEPS = ["deploy.accepted", "job.accepted", "job.started", "job.finished", "chute.deployed"]

@@ -76,16 +76,20 @@ class MemoryChutes(ABC):
                 for version in self._versions.values()
                 if version.state not in OPEN
             ]
-            unfinished = [job for job in self._jobs() if job.phase is not Phase.FINISHED]
-            return self._delete(choose_stale(kept, {job.call.version for job in unfinished if job.call}))
+            return self._delete(choose_stale(kept, self._in_use()))
 
         return await self._call("drop_stale_versions", act)
 
     async def version_ids(self) -> set[str]:
         def act() -> set[str]:
-            return {found.id for found in self._versions.values() if found.state is not VersionState.REFUSED}
+            kept = [found.id for found in self._versions.values() if found.state is not VersionState.REFUSED]
+            return {*kept, *self._in_use()}
 
         return await self._call("version_ids", act)
+
+    def _in_use(self) -> set[str]:
+        unfinished = [job for job in self._jobs() if job.phase is not Phase.FINISHED]
+        return {job.call.version for job in unfinished if job.call is not None}
 
     def _add(self, version: Version) -> Deployed:
         own = [found for found in self._versions.values() if found.owner == version.owner]

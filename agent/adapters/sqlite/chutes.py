@@ -36,6 +36,7 @@ IN_USE = """
     SELECT DISTINCT functions.version FROM jobs INDEXED BY jobs_unfinished
     JOIN functions ON functions.job = jobs.seq WHERE jobs.phase <> 'finished'
 """
+WITH_FILES = f"SELECT id FROM versions WHERE state <> 'refused' UNION {IN_USE}"  # noqa: S608 - constants alone
 DELETE = "DELETE FROM versions WHERE id = ?"
 
 
@@ -108,7 +109,7 @@ def drop_stale(connection: sqlite3.Connection) -> list[str]:
 
 
 def ids(connection: sqlite3.Connection) -> set[str]:
-    return {row[0] for row in connection.execute("SELECT id FROM versions WHERE state <> 'refused'")}
+    return {row[0] for row in connection.execute(WITH_FILES)}
 
 
 def _delete(connection: sqlite3.Connection, version_ids: list[str]) -> list[str]:
