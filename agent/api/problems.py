@@ -29,7 +29,6 @@ STATUS: dict[str, int] = {
     "job_not_found": 404,
     "output_not_found": 404,
     "result_not_found": 404,
-    "chute_files_missing": 500,
     "gpu_not_found": 404,
     "gpu_request_refused": 409,
     "gpu_leased": 409,
