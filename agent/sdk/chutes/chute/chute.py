@@ -65,7 +65,7 @@ class Chute:
         return self.__cords
 
     @property
-    def refused(self) -> list[RegistrationError]:
+    def refused_functions(self) -> list[RegistrationError]:
         return self.__refused
 
     @property
@@ -172,10 +172,10 @@ class Chute:
 
     def __getattr__(self, name: str) -> Any:
         # Called only for what is neither set on the object nor a member of its class.
-        own = vars(self)
-        if name in MEMBERS and "_Chute__platform" in own:
+        if name in MEMBERS:
             return getattr(self.__platform, name)
-        function = own.get("_Chute__functions", {}).get(name)
+        # Not by `self.`: a copy that has no attributes yet is asked for some, and would ask itself for ever.
+        function = vars(self).get("_Chute__functions", {}).get(name)
         if function is not None:
             return MethodType(function, self)
         raise AttributeError(
