@@ -19,7 +19,7 @@ from agent.cli.screen import Form, Screen
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAD = """
-import asyncio, os, signal, subprocess, sys, time
+import asyncio, os, signal, subprocess, sys, threading, time
 from pathlib import Path
 from chutes import PermanentError
 from chutes.chute import Chute
@@ -224,6 +224,7 @@ async def test_a_second_one_or_the_end_of_the_grace_ends_what_does_not_stop(
     [
         "child = subprocess.Popen(['sleep', '60']).pid",
         "child = os.fork()\n    if child == 0: time.sleep(60); os._exit(0)",
+        "child = os.getpid()\n    threading.Thread(target=time.sleep, args=(60,)).start()",
     ],
 )
 async def test_what_the_job_leaves_running_ends_with_it_and_holds_nothing_up(job: Job, leaves: str) -> None:
