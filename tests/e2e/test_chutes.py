@@ -13,6 +13,7 @@ from agent.daemon import repair
 from tests.e2e.client import Client, Reply, expect
 from tests.e2e.conftest import Make
 from tests.e2e.daemon import Daemon, in_loop
+from tests.e2e.points import Point, after
 from tests.fakes.forms import FORM, deploy_form
 from tests.fakes.tars import tar_of
 
@@ -204,16 +205,21 @@ def test_a_repair_of_the_database_keeps_the_code_that_runs_and_sets_the_rest_asi
     assert not (daemon.state / "aside" / running).exists()
 
 
-STEPS = ["deploy.accepted", "job.accepted", "job.started", "job.finished", "chute.deployed"]
+STEPS = [
+    Point("deploy.accepted"),
+    Point("job.accepted"),
+    *map(after, ("Create", "Intend", "Start", "Judge", "DrainAndRemove", "Close", "Finish")),
+    Point("chute.deployed"),
+]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("step", STEPS, ids=str)
 def test_a_daemon_killed_at_any_step_of_a_deploy_is_followed_by_one_that_ends_it(
-    make_daemon: Make, python_image: str, step: str
+    make_daemon: Make, python_image: str, step: Point
 ) -> None:
     daemon = make_daemon()
-    daemon.launch(kill_at=lambda line: line.get("event") == step)
+    daemon.launch(kill_at=step.matches)
     daemon.wait_ready()
     client = daemon.local
     with suppress(OSError, HTTPException):  # it is killed in the middle of its answer
