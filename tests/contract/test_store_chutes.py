@@ -11,6 +11,7 @@ from agent.core.chute import (
     Described,
     Version,
     VersionState,
+    brief_of,
 )
 from agent.core.function import FunctionCall
 from agent.core.job import Job, Kind, Viewer
@@ -102,7 +103,7 @@ async def test_a_described_version_is_the_chute_and_the_one_before_it_stays(stor
     assert (second.state, second.number) == (VersionState.ACTIVE, 2)
     assert await store.chute("trainer", ANN) == second
     before, now = replace(first, state=VersionState.SUPERSEDED), second
-    assert await store.versions_of(second) == [now, before]
+    assert await store.versions_of(second) == [brief_of(now), brief_of(before)]
     assert await store.describing() == []
 
 
@@ -138,15 +139,14 @@ async def test_a_chute_too_many_is_refused_and_a_new_version_of_one_is_not(store
 async def test_what_is_anothers_is_not_there(store: TestedStore) -> None:
     mine, his = await deployed(store, 1), await deployed(store, 2, "bob")
     assert await store.chute("trainer", BOB) == his
-    assert await store.chutes(ANN) == [mine]
+    assert await store.chutes(ANN) == [brief_of(mine)]
     assert await store.version(mine.id, BOB) is None
     assert await store.chute("other", ANN) is None
 
 
 async def test_who_sees_all_sees_his_own_first(store: TestedStore) -> None:
     mine, his = await deployed(store, 1), await deployed(store, 2, "bob")
-    both = await store.chutes(ROOT)
-    assert both == [mine, his]
+    assert await store.chutes(ROOT) == [brief_of(mine), brief_of(his)]
     assert await store.chute("trainer", ROOT) == mine
     assert await store.chute("trainer", Viewer("bob", sees_all=True)) == his
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeVar
 
-from agent.core.chute import Described, Kept, Version, VersionState, choose_stale, settle
+from agent.core.chute import Brief, Described, Kept, Version, VersionState, brief_of, choose_stale, settle
 from agent.core.job import Job, Viewer
 from agent.errors import Phase
 from agent.interfaces import MOST_DESCRIBING, ChuteInUseError, Deployed, TooManyDeploysError
@@ -41,8 +41,8 @@ class MemoryChutes(ABC):
     async def describing(self) -> list[Version]:
         return await self._call("describing", lambda: self._in_state(VersionState.DESCRIBING))
 
-    async def chutes(self, viewer: Viewer) -> list[Version]:
-        return await self._call("chutes", lambda: self._active(viewer))
+    async def chutes(self, viewer: Viewer) -> list[Brief]:
+        return await self._call("chutes", lambda: [brief_of(found) for found in self._active(viewer)])
 
     async def chute(self, name: str, viewer: Viewer) -> Version | None:
         def act() -> Version | None:
@@ -52,8 +52,8 @@ class MemoryChutes(ABC):
 
         return await self._call("chute", act)
 
-    async def versions_of(self, chute: Version) -> list[Version]:
-        return await self._call("versions_of", lambda: self._of_chute(chute))
+    async def versions_of(self, chute: Version) -> list[Brief]:
+        return await self._call("versions_of", lambda: [brief_of(found) for found in self._of_chute(chute)])
 
     async def remove_chute(self, chute: Version) -> list[str]:
         def act() -> list[str]:
