@@ -104,10 +104,13 @@ def test_a_startup_hook_that_raises_fails_the_attempt_and_the_shutdown_hooks_run
     assert (result.error.kind, result.error.message, seen) == ("startup", "no model there", ["end"])
 
 
-def test_a_shutdown_hook_that_raises_changes_nothing(chute: Chute, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("error", [OSError, SystemExit])
+def test_a_shutdown_hook_that_raises_changes_nothing(
+    chute: Chute, caplog: pytest.LogCaptureFixture, error: type[BaseException]
+) -> None:
     @chute.on_shutdown()
     def end(self: Chute) -> None:
-        raise OSError("too late")
+        raise error("too late")
 
     @chute.job()
     async def work(self: Chute) -> int:
