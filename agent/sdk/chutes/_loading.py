@@ -22,7 +22,7 @@ def load(file: str, attribute: str = "chute") -> Chute:
     if not isinstance(found, Chute):
         what = "nothing" if found is None else f"something else ({type(found).__name__})"
         there = ", ".join(name for name, value in vars(module).items() if isinstance(value, Chute)) or "none"
-        raise LoadError(f"{file} has {what} where its chute {attribute!r} should be; its chutes are: {there}")
+        raise LoadError(f"{file} has {what} under the name {attribute!r}; its chutes are: {there}")
     return found
 
 

@@ -81,7 +81,7 @@ def test_a_cord_is_kept_with_its_path_and_method(chute: Chute) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["items", "/items/", "//", "/a b", "/{}", "/{a", "/..", "/a?b=c", "/" + "a" * 512, 5]
+    "path", ["", "items", "/items/", "//", "/a b", "/{}", "/{a", "/..", "/a?b=c", "/" + "a" * 512, 5]
 )
 def test_what_is_no_path_is_refused(chute: Chute, path: Any) -> None:
     with pytest.raises(ValueError, match="public_api_path: must be a path"):

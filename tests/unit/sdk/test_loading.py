@@ -68,9 +68,9 @@ def test_a_file_named_like_a_module_in_use_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("", r"has nothing where its chute 'chute' should be; its chutes are: none"),
-        ("chute = 5", r"has something else \(int\) where"),
-        ("from chutes import Chute as chute", r"has something else \(type\) where"),
+        ("", "has nothing under the name 'chute'; its chutes are: none"),
+        ("chute = 5", r"has something else \(int\) under"),
+        ("from chutes import Chute as chute", r"has something else \(type\) under"),
     ],
 )
 def test_a_file_without_a_chute_is_refused(tmp_path: Path, text: str, told: str) -> None:

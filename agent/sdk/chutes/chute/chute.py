@@ -129,12 +129,13 @@ class Chute:
     ) -> Callable[[Function], Function]:
         """Register a function as what answers requests at a path; its own name is the path where none is given."""
         refuse_bare("cord", public_api_path)
+        written = path if public_api_path is None else public_api_path
 
         def register(function: Function) -> Function:
             cord = Cord(
                 function=function,
-                public_api_path=public_api_path or path or f"/{name_of(function)}",
-                method=public_api_method or method,
+                public_api_path=f"/{name_of(function)}" if written is None else written,
+                method=method if public_api_method is None else public_api_method,
                 options=options,
             )
             faults = list(find_cord_faults(cord, self.__cords))
