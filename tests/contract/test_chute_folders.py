@@ -183,3 +183,13 @@ async def test_on_disk_what_another_deploy_is_making_is_left_alone_by_a_sweep_th
         (tmp_path / "state" / "chutes" / f"{VERSION}.0123abcd").mkdir()
         (tmp_path / "state" / "chutes" / f"{OTHER}.0123abcd").mkdir()
         assert await folders.chutes.sweep({VERSION}) == [f"{OTHER}.0123abcd"]
+
+
+async def test_on_disk_what_is_set_aside_keeps_its_files_and_none_of_its_secrets(tmp_path: Path) -> None:
+    async with opened(tmp_path) as folders:
+        await unpack(folders.chutes, tar_of({"main.py": MAIN}))
+        assert await folders.chutes.ids() == {VERSION}
+        where = tmp_path / "state" / await folders.chutes.set_aside(VERSION)
+        assert await folders.chutes.ids() == set()
+        assert names(where) == ["files"]
+        assert holders_of(tmp_path, b"hush") == []
