@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tests.shell.launched import HEAD, SDK, launched, parsed
+from tests.shell.launched import HEAD, SDK, end, launch, launched, parsed, prepared
 
 HOOKS = """
 @chute.on_startup(priority=90)
@@ -187,6 +187,17 @@ async def work(self):
     files = {"src/entry.py": code, "src/beside.py": "value = 1", "top.py": "value = 2"}
     async with launched("", files=files, entry=entry) as job:
         assert (await job.ended()).value == [1, 2]
+
+
+async def test_an_image_that_keeps_scripts_folders_from_the_path_runs_jobs_too() -> None:
+    code = "import top\n@chute.job()\nasync def work(self):\n    return top.value"
+    async with prepared(code, {"top.py": "value = 2"}) as (root, host):
+        await host.start()
+        job = await launch(root, host, PYTHONSAFEPATH="1")
+        try:
+            assert (await job.ended()).value == 2
+        finally:
+            await end(job)
 
 
 async def test_a_package_named_as_ours_does_not_hide_ours() -> None:
