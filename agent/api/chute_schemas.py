@@ -62,7 +62,15 @@ def chute_schemas() -> dict[str, Json]:
             python=TEXT,
             versions=array_of(brief),
         ),
-        "ChutePage": page_of("Chute"),
+        "ChuteBrief": everything(
+            name=TEXT,
+            owner=TEXT,
+            version=brief,
+            image=TEXT,
+            entry=TEXT,
+            jobs={**TEXTS, "description": "names"},
+        ),
+        "ChutePage": page_of("ChuteBrief"),
         "ChuteVersion": everything(
             version=TEXT,
             state=state,

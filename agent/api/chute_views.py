@@ -4,20 +4,20 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from agent.api.views import Json
-from agent.core.chute import Version
+from agent.core.chute import Brief, Version, brief_of
 from agent.core.event_form import show_time
 from agent.spec import JobFunction, signature_of
 
 
-def show_chute(chute: Version, versions: Sequence[Version] = ()) -> Json:
-    """A chute, by its current version. `versions`: all that are kept, newest first; a list of chutes goes without."""
+def show_chute(chute: Version, versions: Sequence[Brief]) -> Json:
+    """A chute, by its current version. `versions`: all that are kept, newest first."""
     manifest = chute.manifest
     assert manifest is not None  # noqa: S101 - a version that is some chute's has one
     facts = manifest.chute
     return {
         "name": chute.chute,
         "owner": chute.owner,
-        "version": show_brief(chute),
+        "version": show_brief(brief_of(chute)),
         "image": chute.image,
         "entry": chute.entry.text,
         "spec": chute.defaults,
@@ -50,7 +50,19 @@ def show_version(version: Version) -> Json:
     }
 
 
-def show_brief(version: Version) -> Json:
+def show_in_list(chute: Brief) -> Json:
+    """What its file declares may be large: of that the names of jobs alone."""
+    return {
+        "name": chute.chute,
+        "owner": chute.owner,
+        "version": show_brief(chute),
+        "image": chute.image,
+        "entry": chute.entry,
+        "jobs": list(chute.jobs),
+    }
+
+
+def show_brief(version: Brief) -> Json:
     return {
         "id": version.id,
         "number": version.number,

@@ -60,14 +60,23 @@ async def run_local(screen: Screen, job: LocalJob) -> int:
     """Run it, show it, and give the exit code. Raises ChuteNotRunError, BadArgumentError."""
     with output_folder(job.output) as folder:
         run = Run(screen, job.grace_seconds)
+        file = found(job.file)
         request = {
-            "file": job.file, "attribute": job.chute, "job": job.name, "payload": dict(job.payload), "timeout": job.timeout_seconds,
+            "file": str(file), "attribute": job.chute, "job": job.name, "payload": dict(job.payload), "timeout": job.timeout_seconds,
             "grace": job.grace_seconds, "backoff": BACKOFF_SECONDS, "output_dir": str(folder),
         }  # fmt: skip
-        async with started(job.python, json.dumps(request).encode()) as (process, reader):
+        async with started(job.python, file.parent, json.dumps(request).encode()) as (process, reader):
             with interruptible(screen, process, run):
                 await follow(process, reader, run)
         return conclude(screen, run, job.output)
+
+
+def found(written: str) -> Path:
+    """Raises ChuteNotRunError."""
+    file = Path(written).absolute()
+    if not file.is_file():
+        raise ChuteNotRunError(f"there is no file {written}")
+    return file
 
 
 @dataclass(slots=True)
@@ -97,6 +106,7 @@ class Run:
                 self.refused = told["message"]
             case "result":
                 self.result = {name: value for name, value in told.items() if name != "told"}
+                self.deadlines = {"end": time.monotonic() + SLACK_SECONDS}
             case _:
                 self._show(told)
 
@@ -124,14 +134,16 @@ def output_folder(asked: Path | None) -> Iterator[Path]:
 
 @contextlib.asynccontextmanager
 async def started(
-    python: str, request: bytes
+    python: str, folder: Path, request: bytes
 ) -> AsyncIterator[tuple[asyncio.subprocess.Process, asyncio.StreamReader]]:
-    """Its process, in a session of its own, so that Ctrl-C reaches it only by us; nothing of it is left when the block ends."""
+    """Its process: in the file's folder, as on a host; in a session of its own, so that Ctrl-C reaches it only by us. Nothing of it is
+    left when the block ends.
+    """
     readable, writable = os.pipe()
     try:
         process = await asyncio.create_subprocess_exec(
             python, str(PROCESS), str(writable), str(len(request)),
-            stdin=asyncio.subprocess.PIPE, stdout=Ends().stderr, pass_fds=(writable,), start_new_session=True,
+            stdin=asyncio.subprocess.PIPE, stdout=Ends().stderr, cwd=folder, pass_fds=(writable,), start_new_session=True,
         )  # fmt: skip
     except OSError as error:
         os.close(readable)
@@ -182,18 +194,19 @@ def interruptible(screen: Screen, process: asyncio.subprocess.Process, run: Run)
 
 
 async def follow(process: asyncio.subprocess.Process, reader: asyncio.StreamReader, run: Run) -> None:
-    """Until it has told its end and ended; or has ended without, though what it forked may keep the pipe open; or is overdue."""
-    while True:
+    """Until it has ended, or is overdue. What it forked may keep the pipe open, and it may have closed its own end of it."""
+    while not run.is_overdue:
         try:
             async with asyncio.timeout(LOOK_AGAIN_SECONDS):
                 line = await reader.readline()
+                if not line:
+                    await process.wait()
+                    break
+                run.take(json.loads(line))
         except TimeoutError:
-            line = b""
+            if process.returncode is not None:
+                break
             run.is_overdue = bool(run.deadlines) and time.monotonic() > min(run.deadlines.values())
-        if line:
-            run.take(json.loads(line))
-        elif process.returncode is not None or run.is_overdue or reader.at_eof():
-            break
     if run.is_overdue:
         kill(process)
     run.code = await process.wait()

@@ -61,6 +61,37 @@ class Version:
 
 
 @dataclass(frozen=True, slots=True)
+class Brief:
+    """A version without what its file declares, which may be large: for lists. `jobs`: their names."""
+
+    id: str
+    owner: str
+    chute: str
+    number: int | None
+    state: VersionState
+    created_at: float
+    image: str
+    entry: str
+    jobs: tuple[str, ...]
+
+
+def brief_of(version: Version) -> Brief:
+    """Of one that was described."""
+    jobs = () if version.manifest is None else tuple(job.name for job in version.manifest.jobs)
+    return Brief(
+        version.id,
+        version.owner,
+        str(version.chute),
+        version.number,
+        version.state,
+        version.created_at,
+        version.image,
+        version.entry.text,
+        jobs,
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Described:
     """What the describe job brought to light. A manifest: the version becomes the chute's current one."""
 

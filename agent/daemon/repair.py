@@ -48,6 +48,7 @@ async def repair(config: Config) -> list[str]:
                 job_id
             )  # nobody will ever need them, and nobody would look for them there
             done.append(f"{job_id}: no container; its folder is now {await folders.set_aside(job_id)}")
+        done += await _put_chutes_aside(folders, await store.version_ids())
         for volume in await engine.volumes():
             # Its device was let go with the folder.
             if volume.job not in kept and await engine.remove_volume(volume.name):
@@ -55,8 +56,16 @@ async def repair(config: Config) -> list[str]:
         return done
 
 
+async def _put_chutes_aside(folders: DiskFolders, used: set[str]) -> list[str]:
+    """Their rows are gone for good: what running jobs use stays for them, the rest is kept for who looks for it."""
+    return [
+        f"chute version {version}: its files are now {await folders.chutes.set_aside(version)}; deploy it again"
+        for version in sorted(await folders.chutes.ids() - used)
+    ]
+
+
 async def is_sound(path: Path, folders: DiskFolders) -> bool:
-    has_folders = bool(await folders.ids())
+    has_folders = bool(await folders.ids() | await folders.chutes.ids())
     if not is_any_there(path):
         return not has_folders
     try:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Protocol
 
-from agent.core.chute import Described, Version
+from agent.core.chute import Brief, Described, Version
 from agent.core.job import Viewer
 from agent.errors import AgentError, Blame
 
@@ -70,7 +70,7 @@ class ChuteStore(Protocol):
         """All that wait for their describe job, oldest first."""
         ...
 
-    async def chutes(self, viewer: Viewer) -> list[Version]:
+    async def chutes(self, viewer: Viewer) -> list[Brief]:
         """The current version of each chute, by name."""
         ...
 
@@ -78,7 +78,7 @@ class ChuteStore(Protocol):
         """The current version. Who sees all sees his own of that name first."""
         ...
 
-    async def versions_of(self, chute: Version) -> list[Version]:
+    async def versions_of(self, chute: Version) -> list[Brief]:
         """Of the same chute: those that are kept, newest first."""
         ...
 
@@ -94,5 +94,5 @@ class ChuteStore(Protocol):
         ...
 
     async def version_ids(self) -> set[str]:
-        """Of all that have files: not of those refused."""
+        """Of all that have files: not of those refused, and of whatever unfinished jobs run, if its row is gone."""
         ...

@@ -22,7 +22,7 @@ from agent.spec.upload import OF_SENDING
 PROGRAM: Body = {"entrypoint": ["python3"], "command": ["/.agent/sdk/launch.py"]}
 GB = 10**9
 # An import that takes longer, or more, is no declaration of functions.
-DESCRIBE_SECONDS, DESCRIBE_GRACE_SECONDS, DESCRIBE_QUEUE = 60, 5, "gpu-agent.describe"
+DESCRIBE_SECONDS, DESCRIBE_GRACE_SECONDS, DESCRIBE_QUEUE = 60, 5, "describe"
 # What the author's import may need of the deploy's spec, and costs the host nothing.
 OF_DESCRIBE = ("registry", "env", "user", "workdir", "cpus", "memory", "shm", "pids")
 # By the name of a spec's field what its author wrote in the decorator.

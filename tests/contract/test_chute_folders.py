@@ -106,9 +106,22 @@ async def test_a_file_in_the_place_of_a_folder_is_refused(
         tar_of({"main.py": MAIN * 100})[:1024],
         gzip.compress(tar_of({"main.py": MAIN}))[:-12],
         b"\x1f\x8b" + b"junk" * 100,
+        gzip.compress(b"") * 200,
+        gzip.compress(tar_of({"main.py": MAIN})) + b"more",
         tar_of({"main.py": MAIN})[:1024],
     ],
-    ids=["empty", "noise", "no_file", "cut_in_header", "cut_in_file", "cut_gzip", "bad_gzip", "no_end"],
+    ids=[
+        "empty",
+        "noise",
+        "no_file",
+        "cut_in_header",
+        "cut_in_file",
+        "cut_gzip",
+        "bad_gzip",
+        "empty_gzips",
+        "more_behind",
+        "no_end",
+    ],
 )
 async def test_what_is_no_whole_archive_is_refused_and_leaves_nothing(
     chutes: ChuteFolders, archive: bytes
@@ -183,3 +196,13 @@ async def test_on_disk_what_another_deploy_is_making_is_left_alone_by_a_sweep_th
         (tmp_path / "state" / "chutes" / f"{VERSION}.0123abcd").mkdir()
         (tmp_path / "state" / "chutes" / f"{OTHER}.0123abcd").mkdir()
         assert await folders.chutes.sweep({VERSION}) == [f"{OTHER}.0123abcd"]
+
+
+async def test_on_disk_what_is_set_aside_keeps_its_files_and_none_of_its_secrets(tmp_path: Path) -> None:
+    async with opened(tmp_path) as folders:
+        await unpack(folders.chutes, tar_of({"main.py": MAIN}))
+        assert await folders.chutes.ids() == {VERSION}
+        where = tmp_path / "state" / await folders.chutes.set_aside(VERSION)
+        assert await folders.chutes.ids() == set()
+        assert names(where) == ["files"]
+        assert holders_of(tmp_path, b"hush") == []

@@ -11,6 +11,7 @@ from agent.core.chute import (
     Described,
     Version,
     VersionState,
+    brief_of,
 )
 from agent.core.function import FunctionCall
 from agent.core.job import Job, Kind, Viewer
@@ -102,7 +103,7 @@ async def test_a_described_version_is_the_chute_and_the_one_before_it_stays(stor
     assert (second.state, second.number) == (VersionState.ACTIVE, 2)
     assert await store.chute("trainer", ANN) == second
     before, now = replace(first, state=VersionState.SUPERSEDED), second
-    assert await store.versions_of(second) == [now, before]
+    assert await store.versions_of(second) == [brief_of(now), brief_of(before)]
     assert await store.describing() == []
 
 
@@ -138,15 +139,14 @@ async def test_a_chute_too_many_is_refused_and_a_new_version_of_one_is_not(store
 async def test_what_is_anothers_is_not_there(store: TestedStore) -> None:
     mine, his = await deployed(store, 1), await deployed(store, 2, "bob")
     assert await store.chute("trainer", BOB) == his
-    assert await store.chutes(ANN) == [mine]
+    assert await store.chutes(ANN) == [brief_of(mine)]
     assert await store.version(mine.id, BOB) is None
     assert await store.chute("other", ANN) is None
 
 
 async def test_who_sees_all_sees_his_own_first(store: TestedStore) -> None:
     mine, his = await deployed(store, 1), await deployed(store, 2, "bob")
-    both = await store.chutes(ROOT)
-    assert both == [mine, his]
+    assert await store.chutes(ROOT) == [brief_of(mine), brief_of(his)]
     assert await store.chute("trainer", ROOT) == mine
     assert await store.chute("trainer", Viewer("bob", sees_all=True)) == his
 
@@ -199,3 +199,11 @@ async def test_refused_deploys_are_forgotten_at_some_time_and_others_never(store
     waiting = (await store.add_version(version(999))).version
     assert set(await store.drop_stale_versions()) == {version(0).id, version(1).id}
     assert await store.describing() == [waiting]
+
+
+async def test_what_unfinished_jobs_run_has_files_also_where_its_row_is_gone(store: TestedStore) -> None:
+    lost = replace(version(1), chute="trainer")
+    job = await a_job_of(store, lost)
+    assert await store.version_ids() == {lost.id}
+    await store.save(replace(job, phase=Phase.FINISHED, finished_at=20.0))
+    assert await store.version_ids() == set()

@@ -3,25 +3,39 @@
 import json
 import textwrap
 from contextlib import suppress
+from dataclasses import replace
 from http.client import HTTPException
 from typing import Any
 
 import pytest
 
+from agent.daemon import repair
 from tests.e2e.client import Client, Reply, expect
 from tests.e2e.conftest import Make
-from tests.e2e.daemon import Daemon
+from tests.e2e.daemon import Daemon, in_loop
+from tests.e2e.points import Point, after
 from tests.fakes.forms import FORM, deploy_form
 from tests.fakes.tars import tar_of
 
-WAIT = "?wait=90"
+WAIT = "?wait=40"
 HEAD = 'from chutes.chute import Chute\nchute = Chute(username="ann", name="trainer")\n'
 ADD = '@chute.job(timeout=60)\nasync def add(self, a: int, b: int = 1):\n    """Adds."""\n    return {"sum": a + b}\n'
 
 
-def deploy(client: Client, image: str, file: str, query: str = WAIT, **changes: Any) -> Reply:  # noqa: ANN401 - JSON is any
+def deploy(client: Client, image: str, file: str, **changes: Any) -> Reply:  # noqa: ANN401 - JSON is any
     code = tar_of({"main.py": textwrap.dedent(file).encode()})
-    return client.post(f"/v1/chutes{query}", deploy_form({"image": image, **changes}, code), FORM)
+    reply = client.post(f"/v1/chutes{WAIT}", deploy_form({"image": image, **changes}, code), FORM)
+    return follow(client, reply)
+
+
+def follow(client: Client, reply: Reply) -> Reply:
+    """Of a deploy that takes longer than a client waits, what it came to, as it would have been answered."""
+    while reply.status == 202 or reply.json.get("state") == "describing":
+        reply = client.call("GET", f"/v1/chutes/versions/{reply.json['version']}{WAIT}")
+    state = reply.json.get("state")
+    if state == "active":
+        return replace(client.call("GET", f"/v1/chutes/{reply.json['chute']}"), status=201)
+    return replace(reply, status=422) if state == "refused" else reply
 
 
 def deployed(client: Client, image: str, file: str = HEAD + ADD, **changes: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON is any
@@ -149,7 +163,7 @@ def test_a_container_that_lies_about_its_file_is_not_believed(
 
 @pytest.mark.slow
 def test_a_file_that_never_ends_its_import_is_ended_after_a_minute(client: Client, python_image: str) -> None:
-    assert codes_of(deploy(client, python_image, "while True: pass", "?wait=120")) == [("code", "timeout")]
+    assert codes_of(deploy(client, python_image, "while True: pass")) == [("code", "timeout")]
 
 
 def test_an_image_without_python_is_a_fault_of_the_image(client: Client, image: str) -> None:
@@ -167,16 +181,45 @@ def test_a_describe_has_no_network_and_none_of_the_secrets(client: Client, pytho
     assert deployed(client, python_image, textwrap.dedent(file) + HEAD + ADD, spec=spec)
 
 
-STEPS = ["deploy.accepted", "job.accepted", "job.started", "job.finished", "chute.deployed"]
+SLEEP = "@chute.job()\nasync def sleep(self):\n    import asyncio\n    await asyncio.sleep(8)\n    import later\n    return later.VALUE\n"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("step", STEPS)
+def test_a_repair_of_the_database_keeps_the_code_that_runs_and_sets_the_rest_aside(
+    daemon: Daemon, python_image: str
+) -> None:
+    client = daemon.local
+    code = tar_of({"main.py": (HEAD + SLEEP).encode(), "later.py": b"VALUE = 5"})
+    form = deploy_form({"image": python_image}, code)
+    running = follow(client, client.post(f"/v1/chutes{WAIT}", form, FORM)).json["version"]["id"]
+    idle = deployed(client, python_image, (HEAD + ADD).replace("trainer", "other"))["version"]["id"]
+    job_id = client.call("POST", "/v1/chutes/trainer/jobs/sleep", {}).json["id"]
+    client.wait_phase(job_id, "running")
+    daemon.kill()
+    daemon.database.write_bytes(b"no database")
+    in_loop(repair(daemon.config))
+    daemon.start()
+    job = client.wait_finished(job_id)
+    assert (job["outcome"], job["result"]) == ("succeeded", 5), job["reason"]
+    assert (daemon.state / "aside" / idle / "files" / "main.py").exists()
+    assert not (daemon.state / "aside" / running).exists()
+
+
+STEPS = [
+    Point("deploy.accepted"),
+    Point("job.accepted"),
+    *map(after, ("Create", "Intend", "Start", "Judge", "DrainAndRemove", "Close", "Finish")),
+    Point("chute.deployed"),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("step", STEPS, ids=str)
 def test_a_daemon_killed_at_any_step_of_a_deploy_is_followed_by_one_that_ends_it(
-    make_daemon: Make, python_image: str, step: str
+    make_daemon: Make, python_image: str, step: Point
 ) -> None:
     daemon = make_daemon()
-    daemon.launch(kill_at=lambda line: line.get("event") == step)
+    daemon.launch(kill_at=step.matches)
     daemon.wait_ready()
     client = daemon.local
     with suppress(OSError, HTTPException):  # it is killed in the middle of its answer

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeVar
 
-from agent.core.chute import Described, Kept, Version, VersionState, choose_stale, settle
+from agent.core.chute import Brief, Described, Kept, Version, VersionState, brief_of, choose_stale, settle
 from agent.core.job import Job, Viewer
 from agent.errors import Phase
 from agent.interfaces import MOST_DESCRIBING, ChuteInUseError, Deployed, TooManyDeploysError
@@ -41,8 +41,8 @@ class MemoryChutes(ABC):
     async def describing(self) -> list[Version]:
         return await self._call("describing", lambda: self._in_state(VersionState.DESCRIBING))
 
-    async def chutes(self, viewer: Viewer) -> list[Version]:
-        return await self._call("chutes", lambda: self._active(viewer))
+    async def chutes(self, viewer: Viewer) -> list[Brief]:
+        return await self._call("chutes", lambda: [brief_of(found) for found in self._active(viewer)])
 
     async def chute(self, name: str, viewer: Viewer) -> Version | None:
         def act() -> Version | None:
@@ -52,8 +52,8 @@ class MemoryChutes(ABC):
 
         return await self._call("chute", act)
 
-    async def versions_of(self, chute: Version) -> list[Version]:
-        return await self._call("versions_of", lambda: self._of_chute(chute))
+    async def versions_of(self, chute: Version) -> list[Brief]:
+        return await self._call("versions_of", lambda: [brief_of(found) for found in self._of_chute(chute)])
 
     async def remove_chute(self, chute: Version) -> list[str]:
         def act() -> list[str]:
@@ -76,16 +76,20 @@ class MemoryChutes(ABC):
                 for version in self._versions.values()
                 if version.state not in OPEN
             ]
-            unfinished = [job for job in self._jobs() if job.phase is not Phase.FINISHED]
-            return self._delete(choose_stale(kept, {job.call.version for job in unfinished if job.call}))
+            return self._delete(choose_stale(kept, self._in_use()))
 
         return await self._call("drop_stale_versions", act)
 
     async def version_ids(self) -> set[str]:
         def act() -> set[str]:
-            return {found.id for found in self._versions.values() if found.state is not VersionState.REFUSED}
+            kept = [found.id for found in self._versions.values() if found.state is not VersionState.REFUSED]
+            return {*kept, *self._in_use()}
 
         return await self._call("version_ids", act)
+
+    def _in_use(self) -> set[str]:
+        unfinished = [job for job in self._jobs() if job.phase is not Phase.FINISHED]
+        return {job.call.version for job in unfinished if job.call is not None}
 
     def _add(self, version: Version) -> Deployed:
         own = [found for found in self._versions.values() if found.owner == version.owner]

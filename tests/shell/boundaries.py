@@ -22,6 +22,7 @@ WRITES = frozenset(
         *("save", "change", "grant", "append_event"),
         *("begin_upload", "begin_upload_again", "keep_upload", "keep_files"),
         "keep_told",
+        *("accept", "add_version", "settle_version", "remove_chute"),
     }
 )
 ACTS = frozenset({"create", "start", "kill", "remove", "pull", "ensure_volume", "remove_volume"})

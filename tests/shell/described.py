@@ -37,6 +37,15 @@ class Report:
 
 def answer_describes(world: ApiWorld, report: Report) -> asyncio.Event:
     """From now on each describe job ends like this, as soon as the event that is returned is set; it is set already."""
+    return _answer(world, Kind.DESCRIBE, report)
+
+
+def answer_calls(world: ApiWorld, report: Report) -> asyncio.Event:
+    """As `answer_describes`, of the jobs of functions."""
+    return _answer(world, Kind.FUNCTION, report)
+
+
+def _answer(world: ApiWorld, kind: Kind, report: Report) -> asyncio.Event:
     go_on = asyncio.Event()
     go_on.set()
     answering: set[asyncio.Future[None]] = set()
@@ -52,7 +61,7 @@ def answer_describes(world: ApiWorld, report: Report) -> asyncio.Event:
     def after(call: str, target: str) -> None:
         box = world.engine.boxes.get(target)
         job = None if box is None or box.seen.job is None else world.store.peek(box.seen.job)
-        if call == "start" and job is not None and job.kind is Kind.DESCRIBE:
+        if call == "start" and job is not None and job.kind is kind:
             answering.add(asyncio.ensure_future(answer(target, job.id)))
 
     world.engine.after = after

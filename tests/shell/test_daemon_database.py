@@ -46,6 +46,13 @@ async def test_no_token_is_made_where_the_database_is_gone_and_jobs_are_there(tm
     assert not (tmp_path / "state/agent.db").exists()
 
 
+async def test_chutes_without_their_database_are_no_rubbish(tmp_path: Path) -> None:
+    (tmp_path / "state/chutes" / JOB).mkdir(parents=True)
+    (tmp_path / "state").chmod(0o700)
+    with pytest.raises(DatabaseMissingError, match="jobs or chutes"):
+        await open_database(tmp_path / "state")
+
+
 async def test_a_new_and_empty_database_beside_job_folders_is_refused(tmp_path: Path) -> None:
     await leave_a_folder(tmp_path)
     await make_empty(tmp_path)

@@ -129,6 +129,7 @@ async def test_a_result_is_told_before_the_shutdown_hooks_so_that_none_can_lose_
         assert ((await job.ended()).value, await job.code()) == (1, 9)
 
 
+@pytest.mark.slow
 async def test_shutdown_hooks_have_as_long_as_a_stop_would_give_them() -> None:
     code = """
     @chute.on_shutdown()

@@ -149,7 +149,7 @@ RAISED: list[tuple[str, str, dict[str, Any], int]] = [
 ]
 
 
-@pytest.mark.parametrize("function", ["async def", "def"])
+@pytest.mark.parametrize("function", ["async def", pytest.param("def", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("statement", "kind", "error", "code"), RAISED, ids=[row[0] for row in RAISED])
 async def test_what_a_function_raises_is_told(
     function: str, statement: str, kind: str, error: dict[str, Any], code: int

@@ -121,7 +121,6 @@ async def test_a_child_program_has_none_of_our_descriptors() -> None:
 LEFT = {
     "a thread that never ends": "threading.Thread(target=time.sleep, args=(60,)).start()",
     "a task that never ends": "self.task = asyncio.ensure_future(asyncio.sleep(60))",
-    "a task that swallows its cancel": "self.task = asyncio.ensure_future(stubborn())",
     "a task in the executor": "asyncio.get_running_loop().run_in_executor(None, time.sleep, 60)",
     "an exit function that raises": "import atexit; atexit.register(sys.exit, 9)",
     "a generator that is not at its end": "self.left = generator(); await self.left.__anext__()",
@@ -139,13 +138,6 @@ LEFT = {
 @pytest.mark.parametrize("statement", LEFT.values(), ids=LEFT)
 async def test_what_the_function_leaves_behind_does_not_keep_the_process(statement: str) -> None:
     code = f"""
-    async def stubborn():
-        while True:
-            try:
-                await asyncio.sleep(60)
-            except asyncio.CancelledError:
-                pass
-
     async def generator():
         try:
             yield 1
@@ -157,6 +149,25 @@ async def test_what_the_function_leaves_behind_does_not_keep_the_process(stateme
     async def work(self):
         {statement}
         await asyncio.sleep(0.01)
+        return 1
+    """
+    async with launched(code) as job:
+        assert ((await job.ended()).value, await job.code()) == (1, 0)
+
+
+@pytest.mark.slow
+async def test_a_task_that_swallows_its_cancel_does_not_keep_the_process() -> None:
+    code = """
+    async def stubborn():
+        while True:
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                pass
+
+    @chute.job()
+    async def work(self):
+        self.task = asyncio.ensure_future(stubborn())
         return 1
     """
     async with launched(code) as job:
@@ -176,6 +187,7 @@ async def test_a_loop_that_the_author_stops_ends_the_function() -> None:
         assert (told.error["type"], await job.code()) == ("RuntimeError", 1)
 
 
+@pytest.mark.slow
 async def test_an_exit_function_that_hangs_is_not_waited_for() -> None:
     code = """
     import atexit

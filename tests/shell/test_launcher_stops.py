@@ -33,7 +33,16 @@ def work(self):
 
 
 @pytest.mark.parametrize("code", [ASYNC_SEES, PLAIN_SEES], ids=["async", "plain"])
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "number",
+    [
+        signal.SIGTERM,  # what the host sends
+        *(
+            pytest.param(each, marks=pytest.mark.slow)
+            for each in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
+        ),
+    ],
+)
 async def test_a_stop_is_seen_at_once(code: str, number: signal.Signals) -> None:
     async with launched(code, grace=600) as job:
         await job.until_file("begun")
@@ -42,6 +51,7 @@ async def test_a_stop_is_seen_at_once(code: str, number: signal.Signals) -> None
         assert await job.code() == 0
 
 
+@pytest.mark.slow
 async def test_a_coroutine_is_cancelled_after_half_the_grace() -> None:
     code = """
     @chute.job()
@@ -65,6 +75,7 @@ async def test_a_coroutine_is_cancelled_after_half_the_grace() -> None:
         assert 0.9 <= float(await job.out()) < 1.8
 
 
+@pytest.mark.slow
 async def test_a_second_signal_changes_nothing() -> None:
     code = """
     @chute.job()
@@ -130,6 +141,7 @@ BLOCKED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", BLOCKED.values(), ids=BLOCKED)
 async def test_what_does_not_end_says_where_it_is_before_it_is_killed(code: str) -> None:
     async with launched(code, grace=1) as job:

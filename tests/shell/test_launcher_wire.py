@@ -25,7 +25,14 @@ async def work(self):
 CALLS = range(1, 11)
 
 
-@pytest.mark.parametrize("death", Death)
+@pytest.mark.parametrize(
+    "death",
+    [
+        Death.BEFORE_ANSWER,  # where a call that is simply sent again would count twice
+        pytest.param(Death.BEFORE_EFFECT, marks=pytest.mark.slow),
+        pytest.param(Death.AFTER_ANSWER, marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.parametrize("number", CALLS)
 async def test_a_host_killed_at_any_call_counts_each_once(number: int, death: Death) -> None:
     async with prepared(EVERY_CALL, {}) as (root, host):
@@ -183,6 +190,7 @@ async def test_reports_are_coalesced_and_no_point_is_lost() -> None:
         assert len(job.host.effects.reports) < 20
 
 
+@pytest.mark.slow
 async def test_a_host_that_is_away_does_not_hold_up_the_job_nor_make_it_grow() -> None:
     code = """
     import resource

@@ -4,6 +4,7 @@ A folder is made as `<id>.<nonce>` and renamed, and renamed back to such a name 
 always the whole of a version.
 """
 
+import asyncio
 import os
 from contextlib import suppress
 from secrets import token_hex
@@ -14,11 +15,14 @@ import structlog
 from agent.adapters.folders import durable
 from agent.adapters.folders.disk import Disk
 from agent.adapters.folders.names import is_half_made, is_job_id, version_folder
+from agent.adapters.folders.state import ASIDE
 from agent.adapters.folders.tree import FolderNotRemovedError, remove_tree
 from agent.adapters.folders.unpacking import FOLDER_MODE, unpack
 from agent.interfaces import ChuteFilesMissingError, Receiving, Unpacked
 
 FILES, DEPLOY, RECEIVED = "files", "deploy.json", "received."
+# A large archive takes seconds, and jobs need threads, too.
+AT_ONCE = 2
 READ_AND_WRITE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 _log = structlog.get_logger()
@@ -47,10 +51,14 @@ class ReceivedArchive:
 
 
 class DiskChutes:
-    """Implements `interfaces.ChuteFolders`. `folder` is open on `<state>/chutes`."""
+    """Implements `interfaces.ChuteFolders`; what only a repair needs is beside it. `root` is open on the state folder, `folder` on the
+    one of chutes in it.
+    """
 
-    def __init__(self, folder: int, disk: Disk) -> None:
+    def __init__(self, root: int, folder: int, disk: Disk) -> None:
+        self._root = root
         self._folder = folder
+        self._turns = asyncio.Semaphore(AT_ONCE)
         self._disk = disk
 
     async def receive(self) -> Receiving:
@@ -60,7 +68,8 @@ class DiskChutes:
     async def unpack(self, received: Receiving, version_id: str, deploy: str) -> Unpacked:
         """The version's folder, whole or not at all. Raises DeployRefusedError."""
         assert isinstance(received, ReceivedArchive)  # noqa: S101 - there is no other that `receive` gives
-        return await self._disk.run(make, self._folder, received.file, version_id, deploy)
+        async with self._turns:
+            return await self._disk.run(make, self._folder, received.file, version_id, deploy)
 
     async def deploy(self, version_id: str) -> str:
         """What was deployed, with its secrets. Raises ChuteFilesMissingError."""
@@ -69,6 +78,14 @@ class DiskChutes:
     async def remove(self, version_id: str) -> None:
         """Gone is fine. Raises FolderNotRemovedError."""
         await self._disk.run(remove, self._folder, version_id)
+
+    async def ids(self) -> set[str]:
+        """The versions that have a folder."""
+        return await self._disk.run(version_ids, self._folder)
+
+    async def set_aside(self, version_id: str) -> str:
+        """Move the files to `<state>/aside`, for a repair of the database; what was deployed with them is dropped, for it holds secrets."""
+        return await self._disk.run(set_aside, self._root, self._folder, version_id)
 
     async def sweep(self, known: set[str]) -> list[str]:
         """Remove what no row knows and what a crash left. `known` must be whole: what is not in it is lost."""
@@ -137,6 +154,23 @@ def remove(chutes: int, version_id: str) -> None:
         return
     os.fsync(chutes)
     remove_tree(chutes, removed)
+
+
+def version_ids(chutes: int) -> set[str]:
+    """The versions that have a folder."""
+    return set(filter(is_job_id, durable.names_in(chutes)))
+
+
+def set_aside(root: int, chutes: int, version_id: str) -> str:
+    """Move the files out of the agent's sight; where they are now, below the state folder."""
+    with durable.open_folder(chutes, version_folder(version_id)) as version:
+        durable.unlink_if_there(version, DEPLOY)
+    durable.ensure_folder(root, ASIDE, durable.PRIVATE_FOLDER)
+    with durable.open_folder(root, ASIDE) as aside:
+        os.rename(version_id, version_id, src_dir_fd=chutes, dst_dir_fd=aside)
+        os.fsync(aside)
+    os.fsync(chutes)
+    return f"{ASIDE}/{version_id}"
 
 
 def sweep(chutes: int, known: set[str]) -> list[str]:

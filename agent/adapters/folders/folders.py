@@ -54,7 +54,7 @@ class DiskFolders:
         self._watching = OutputWatching(disk)
         self.quotas = DiskQuotas(opened, disk)
         self.page_key = PageKey(opened.root, disk)
-        self.chutes = DiskChutes(opened.chutes, disk)
+        self.chutes = DiskChutes(opened.root, opened.chutes, disk)
 
     @property
     def agent_id(self) -> str:

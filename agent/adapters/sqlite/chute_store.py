@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from agent.adapters.sqlite import chutes
-from agent.core.chute import Described, Version
+from agent.core.chute import Brief, Described, Version
 from agent.core.job import Viewer
 from agent.interfaces import Deployed
 
@@ -34,13 +34,13 @@ class SqliteChutes(ABC):
     async def describing(self) -> list[Version]:
         return await self._read(chutes.read_describing)
 
-    async def chutes(self, viewer: Viewer) -> list[Version]:
+    async def chutes(self, viewer: Viewer) -> list[Brief]:
         return await self._read(lambda db: chutes.read_active(db, viewer))
 
     async def chute(self, name: str, viewer: Viewer) -> Version | None:
         return await self._read(lambda db: chutes.read_named(db, name, viewer))
 
-    async def versions_of(self, chute: Version) -> list[Version]:
+    async def versions_of(self, chute: Version) -> list[Brief]:
         return await self._read(lambda db: chutes.read_of_chute(db, chute))
 
     async def remove_chute(self, chute: Version) -> list[str]:

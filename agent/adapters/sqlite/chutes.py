@@ -7,24 +7,27 @@ from dataclasses import asdict
 from typing import Any
 
 from agent.adapters.sqlite.rows import dump_data
-from agent.core.chute import Described, Kept, Version, VersionState, choose_stale, settle
+from agent.core.chute import Brief, Described, Kept, Version, VersionState, brief_of, choose_stale, settle
 from agent.core.job import Viewer
 from agent.interfaces import MOST_DESCRIBING, ChuteInUseError, Deployed, TooManyDeploysError
 from agent.spec import Fault, load_manifest, read_entry
 
-COLUMNS = "seq, id, owner, digest, state, chute, number, created_at, rest"
+COLUMNS = "seq, id, owner, digest, state, chute, number, created_at, image, entry, rest"
 SELECT = f"SELECT {COLUMNS} FROM versions"  # noqa: S608 - constants alone
 BY_ID = f"{SELECT} WHERE id = ?"
 BY_DIGEST = f"{SELECT} INDEXED BY versions_by_digest WHERE owner = ? AND digest = ? AND state IN ('describing', 'active')"
 DESCRIBING = f"{SELECT} WHERE state = 'describing' ORDER BY seq"
 ACTIVE = f"{SELECT} WHERE owner = ? AND chute = ? AND state = 'active'"
-ALL_ACTIVE = f"{SELECT} WHERE state = 'active' AND (owner = ? OR ?) ORDER BY chute, owner"
+BRIEF = "SELECT id, owner, chute, number, state, created_at, image, entry, jobs FROM versions"
+ALL_ACTIVE = f"{BRIEF} WHERE state = 'active' AND (owner = ? OR ?) ORDER BY chute, owner"
 NAMED = f"{SELECT} WHERE state = 'active' AND chute = ? AND (owner = ? OR ?) ORDER BY owner <> ?, seq LIMIT 1"
-OF_CHUTE = f"{SELECT} WHERE owner = ? AND chute = ? ORDER BY seq DESC"
+OF_CHUTE = f"{BRIEF} WHERE owner = ? AND chute = ? ORDER BY seq DESC"
 COUNT_DESCRIBING = "SELECT count(*) FROM versions WHERE owner = ? AND state = 'describing'"
 COUNT_ACTIVE = "SELECT count(*) FROM versions WHERE owner = ? AND state = 'active'"
-INSERT = "INSERT INTO versions (id, owner, digest, state, created_at, rest) VALUES (?, ?, ?, ?, ?, ?)"
-UPDATE = "UPDATE versions SET state = ?, chute = ?, number = ?, rest = ? WHERE seq = ?"
+INSERT = """
+    INSERT INTO versions (id, owner, digest, state, created_at, image, entry, jobs, rest) VALUES (?, ?, ?, ?, ?, ?, ?, '[]', ?)
+"""
+UPDATE = "UPDATE versions SET state = ?, chute = ?, number = ?, jobs = ?, rest = ? WHERE seq = ?"
 SUPERSEDE = "UPDATE versions SET state = 'superseded' WHERE seq = ?"
 KEPT = "SELECT id, owner, state, chute, seq FROM versions WHERE state IN ('superseded', 'refused')"
 # The unfinished jobs come first: they are few.
@@ -36,6 +39,7 @@ IN_USE = """
     SELECT DISTINCT functions.version FROM jobs INDEXED BY jobs_unfinished
     JOIN functions ON functions.job = jobs.seq WHERE jobs.phase <> 'finished'
 """
+WITH_FILES = f"SELECT id FROM versions WHERE state <> 'refused' UNION {IN_USE}"  # noqa: S608 - constants alone
 DELETE = "DELETE FROM versions WHERE id = ?"
 
 
@@ -45,7 +49,8 @@ def add(connection: sqlite3.Connection, version: Version) -> Deployed:
         return Deployed(earlier, is_replay=True)
     if connection.execute(COUNT_DESCRIBING, (version.owner,)).fetchone()[0] >= MOST_DESCRIBING:
         raise TooManyDeploysError
-    values = (version.id, version.owner, version.digest, version.state, version.created_at, _rest(version))
+    about = (version.created_at, version.image, version.entry.text)
+    values = (version.id, version.owner, version.digest, version.state, *about, _rest(version))
     connection.execute(INSERT, values)
     added = read(connection, version.id)
     assert added is not None  # noqa: S101 - this transaction has just written it
@@ -62,7 +67,8 @@ def settle_one(connection: sqlite3.Connection, version_id: str, described: Descr
     settled = settle(version, described, before, chutes)
     if settled.state is VersionState.ACTIVE and before is not None:
         connection.execute(SUPERSEDE, (before.seq,))
-    values = (settled.state, settled.chute, settled.number, _rest(settled), settled.seq)
+    names = json.dumps(brief_of(settled).jobs)
+    values = (settled.state, settled.chute, settled.number, names, _rest(settled), settled.seq)
     connection.execute(UPDATE, values)
     return settled
 
@@ -80,16 +86,16 @@ def read_describing(connection: sqlite3.Connection) -> list[Version]:
     return _all(connection.execute(DESCRIBING))
 
 
-def read_active(connection: sqlite3.Connection, viewer: Viewer) -> list[Version]:
-    return _all(connection.execute(ALL_ACTIVE, (viewer.principal, viewer.sees_all)))
+def read_active(connection: sqlite3.Connection, viewer: Viewer) -> list[Brief]:
+    return _briefs(connection.execute(ALL_ACTIVE, (viewer.principal, viewer.sees_all)))
 
 
 def read_named(connection: sqlite3.Connection, name: str, viewer: Viewer) -> Version | None:
     return _one(connection, NAMED, name, viewer.principal, viewer.sees_all, viewer.principal)
 
 
-def read_of_chute(connection: sqlite3.Connection, chute: Version) -> list[Version]:
-    return _all(connection.execute(OF_CHUTE, (chute.owner, chute.chute)))
+def read_of_chute(connection: sqlite3.Connection, chute: Version) -> list[Brief]:
+    return _briefs(connection.execute(OF_CHUTE, (chute.owner, chute.chute)))
 
 
 def remove(connection: sqlite3.Connection, chute: Version) -> list[str]:
@@ -108,7 +114,7 @@ def drop_stale(connection: sqlite3.Connection) -> list[str]:
 
 
 def ids(connection: sqlite3.Connection) -> set[str]:
-    return {row[0] for row in connection.execute("SELECT id FROM versions WHERE state <> 'refused'")}
+    return {row[0] for row in connection.execute(WITH_FILES)}
 
 
 def _delete(connection: sqlite3.Connection, version_ids: list[str]) -> list[str]:
@@ -129,11 +135,18 @@ def _all(rows: Iterable[tuple[Any, ...]]) -> list[Version]:
     return [_load(row) for row in rows]
 
 
+def _briefs(rows: Iterable[tuple[Any, ...]]) -> list[Brief]:
+    return [
+        Brief(
+            version_id, owner, chute, number, VersionState(state), at, image, entry, tuple(json.loads(jobs))
+        )
+        for version_id, owner, chute, number, state, at, image, entry, jobs in rows
+    ]
+
+
 def _rest(version: Version) -> str:
     return dump_data(
         {
-            "image": version.image,
-            "entry": version.entry.text,
             "defaults": version.defaults,
             "manifest": None if version.manifest is None else version.manifest.model_dump(mode="json"),
             "faults": [asdict(fault) for fault in version.faults],
@@ -142,14 +155,14 @@ def _rest(version: Version) -> str:
 
 
 def _load(row: tuple[Any, ...]) -> Version:
-    seq, version_id, owner, digest, state, chute, number, created_at, rest = row
+    seq, version_id, owner, digest, state, chute, number, created_at, image, entry, rest = row
     facts = json.loads(rest)
     return Version(
         id=version_id,
         owner=owner,
         digest=digest,
-        image=facts["image"],
-        entry=read_entry(facts["entry"]),
+        image=image,
+        entry=read_entry(entry),
         created_at=created_at,
         defaults=facts["defaults"],
         state=VersionState(state),

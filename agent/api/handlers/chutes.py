@@ -4,7 +4,7 @@ from aiohttp import web
 
 from agent.api.auth import Caller
 from agent.api.body import read_json
-from agent.api.chute_views import show_chute, show_version
+from agent.api.chute_views import show_chute, show_in_list, show_version
 from agent.api.deploy_form import read_deploy_form
 from agent.api.endpoints import Answer, Endpoint, Parameter
 from agent.api.keys import IDEMPOTENCY_KEY, read_key
@@ -49,14 +49,15 @@ class ChuteHandlers:
     async def deploy(self, request: web.Request, caller: Caller) -> web.Response:
         seconds = read_seconds(request, DEPLOY_WAIT_SECONDS)
         # Held as a stream: uploads and waits are bounded by token, and end with their connection.
-        with self._streams.open(request, caller):
+        with self._streams.open(request, caller) as stream:
             received = await self._chutes.receive()
             try:
                 body = await read_deploy_form(request, received.write)
                 deployed = await self._chutes.deploy(caller.viewer, body, received)
             finally:
                 await received.close()
-            version = await self._chutes.wait(caller.viewer, deployed.version.id, seconds)
+            async with stream.watched():
+                version = await self._chutes.wait(caller.viewer, deployed.version.id, seconds)
         if version.state is VersionState.REFUSED:
             raise DeployRefusedError(version.faults)
         if version.state is VersionState.DESCRIBING:
@@ -68,7 +69,7 @@ class ChuteHandlers:
     async def list(self, request: web.Request, caller: Caller) -> web.Response:
         Query(request).refuse_faults()
         chutes = await self._store.chutes(caller.viewer)
-        return web.json_response({"items": [show_chute(chute) for chute in chutes], "next": None})
+        return web.json_response({"items": [show_in_list(chute) for chute in chutes], "next": None})
 
     async def show(self, request: web.Request, caller: Caller) -> web.Response:
         chute = await self._chutes.find(caller.viewer, request.match_info["name"])

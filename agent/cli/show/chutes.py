@@ -23,7 +23,7 @@ def chutes_table(chutes: Sequence[Json], now: float, width: int) -> Table:
     name, image = room // 3, room // 4
     table = plain_table(("NAME", "VERSION", "JOBS", "IMAGE", "AGE"), ("VERSION", "AGE"))
     for chute in chutes:
-        jobs = ", ".join(str(job["name"]) for job in chute["jobs"])
+        jobs = ", ".join(map(str, chute["jobs"]))
         table.add_row(
             fit(str(chute["name"]), name),
             str(chute["version"]["number"]),

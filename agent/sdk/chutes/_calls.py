@@ -53,7 +53,8 @@ def check_call(name: object, payload: object, key: object) -> None:
     if key is not None and not (isinstance(key, str) and 0 < len(key) <= MAX_KEY_CHARACTERS):
         raise ValueError(f"a key is a text of 1 to {MAX_KEY_CHARACTERS} characters, not {key!r}")
     try:
-        size = len(json.dumps(payload, allow_nan=False))
+        text = json.dumps(payload, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+        size = len(text.encode())
     except (TypeError, ValueError, RecursionError) as no_json:
         raise TypeError(f"the payload for {name!r} is no JSON: {no_json}") from no_json
     if size > MAX_PAYLOAD_BYTES:

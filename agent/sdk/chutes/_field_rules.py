@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Iterable, Iterator, NamedTuple, Pattern
+from typing import Any, Iterable, Iterator, NamedTuple
 
 from chutes.errors import Fault
 
@@ -11,7 +11,7 @@ from chutes.errors import Fault
 class Form(NamedTuple):
     """What a text looks like: a pattern, the most characters, the same in words, and an example."""
 
-    pattern: Pattern[str]
+    pattern: re.Pattern[str]
     most: int
     words: str
     example: str

@@ -17,15 +17,17 @@ _loaded: dict[str, ModuleType] = {}
 
 def load(file: str, attribute: str = "chute") -> Chute:
     """Import the file and give its chute. What the file raises comes through as it is; LoadError is ours."""
-    found = getattr(import_file(file), attribute, None)
+    module = import_file(file)
+    found = getattr(module, attribute, None)
     if not isinstance(found, Chute):
-        what = "nothing" if found is None else f"a {type(found).__name__}"
-        raise LoadError(f"{file} has {what} under the name {attribute!r}, and a Chute is wanted")
+        what = "nothing" if found is None else f"something else ({type(found).__name__})"
+        there = ", ".join(name for name, value in vars(module).items() if isinstance(value, Chute)) or "none"
+        raise LoadError(f"{file} has {what} under the name {attribute!r}; its chutes are: {there}")
     return found
 
 
 def load_noting(file: str, attribute: str = "chute") -> Chute:
-    """As `load`, but refused functions are kept in `chute.refused`, and the file goes on: so all are known at once."""
+    """As `load`, but refused functions are kept in `chute.refused_functions`, and the file goes on: so all are known at once."""
     with noting():
         return load(file, attribute)
 

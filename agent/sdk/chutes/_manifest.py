@@ -27,7 +27,7 @@ def describe(chute: Chute, attribute: str = "chute") -> dict[str, Any]:
         "chute": describe_chute(chute, attribute),
         "jobs": [describe_job(job) for job in chute.jobs.values()],
         "cords": [describe_cord(cord) for cord in chute.cords],
-        "refused": [describe_refusal(error) for error in chute.refused],
+        "refused": [describe_refusal(error) for error in chute.refused_functions],
         "notes": list(find_notes(chute)),
     }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any, Iterator
 
+from chutes._field_rules import is_whole
 from chutes.chute.job import SSH_PORT, Port
 from chutes.errors import Fault
 
@@ -50,7 +51,7 @@ def find_port_faults(ports: Any) -> Iterator[Fault]:
 
 def find_number_faults(field: str, port: Port, index: int, seen: dict[int, int]) -> Iterator[Fault]:
     number = port.port
-    if not isinstance(number, int) or isinstance(number, bool):
+    if not is_whole(number):
         told = "is missing" if number is None else f"must be a whole number, not {number!r:.80}"
         yield Fault(f"{field}.port", told, "Write a number without quotes, as in port=8080.")
         return

@@ -35,7 +35,7 @@ class Parameter(NamedTuple):
 
 
 def read_parameters(function: Callable[..., Any]) -> list[Parameter]:
-    """Without the first, which is the chute. A `*args` in its place takes the chute and stays."""
+    """Without the first, which takes the chute."""
     read = [
         Parameter(
             name=each.name,
@@ -45,11 +45,7 @@ def read_parameters(function: Callable[..., Any]) -> list[Parameter]:
         )
         for each in read_signature(function).parameters.values()
     ]
-    return read[1:] if read and takes_the_chute(read[0]) else read
-
-
-def takes_the_chute(first: Parameter) -> bool:
-    return first.kind in {"positional_only", "positional_or_keyword"}
+    return read[1:]
 
 
 def read_signature(function: Callable[..., Any]) -> inspect.Signature:

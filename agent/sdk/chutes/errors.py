@@ -14,7 +14,11 @@ class HTTPException(Exception):  # noqa: N818 — the name that files written fo
         self.status_code = status_code
         self.detail = detail
         self.headers = dict(headers or {})
-        super().__init__(f"{status_code}: {detail}" if detail is not None else str(status_code))
+        # All of them, so that it survives a pickle, as the one on the way out of a process pool.
+        super().__init__(status_code, detail, headers)
+
+    def __str__(self) -> str:
+        return str(self.status_code) if self.detail is None else f"{self.status_code}: {self.detail}"
 
 
 class PermanentError(Exception):
@@ -31,7 +35,10 @@ class PlatformError(Exception):
     def __init__(self, code: str, message: str) -> None:
         self.code = code
         self.message = message
-        super().__init__(f"{message} [{code}]")
+        super().__init__(code, message)
+
+    def __str__(self) -> str:
+        return f"{self.message} [{self.code}]"
 
 
 class PayloadError(Exception):
@@ -57,7 +64,10 @@ class RegistrationError(ValueError):
         self.kind = kind
         self.function = function
         self.faults = tuple(faults)
+        super().__init__(kind, function, self.faults)
+
+    def __str__(self) -> str:
         count = "a fault" if len(self.faults) == 1 else f"{len(self.faults)} faults"
         told = "".join(f"\n  {fault.field}: {fault.message}. {fault.remedy}" for fault in self.faults)
-        named = f"{kind} {function!r:.80}" if function else kind
-        super().__init__(f"{named} has {count}:{told}")
+        named = f"{self.kind} {self.function!r:.80}" if self.function else self.kind
+        return f"{named} has {count}:{told}"

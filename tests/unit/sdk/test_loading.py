@@ -68,14 +68,19 @@ def test_a_file_named_like_a_module_in_use_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("", "has nothing under the name 'chute', and a Chute is wanted"),
-        ("chute = 5", "has a int under the name 'chute'"),
-        ("from chutes import Chute as chute", "has a type under"),
+        ("", "has nothing under the name 'chute'; its chutes are: none"),
+        ("chute = 5", r"has something else \(int\) under"),
+        ("from chutes import Chute as chute", r"has something else \(type\) under"),
     ],
 )
 def test_a_file_without_a_chute_is_refused(tmp_path: Path, text: str, told: str) -> None:
     with pytest.raises(LoadError, match=told):
         load(write(tmp_path, text))
+
+
+def test_a_chute_of_another_name_is_told(tmp_path: Path) -> None:
+    with pytest.raises(LoadError, match="its chutes are: chute"):
+        load(write(tmp_path, CHUTE), "app")
 
 
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:

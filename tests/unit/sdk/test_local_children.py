@@ -64,6 +64,23 @@ def test_a_parent_that_asks_for_a_child_gets_its_result(chute: Chute) -> None:
     assert (failed["outcome"], failed["error"]["type"]) == ("failed", "ZeroDivisionError")
 
 
+def test_a_look_at_a_child_runs_it_and_those_before_it_alone(chute: Chute) -> None:
+    seen: list[int] = []
+
+    @chute.job()
+    async def parent(self: Chute) -> object:
+        ids = [await self.start_job("child", {"number": number}) for number in range(3)]
+        await self.get_job_status(ids[1])
+        return list(seen)
+
+    @chute.job()
+    async def child(self: Chute, number: int) -> None:
+        seen.append(number)
+
+    assert LocalRunner(chute, children=Children.RUN).run("parent").value == [0, 1]
+    assert seen == [0, 1, 2]
+
+
 def test_what_a_child_sets_on_the_chute_is_not_its_parents(chute: Chute) -> None:
     @chute.job()
     async def parent(self: Chute) -> object:

@@ -6,7 +6,8 @@ import sys
 from typing import Any
 
 from chutes import Chute, Image, NodeSelector, Port
-from chutes._manifest import MAX_DOC_CHARACTERS, describe
+from chutes._manifest import MAX_DOC_CHARACTERS, MAX_README_CHARACTERS, describe
+from chutes._signature import MAX_ANNOTATION_CHARACTERS
 
 
 def describe_as_json(chute: Chute) -> Any:
@@ -139,7 +140,8 @@ def test_long_texts_are_cut() -> None:
     chute.job()(work)
     described = describe_as_json(chute)
     assert len(described["jobs"][0]["doc"]) == MAX_DOC_CHARACTERS
-    assert len(json.dumps(described)) < 50_000
+    assert len(described["jobs"][0]["parameters"][0]["annotation"]) == MAX_ANNOTATION_CHARACTERS
+    assert len(described["chute"]["readme"]) == MAX_README_CHARACTERS
 
 
 def test_a_wrapped_function_is_described_by_what_it_wraps() -> None:

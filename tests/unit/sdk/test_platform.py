@@ -105,7 +105,7 @@ async def test_a_key_gives_the_child_that_is_there(platform: Recorder) -> None:
     assert await platform.start_job("other", key="once") != first
 
 
-@pytest.mark.parametrize("payload", [object(), {"a": {1}}, {"a": math.nan}, b"bytes"])
+@pytest.mark.parametrize("payload", [object(), {"a": {1}}, {"a": math.nan}, b"bytes", "half a pair: \ud800"])
 async def test_a_payload_that_is_no_json_is_refused_where_it_is_sent(
     platform: Recorder, payload: object
 ) -> None:
@@ -113,16 +113,23 @@ async def test_a_payload_that_is_no_json_is_refused_where_it_is_sent(
         await platform.start_job("step", payload)
 
 
-async def test_a_payload_without_end_is_refused(platform: Recorder) -> None:
+async def test_a_payload_without_end_or_of_no_end_of_depth_is_refused(platform: Recorder) -> None:
     endless: list[object] = []
     endless.append(endless)
-    with pytest.raises(TypeError, match="no JSON"):
-        await platform.start_job("step", endless)
+    deep: list[object] = []
+    for _ in range(100_000):
+        deep = [deep]
+    for payload in (endless, deep):
+        with pytest.raises(TypeError, match="no JSON"):
+            await platform.start_job("step", payload)
 
 
 async def test_a_payload_over_a_mebibyte_is_refused(platform: Recorder) -> None:
-    with pytest.raises(ValueError, match="bytes"):
-        await platform.start_job("step", "x" * (1 << 20))
+    for payload in ("x" * (1 << 20), "é" * (1 << 19)):
+        with pytest.raises(ValueError, match="has 1048578 bytes, and 1048576 are the most"):
+            await platform.start_job("step", payload)
+    for payload in ("x" * ((1 << 20) - 2), "é" * ((1 << 19) - 1)):
+        await platform.start_job("step", payload)
 
 
 @pytest.mark.parametrize("key", ["", "k" * 201, 5])

@@ -72,6 +72,11 @@ def test_with_ssh_no_other_port_has_its_name() -> None:
         async def serve(self: Chute) -> None: ...
 
 
+def test_without_ssh_any_port_may_have_that_name() -> None:
+    chute = register([Port(name="ssh", port=9000, proto="tcp")])
+    assert [port.port for port in chute.jobs["serve"].shown_ports] == [9000]
+
+
 def test_an_authors_list_of_ports_is_neither_kept_nor_changed() -> None:
     mine = [Port(name="web", port=8080, proto="http")]
     chute = register(mine)

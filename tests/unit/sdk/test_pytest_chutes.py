@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 pytest_plugins = ["pytester"]
+# Programs that are started and ended: seconds together.
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[3]
 ALONE = ("-p", "agent.sdk.pytest_chutes")
@@ -205,6 +207,40 @@ def test_a_mere_folder_of_that_name_hides_nothing(project: pytest.Pytester) -> N
         test="def test_it(chute_instance): ...",
     )
     told.assert_outcomes(passed=1)
+
+
+def test_nothing_beside_the_package_hides_a_module_of_the_authors(
+    project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (project.mkdir("libraries") / "launch.py").write_text("theirs = True")
+    monkeypatch.setenv("PYTHONPATH", f"{ROOT}:{project.path}/libraries")
+    told = run(project, *ALONE, test="""
+        import chutes, launch
+
+        def test_it():
+            assert launch.theirs
+        """)  # fmt: skip
+    told.assert_outcomes(passed=1)
+
+
+def test_the_folder_of_the_chute_is_on_the_path_for_its_test_alone(project: pytest.Pytester) -> None:
+    folder = project.mkdir("deep")
+    (folder / "deep_main.py").write_text(
+        "from chutes.chute import Chute\nchute = Chute(username='me', name='deep')\n"
+    )
+    told = run(project, *ALONE, "-o", "chute_file=deep/deep_main.py", test="""
+        import sys
+
+        def is_on_the_path():
+            return any(folder.endswith("deep") for folder in sys.path)
+
+        def test_it(chute_instance):
+            assert is_on_the_path()
+
+        def test_behind_it():
+            assert not is_on_the_path()
+        """)  # fmt: skip
+    told.assert_outcomes(passed=2)
 
 
 def test_a_conftest_may_import_it(project: pytest.Pytester) -> None:

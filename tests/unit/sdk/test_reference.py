@@ -78,7 +78,7 @@ def test_all_35_are_here() -> None:
 
 
 def test_the_two_that_break_the_port_rules_are_refused_with_each_fault() -> None:
-    refused = [error for chute in CHUTES.values() for error in chute.refused]
+    refused = [error for chute in CHUTES.values() for error in chute.refused_functions]
     told = {
         error.function: {(fault.field, fault.message.split()[0]) for fault in error.faults}
         for error in refused

@@ -8,7 +8,10 @@ CREATE TABLE versions (
     chute TEXT,  -- null until it was described
     number INTEGER,
     created_at REAL NOT NULL,
-    rest TEXT NOT NULL  -- JSON, secrets masked
+    image TEXT NOT NULL,
+    entry TEXT NOT NULL,
+    jobs TEXT NOT NULL,  -- JSON: the names of its jobs
+    rest TEXT NOT NULL  -- JSON, secrets masked; the largest last, so that a list does not read it
 ) STRICT;
 
 CREATE UNIQUE INDEX versions_active ON versions (owner, chute) WHERE state = 'active';

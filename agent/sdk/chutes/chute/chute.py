@@ -65,7 +65,7 @@ class Chute:
         return self.__cords
 
     @property
-    def refused(self) -> list[RegistrationError]:
+    def refused_functions(self) -> list[RegistrationError]:
         return self.__refused
 
     @property
@@ -129,12 +129,13 @@ class Chute:
     ) -> Callable[[Function], Function]:
         """Register a function as what answers requests at a path; its own name is the path where none is given."""
         refuse_bare("cord", public_api_path)
+        written = path if public_api_path is None else public_api_path
 
         def register(function: Function) -> Function:
             cord = Cord(
                 function=function,
-                public_api_path=public_api_path or path or f"/{name_of(function)}",
-                method=public_api_method or method,
+                public_api_path=f"/{name_of(function)}" if written is None else written,
+                method=method if public_api_method is None else public_api_method,
                 options=options,
             )
             faults = list(find_cord_faults(cord, self.__cords))
@@ -172,10 +173,10 @@ class Chute:
 
     def __getattr__(self, name: str) -> Any:
         # Called only for what is neither set on the object nor a member of its class.
-        own = vars(self)
-        if name in MEMBERS and "_Chute__platform" in own:
+        if name in MEMBERS:
             return getattr(self.__platform, name)
-        function = own.get("_Chute__functions", {}).get(name)
+        # Not by `self.`: a copy that has no attributes yet is asked for some, and would ask itself for ever.
+        function = vars(self).get("_Chute__functions", {}).get(name)
         if function is not None:
             return MethodType(function, self)
         raise AttributeError(
