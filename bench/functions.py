@@ -12,6 +12,7 @@ from tests.fakes.tars import tar_of
 
 HEAD = 'from chutes.chute import Chute\nchute = Chute(username="ann", name="{chute}")\n'
 DEPLOYED_WITHIN_SECONDS = 60
+GRACE_SECONDS = 1
 
 
 async def python_image(bench: Bench) -> str:
@@ -27,7 +28,7 @@ class Functions:
     phases: Sightings
 
     async def deploy(self, chute: str, image: str, functions: str) -> None:
-        asked = {"image": image, "spec": {"network": NONE}}
+        asked = {"image": image, "spec": {"network": NONE, "grace": GRACE_SECONDS}}
         form = deploy_form(asked, tar_of({"main.py": (HEAD.format(chute=chute) + functions).encode()}))
         url = f"http://agent/v1/chutes?wait={DEPLOYED_WITHIN_SECONDS}"
         async with self.agent.api.post(url, data=form, headers={"Content-Type": FORM}) as reply:
