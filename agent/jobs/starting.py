@@ -8,7 +8,6 @@ import structlog
 
 from agent.aio import Flag
 from agent.core.container import Container, ContainerPlan, Injection, just_created
-from agent.core.function import FunctionCall
 from agent.core.injection import (
     NOTHING_TO_HAND_OVER,
     Handover,
@@ -17,8 +16,6 @@ from agent.core.injection import (
     near_cpus,
 )
 from agent.core.job import FailureKind, Job, Lease, Run, StartFailure, StartIntent
-from agent.core.plan import FunctionMounts, Mounted, SshMounts, plan
-from agent.core.ssh_kit import KitTrouble
 from agent.core.ssh_login import NoLogin
 from agent.core.state import move
 from agent.core.timeout import deadline
@@ -29,7 +26,6 @@ from agent.interfaces import (
     EngineUnavailableError,
     JobFolderMissingError,
     NameTakenError,
-    Prepared,
     QuotaUnavailableError,
     StartFailedError,
 )
@@ -37,6 +33,7 @@ from agent.interfaces.engine import Trouble
 from agent.jobs import quota
 from agent.jobs.failing import fail, folder_missing
 from agent.jobs.moment import now_of
+from agent.jobs.preparing import prepare
 from agent.jobs.ssh import look_for_login
 from agent.jobs.ssh_kit_missing import SshKitMissingError
 from agent.jobs.tools import Tools
@@ -113,7 +110,7 @@ class Starting:
             await self._fail_start(job, handover)
             return None
         try:
-            planned, secrets = await self._prepare(job, handover)
+            planned, secrets = await prepare(self._tools, job, handover)
         except JobFolderMissingError as error:
             await fail(self._tools, job, folder_missing(error))
             return None
@@ -161,35 +158,6 @@ class Starting:
             if chosen is Injection.CDI:
                 return chosen
         return choose_injection(policy.injection, await engine.facts(), policy.runtime, lease.gpus)
-
-    async def _prepare(self, job: Job, handover: Handover) -> tuple[ContainerPlan, dict[str, str]]:
-        """The plan, and the values of its secret environment."""
-        prepared = await self._tools.folders.prepare(job.id)
-        outputs = prepared.outputs if job.spec.disk is None else await quota.volume_for(self._tools, job)
-        ssh = None if job.spec.ssh is None else await self._find_ssh(job, prepared)
-        function = None if job.call is None else await self._find_function(job.call, prepared, job.id)
-        mounted = Mounted(outputs, prepared.secrets, ssh, function)
-        planned = plan(job, self._tools.policy, mounted, handover)
-        values = (await self._tools.folders.secrets(job.id)).values if planned.secret_environment else {}
-        return planned, {name: values[name] for name in planned.secret_environment}
-
-    async def _find_ssh(self, job: Job, prepared: Prepared) -> SshMounts:
-        """Raises JobFolderMissingError, SshKitMissingError."""
-        kit = await self._tools.ssh_kits.look()
-        if isinstance(kit, KitTrouble):
-            raise SshKitMissingError(kit)
-        if prepared.ssh is None:
-            raise JobFolderMissingError(job.id, "folder of SSH")
-        return SshMounts(kit, prepared.ssh)
-
-    async def _find_function(self, call: FunctionCall, prepared: Prepared, job_id: str) -> FunctionMounts:
-        """Raises JobFolderMissingError, ChuteFilesMissingError."""
-        sdk = self._tools.policy.sdk
-        if sdk is None:
-            raise RuntimeError("a function is run only by a daemon that has laid out its SDK")
-        if prepared.socket is None:
-            raise JobFolderMissingError(job_id, "folder of the socket")
-        return FunctionMounts(sdk, await self._tools.folders.chute_files(call.version), prepared.socket)
 
     async def _create(self, job: Job, planned: ContainerPlan, secrets: Mapping[str, str]) -> Known | None:
         try:

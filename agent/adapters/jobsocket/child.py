@@ -10,6 +10,7 @@ import os
 import signal
 import struct
 import sys
+from contextlib import suppress
 from typing import BinaryIO
 
 from agent.adapters.jobsocket.reading import NoRequest, read_request
@@ -20,7 +21,8 @@ _NICE = 10
 
 
 def main() -> None:
-    os.nice(_NICE)
+    with suppress(OSError):  # its unit may forbid it, and all that is lost by that is others' precedence
+        os.nice(_NICE)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal: it is the daemon's to end us
     # What is read is dropped at once, and never in circles: to look for those would take most of the time.
     gc.disable()
