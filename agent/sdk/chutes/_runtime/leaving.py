@@ -14,8 +14,9 @@ from chutes._runtime.reports import Reports
 from chutes._runtime.stopping import Stopping
 from chutes._runtime.wire import Wire
 
-# How long the host may be away before a result is given up.
-_ANSWER_SECONDS = 60.0
+# How long the host may be away before a result is given up: an agent that crashes again and again until somebody mends it. What
+# the job holds nobody else can be given meanwhile.
+_ANSWER_SECONDS = 600.0
 
 # For what is still in Python's buffers, where nobody may read the log.
 _FLUSH_SECONDS = 2.0
