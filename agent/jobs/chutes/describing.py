@@ -151,9 +151,14 @@ class Describing:
 
     async def _settle(self, version: Version, described: Described) -> None:
         settled = await self._store.settle_version(version.id, described)
-        if settled is not None and settled.state is VersionState.REFUSED:
-            await self._folders.remove(version.id)
-            log.info("deploy.refused", version=version.id, owner=version.owner, faults=len(settled.faults))
-        elif settled is not None:
-            log.info("chute.deployed", version=version.id, owner=version.owner, chute=settled.chute)
-        self.settled.ring()
+        try:
+            if settled is not None and settled.state is VersionState.REFUSED:
+                log.info(
+                    "deploy.refused", version=version.id, owner=version.owner, faults=len(settled.faults)
+                )
+                await self._folders.remove(version.id)
+            elif settled is not None:
+                log.info("chute.deployed", version=version.id, owner=version.owner, chute=settled.chute)
+        finally:
+            # Whoever waits is answered by the row, whatever becomes of the files.
+            self.settled.ring()
