@@ -94,10 +94,10 @@ class Leaving:
 
 
 def _run_exit_functions() -> None:
-    pools = sys.modules.get("concurrent.futures.thread")
-    if pools is not None:
+    waits = getattr(sys.modules.get("concurrent.futures.thread"), "_python_exit", None)
+    if waits is not None:
         # Python 3.8's waits for every task of every pool; later ones do so elsewhere, where we don't go.
-        atexit.unregister(vars(pools).get("_python_exit", flush))
+        atexit.unregister(waits)
     try:
         atexit._run_exitfuncs()  # noqa: SLF001 — an ordinary exit would first wait for the author's threads
     except BaseException as error:  # noqa: BLE001 — the author's functions; Python has told of them, and the code stands
