@@ -69,6 +69,7 @@ class Agent:
     async def result(self) -> bytes:
         stored = await self.folders.report(self.job.id, self.job.attempt, 1 << 20)
         assert stored is not None
+        assert stored.result is not None
         return stored.result
 
 

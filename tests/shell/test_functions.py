@@ -104,6 +104,17 @@ async def test_an_exception_fails_the_job_with_its_words_and_is_retried(world: W
     assert job.reason.message == "ValueError: second"
 
 
+async def test_a_secret_of_the_job_in_its_exceptions_words_is_in_no_row(world: World) -> None:
+    job_id = await running(world, secrets={"TOKEN": "correct-horse"})
+    assert world.shell is not None
+    world.shell.tools.hiding.add(job_id, await world.folders.secrets(job_id))
+    await world.sockets.fail(job_id, FaultKind.RAISED, "no answer from https://x/?token=correct-horse")
+    exit_now(world, 1)
+    job = await world.until(job_id, lambda job: job.outcome is not None)
+    assert "no answer from" in str(job.reason)
+    assert "correct-horse" not in repr(job) + repr(await world.store.attempts(job_id))
+
+
 async def test_a_function_that_would_be_retried_is_not_once_it_says_that_it_is_of_no_use(
     world: World,
 ) -> None:
