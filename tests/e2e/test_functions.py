@@ -1,7 +1,6 @@
 """Functions on a real engine, by the real launcher: what they tell, return and start, the daemon killed in the middle of their calls."""
 
 import textwrap
-from typing import Any
 
 import pytest
 
@@ -12,7 +11,7 @@ from tests.e2e.test_chutes import deployed
 
 HEAD = 'from chutes.chute import Chute\nchute = Chute(username="ann", name="trainer")\n'
 FUNCTIONS = """
-import asyncio, os, signal, sys, time
+import asyncio, os, time
 
 @chute.job(timeout=120)
 async def train(self, epochs: int):
