@@ -129,10 +129,10 @@ class Describing:
 
     async def _read(self, version: Version, job: Job) -> Described:
         if job.outcome is not Outcome.SUCCEEDED:
-            return Described(None, (place_reason(job.reason),))
+            return Described(None, (place_reason(job.reason, job.id),))
         stored = await self._intake.folders.report(job.id, job.attempt, MAX_MANIFEST_BYTES)
         if stored is None:
-            return Described(None, (place_reason(None),))
+            return Described(None, (place_reason(None, job.id),))
         data = stored.result
         if data is None:
             return Described(None, (TOO_LARGE,))
