@@ -15,6 +15,7 @@ import pytest
 from rich.console import Console
 
 from agent.cli.chute_local import ChuteNotRunError, LocalJob, run_local
+from agent.cli.refusals import BadArgumentError
 from agent.cli.screen import Form, Screen
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -149,6 +150,39 @@ async def test_outputs_are_kept_where_that_is_asked_for(job: Job, tmp_path: Path
     await run_local(told.screen, job(body))
     assert isinstance(told.result, dict)
     assert not is_there(told.result["result"])
+
+
+async def test_it_works_in_the_folder_of_its_file_and_finds_what_lies_beside(
+    job: Job, tmp_path: Path
+) -> None:
+    (tmp_path / "beside.py").write_text("text = open('data.txt').read()\n")
+    (tmp_path / "data.txt").write_text("data")
+    told = Told()
+    body = "import beside\n@chute.job()\nasync def work(self):\n    return beside.text\n"
+    assert await run_local(told.screen, job(body)) == 0
+    assert told.result == "data"
+
+
+async def test_the_progress_of_a_child_is_told_as_its_own(job: Job) -> None:
+    told = Told()
+    body = """
+@chute.job()
+async def first(self):
+    await self.start_job("second")
+
+@chute.job()
+async def second(self):
+    await self.update_job_progress(progress=100)
+    await self.update_job_status("part", "done")
+"""
+    await run_local(told.screen, job(body, name="first"))
+    lines = told.err.getvalue().splitlines()
+    assert lines == ["started second as local.1", "local.1  100.0 %", "local.1  part: done"]
+
+
+async def test_a_python_that_is_not_there_is_refused(job: Job) -> None:
+    with pytest.raises(BadArgumentError, match="--python /nonexistent can't be run"):
+        await run_local(Told().screen, job("", python="/nonexistent"))
 
 
 @pytest.mark.parametrize(

@@ -6,16 +6,21 @@ from typing import Any
 
 from agent.cli.show.words import clean
 
+# What the runner calls the job that the command names.
+THE_JOB = "local"
+
 
 def progress_text(told: Mapping[str, Any]) -> str:
+    """Of a job that this one started, with its id before it."""
+    whose = "" if told["job"] == THE_JOB else f"{told['job']}  "
     match told["told"]:
         case "progress":
             message = f"  {told['message']}" if told["message"] else ""
-            return f"{told['percent']:5.1f} %{message}"
+            return f"{whose}{told['percent']:5.1f} %{message}"
         case "status":
-            return f"{told['task']}: {told['status']}"
+            return f"{whose}{told['task']}: {told['status']}"
         case _:
-            return f"started {told['name']} as {told['child']}"
+            return f"{whose}started {told['name']} as {told['child']}"
 
 
 def failure_text(result: Mapping[str, Any]) -> str:
