@@ -138,8 +138,10 @@ def deploy(agent: RunningAgent, image: str, receiver: Receiver, visitor: Visitor
     file.write_text(json.dumps(defaults))
     show_command("gpu-agent chute deploy examples/demo/digits --image gpu-agent-demo --spec defaults.json")
     tell(agent.say("chute", "deploy", str(CHUTE), "--image", image, "--spec", str(file)).strip())
-    for job in agent.ask("chute", "show", "digits")["jobs"]:
-        tell(f"{job['name']}{job['signature']}")
+    show_command("gpu-agent chute show digits")
+    for line in agent.say("chute", "show", "digits").partition("\nJobs")[2].splitlines():
+        if line.strip():
+            tell(line.strip())
 
 
 def start_job(agent: RunningAgent) -> str:
@@ -221,7 +223,7 @@ def show_what_was_told(agent: RunningAgent, job: str, epoch: int) -> None:
     show_command(f"gpu-agent show {short(job)}")
     for line in agent.say("show", job).splitlines():
         if line.startswith(SHOWN_FACTS):
-            tell(line)
+            tell(line.rstrip())
 
 
 def show_page_through_agent(agent: RunningAgent, job: str) -> None:
