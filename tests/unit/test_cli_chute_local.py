@@ -18,6 +18,9 @@ from agent.cli.chute_local import ChuteNotRunError, LocalJob, run_local
 from agent.cli.refusals import BadArgumentError
 from agent.cli.screen import Form, Screen
 
+# Programs that are started and ended: seconds together.
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 HEAD = """
 import asyncio, os, signal, subprocess, sys, threading, time
@@ -92,9 +95,9 @@ async def work(self, name: str):
         ("os._exit(9)", 9),
         ("os._exit(0)", 125),
         ("os.kill(os.getpid(), signal.SIGKILL)", 137),
-        pytest.param("os.closerange(3, 256); time.sleep(60)", 124, marks=pytest.mark.slow),
-        pytest.param("await asyncio.sleep(60)", 124, marks=pytest.mark.slow),
-        pytest.param("time.sleep(60)", 124, marks=pytest.mark.slow),
+        ("os.closerange(3, 256); time.sleep(60)", 124),
+        ("await asyncio.sleep(60)", 124),
+        ("time.sleep(60)", 124),
     ],
 )
 async def test_it_exits_as_the_job_ended(job: Job, line: str, code: int) -> None:
@@ -104,7 +107,6 @@ async def test_it_exits_as_the_job_ended(job: Job, line: str, code: int) -> None
     assert time.monotonic() - began < 20
 
 
-@pytest.mark.slow  # the pause before its retry
 async def test_for_scripts_all_facts_are_one_document(job: Job) -> None:
     told = Told(Form.JSON)
     body = """
@@ -244,7 +246,7 @@ async def work(self):
     assert told.result == "saved"
 
 
-@pytest.mark.parametrize(("times", "grace"), [(2, 600), pytest.param(1, 0.2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("times", "grace"), [(2, 600), (1, 0.2)])
 async def test_a_second_one_or_the_end_of_the_grace_ends_what_does_not_stop(
     job: Job, tmp_path: Path, times: int, grace: float
 ) -> None:
@@ -282,7 +284,6 @@ def is_running(pid: int) -> bool:
         return False
 
 
-@pytest.mark.slow
 def test_a_job_is_asked_to_stop_when_the_command_is_killed(job: Job, tmp_path: Path) -> None:
     given = job(f"""
 @chute.job()
@@ -307,7 +308,6 @@ def wait_for(condition: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-@pytest.mark.slow
 def test_the_command_as_it_is_typed(job: Job, tmp_path: Path) -> None:
     given = job("@chute.job()\nasync def work(self, n: int):\n    return n\n")
     words = [

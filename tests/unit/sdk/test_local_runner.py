@@ -259,10 +259,10 @@ def test_a_plain_function_sees_should_shutdown_too_and_has_the_whole_grace(chute
     def patient(self: Chute) -> str:
         while not self.should_shutdown:
             time.sleep(0.001)
-        time.sleep(2 * SHORT)
+        time.sleep(0.6)
         return "saved"
 
-    result = LocalRunner(chute, timeout=SHORT, grace=3 * SHORT).run("patient")
+    result = LocalRunner(chute, timeout=SHORT, grace=1.0).run("patient")
     assert (result.outcome, result.value) == ("timed_out", "saved")
 
 
