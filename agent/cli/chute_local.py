@@ -64,6 +64,7 @@ async def run_local(screen: Screen, job: LocalJob) -> int:
         request = {
             "file": str(file), "attribute": job.chute, "job": job.name, "payload": dict(job.payload), "timeout": job.timeout_seconds,
             "grace": job.grace_seconds, "backoff": BACKOFF_SECONDS, "output_dir": str(folder),
+            "is_kept": job.output is not None,
         }  # fmt: skip
         async with started(job.python, file.parent, json.dumps(request).encode()) as (process, reader):
             with interruptible(screen, process, run):

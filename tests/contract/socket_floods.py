@@ -4,6 +4,7 @@ import socket
 import sys
 import threading
 import time
+from contextlib import suppress
 
 HELLO = b'{"id":0,"call":"hello"}\n'
 VALUES = b'{"id":1,"call":"start_job","name":"x","payload":{"a":[' + b",".join([b"[]"] * 330_000) + b"]}}\n"
@@ -30,9 +31,19 @@ def flood(path: str, data: bytes, end: float, sent: list[int]) -> None:
                 one.connect(path)
                 one.sendall(HELLO)
                 while time.monotonic() < end:
-                    sent[0] += one.send(data)
+                    push(one, data, end, sent)
         except OSError:
             continue
+
+
+def push(one: socket.socket, data: bytes, end: float, sent: list[int]) -> None:
+    """All of it, however long nobody reads."""
+    rest = memoryview(data)
+    while rest and time.monotonic() < end:
+        with suppress(TimeoutError):
+            count = one.send(rest)
+            rest = rest[count:]
+            sent[0] += count
 
 
 def main() -> None:

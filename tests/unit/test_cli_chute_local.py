@@ -294,11 +294,15 @@ async def work(self):
     Path({str(tmp_path)!r}, "stopped").touch()
 """)
     words = [sys.executable, "-m", "agent", "chute", "run", f"{given.file}:work", "--local"]
-    command = subprocess.Popen(words, cwd=ROOT)
+    (tmp_path / "temporary").mkdir()
+    command = subprocess.Popen(words, cwd=ROOT, env={**os.environ, "TMPDIR": str(tmp_path / "temporary")})
     wait_for((tmp_path / "mark").exists)
+    assert any((tmp_path / "temporary").iterdir())
     command.kill()
     command.wait()
     wait_for((tmp_path / "stopped").exists)
+    # Its outputs, which nobody wanted to keep.
+    wait_for(lambda: not any((tmp_path / "temporary").iterdir()))
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
