@@ -221,6 +221,17 @@ async def test_a_job_is_written_once_a_second_however_often_it_reports(world: Wo
     assert events[-1].data == {"percent": 10, "message": None}
 
 
+async def test_a_function_that_has_ended_waits_no_second_for_its_last_report(world: World) -> None:
+    job_id = await running(world)
+    await world.sockets.report(job_id, 1, ["loss", 1, 1])
+    began = asyncio.get_running_loop().time()
+    last = asyncio.create_task(world.sockets.report(job_id, 2, ["loss", 2, 2]))
+    await asyncio.sleep(0)
+    await world.sockets.succeed(job_id, b"{}")
+    await last
+    assert asyncio.get_running_loop().time() - began < 0.5
+
+
 async def test_what_was_told_just_before_the_end_is_written(world: World) -> None:
     job_id = await running(world)
     await world.sockets.report(job_id, 1, ["loss", 1, 1])
