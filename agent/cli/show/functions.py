@@ -1,24 +1,27 @@
-"""cli/show/functions — what a job tells because it calls a function, for people. Pure."""
+"""cli/show/functions — what a function has told of its job, for people. Pure."""
 
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from agent.cli.show.words import fit, one_line, size_text
+from rich.text import Text
+
+from agent.cli.show.meters import meter
+from agent.cli.show.words import clean, fit, one_line, size_text
 
 Json = Mapping[str, Any]
 
+# Of each kind; --json has all of them.
+SHOWN = 8
 RESULT_CHARACTERS = 400
-METRICS_SHOWN = 12
-STATUSES_SHOWN = 12
 
 
 def function_name(job: Json) -> str | None:
-    """`chute/function`; None: it calls none."""
-    chute = job.get("chute")
-    if chute is None:
+    """CHUTE/JOB, as it is started by. None: it calls no function."""
+    call = job.get("chute")
+    if call is None:
         return None
-    return f"{chute['name']}/{chute['function']}" if chute["function"] else "describe a chute"
+    return f"{call['name']}/{call['function']}" if call["function"] else f"{call['name']} (described)"
 
 
 def percent_text(job: Json) -> str | None:
@@ -27,62 +30,73 @@ def percent_text(job: Json) -> str | None:
     return None if percent is None or job.get("outcome") else f"{percent:.0f}%"
 
 
-def function_facts(job: Json) -> list[tuple[str, str | None]]:
-    if job.get("chute") is None:
-        return []
-    return [
-        ("function", one_line(function_name(job) or "")),
-        ("version", one_line(job["chute"]["version"])),
-        ("started by", job["parent"] and one_line(job["parent"])),
-        ("children", f"{len(job['children'])} jobs" if job["children"] else None),
-        ("progress", _progress_text(job.get("progress"))),
-        ("statuses", _joined(_status_lines(job.get("statuses") or {}))),
-        ("metrics", _joined(_metric_lines(job.get("metrics") or {}))),
-        ("result", _result_text(job)),
-        ("error", _error_text(job.get("error"))),
-    ]
+def function_facts(job: Json, bar: int = 0) -> Iterator[tuple[str, str | Text]]:
+    """Nothing where the job calls no function, or none of it is known. `bar`: how wide bars are; 0: there are none."""
+    name = function_name(job)
+    if name is None:
+        return
+    yield "function", f"{one_line(name)}, version {one_line(job['chute']['version'])}"
+    if job.get("parent"):
+        yield "parent", one_line(job["parent"])
+    if job.get("children"):
+        yield "children", _some([one_line(child) for child in job["children"]])
+    if progress := job.get("progress"):
+        yield "progress", progress_text(progress, bar)
+    if statuses := job.get("statuses"):
+        yield (
+            "statuses",
+            _some([f"{one_line(task)}: {one_line(status)}" for task, status in statuses.items()]),
+        )
+    if metrics := job.get("metrics"):
+        yield (
+            "metrics",
+            _some([f"{one_line(each)}: {metric_text(metric)}" for each, metric in metrics.items()]),
+        )
+    yield from _result_facts(job)
 
 
-def _progress_text(progress: Json | None) -> str | None:
-    if progress is None:
-        return None
-    percent = "" if progress["percent"] is None else f"{progress['percent']:g} %"
-    return one_line(" ".join(part for part in (percent, progress["message"] or "") if part)) or None
+def progress_text(progress: Json, bar: int = 0) -> Text:
+    """`62%  epoch 30`; either may be unknown."""
+    percent, text = progress["percent"], Text()
+    if percent is not None:
+        text = meter(percent / 100, bar).append(" ") if bar else text
+        text.append(f"{percent:.0f}%  ")
+    text.append(one_line(progress["message"] or ""))
+    text.rstrip()
+    return text
 
 
-def _status_lines(statuses: Mapping[str, str]) -> Iterator[str]:
-    for task, status in list(statuses.items())[-STATUSES_SHOWN:]:
-        yield f"{one_line(task)}: {one_line(status)}"
+def metric_text(metric: Json) -> str:
+    """`12 points, last 0.97, 0.3 to 0.98` of numbers, `well 3, badly 1` of texts; of a metric with both, both."""
+    told = []
+    if metric["count"]:
+        told.append(
+            f"{metric['count']} points, last {metric['last']:g}, {metric['min']:g} to {metric['max']:g}"
+        )
+    told += [f"{one_line(label)} {count}" for label, count in (metric["labels"] or {}).items()]
+    if metric["other_labels"]:
+        told.append(f"others {metric['other_labels']}")
+    return ", ".join(told)
 
 
-def _metric_lines(metrics: Mapping[str, Json]) -> Iterator[str]:
-    for name, metric in list(metrics.items())[:METRICS_SHOWN]:
-        if metric["count"]:
-            span = f"{metric['min']:g} to {metric['max']:g}, {metric['count']} values"
-            yield f"{one_line(name)} {metric['last']:g} ({span})"
-        for label, count in (metric["labels"] or {}).items():
-            yield f"{one_line(name)} {one_line(label)}: {count}"
-    if len(metrics) > METRICS_SHOWN:
-        yield f"and {len(metrics) - METRICS_SHOWN} more"
+def error_text(error: Json) -> Text:
+    """What was raised: with its traceback, where that is told."""
+    whole = error.get("traceback") or ": ".join(filter(None, (error["type"], error["message"])))
+    return Text(clean(str(whole)).rstrip(), style="dim")
 
 
-def _result_text(job: Json) -> str | None:
-    size = job["result_bytes"]
+def _result_facts(job: Json) -> Iterator[tuple[str, str | Text]]:
+    size = job.get("result_bytes")
     if size is None:
-        return None
+        return
     if job["result"] is None and size > len("null"):
-        return f"{size_text(size)}; fetch it: GET /v1/jobs/{job['id']}/result"
-    note = f" ({one_line(job['result_note'])})" if job["result_note"] else ""
-    return fit(one_line(json.dumps(job["result"], ensure_ascii=False)), RESULT_CHARACTERS) + note
+        yield "result", f"{size_text(size)}: GET /v1/jobs/{job['id']}/result"
+    else:
+        yield "result", fit(json.dumps(job["result"], ensure_ascii=False), RESULT_CHARACTERS)
+    if job.get("result_note"):
+        yield "note", one_line(job["result_note"])
 
 
-def _error_text(error: Json | None) -> str | None:
-    if error is None:
-        return None
-    trace = (error["traceback"] or "").rstrip()
-    head = f"{one_line(error['type'] or 'error')}: {one_line(error['message'] or '')}"
-    return "\n".join([head, *map(one_line, trace.splitlines()[-12:])]) if trace else head
-
-
-def _joined(lines: Iterator[str]) -> str | None:
-    return "\n".join(lines) or None
+def _some(lines: list[str]) -> str:
+    left = len(lines) - SHOWN
+    return "\n".join([*lines[:SHOWN], *([f"and {left} more"] if left > 0 else [])])
