@@ -18,7 +18,7 @@ from chutes.platform import Child
 from chutes.testing.attempts import Ended, Limits, OneAttempt, ended_with
 from chutes.testing.loops import run_to_its_end
 from chutes.testing.platform import LocalPlatform, Place, Told
-from chutes.testing.results import Attempt, Result
+from chutes.testing.results import Attempt, Result, error_shown
 from chutes.testing.stopping import Stop
 
 MAX_PAYLOAD_BYTES = 1 << 20
@@ -49,7 +49,7 @@ class LocalRunner:
     `timeout` in seconds, instead of each job's own, and of any length. `grace`: the time between the request to stop and giving up. `backoff`:
     seconds before the first retry, doubling. `output_dir`: kept, for the job that `run` names; else a temporary folder that is there as
     long as the result. `ports`: other numbers for `job_ports`, by name, where the job's own are taken on this machine. `tell`: called with
-    what happens as it happens, a kind and its facts: attempt, progress, status, child.
+    what happens as it happens, a kind and its facts: attempt, progress, status, child, ended.
     """
 
     def __init__(  # noqa: PLR0913 — settings by name, each with a default that fits most tests
@@ -133,21 +133,25 @@ class LocalRunner:
             await self._pause(number)
 
     async def _attempt(self, job: Job, payload: dict[str, Any], platform: LocalPlatform) -> Ended:
+        ended = await self._run_once(job, payload, platform)
+        facts = {
+            "job": platform.job_id,
+            "name": job.name,
+            "number": platform.attempt,
+            "depth": platform.depth,
+        }
+        self._tell("ended", {**facts, "outcome": ended.outcome, "error": error_shown(ended.error)})
+        return ended
+
+    async def _run_once(self, job: Job, payload: dict[str, Any], platform: LocalPlatform) -> Ended:
         try:
             arguments = bind(job.function, payload, platform.output_dir)
         except PayloadError as error:
             return ended_with(failed("payload", error), error)
         limits = Limits(job.timeout if self._timeout is None else self._timeout, self._grace)
-        facts = {
-            "job": platform.job_id,
-            "number": platform.attempt,
-            "timeout": limits.timeout,
-            "grace": limits.grace,
-        }
-        self._tell("attempt", facts)
-        ended = await OneAttempt(self.chute, job, platform, limits, self._stop).run(arguments)
-        self._tell("ended", {"job": platform.job_id, "number": platform.attempt, "outcome": ended.outcome})
-        return ended
+        facts = {"job": platform.job_id, "name": job.name, "number": platform.attempt}
+        self._tell("attempt", {**facts, "timeout": limits.timeout, "grace": limits.grace})
+        return await OneAttempt(self.chute, job, platform, limits, self._stop).run(arguments)
 
     async def _pause(self, number: int) -> None:
         seconds = min(self._backoff * 2 ** (number - 1), MAX_BACKOFF_SECONDS)
