@@ -103,6 +103,26 @@ async def test_a_forked_child_that_calls_the_host_is_told_that_it_can_not() -> N
         assert job.host.effects.children == {}
 
 
+async def test_what_a_forked_child_reports_is_left_out_and_the_log_says_so() -> None:
+    code = """
+    @chute.job()
+    async def work(self):
+        await self.record_metric("parents", 1)
+        if os.fork() == 0:
+            for number in range(3):
+                await self.record_metric("childs", number)
+                await self.update_job_progress(progress=number)
+                await self.update_job_status("task", number)
+            os._exit(7)
+        return os.wait()[1] >> 8
+    """
+    async with launched(code) as job:
+        assert (await job.ended()).value == 7
+        points = [point for report in job.host.effects.reports for point in report["metrics"]]
+        assert [point[0] for point in points] == ["parents"]
+        assert (await job.err()).count("a child of it told was left out") == 1
+
+
 async def test_a_child_program_has_none_of_our_descriptors() -> None:
     code = """
     import subprocess
