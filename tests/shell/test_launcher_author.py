@@ -267,6 +267,65 @@ async def test_an_authors_own_logging_shows_no_line_twice() -> None:
         assert "not at all" not in await job.err()
 
 
+async def test_an_authors_configuration_of_logging_does_not_silence_the_jobs_logger() -> None:
+    code = """
+    import logging.config
+
+    @chute.job()
+    async def work(self):
+        self.logger.info("before")
+        logging.config.dictConfig({"version": 1})  # which disables every logger that there is
+        self.logger.info("after")
+    """
+    async with launched(code) as job:
+        await job.code()
+        assert [parsed(line)["msg"] for line in (await job.err()).splitlines()] == ["before", "after"]
+
+
+@pytest.mark.parametrize(
+    ("at_import", "awaited"),
+    [
+        # In 3.8 and 3.9 a lock belongs to the loop of the thread that makes it.
+        ("lock = asyncio.Lock()", "asyncio.gather(hold(), hold())"),
+        ("asyncio.set_event_loop(asyncio.new_event_loop())", "hold(asyncio.Lock())"),
+        ("future = asyncio.new_event_loop().create_future()", "hold(asyncio.Lock())"),
+        ("asyncio.run(asyncio.sleep(0))", "hold(asyncio.Lock())"),
+        (
+            "loop = asyncio.new_event_loop(); asyncio.set_event_loop(loop); loop.close()",
+            "hold(asyncio.Lock())",
+        ),
+        (
+            "loop = asyncio.new_event_loop(); asyncio.set_event_loop(loop); lock = loop.create_future()",
+            "asyncio.wait_for(soon(lock), 5)",
+        ),
+        (
+            "loop = asyncio.new_event_loop(); asyncio.set_event_loop(loop); threading.Thread(target=loop.run_forever, daemon=True).start()",
+            "hold(asyncio.Lock())",
+        ),
+    ],
+)
+async def test_what_a_file_does_with_event_loops_at_its_import_works_on(at_import: str, awaited: str) -> None:
+    code = f"""
+    {at_import}
+
+    async def hold(held=None):
+        async with held or lock:
+            await asyncio.sleep(0)
+
+    async def soon(future):
+        future.get_loop().call_soon(future.set_result, None)
+        await future
+
+    @chute.job()
+    async def work(self):
+        await {awaited}
+        return 1
+    """
+    async with launched(code) as job:
+        assert (await job.ended()).status == "succeeded"
+        assert await job.err() == ""
+
+
 async def test_what_is_printed_is_in_the_log_at_once() -> None:
     code = """
     @chute.job()
