@@ -225,6 +225,27 @@ def test_time_that_is_up_is_told_first_and_then_cancels(chute: Chute) -> None:
     assert result.error.kind == "cancelled"
 
 
+def test_whatever_waits_in_the_loop_is_cancelled_whether_its_function_is_a_coroutines_or_not(
+    chute: Chute,
+) -> None:
+    async def wait() -> None:
+        await asyncio.sleep(60)
+
+    @chute.job()
+    def wrapped(self: Chute) -> object:
+        return wait()
+
+    @chute.job()
+    def plain(self: Chute) -> None: ...
+
+    ends = [LocalRunner(chute, timeout=SHORT, grace=SHORT).run("wrapped")]
+    chute.on_startup()(lambda self: wait())
+    ends.append(LocalRunner(chute, timeout=SHORT, grace=SHORT).run("plain"))
+    assert [(each.outcome, each.error and each.error.kind) for each in ends] == [
+        ("timed_out", "cancelled"), ("timed_out", "cancelled"),
+    ]  # fmt: skip
+
+
 def test_a_job_that_looks_at_should_shutdown_ends_by_itself(chute: Chute) -> None:
     @chute.job()
     async def patient(self: Chute) -> str:

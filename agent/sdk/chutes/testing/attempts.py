@@ -51,6 +51,7 @@ class OneAttempt:
         self._platform = platform
         self._limits = limits
         self._stop = stop
+        self._is_in_a_thread = False
 
     async def run(self, arguments: Arguments) -> Ended:
         began = time.monotonic()
@@ -83,7 +84,7 @@ class OneAttempt:
         """As on a host: it is told first, and cancelled after half of the grace, which a plain function can't be."""
         self._platform.stopping = True
         await asyncio.wait({work}, timeout=self._limits.grace / 2)
-        if inspect.iscoroutinefunction(self._job.function):
+        if not self._is_in_a_thread:
             work.cancel()
         await asyncio.wait({work}, timeout=self._limits.grace / 2)
 
@@ -108,7 +109,11 @@ class OneAttempt:
         function = self._job.function
         if inspect.iscoroutinefunction(function):
             return await function(self._chute, *args, **kwargs)
-        value = await call_in_thread(function, self._chute, *args, **kwargs)
+        self._is_in_a_thread = True
+        try:
+            value = await call_in_thread(function, self._chute, *args, **kwargs)
+        finally:
+            self._is_in_a_thread = False
         return await value if inspect.isawaitable(value) else value
 
     def _failed(self, error: BaseException, kind: str) -> Ended:
