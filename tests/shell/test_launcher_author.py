@@ -204,6 +204,27 @@ async def test_a_pool_of_processes_finds_the_authors_functions(method: str) -> N
         assert job.host.connections == 1
 
 
+@pytest.mark.parametrize("method", ["spawn", "fork"])
+async def test_a_chute_handed_to_another_process_is_refused_with_what_to_do(method: str) -> None:
+    code = f"""
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
+
+    @chute.job()
+    def work(self):
+        with ProcessPoolExecutor(1, mp_context=get_context("{method}")) as pool:
+            return pool.submit(self.other, 1).result()
+
+    @chute.job()
+    def other(self, x):
+        return x
+    """
+    async with launched(code) as job:
+        told = await job.ended()
+        assert told.error is not None
+        assert "hand over a function of the module" in told.error["message"]
+
+
 async def test_a_log_line_is_one_line_whatever_is_in_it() -> None:
     code = """
     @chute.job()

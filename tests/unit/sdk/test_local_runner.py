@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import pickle
 import sys
 import time
 from contextlib import suppress
@@ -506,3 +507,14 @@ def test_ports_have_their_own_numbers_unless_the_test_has_others(chute: Chute) -
         return {port["name"]: port["port"] for port in self.job_ports}
 
     assert LocalRunner(chute, ports={"web": 18080}).run("serve").value == {"web": 18080, "raw": 9000}
+
+
+async def hand_over(self: Chute) -> None:
+    pickle.dumps(self)
+
+
+def test_a_chute_handed_to_another_process_is_refused_as_on_a_host(chute: Chute) -> None:
+    chute.job()(hand_over)
+    error = LocalRunner(chute).run("hand_over").error
+    assert error is not None
+    assert "hand over a function of the module" in error.message

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any, Mapping
 
 from chutes._binding import bind
+from chutes._calls import MAX_PAYLOAD_BYTES
 from chutes._runtime.endings import failed
 from chutes.chute import Chute
 from chutes.chute.job import Job
@@ -21,7 +22,6 @@ from chutes.testing.platform import LocalPlatform, Place, Told
 from chutes.testing.results import Attempt, Result, error_shown
 from chutes.testing.stopping import Stop
 
-MAX_PAYLOAD_BYTES = 1 << 20
 # What heals by itself. The rest would fail in the same way again.
 RETRIED_KINDS = frozenset({"raised", "startup", "exit"})
 MAX_BACKOFF_SECONDS = 300.0
