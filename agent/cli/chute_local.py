@@ -66,16 +66,26 @@ async def run_local(screen: Screen, job: LocalJob) -> int:
     """Run it, show it, and give the exit code. Raises ChuteNotRunError, BadArgumentError."""
     with output_folder(job.output) as folder:
         run = Run(screen, job.grace_seconds)
+        file = found(job.file)
         request = {
-            "file": job.file, "attribute": job.chute, "job": job.name, "payload": dict(job.payload), "timeout": job.timeout_seconds,
+            "file": str(file), "attribute": job.chute, "job": job.name, "payload": dict(job.payload), "timeout": job.timeout_seconds,
             "grace": job.grace_seconds, "backoff": BACKOFF_SECONDS, "output_dir": str(folder),
+            "is_kept": job.output is not None,
         }  # fmt: skip
-        async with started(job.python, json.dumps(request).encode()) as (process, reader):
+        async with started(job.python, file.parent, json.dumps(request).encode()) as (process, reader):
             with interruptible(screen, process, run):
                 await follow(process, reader, run)
         if not run.has_begun and not run.interrupts:
             raise ChuteNotRunError(f"--python {job.python} is no Python 3.8 or newer")
         return conclude(screen, run, job.output)
+
+
+def found(written: str) -> Path:
+    """Raises ChuteNotRunError."""
+    file = Path(written).absolute()
+    if not file.is_file():
+        raise ChuteNotRunError(f"there is no file {written}")
+    return file
 
 
 @dataclass(slots=True)
@@ -142,14 +152,16 @@ def output_folder(asked: Path | None) -> Iterator[Path]:
 
 @contextlib.asynccontextmanager
 async def started(
-    python: str, request: bytes
+    python: str, folder: Path, request: bytes
 ) -> AsyncIterator[tuple[asyncio.subprocess.Process, asyncio.StreamReader]]:
-    """Its process, in a session of its own, so that Ctrl-C reaches it only by us; nothing of it is left when the block ends."""
+    """Its process: in the file's folder, as on a host; in a session of its own, so that Ctrl-C reaches it only by us. Nothing of it is
+    left when the block ends.
+    """
     readable, writable = os.pipe()
     try:
         process = await asyncio.create_subprocess_exec(
             python, str(PROCESS), str(writable), str(len(request)),
-            stdin=asyncio.subprocess.PIPE, stdout=Ends().stderr, pass_fds=(writable,), start_new_session=True,
+            stdin=asyncio.subprocess.PIPE, stdout=Ends().stderr, cwd=folder, pass_fds=(writable,), start_new_session=True,
         )  # fmt: skip
     except OSError as error:
         os.close(readable)

@@ -106,9 +106,22 @@ async def test_a_file_in_the_place_of_a_folder_is_refused(
         tar_of({"main.py": MAIN * 100})[:1024],
         gzip.compress(tar_of({"main.py": MAIN}))[:-12],
         b"\x1f\x8b" + b"junk" * 100,
+        gzip.compress(b"") * 200,
+        gzip.compress(tar_of({"main.py": MAIN})) + b"more",
         tar_of({"main.py": MAIN})[:1024],
     ],
-    ids=["empty", "noise", "no_file", "cut_in_header", "cut_in_file", "cut_gzip", "bad_gzip", "no_end"],
+    ids=[
+        "empty",
+        "noise",
+        "no_file",
+        "cut_in_header",
+        "cut_in_file",
+        "cut_gzip",
+        "bad_gzip",
+        "empty_gzips",
+        "more_behind",
+        "no_end",
+    ],
 )
 async def test_what_is_no_whole_archive_is_refused_and_leaves_nothing(
     chutes: ChuteFolders, archive: bytes

@@ -271,6 +271,7 @@ async def test_a_part_that_is_encoded_is_refused(world: ApiWorld) -> None:
         headers={"Content-Type": "multipart/form-data; boundary=x"},
     )
     assert (reply.status, reply.json["code"]) == (400, "bad_request")
+    assert "Content-Transfer-Encoding" in reply.json["detail"]
 
 
 # start

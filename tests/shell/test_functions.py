@@ -8,7 +8,7 @@ import pytest
 
 from agent.core.function import FaultKind, FunctionCall
 from agent.core.job import Job
-from agent.interfaces import StoreUnavailableError
+from agent.interfaces import StateFullError, StoreUnavailableError
 from agent.interfaces.job_socket import Call, CallFault, CallRefusedError
 from tests.fakes.engine import Program
 from tests.shell.world import ME, Outcome, Phase, World
@@ -330,6 +330,19 @@ async def test_a_job_whose_folder_goes_while_the_daemon_is_away_runs_on_unheard(
     assert (await world.job(job_id)).phase is Phase.RUNNING
     exit_now(world, 3)
     assert code_of(await world.finish(job_id)) == "exit_nonzero"
+
+
+async def test_a_full_disk_keeps_no_function_from_its_timeout_and_with_room_it_is_heard_again(
+    world: World,
+) -> None:
+    job_id, heard = await running(world, timeout=60), await running(world)
+    world.sockets.trouble = StateFullError("no space is left")
+    await world.restart()
+    job = await world.finish(job_id)
+    assert (job.outcome, heard in world.sockets.calls) == (Outcome.TIMED_OUT, False)
+    world.sockets.trouble = None
+    world.wake(heard)
+    await opened(world, heard)
 
 
 async def test_a_container_job_has_no_socket(world: World) -> None:

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tests.shell.launched import SDK, launched, parsed
+from tests.shell.launched import HEAD, SDK, end, launch, launched, parsed, prepared
 
 HOOKS = """
 @chute.on_startup(priority=90)
@@ -170,6 +170,34 @@ async def test_a_siblings_names_are_imported_as_in_any_folder() -> None:
     """
     async with launched(code, files={"sibling.py": "value = 1", "inner/deep.py": "value = 2"}) as job:
         assert (await job.ended()).value == [1, 2, "main", "chute"]
+
+
+async def test_a_file_in_a_folder_below_finds_what_lies_beside_it_and_at_the_top() -> None:
+    entry = {"file": "src/entry.py", "chute": "chute"}
+    code = (
+        HEAD
+        + """
+import beside, top
+
+@chute.job()
+async def work(self):
+    return [beside.value, top.value]
+"""
+    )
+    files = {"src/entry.py": code, "src/beside.py": "value = 1", "top.py": "value = 2"}
+    async with launched("", files=files, entry=entry) as job:
+        assert (await job.ended()).value == [1, 2]
+
+
+async def test_an_image_that_keeps_scripts_folders_from_the_path_runs_jobs_too() -> None:
+    code = "import top\n@chute.job()\nasync def work(self):\n    return top.value"
+    async with prepared(code, {"top.py": "value = 2"}) as (root, host):
+        await host.start()
+        job = await launch(root, host, PYTHONSAFEPATH="1")
+        try:
+            assert (await job.ended()).value == 2
+        finally:
+            await end(job)
 
 
 async def test_a_package_named_as_ours_does_not_hide_ours() -> None:

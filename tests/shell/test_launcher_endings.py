@@ -164,6 +164,7 @@ async def test_what_a_function_raises_is_told(
         assert told.error is not None
         assert (told.status, told.error["kind"], told.result) == ("failed", kind, b"")
         assert error.items() <= told.error.items()
+        assert told.error["traceback"].splitlines()[1].endswith("in work")
         assert await job.code() == code
 
 

@@ -15,7 +15,11 @@ import pytest
 from rich.console import Console
 
 from agent.cli.chute_local import ChuteNotRunError, LocalJob, run_local
+from agent.cli.refusals import BadArgumentError
 from agent.cli.screen import Form, Screen
+
+# Programs that are started and ended: seconds together.
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAD = """
@@ -91,9 +95,9 @@ async def work(self, name: str):
         ("os._exit(9)", 9),
         ("os._exit(0)", 125),
         ("os.kill(os.getpid(), signal.SIGKILL)", 137),
-        pytest.param("os.closerange(3, 256); time.sleep(60)", 124, marks=pytest.mark.slow),
-        pytest.param("await asyncio.sleep(60)", 124, marks=pytest.mark.slow),
-        pytest.param("time.sleep(60)", 124, marks=pytest.mark.slow),
+        ("os.closerange(3, 256); time.sleep(60)", 124),
+        ("await asyncio.sleep(60)", 124),
+        ("time.sleep(60)", 124),
     ],
 )
 async def test_it_exits_as_the_job_ended(job: Job, line: str, code: int) -> None:
@@ -103,7 +107,6 @@ async def test_it_exits_as_the_job_ended(job: Job, line: str, code: int) -> None
     assert time.monotonic() - began < 20
 
 
-@pytest.mark.slow  # the pause before its retry
 async def test_for_scripts_all_facts_are_one_document(job: Job) -> None:
     told = Told(Form.JSON)
     body = """
@@ -188,7 +191,7 @@ async def child(self):
 """
     assert await run_local(told.screen, job(body, name="parent")) == 0
     assert "ValueError: in the child" in told.err.getvalue()
-    assert "child as local.1 failed" in told.err.getvalue()
+    assert "local.1  child failed" in told.err.getvalue()
 
 
 async def test_a_crash_leaves_a_traceback(job: Job, capfd: pytest.CaptureFixture[str]) -> None:
@@ -197,12 +200,9 @@ async def test_a_crash_leaves_a_traceback(job: Job, capfd: pytest.CaptureFixture
     assert "in work" in capfd.readouterr().err
 
 
-@pytest.mark.parametrize("function", ["async def", "def"])
-async def test_an_interrupt_of_the_authors_own_is_his(
-    job: Job, capfd: pytest.CaptureFixture[str], function: str
-) -> None:
+async def test_an_interrupt_of_the_authors_own_is_his(job: Job, capfd: pytest.CaptureFixture[str]) -> None:
     told = Told()
-    body = f"@chute.job()\n{function} work(self):\n    raise KeyboardInterrupt\n"
+    body = "@chute.job()\nasync def work(self):\n    raise KeyboardInterrupt\n"
     assert await run_local(told.screen, job(body)) == 130
     written = capfd.readouterr().err
     assert "in work" in written
@@ -234,6 +234,39 @@ async def test_outputs_are_kept_where_that_is_asked_for(job: Job, tmp_path: Path
     await run_local(told.screen, job(body))
     assert isinstance(told.result, dict)
     assert not is_there(told.result["result"])
+
+
+async def test_it_works_in_the_folder_of_its_file_and_finds_what_lies_beside(
+    job: Job, tmp_path: Path
+) -> None:
+    (tmp_path / "beside.py").write_text("text = open('data.txt').read()\n")
+    (tmp_path / "data.txt").write_text("data")
+    told = Told()
+    body = "import beside\n@chute.job()\nasync def work(self):\n    return beside.text\n"
+    assert await run_local(told.screen, job(body)) == 0
+    assert told.result == "data"
+
+
+async def test_the_progress_of_a_child_is_told_as_its_own(job: Job) -> None:
+    told = Told()
+    body = """
+@chute.job()
+async def first(self):
+    await self.start_job("second")
+
+@chute.job()
+async def second(self):
+    await self.update_job_progress(progress=100)
+    await self.update_job_status("part", "done")
+"""
+    await run_local(told.screen, job(body, name="first"))
+    lines = told.err.getvalue().splitlines()
+    assert lines == ["started second as local.1", "local.1  100.0 %", "local.1  part: done"]
+
+
+async def test_a_python_that_is_not_there_is_refused(job: Job) -> None:
+    with pytest.raises(BadArgumentError, match="--python /nonexistent can't be run"):
+        await run_local(Told().screen, job("", python="/nonexistent"))
 
 
 @pytest.mark.parametrize(
@@ -295,7 +328,7 @@ async def work(self):
     assert told.result == "saved"
 
 
-@pytest.mark.parametrize(("times", "grace"), [(2, 600), pytest.param(1, 0.2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("times", "grace"), [(2, 600), (1, 0.2)])
 async def test_a_second_one_or_the_end_of_the_grace_ends_what_does_not_stop(
     job: Job, tmp_path: Path, times: int, grace: float
 ) -> None:
@@ -333,7 +366,6 @@ def is_running(pid: int) -> bool:
         return False
 
 
-@pytest.mark.slow
 def test_a_job_is_asked_to_stop_when_the_command_is_killed(job: Job, tmp_path: Path) -> None:
     given = job(f"""
 @chute.job()
@@ -344,11 +376,15 @@ async def work(self):
     Path({str(tmp_path)!r}, "stopped").touch()
 """)
     words = [sys.executable, "-m", "agent", "chute", "run", f"{given.file}:work", "--local"]
-    command = subprocess.Popen(words, cwd=ROOT)
+    (tmp_path / "temporary").mkdir()
+    command = subprocess.Popen(words, cwd=ROOT, env={**os.environ, "TMPDIR": str(tmp_path / "temporary")})
     wait_for((tmp_path / "mark").exists)
+    assert any((tmp_path / "temporary").iterdir())
     command.kill()
     command.wait()
     wait_for((tmp_path / "stopped").exists)
+    # Its outputs, which nobody wanted to keep.
+    wait_for(lambda: not any((tmp_path / "temporary").iterdir()))
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
@@ -358,7 +394,6 @@ def wait_for(condition: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-@pytest.mark.slow
 def test_the_command_as_it_is_typed(job: Job, tmp_path: Path) -> None:
     given = job("@chute.job()\nasync def work(self, n: int):\n    return n\n")
     words = [

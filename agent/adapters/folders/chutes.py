@@ -4,6 +4,7 @@ A folder is made as `<id>.<nonce>` and renamed, and renamed back to such a name 
 always the whole of a version.
 """
 
+import asyncio
 import os
 from contextlib import suppress
 from secrets import token_hex
@@ -20,6 +21,8 @@ from agent.adapters.folders.unpacking import FOLDER_MODE, unpack
 from agent.interfaces import ChuteFilesMissingError, Receiving, Unpacked
 
 FILES, DEPLOY, RECEIVED = "files", "deploy.json", "received."
+# A large archive takes seconds, and jobs need threads, too.
+AT_ONCE = 2
 READ_AND_WRITE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 _log = structlog.get_logger()
@@ -55,6 +58,7 @@ class DiskChutes:
     def __init__(self, root: int, folder: int, disk: Disk) -> None:
         self._root = root
         self._folder = folder
+        self._turns = asyncio.Semaphore(AT_ONCE)
         self._disk = disk
 
     async def receive(self) -> Receiving:
@@ -64,7 +68,8 @@ class DiskChutes:
     async def unpack(self, received: Receiving, version_id: str, deploy: str) -> Unpacked:
         """The version's folder, whole or not at all. Raises DeployRefusedError."""
         assert isinstance(received, ReceivedArchive)  # noqa: S101 - there is no other that `receive` gives
-        return await self._disk.run(make, self._folder, received.file, version_id, deploy)
+        async with self._turns:
+            return await self._disk.run(make, self._folder, received.file, version_id, deploy)
 
     async def deploy(self, version_id: str) -> str:
         """What was deployed, with its secrets. Raises ChuteFilesMissingError."""

@@ -6,30 +6,34 @@ from typing import Any
 
 from agent.cli.show.words import clean
 
+# What the runner calls the job that the command names.
+THE_JOB = "local"
+
 
 def told_text(told: Mapping[str, Any]) -> str:
-    """Empty where nothing is to be said."""
+    """Empty where nothing is to be said. Of a job that this one started, with its id before it."""
+    whose = "" if told["job"] == THE_JOB else f"{told['job']}  "
     match told["told"]:
         case "progress":
             message = f"  {told['message']}" if told["message"] else ""
-            return f"{told['percent']:5.1f} %{message}"
+            return f"{whose}{told['percent']:5.1f} %{message}"
         case "status":
-            return f"{told['task']}: {told['status']}"
+            return f"{whose}{told['task']}: {told['status']}"
         case "child":
-            return f"started {told['name']} as {told['child']}"
+            return f"{whose}started {told['name']} as {told['child']}"
         case "attempt" if told["number"] > 1:
-            return f"attempt {told['number']} of {told['name']}"
+            return f"{whose}attempt {told['number']} of {told['name']}"
         case _:
             return ""
 
 
 def failure_text(ended: Mapping[str, Any]) -> str:
-    """How an attempt failed, empty where it did not. Of the job itself the end is told later, with its outcome."""
+    """How an attempt failed, empty where it did not. How the job itself ended is told later."""
     error = ended["error"]
     trace = "" if error is None else f"{error['traceback']}{_message_of(error)}"
-    if ended["outcome"] == "succeeded" or not ended["depth"]:
+    if ended["outcome"] == "succeeded" or ended["job"] == THE_JOB:
         return trace.rstrip()
-    return f"{trace}{ended['name']} as {ended['job']} {WORDS[ended['outcome']]}"
+    return f"{trace}{ended['job']}  {ended['name']} {WORDS[ended['outcome']]}"
 
 
 def _message_of(error: Mapping[str, Any]) -> str:

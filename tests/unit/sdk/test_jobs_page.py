@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from agent.cli.app import app
 from chutes.chute import Chute
 from chutes.chute.job import Port
 from chutes.errors import RegistrationError
@@ -129,6 +131,15 @@ def test_each_row_names_a_test_that_is_there(head: str, name: str) -> None:
     assert re.search(
         rf"^(async )?def {test}\(", (ROOT / "tests" / "unit" / "sdk" / file).read_text(), re.MULTILINE
     )
+
+
+def test_its_commands_have_the_options_that_it_writes() -> None:
+    lines = [line for line in PAGE.splitlines() if line.startswith("gpu-agent ")]
+    assert len(lines) == 3
+    for line in lines:
+        words = line.partition("  #")[0].split()[1:]
+        told = CliRunner().invoke(app, [*words[:2], "--help"], env={"COLUMNS": "200"}).output
+        assert [word for word in words if word.startswith("--") and word not in told] == []
 
 
 def test_the_signature_of_the_page_has_the_decorators_defaults() -> None:

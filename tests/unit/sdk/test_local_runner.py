@@ -43,6 +43,21 @@ async def test_in_a_coroutine_it_is_awaited(chute: Chute) -> None:
     assert (await LocalRunner(chute).run_async("work")).value == 7
 
 
+async def test_two_jobs_at_a_time_are_refused(chute: Chute) -> None:
+    @chute.job()
+    async def work(self: Chute) -> int:
+        await asyncio.sleep(SHORT)
+        return 1
+
+    runner = LocalRunner(chute)
+    first, second = await asyncio.gather(
+        runner.run_async("work"), runner.run_async("work"), return_exceptions=True
+    )
+    assert isinstance(second, RuntimeError)
+    assert not isinstance(first, BaseException)
+    assert (first.value, (await runner.run_async("work")).value) == (1, 1)
+
+
 def test_a_payload_that_does_not_fit_fails_with_the_signature_before_anything_runs(chute: Chute) -> None:
     seen: list[str] = []
 
@@ -105,10 +120,13 @@ def test_a_startup_hook_that_raises_fails_the_attempt_and_the_shutdown_hooks_run
     assert (result.error.kind, result.error.message, seen) == ("startup", "no model there", ["end"])
 
 
-def test_a_shutdown_hook_that_raises_changes_nothing(chute: Chute, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("error", [OSError, SystemExit])
+def test_a_shutdown_hook_that_raises_changes_nothing(
+    chute: Chute, caplog: pytest.LogCaptureFixture, error: type[BaseException]
+) -> None:
     @chute.on_shutdown()
     def end(self: Chute) -> None:
-        raise OSError("too late")
+        raise error("too late")
 
     @chute.job()
     async def work(self: Chute) -> int:
@@ -263,10 +281,10 @@ def test_a_plain_function_sees_should_shutdown_too_and_has_the_whole_grace(chute
     def patient(self: Chute) -> str:
         while not self.should_shutdown:
             time.sleep(0.001)
-        time.sleep(2 * SHORT)
+        time.sleep(0.6)
         return "saved"
 
-    result = LocalRunner(chute, timeout=SHORT, grace=3 * SHORT).run("patient")
+    result = LocalRunner(chute, timeout=SHORT, grace=1.0).run("patient")
     assert (result.outcome, result.value) == ("timed_out", "saved")
 
 

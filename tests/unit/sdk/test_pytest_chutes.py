@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 pytest_plugins = ["pytester"]
+# Programs that are started and ended: seconds together.
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[3]
 ALONE = ("-p", "agent.sdk.pytest_chutes")

@@ -74,12 +74,15 @@ class JobPlatform(Platform):
         return str(started["job_id"])
 
     def _keep_progress(self, progress: Progress) -> None:
+        self._wire.refuse_children("update_job_progress")
         self._reports.keep_progress(progress.percent, progress.message)
 
     def _keep_metric(self, name: str, value: float | str) -> None:
+        self._wire.refuse_children("record_metric")
         self._reports.keep_metric(name, value)
 
     def _keep_status(self, task: str, status: str) -> None:
+        self._wire.refuse_children("update_job_status")
         self._reports.keep_status(task, status)
 
 

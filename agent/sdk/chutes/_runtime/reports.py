@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from json import dumps
 from math import inf
-from os import getpid
 from threading import Lock
 from time import monotonic, time
 from typing import Any, Callable, Mapping
@@ -25,10 +24,6 @@ _MOST_STATUS_BYTES = 256 << 10
 _MOST_TASKS = 100
 _TASK_CHARACTERS, _STATUS_CHARACTERS = 200, 500
 
-_OF_A_CHILD = (
-    "progress, metrics and statuses are told by the job's own process: what a child of it told was left out"
-)
-
 
 class Reports:
     def __init__(
@@ -41,7 +36,6 @@ class Reports:
         self._send = send
         self._poke = poke
         self._complain = complain
-        self._pid = getpid()
         self._lock = Lock()
         self._last_seq = 0
         self._next_at = 0.0
@@ -54,9 +48,6 @@ class Reports:
         self._has_complained = False
 
     def keep_progress(self, percent: float, message: str | None) -> None:
-        if self._is_forked:
-            self._leave_out(_OF_A_CHILD)
-            return
         progress = {"percent": percent, "message": None if message is None else clean(message)}
         with self._lock:
             is_first = not self._has_news
@@ -65,9 +56,6 @@ class Reports:
             self._poke()
 
     def keep_metric(self, name: str, value: float | str) -> None:
-        if self._is_forked:
-            self._leave_out(_OF_A_CHILD)
-            return
         point = [clean(name), clean(value) if isinstance(value, str) else value, time()]
         size = _size(*point)
         with self._lock:
@@ -82,9 +70,6 @@ class Reports:
             self._leave_out("metrics are recorded faster than the host takes them: some were left out")
 
     def keep_status(self, task: str, status: str) -> None:
-        if self._is_forked:
-            self._leave_out(_OF_A_CHILD)
-            return
         task, status = clean(task[:_TASK_CHARACTERS]), clean(status[:_STATUS_CHARACTERS])
         with self._lock:
             is_first = not self._has_news
@@ -140,11 +125,6 @@ class Reports:
     def _arrived(self) -> None:
         with self._lock:
             self._under_way -= 1
-
-    @property
-    def _is_forked(self) -> bool:
-        """Nobody sends there, and the lock may have been held when it was forked."""
-        return getpid() != self._pid
 
     def _leave_out(self, why: str) -> None:
         if not self._has_complained:

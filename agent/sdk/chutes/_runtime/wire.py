@@ -80,11 +80,7 @@ class Wire:
 
     def call(self, name: str, fields: Mapping[str, Any], raw: bytes = b"") -> Answer:
         """Send it, again and again if need be. `raw` is what goes behind the line."""
-        if getpid() != self._pid:
-            raise PlatformError(
-                "forked",
-                f"{name} works in the job's own process only, and this is a child of it: hand it to the parent",
-            )
+        self.refuse_children(name)
         with self._lock:
             self._last_id += 1
             line = _line(self._last_id, name, fields)
@@ -96,6 +92,14 @@ class Wire:
             self._unsent.append(self._last_id)
         self.poke()
         return call.answer
+
+    def refuse_children(self, name: str) -> None:
+        """Raises PlatformError in a forked child: there is no thread here to send anything, and a lock may be held for ever."""
+        if getpid() != self._pid:
+            raise PlatformError(
+                "forked",
+                f"{name} works in the job's own process only, and this is a child of it: hand it to the parent",
+            )
 
     @property
     def has_unanswered(self) -> bool:

@@ -61,8 +61,8 @@ def main(words: Sequence[str]) -> None:
             sys.stderr.write(traceback_of(interrupt))
             leave(INTERRUPTED)
         out.tell("result", shown(result))
-        for child in result.children:
-            forget(child)
+        for each in result.children if asked["is_kept"] else (result,):
+            forget(each)
     leave(0)
 
 
@@ -128,11 +128,11 @@ def shown(result: Result) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def forget(child: Result) -> None:
-    """Its folder would be forgotten with this process, which ends too soon for that."""
-    shutil.rmtree(child.output_dir, ignore_errors=True)
-    for further in child.children:
-        forget(further)
+def forget(result: Result) -> None:
+    """Its folder and those of its children: this process ends too soon for that by itself, and whoever asked may be gone."""
+    shutil.rmtree(result.output_dir, ignore_errors=True)
+    for child in result.children:
+        forget(child)
 
 
 def read_exactly(descriptor: int, size: int) -> bytes:

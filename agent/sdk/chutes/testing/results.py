@@ -30,7 +30,7 @@ class Failure:
     exception: BaseException | None = field(default=None, repr=False, compare=False)
 
     @classmethod
-    def of(cls, ending: Ending, error: BaseException) -> Failure:
+    def of(cls, ending: Ending, error: BaseException | None) -> Failure:
         """As a host is told of it."""
         told = ending.error or {}
         facts = {

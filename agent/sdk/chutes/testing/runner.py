@@ -49,7 +49,7 @@ class LocalRunner:
     `timeout` in seconds, instead of each job's own, and of any length. `grace`: the time between the request to stop and giving up. `backoff`:
     seconds before the first retry, doubling. `output_dir`: kept, for the job that `run` names; else a temporary folder that is there as
     long as the result. `ports`: other numbers for `job_ports`, by name, where the job's own are taken on this machine. `tell`: called with
-    what happens as it happens, a kind and its facts: attempt, progress, status, child, ended.
+    what happens as it happens, a kind and its facts: attempt, ended, progress, status, child.
     """
 
     def __init__(  # noqa: PLR0913 — settings by name, each with a default that fits most tests
@@ -73,6 +73,7 @@ class LocalRunner:
         self._children = children
         self._tell = tell
         self._stop = Stop()
+        self._is_running = False
 
     def run(self, name: str, payload: Mapping[str, Any] | None = None) -> Result:
         """Run the job of that registered name to its end. In a coroutine, await `run_async` instead."""
@@ -80,12 +81,18 @@ class LocalRunner:
 
     async def run_async(self, name: str, payload: Mapping[str, Any] | None = None) -> Result:
         """Raises LookupError where the chute has no such job, ValueError where the payload is none."""
+        if self._is_running:
+            raise RuntimeError(
+                "a runner runs one job at a time: a second one needs a chute and a runner of its own"
+            )
         handed = Handed(self.chute)
         body = read_payload(payload)
         place = Place("local", 0, self._output_dir, self._shown_ports(self._job(name)))
+        self._is_running = True
         try:
             return await self._run_job(name, body, place, handed)
         finally:
+            self._is_running = False
             self._stop.lift()
 
     def stop(self) -> None:
@@ -134,12 +141,7 @@ class LocalRunner:
 
     async def _attempt(self, job: Job, payload: dict[str, Any], platform: LocalPlatform) -> Ended:
         ended = await self._run_once(job, payload, platform)
-        facts = {
-            "job": platform.job_id,
-            "name": job.name,
-            "number": platform.attempt,
-            "depth": platform.depth,
-        }
+        facts = {"job": platform.job_id, "name": job.name, "number": platform.attempt}
         self._tell("ended", {**facts, "outcome": ended.outcome, "error": error_shown(ended.error)})
         return ended
 
