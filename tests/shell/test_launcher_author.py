@@ -200,6 +200,24 @@ async def test_an_image_that_keeps_scripts_folders_from_the_path_runs_jobs_too()
             await end(job)
 
 
+@pytest.mark.parametrize("method", ["spawn", "fork"])
+async def test_a_sibling_may_have_any_name_but_chutes(method: str) -> None:
+    code = f"""
+    from multiprocessing import get_context
+
+    import launch
+    import testing
+
+    @chute.job()
+    async def work(self):
+        with get_context("{method}").Pool(1) as pool:
+            return pool.map(launch.double, [testing.number])
+    """
+    files = {"launch.py": "def double(number): return 2 * number", "testing.py": "number = 21"}
+    async with launched(code, files=files) as job:
+        assert (await job.ended()).value == [42]
+
+
 async def test_a_package_named_as_ours_does_not_hide_ours() -> None:
     code = """
     import chutes
@@ -444,7 +462,7 @@ async def test_an_exit_function_of_the_authors_runs() -> None:
 
 @pytest.mark.parametrize("version", [(3, 0, 1), (3, 7, 16)])
 async def test_an_old_python_says_that_it_is_one(version: tuple[int, int, int]) -> None:
-    file = SDK / "launch.py"
+    file = SDK / "chutes_launch.py"
     ast.parse(file.read_text(), feature_version=(3, 0))
     run = await asyncio.create_subprocess_exec(
         sys.executable,
