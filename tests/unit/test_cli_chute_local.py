@@ -10,10 +10,12 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
 
+from agent.cli import chutes
 from agent.cli.chute_local import ChuteNotRunError, LocalJob, run_local
 from agent.cli.refusals import BadArgumentError
 from agent.cli.screen import Form, Screen
@@ -287,6 +289,26 @@ async def test_what_can_not_be_run_is_refused_with_what_there_is(
 ) -> None:
     with pytest.raises(ChuteNotRunError, match=said):
         await run_local(Told().screen, job(body, **given))
+
+
+HERE = {"timeout": "9s", "grace": "9s", "chute": "other", "python": "python3"}
+THERE = {"spec": "spec.json", "force": True, "detach": True}
+
+
+@pytest.mark.parametrize(
+    ("target", "given", "named"),
+    [
+        ("digits/train", HERE, ["--timeout, --grace, --chute, --python", "with --local only"]),
+        ("main.py:train", {"local": True, **THERE}, ["--spec, --force, --detach", "not with --local"]),
+    ],
+)
+async def test_an_option_that_would_change_nothing_is_refused_by_name(
+    target: str, given: dict[str, Any], named: list[str]
+) -> None:
+    call: Any = None
+    with pytest.raises(BadArgumentError) as refused:
+        await chutes.run(call, target, **given)
+    assert [each for each in named if each not in str(refused.value)] == []
 
 
 def is_there(path: str) -> bool:
