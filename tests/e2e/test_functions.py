@@ -127,7 +127,7 @@ def test_any_user_of_a_functions_container_reaches_the_agent_and_nobody_can_writ
     assert job["outcome"] == "succeeded", job["reason"]
     found = job["result"]
     assert {found[path] for path in found if path.startswith("/.agent/")} == {"Read-only file system"}
-    assert (found["job"], found["env"], "launch.py" in found["sdk"]) == (["agent.sock"], [], True)
+    assert (found["job"], found["env"], "chutes_launch.py" in found["sdk"]) == (["agent.sock"], [], True)
     assert found["as_anybody"] == 42
 
 

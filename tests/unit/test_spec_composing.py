@@ -51,7 +51,7 @@ def faults_of(*jobs: dict[str, Any], deploy: Deploy = NO_DEPLOY, **chute: object
 def test_it_runs_our_launcher_in_the_deploys_image() -> None:
     spec = spec_of(a_job())
     assert spec.image == "python:3.12"
-    assert (spec.entrypoint, spec.command) == (("python3",), ("/.agent/sdk/launch.py",))
+    assert (spec.entrypoint, spec.command) == (("python3",), ("/.agent/sdk/chutes_launch.py",))
 
 
 def test_what_the_decorator_says_is_in_it() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import pickle
 import sys
 import time
 from contextlib import suppress
@@ -241,6 +242,27 @@ def test_time_that_is_up_is_told_first_and_then_cancels(chute: Chute) -> None:
     assert (result.outcome, seen) == ("timed_out", [True, True])
     assert result.error is not None
     assert result.error.kind == "cancelled"
+
+
+def test_whatever_waits_in_the_loop_is_cancelled_whether_its_function_is_a_coroutines_or_not(
+    chute: Chute,
+) -> None:
+    async def wait() -> None:
+        await asyncio.sleep(60)
+
+    @chute.job()
+    def wrapped(self: Chute) -> object:
+        return wait()
+
+    @chute.job()
+    def plain(self: Chute) -> None: ...
+
+    ends = [LocalRunner(chute, timeout=SHORT, grace=SHORT).run("wrapped")]
+    chute.on_startup()(lambda self: wait())
+    ends.append(LocalRunner(chute, timeout=SHORT, grace=SHORT).run("plain"))
+    assert [(each.outcome, each.error and each.error.kind) for each in ends] == [
+        ("timed_out", "cancelled"), ("timed_out", "cancelled"),
+    ]  # fmt: skip
 
 
 def test_a_job_that_looks_at_should_shutdown_ends_by_itself(chute: Chute) -> None:
@@ -503,3 +525,14 @@ def test_ports_have_their_own_numbers_unless_the_test_has_others(chute: Chute) -
         return {port["name"]: port["port"] for port in self.job_ports}
 
     assert LocalRunner(chute, ports={"web": 18080}).run("serve").value == {"web": 18080, "raw": 9000}
+
+
+async def hand_over(self: Chute) -> None:
+    pickle.dumps(self)
+
+
+def test_a_chute_handed_to_another_process_is_refused_as_on_a_host(chute: Chute) -> None:
+    chute.job()(hand_over)
+    error = LocalRunner(chute).run("hand_over").error
+    assert error is not None
+    assert "hand over a function of the module" in error.message

@@ -53,6 +53,7 @@ class OneAttempt:
         self._platform = platform
         self._limits = limits
         self._stop = stop
+        self._is_in_a_thread = False
 
     async def run(self, arguments: Arguments) -> Ended:
         began = time.monotonic()
@@ -85,7 +86,7 @@ class OneAttempt:
         """As on a host: it is told first, and cancelled after half of the grace, which a plain function can't be."""
         self._platform.stopping = True
         await asyncio.wait({work}, timeout=self._limits.grace / 2)
-        if inspect.iscoroutinefunction(self._job.function):
+        if not self._is_in_a_thread:
             work.cancel()
         await asyncio.wait({work}, timeout=self._limits.grace / 2)
 
@@ -111,13 +112,22 @@ class OneAttempt:
             if inspect.iscoroutinefunction(function):
                 value = await function(self._chute, *args, **kwargs)
             else:
-                value, error = await call_in_thread(function, self._chute, *args, **kwargs)
+                value, error = await self._call_in_thread(function, *args, **kwargs)
                 value = await value if inspect.isawaitable(value) else value
         except OURS_TO_HEED:
             raise
         except BaseException as raised_here:  # noqa: BLE001 — as above
             error = raised_here
         return ended_with(returned(value), None) if error is None else self._failed(error, "raised")
+
+    async def _call_in_thread(
+        self, function: Callable[..., Any], *args: Any, **kwargs: Any
+    ) -> tuple[Any, BaseException | None]:
+        self._is_in_a_thread = True
+        try:
+            return await call_in_thread(function, self._chute, *args, **kwargs)
+        finally:
+            self._is_in_a_thread = False
 
     def _failed(self, error: BaseException, kind: str) -> Ended:
         if isinstance(error, asyncio.CancelledError) and self._platform.stopping:
