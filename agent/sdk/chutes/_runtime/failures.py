@@ -84,7 +84,8 @@ def awaiting(awaited: Any) -> str | None:
             break
         if _member(awaited, "cr_running") or _member(awaited, "gi_running"):
             return None
-        lines.append(_line_of(frame))
+        if not frame.f_code.co_filename.startswith(_OURS):
+            lines.append(_line_of(frame))
         awaited = _member(awaited, "cr_await") or _member(awaited, "gi_yieldfrom")
     return clean("".join(lines)) or None
 
