@@ -43,6 +43,13 @@ class ChuteFolders(Protocol):
         """Gone is fine."""
         ...
 
-    async def sweep(self, known: set[str]) -> list[str]:
-        """Remove what no row knows and what a crash left half-made; returns the names."""
+    async def names(self) -> set[str]:
+        """All that is there: versions, and what is half-made."""
+        ...
+
+    async def sweep(self, names: set[str], known: set[str]) -> list[str]:
+        """Remove what no row knows and what a crash left half-made, of `names` alone; returns those removed.
+
+        `known` is to be found out after `names`: what was made since is in neither.
+        """
         ...

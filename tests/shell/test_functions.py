@@ -104,6 +104,17 @@ async def test_an_exception_fails_the_job_with_its_words_and_is_retried(world: W
     assert job.reason.message == "ValueError: second"
 
 
+async def test_a_secret_of_the_job_in_its_exceptions_words_is_in_no_row(world: World) -> None:
+    job_id = await running(world, secrets={"TOKEN": "correct-horse"})
+    assert world.shell is not None
+    world.shell.tools.hiding.add(job_id, await world.folders.secrets(job_id))
+    await world.sockets.fail(job_id, FaultKind.RAISED, "no answer from https://x/?token=correct-horse")
+    exit_now(world, 1)
+    job = await world.until(job_id, lambda job: job.outcome is not None)
+    assert "no answer from" in str(job.reason)
+    assert "correct-horse" not in repr(job) + repr(await world.store.attempts(job_id))
+
+
 async def test_a_function_that_would_be_retried_is_not_once_it_says_that_it_is_of_no_use(
     world: World,
 ) -> None:
@@ -219,6 +230,17 @@ async def test_a_job_is_written_once_a_second_however_often_it_reports(world: Wo
     events = [event for event in await world.store.events(ME, 0, job_id, 999) if event.type == "job.progress"]
     assert len(events) == writes
     assert events[-1].data == {"percent": 10, "message": None}
+
+
+async def test_a_function_that_has_ended_waits_no_second_for_its_last_report(world: World) -> None:
+    job_id = await running(world)
+    await world.sockets.report(job_id, 1, ["loss", 1, 1])
+    began = asyncio.get_running_loop().time()
+    last = asyncio.create_task(world.sockets.report(job_id, 2, ["loss", 2, 2]))
+    await asyncio.sleep(0)
+    await world.sockets.succeed(job_id, b"{}")
+    await last
+    assert asyncio.get_running_loop().time() - began < 0.5
 
 
 async def test_what_was_told_just_before_the_end_is_written(world: World) -> None:

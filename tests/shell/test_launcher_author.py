@@ -474,3 +474,10 @@ async def test_an_old_python_says_that_it_is_one(version: tuple[int, int, int]) 
     assert run.returncode == 1
     assert line.startswith("function jobs need Python 3.8 or newer")
     assert line.endswith(".".join(map(str, version[:2])))
+
+
+async def test_an_ending_that_the_host_does_not_take_is_in_the_log() -> None:
+    async with launched("@chute.job()\nasync def work(self):\n    return 1") as job:
+        job.host.refuse("finish", "refused", "the job is no more")
+        assert await job.code() == 0
+        assert "the job is no more" in await job.err()

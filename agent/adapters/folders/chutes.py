@@ -6,6 +6,7 @@ always the whole of a version.
 
 import asyncio
 import os
+from collections.abc import Iterable
 from contextlib import suppress
 from secrets import token_hex
 from typing import IO
@@ -59,6 +60,7 @@ class DiskChutes:
         self._root = root
         self._folder = folder
         self._turns = asyncio.Semaphore(AT_ONCE)
+        self._removing = asyncio.Lock()
         self._disk = disk
 
     async def receive(self) -> Receiving:
@@ -77,7 +79,8 @@ class DiskChutes:
 
     async def remove(self, version_id: str) -> None:
         """Gone is fine. Raises FolderNotRemovedError."""
-        await self._disk.run(remove, self._folder, version_id)
+        async with self._removing:
+            await self._disk.run(remove, self._folder, version_id)
 
     async def ids(self) -> set[str]:
         """The versions that have a folder."""
@@ -87,9 +90,14 @@ class DiskChutes:
         """Move the files to `<state>/aside`, for a repair of the database; what was deployed with them is dropped, for it holds secrets."""
         return await self._disk.run(set_aside, self._root, self._folder, version_id)
 
-    async def sweep(self, known: set[str]) -> list[str]:
-        """Remove what no row knows and what a crash left. `known` must be whole: what is not in it is lost."""
-        return await self._disk.run(sweep, self._folder, known)
+    async def names(self) -> set[str]:
+        """All that is there: versions, and what is half-made."""
+        return set(await self._disk.run(durable.names_in, self._folder))
+
+    async def sweep(self, names: set[str], known: set[str]) -> list[str]:
+        """Of `names` remove what no row knows and what a crash left. `known` must be whole: what is not in it is lost."""
+        async with self._removing:
+            return await self._disk.run(sweep, self._folder, names, known)
 
 
 def nameless(chutes: int) -> IO[bytes]:
@@ -173,12 +181,12 @@ def set_aside(root: int, chutes: int, version_id: str) -> str:
     return f"{ASIDE}/{version_id}"
 
 
-def sweep(chutes: int, known: set[str]) -> list[str]:
+def sweep(chutes: int, names: Iterable[str], known: set[str]) -> list[str]:
     """Remove what no row knows, and what a crash left half made or half removed. What has no version's name is none of ours, but for
     an archive that a crash left its name.
     """
     removed = []
-    for name in sorted(durable.names_in(chutes)):
+    for name in sorted(names):
         try:
             if is_job_id(name) and name not in known:
                 remove(chutes, name)

@@ -81,17 +81,9 @@ class Chutes:
         version_id = self.new_id()
         self.describing.arriving.add(version_id)
         try:
-            deploy, unpacked = await self._unpack(version_id, body, received)
-            deployed = await self.store.add_version(self._first_row(viewer, version_id, deploy, unpacked))
-        except BaseException:
-            await self._remove_unless_rowed(version_id, viewer)
-            raise
+            deployed = await self._keep(viewer, version_id, body, received)
         finally:
             self.describing.arriving.discard(version_id)
-        if deployed.is_replay:
-            await self.folders.remove(version_id)
-        else:
-            log.info("deploy.accepted", version=version_id, owner=viewer.principal, image=deploy.image)
         self.describing.look()
         return deployed
 
@@ -188,6 +180,19 @@ class Chutes:
             self._starting[key] -= 1
             if not self._starting[key]:
                 del self._starting[key]
+
+    async def _keep(self, viewer: Viewer, version_id: str, body: object, received: Receiving) -> Deployed:
+        try:
+            deploy, unpacked = await self._unpack(version_id, body, received)
+            deployed = await self.store.add_version(self._first_row(viewer, version_id, deploy, unpacked))
+        except BaseException:
+            await self._remove_unless_rowed(version_id, viewer)
+            raise
+        if deployed.is_replay:
+            await self.folders.remove(version_id)
+        else:
+            log.info("deploy.accepted", version=version_id, owner=viewer.principal, image=deploy.image)
+        return deployed
 
     async def _unpack(self, version_id: str, body: object, received: Receiving) -> tuple[Deploy, Unpacked]:
         """Both are looked at before either is refused."""
