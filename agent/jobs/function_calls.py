@@ -43,12 +43,12 @@ class _Asked:
 
 @dataclass(slots=True, eq=False)
 class FunctionCalls:
-    """Implements `jobs.functions.Neighbours`. `show`: a job as the API shows it; `ports_of` likewise."""
+    """Implements `jobs.functions.Neighbours`. `write`: a job as the API's JSON of it; `ports_of`: as it shows them."""
 
     store: Store
     intake: Intake
     chutes: Chutes
-    show: Callable[[Job], Awaitable[dict[str, object]]]
+    write: Callable[[Job], Awaitable[bytes]]
     ports_of: Callable[[Job], list[dict[str, object]]]
     # Two starts of one job at once: the second counts the first.
     _turns: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary, init=False)
@@ -61,9 +61,9 @@ class FunctionCalls:
                 return asked.id
             return await self._accept(job, asked)
 
-    async def status(self, job: Job, job_id: object) -> dict[str, object] | None:
+    async def status(self, job: Job, job_id: object) -> bytes | None:
         found = await self._find(job, job_id)
-        return None if found is None else await self.show(found)
+        return None if found is None else await self.write(found)
 
     async def cancel(self, job: Job, job_id: object) -> bool:
         found = await self._find(job, job_id)

@@ -1,6 +1,7 @@
 """What a running function may ask of other jobs: children once however often they are asked for, and nothing of anybody else's."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -30,10 +31,10 @@ class Stage:
     def __init__(self, world: ApiWorld) -> None:
         self.world = world
         self.chutes = FakeChutes()
-        self.calls = FunctionCalls(world.store, world.intake, self.chutes, self.show, lambda _job: [])
+        self.calls = FunctionCalls(world.store, world.intake, self.chutes, self.write, lambda _job: [])
 
-    async def show(self, job: Job) -> dict[str, object]:
-        return {"id": job.id}
+    async def write(self, job: Job) -> bytes:
+        return json.dumps({"id": job.id}).encode()
 
     async def job(self, call: FunctionCall = CALL, owner: str = "alice", kind: Kind = Kind.FUNCTION) -> Job:
         return (
@@ -196,8 +197,9 @@ async def test_only_jobs_of_the_same_chute_and_owner_are_seen(stage: Stage) -> N
         await stage.world.submit(),
         str(uuid4()),
     ]
-    assert await stage.calls.status(parent, sibling.id) == {"id": sibling.id}
-    assert await stage.calls.status(parent, sibling.id.upper()) == {"id": sibling.id}
+    seen = json.dumps({"id": sibling.id}).encode()
+    assert await stage.calls.status(parent, sibling.id) == seen
+    assert await stage.calls.status(parent, sibling.id.upper()) == seen
     assert [await stage.calls.status(parent, other) for other in others] == [None] * 4
     assert [await stage.calls.cancel(parent, other) for other in others] == [False] * 4
 
