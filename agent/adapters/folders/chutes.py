@@ -4,6 +4,7 @@ A folder is made as `<id>.<nonce>` and renamed, and renamed back to such a name 
 always the whole of a version.
 """
 
+import asyncio
 import os
 from contextlib import suppress
 from secrets import token_hex
@@ -19,6 +20,8 @@ from agent.adapters.folders.tree import FolderNotRemovedError, remove_tree
 from agent.adapters.folders.unpacking import FOLDER_MODE, unpack
 from agent.interfaces import ChuteFilesMissingError, Receiving, Unpacked
 
+# Ten thousand files take the disk a quarter of a minute, and the threads are every job's.
+UNPACKED_AT_ONCE = 2
 FILES, DEPLOY, RECEIVED = "files", "deploy.json", "received."
 READ_AND_WRITE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -56,6 +59,7 @@ class DiskChutes:
         self._root = root
         self._folder = folder
         self._disk = disk
+        self._unpacking = asyncio.Semaphore(UNPACKED_AT_ONCE)
 
     async def receive(self) -> Receiving:
         """A file without a name, to write an archive into."""
@@ -64,7 +68,8 @@ class DiskChutes:
     async def unpack(self, received: Receiving, version_id: str, deploy: str) -> Unpacked:
         """The version's folder, whole or not at all. Raises DeployRefusedError."""
         assert isinstance(received, ReceivedArchive)  # noqa: S101 - there is no other that `receive` gives
-        return await self._disk.run(make, self._folder, received.file, version_id, deploy)
+        async with self._unpacking:
+            return await self._disk.run(make, self._folder, received.file, version_id, deploy)
 
     async def deploy(self, version_id: str) -> str:
         """What was deployed, with its secrets. Raises ChuteFilesMissingError."""

@@ -80,11 +80,11 @@ class _Unpacking:
         self.folders: set[tuple[str, ...]] = set()
         self.digests: dict[tuple[str, ...], tuple[bool, str]] = {}
         self._root = root
-        self._bytes = 0
+        self._members = self._bytes = 0
 
     def run(self, read: Callable[[int], bytes]) -> None:
         """Raises BadArchiveError, and what the decompression raises."""
-        reader, members = TarReader(), 0
+        reader = TarReader()
         while not is_end(block := read(BLOCK_BYTES)) or not block:
             if not block:
                 raise BadArchiveError("it ends before its end")
@@ -93,17 +93,18 @@ class _Unpacking:
             if member is None:
                 reader.extend(_whole(read, size))
             else:
-                members += 1
-                self._bound(members, size)
+                self._members += 1
+                self._bytes += size
+                self._refuse_too_much()
                 self._take(member, _pieces(read, size))
             _whole(read, padding_of(size))
         # To its last byte: behind the archive's end a packed one has its check sum.
         while read(READ_BYTES):
             pass
 
-    def _bound(self, members: int, size: int) -> None:
-        self._bytes += size
-        if members > MAX_MEMBERS:
+    def _refuse_too_much(self) -> None:
+        # Folders that only paths name are made all the same: a thousand paths may have thirty each, and each is synced.
+        if max(self._members, len(self.folders) + len(self.digests)) > MAX_MEMBERS:
             raise BadArchiveError(f"it has more than {MAX_MEMBERS} files and folders")
         if self._bytes > MAX_UNPACKED_BYTES:
             raise BadArchiveError(f"it unpacks to more than {MAX_UNPACKED_BYTES // MIB} MiB")
@@ -116,10 +117,13 @@ class _Unpacking:
             )
             if len(self.faults) >= MAX_FAULTS:
                 raise BadArchiveError("there are more faults than are told")
-        if self.faults:
+        if self.faults or member.kind is MemberKind.FOLDER:
+            # An old archive's folder may have a content, too.
             for _ in content:
                 pass
-        elif member.kind is MemberKind.FOLDER:
+        if self.faults:
+            return
+        if member.kind is MemberKind.FOLDER:
             self._note_folders(member.parts)
             with _opened(self._root, member.parts):
                 pass
@@ -137,6 +141,7 @@ class _Unpacking:
 
     def _note_folders(self, parts: tuple[str, ...]) -> None:
         self.folders.update(parts[:depth] for depth in range(1, len(parts) + 1))
+        self._refuse_too_much()
 
     def _write(self, member: Member, content: Iterator[bytes]) -> None:
         *folders, name = member.parts
