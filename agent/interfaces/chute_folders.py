@@ -43,6 +43,10 @@ class ChuteFolders(Protocol):
         """Gone is fine."""
         ...
 
-    async def sweep(self, known: set[str]) -> list[str]:
-        """Remove what no row knows and what a crash left half-made; returns the names."""
+    async def names(self) -> set[str]:
+        """Of all that is there, whole or not. Ask before you ask the rows: what is begun afterwards is then nobody's stray."""
+        ...
+
+    async def sweep(self, found: set[str], known: set[str]) -> list[str]:
+        """Of the names `found`, remove what no row knows and what a crash left half-made; returns the names."""
         ...

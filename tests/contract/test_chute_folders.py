@@ -50,7 +50,7 @@ async def faults_of(chutes: ChuteFolders, archive: bytes) -> list[str]:
         await unpack(chutes, archive)
     with pytest.raises(ChuteFilesMissingError):
         await chutes.deploy(VERSION)
-    assert await chutes.sweep(set()) == []
+    assert await chutes.sweep(await chutes.names(), set()) == []
     return [fault.message for fault in refused.value.faults]
 
 
@@ -191,8 +191,15 @@ async def test_removing_takes_all_of_it_and_twice_is_once(chutes: ChuteFolders) 
 async def test_a_sweep_takes_what_no_row_knows_and_nothing_else(chutes: ChuteFolders) -> None:
     await unpack(chutes, tar_of({"main.py": MAIN}))
     await unpack(chutes, tar_of({"main.py": MAIN}), OTHER)
-    assert await chutes.sweep({OTHER}) == [VERSION]
+    assert await chutes.sweep(await chutes.names(), {OTHER}) == [VERSION]
     assert await chutes.deploy(OTHER) == DEPLOY
+
+
+async def test_a_sweep_leaves_alone_what_was_begun_since_it_was_looked_at(chutes: ChuteFolders) -> None:
+    found = await chutes.names()
+    await unpack(chutes, tar_of({"main.py": MAIN}))
+    assert await chutes.sweep(found, set()) == []
+    assert await chutes.deploy(VERSION) == DEPLOY
 
 
 async def test_on_disk_any_user_reads_the_files_and_only_the_agent_the_deploy(tmp_path: Path) -> None:
@@ -233,7 +240,7 @@ async def test_on_disk_what_another_deploy_is_making_is_left_alone_by_a_sweep_th
     async with opened(tmp_path) as folders:
         (tmp_path / "state" / "chutes" / f"{VERSION}.0123abcd").mkdir()
         (tmp_path / "state" / "chutes" / f"{OTHER}.0123abcd").mkdir()
-        assert await folders.chutes.sweep({VERSION}) == [f"{OTHER}.0123abcd"]
+        assert await folders.chutes.sweep(await folders.chutes.names(), {VERSION}) == [f"{OTHER}.0123abcd"]
 
 
 async def test_on_disk_what_is_set_aside_keeps_its_files_and_none_of_its_secrets(tmp_path: Path) -> None:

@@ -47,8 +47,11 @@ class FakeChuteFolders:
     async def remove(self, version_id: str) -> None:
         self.kept.pop(version_id, None)
 
-    async def sweep(self, known: set[str]) -> list[str]:
-        strays = sorted(set(self.kept) - known)
+    async def names(self) -> set[str]:
+        return set(self.kept)
+
+    async def sweep(self, found: set[str], known: set[str]) -> list[str]:
+        strays = sorted((set(self.kept) & found) - known)
         for version_id in strays:
             del self.kept[version_id]
         return strays

@@ -136,6 +136,12 @@ async def test_faults_of_the_request_and_of_the_archive_come_at_once(world: ApiW
     assert world.store.jobs() == []
 
 
+async def test_the_image_is_said_once_and_is_looked_at(world: ApiWorld) -> None:
+    reply = await send(world, {"image": "\ud800", "spec": {"image": "busybox"}})
+    assert reply.status == 422
+    assert faults_of(reply) == {"image": "not_unicode", "spec.image": "not_of_spec"}
+
+
 async def test_an_entry_that_is_no_file_of_the_code_is_refused_with_the_nearest(world: ApiWorld) -> None:
     reply = await send(world, {**DEPLOY, "entry": "mian.py"})
     assert faults_of(reply) == {"entry": "entry_not_found"}

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from weakref import WeakValueDictionary
 
 import structlog
 
@@ -60,6 +61,7 @@ class Chutes:
     folders: ChuteFolders
     describing: Describing
     new_id: Callable[[], str]
+    _turns: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary, init=False)
     _starting: Counter[Key] = field(default_factory=Counter, init=False)
     _closing: set[Key] = field(default_factory=set, init=False)
 
@@ -80,19 +82,23 @@ class Chutes:
         """
         version_id = self.new_id()
         self.describing.arriving.add(version_id)
+        # One after the other of the same owner, so that who sends many keeps no others waiting.
+        turn = self._turns.setdefault(viewer.principal, asyncio.Lock())
         try:
-            deploy, unpacked = await self._unpack(version_id, body, received)
+            async with turn:
+                deploy, unpacked = await self._unpack(version_id, body, received)
             deployed = await self.store.add_version(self._first_row(viewer, version_id, deploy, unpacked))
         except BaseException:
             await self._remove_unless_rowed(version_id, viewer)
             raise
         finally:
             self.describing.arriving.discard(version_id)
+            # Also where the client has left: its row may be there all the same.
+            self.describing.look()
         if deployed.is_replay:
             await self.folders.remove(version_id)
         else:
             log.info("deploy.accepted", version=version_id, owner=viewer.principal, image=deploy.image)
-        self.describing.look()
         return deployed
 
     async def wait(self, viewer: Viewer, version_id: str, seconds: float) -> Version:

@@ -82,7 +82,14 @@ class Describing:
         """Whether some are left. Raises StoreUnavailableError, and what a full disk raises."""
         left = False
         for version in await self._store.describing():
-            left = not await self._take_further(version) or left
+            try:
+                left = not await self._take_further(version) or left
+            except AgentError:
+                raise
+            except Exception:
+                # What a hostile container reported, or a damaged folder, ends its own deploy, and neither the daemon nor other deploys.
+                log.exception("describe.broke", version=version.id)
+                await self._settle(version, Described(None, (BROKEN,)))
         self._is_waiting = left
         return left
 
@@ -90,7 +97,9 @@ class Describing:
         """Let go of versions that nobody needs any more, and of what an upload that broke off has left."""
         for version_id in await self._store.drop_stale_versions():
             log.info("version.let_go", version=version_id)
-        for name in await self._folders.sweep(await self._store.version_ids() | self.arriving):
+        # In this order: what arrives behind the first look is not found, and what arrived before it is known.
+        found, arriving = await self._folders.names(), set(self.arriving)
+        for name in await self._folders.sweep(found, arriving | await self._store.version_ids()):
             log.info("folder.swept", folder=name)
 
     async def _take_further(self, version: Version) -> bool:
@@ -139,12 +148,6 @@ class Describing:
             return await self._apart.run(lambda: judge(data, deploy, policy))
         except (SpecRefusedError, ChuteFilesMissingError) as error:
             return refused_by(error)
-        except AgentError:
-            raise
-        except Exception:
-            # What a hostile container reported must end its own deploy, and neither the daemon nor other deploys.
-            log.exception("describe.broke", version=version.id)
-            return Described(None, (BROKEN,))
 
     async def _settle(self, version: Version, described: Described) -> None:
         settled = await self._store.settle_version(version.id, described)
