@@ -143,10 +143,8 @@ async def test_calls_are_answered_by_their_ids(caller: Caller, calls: Answering)
 
 
 async def test_a_payload_comes_as_canonical_json(caller: Caller, calls: Answering) -> None:
-    await caller.ask(
-        b'{"id":1, "call":"start_job", "payload": {"b": 1.0, "a": "\xc3\xa9\\ud800"}, "key": null}\n'
-    )
-    assert calls.heard[-1].payload == b'{"a":"\\u00e9\\ud800","b":1.0}'
+    await caller.ask(b'{"id":1, "call":"start_job", "payload": {"b": 1.0, "a": "\\u00e9"}, "key": null}\n')
+    assert calls.heard[-1].payload == b'{"a":"\xc3\xa9","b":1.0}'
     assert calls.heard[-1].fields == {"key": None}
     await caller.ask({"id": 2, "call": "start_job", "payload": None})
     assert calls.heard[-1].payload == b"null"
@@ -214,6 +212,15 @@ async def test_a_large_line_is_read_as_a_small_one(caller: Caller, calls: Answer
     assert ([point for piece in report.metrics for point in piece], report.fields) == (metrics, {"seq": 5})
 
 
+async def test_a_payload_is_as_large_as_it_is_in_utf_8(caller: Caller, calls: Answering) -> None:
+    text = "ж" * 300_000
+    await caller.ask({"id": 1, "call": "start_job", "payload": {"text": text}})
+    payload = calls.heard[-1].payload
+    assert payload is not None
+    assert len(payload) == len('{"text":""}') + 600_000
+    assert json.loads(payload) == {"text": text}
+
+
 # what is none of it
 
 
@@ -240,9 +247,19 @@ async def test_what_is_no_request_is_answered_and_the_next_line_is_heard(caller:
 
 @pytest.mark.parametrize(
     "line",
-    [b'{"id":5}', b'{"id":5,"call":7}', b'{"id":5,"call":""}', b'{"id":5,"call":"x","metrics":{"a":1}}'],
+    [
+        b'{"id":5}',
+        b'{"id":5,"call":7}',
+        b'{"id":5,"call":""}',
+        b'{"id":5,"call":"x","metrics":{"a":1}}',
+        b'{"id":5,"call":"x","a":1e999}',
+        b'{"id":5,"call":"x","payload":{"a":-1e999}}',
+        b'{"id":5,"call":"x","payload":{"a":"\\ud800"}}',
+    ],
 )
-async def test_a_request_that_lacks_something_is_told_so_by_its_id(caller: Caller, line: bytes) -> None:
+async def test_a_request_that_lacks_something_or_holds_what_others_can_not_read_is_told_so_by_its_id(
+    caller: Caller, line: bytes
+) -> None:
     answer = await caller.ask(line + b"\n")
     assert (answer["id"], answer["error"]["code"]) == (5, "bad_call")
 

@@ -8,8 +8,10 @@ import pytest
 
 from agent.core.function import FaultKind, FunctionCall
 from agent.core.job import Job
+from agent.core.told import News, Told
 from agent.interfaces import StoreUnavailableError
 from agent.interfaces.job_socket import Call, CallFault, CallRefusedError
+from agent.jobs.functions.keeper import Keeper
 from tests.fakes.engine import Program
 from tests.shell.world import ME, Outcome, Phase, World
 
@@ -256,6 +258,16 @@ async def test_a_database_that_is_away_delays_the_answer_and_loses_nothing(world
     away = False
     await report
     assert (await world.store.told(job_id)).metrics["loss"].count == 1
+
+
+async def test_half_a_report_is_never_written() -> None:
+    keeper = Keeper("job", 1, Told())
+    await keeper.take(News(1, None, {}), [("loss", 1, 1.0)])
+    taking = asyncio.create_task(keeper.take(News(2, None, {}), [("loss", 1, 1.0)] * 5000))
+    await asyncio.sleep(0)
+    telling = await keeper.telling()
+    assert (telling.seq, telling.metrics["loss"].count) == (2, 5001)
+    await taking
 
 
 @pytest.mark.parametrize("metric", [["loss"], ["loss", None, 1], "loss"])

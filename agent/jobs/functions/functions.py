@@ -99,7 +99,7 @@ class Functions:
         """Raises StoreUnavailableError."""
         async with self._writing:
             keepers = [session.keeper for session in sessions if session.keeper.has_news]
-            tellings = [keeper.telling() for keeper in keepers]
+            tellings = [await keeper.telling() for keeper in keepers]
             if not tellings:
                 return
             try:
