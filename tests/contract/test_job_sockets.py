@@ -18,6 +18,7 @@ from agent.adapters.jobsocket import UnixJobSockets, sockets
 from agent.aio import Threads
 from agent.core.finish import Finish
 from agent.core.function import ReportStatus
+from agent.core.told import MOST_VALUES
 from agent.interfaces import JobFolderMissingError
 from agent.interfaces.job_socket import JobSockets
 from tests.contract.job_caller import HELLO, Answering, Caller
@@ -219,6 +220,23 @@ async def test_a_payload_is_as_large_as_it_is_in_utf_8(caller: Caller, calls: An
     assert payload is not None
     assert len(payload) == len('{"text":""}') + 600_000
     assert json.loads(payload) == {"text": text}
+
+
+async def test_more_metrics_than_a_report_may_have_are_refused_before_they_are_looked_at(
+    caller: Caller, calls: Answering
+) -> None:
+    metrics = [["a", 1, 1]] * (MOST_VALUES + 1)
+    answer = await caller.ask({"id": 5, "call": "report", "seq": 1, "metrics": metrics})
+    assert (answer["id"], answer["error"]["code"]) == (5, "bad_call")
+    assert calls.names == ["hello"]
+
+
+async def test_who_asks_again_and_again_is_held_back(caller: Caller, calls: Answering) -> None:
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    await caller.send(*[{"id": number, "call": "get_job_status"} for number in range(150)])
+    assert [(await caller.next())["id"] for _ in range(150)] == list(range(150))
+    assert loop.time() - began > 0.9  # four lines each: 200 above the burst
 
 
 # what is none of it

@@ -4,6 +4,7 @@ import json
 from dataclasses import dataclass
 from typing import NoReturn
 
+from agent.core.told import MOST_VALUES
 from agent.interfaces.job_socket import Call
 
 # So many metrics are gone through at once.
@@ -58,6 +59,8 @@ def _complete(request_id: int | str, name: str, fields: dict[str, object]) -> Re
     metrics = fields.pop("metrics", None) or []
     if not isinstance(metrics, list):
         return NoRequest("metrics is a list", request_id)
+    if len(metrics) > MOST_VALUES:
+        return NoRequest(f"a report has at most {MOST_VALUES} metrics", request_id)
     if len(json.dumps(fields, allow_nan=False)) > MOST_FIELD_BYTES:
         return NoRequest(f"the call holds more than {MOST_FIELD_BYTES} bytes beside its payload", request_id)
     pieces = tuple(metrics[start : start + PIECE] for start in range(0, len(metrics), PIECE))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from agent.core.finish import Finish, dump_header
 from agent.core.function import FunctionCall
 from agent.core.job import Job
-from agent.core.told import MOST_VALUES, BadReportError, read_news, read_points
+from agent.core.told import BadReportError, read_news, read_points
 from agent.interfaces import (
     Folders,
     JobFolderMissingError,
@@ -80,8 +80,6 @@ class Session:
                 await asyncio.sleep(0)
         except BadReportError as bad:
             raise CallRefusedError(CallFault.BAD_CALL, str(bad)) from bad
-        if len(points) > MOST_VALUES:
-            raise CallRefusedError(CallFault.BAD_CALL, f"a report has at most {MOST_VALUES} metrics")
         await self.keeper.take(news, points)
         self._tell()
         return news.seq
