@@ -21,6 +21,10 @@ class Telling:
     metrics: Mapping[str, Metric] = field(default_factory=dict)
     events: Sequence[NewEvent] = ()
 
+    @property
+    def points(self) -> int:
+        return sum(len(metric.points) for metric in self.metrics.values())
+
 
 class FunctionStore(Protocol):
     """The rows beside the jobs that call a function. Each method is one transaction, durable when it returns."""

@@ -70,8 +70,7 @@ class Keeper:
 
     async def note_kept(self, telling: Telling, now: float) -> None:
         self._kept_seq, self._kept_progress = telling.seq, telling.progress
-        points = sum(len(metric.points) for metric in telling.metrics.values())
-        self.next_at = now + max(WRITE_SECONDS, points / POINTS_A_SECOND)
+        self.next_at = now + max(WRITE_SECONDS, telling.points / POINTS_A_SECOND)
         async with self._kept:
             self._kept.notify_all()
 
