@@ -202,6 +202,12 @@ async def test_a_sweep_leaves_alone_what_was_begun_since_it_was_looked_at(chutes
     assert await chutes.deploy(VERSION) == DEPLOY
 
 
+async def test_on_disk_the_smallest_file_and_folder_count_as_a_block(tmp_path: Path) -> None:
+    async with opened(tmp_path) as folders:
+        found = await unpack(folders.chutes, tar_of({"main.py": MAIN, "a/b/c.py": b""}))
+    assert found.size_bytes == 4 * 4096 + len(MAIN)
+
+
 async def test_on_disk_any_user_reads_the_files_and_only_the_agent_the_deploy(tmp_path: Path) -> None:
     async with opened(tmp_path) as folders:
         program = tarfile.TarInfo()

@@ -30,6 +30,7 @@ MAX_UNPACKED_BYTES, MAX_MEMBERS = 128 * MIB, 10_000
 # Headers, extended ones and padding around the contents.
 MAX_STREAM_BYTES = MAX_UNPACKED_BYTES + MAX_MEMBERS * 4 * BLOCK_BYTES
 READ_BYTES = 1 << 18
+DISK_BLOCK_BYTES = 4096
 GZIP = b"\x1f\x8b"
 FOLDER_MODE, FILE_MODE, PROGRAM_MODE = 0o755, 0o644, 0o755
 # Nobody reads past the first few dozen.
@@ -51,7 +52,7 @@ def unpack(archive: IO[bytes], root: int) -> Unpacked:
     if work.faults:
         raise DeployRefusedError(work.faults)
     _sync(root, work.folders, work.digests)
-    return Unpacked(_digest(work.digests), frozenset(map("/".join, work.digests)))
+    return Unpacked(_digest(work.digests), frozenset(map("/".join, work.digests)), work.size_bytes)
 
 
 def _plain(archive: IO[bytes]) -> Callable[[int], bytes]:
@@ -81,6 +82,11 @@ class _Unpacking:
         self.digests: dict[tuple[str, ...], tuple[bool, str]] = {}
         self._root = root
         self._members = self._bytes = 0
+
+    @property
+    def size_bytes(self) -> int:
+        """On the disk, where the smallest of them takes a block."""
+        return self._bytes + DISK_BLOCK_BYTES * (len(self.folders) + len(self.digests))
 
     def run(self, read: Callable[[int], bytes]) -> None:
         """Raises BadArchiveError, and what the decompression raises."""

@@ -77,7 +77,7 @@ class Chutes:
     async def deploy(self, viewer: Viewer, body: object, received: Receiving) -> Deployed:
         """Keep a deploy; when this returns, it is on disk, and is being described or was before. `body`: decoded JSON, maybe hostile.
 
-        Raises DeployRefusedError with all that is wrong with the request and with the archive, TooManyDeploysError, StateFullError,
+        Raises DeployRefusedError with all that is wrong with the request and with the archive, TooManyDeploysError, TooMuchCodeError, StateFullError,
         StateReadOnlyError, StoreUnavailableError; nothing of it is left then.
         """
         version_id = self.new_id()
@@ -224,6 +224,7 @@ class Chutes:
             entry=deploy.entry,
             created_at=self.intake.clock.now(),
             defaults=masked_defaults(deploy),
+            size_bytes=unpacked.size_bytes,
         )
 
     async def _remove_unless_rowed(self, version_id: str, viewer: Viewer) -> None:
