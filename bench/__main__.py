@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from bench import (
     cancel_race,
     exit_seen,
+    function_start,
     gpu_choice,
     gpu_idle,
     gpu_lease,
@@ -30,6 +31,7 @@ from bench.host import Bench, Measure, opened, parser
 BENCHES: dict[str, Measure] = {
     "submit": submit.measure,
     "exit_seen": exit_seen.measure,
+    "function_start": function_start.measure,
     "throughput": throughput.measure,
     "logs": logs.measure,
     "idle": idle.measure,

@@ -72,6 +72,7 @@ STATUS: dict[str, int] = {
     "too_much_code": 413,
     "chute_not_found": 404,
     "chute_in_use": 409,
+    "chute_files_missing": 500,
     "too_many_deploys": 429,
     "too_many_failures": 429,
     "too_many_streams": 429,

@@ -20,7 +20,13 @@ from typing import Any
 from agent.cli.exits import CANCELLED, NOT_THE_JOBS, TIMED_OUT
 from agent.cli.refusals import BadArgumentError
 from agent.cli.screen import Screen
-from agent.cli.show.chute_local import failure_text, progress_text, result_text
+from agent.cli.show.chute_local import (
+    failure_text,
+    outcome_text,
+    outputs_text,
+    result_text,
+    told_text,
+)
 from agent.cli.terminal import Ends
 from agent.errors import AgentError, Blame
 
@@ -60,14 +66,26 @@ async def run_local(screen: Screen, job: LocalJob) -> int:
     """Run it, show it, and give the exit code. Raises ChuteNotRunError, BadArgumentError."""
     with output_folder(job.output) as folder:
         run = Run(screen, job.grace_seconds)
+        file = found(job.file)
         request = {
-            "file": job.file, "attribute": job.chute, "job": job.name, "payload": dict(job.payload), "timeout": job.timeout_seconds,
+            "file": str(file), "attribute": job.chute, "job": job.name, "payload": dict(job.payload), "timeout": job.timeout_seconds,
             "grace": job.grace_seconds, "backoff": BACKOFF_SECONDS, "output_dir": str(folder),
+            "is_kept": job.output is not None,
         }  # fmt: skip
-        async with started(job.python, json.dumps(request).encode()) as (process, reader):
+        async with started(job.python, file.parent, json.dumps(request).encode()) as (process, reader):
             with interruptible(screen, process, run):
                 await follow(process, reader, run)
+        if not run.has_begun and not run.interrupts:
+            raise ChuteNotRunError(f"--python {job.python} is no Python 3.8 or newer")
         return conclude(screen, run, job.output)
+
+
+def found(written: str) -> Path:
+    """Raises ChuteNotRunError."""
+    file = Path(written).absolute()
+    if not file.is_file():
+        raise ChuteNotRunError(f"there is no file {written}")
+    return file
 
 
 @dataclass(slots=True)
@@ -81,18 +99,23 @@ class Run:
     refused: str | None = None
     code: int = 0
     interrupts: int = 0
+    has_begun: bool = False
     is_overdue: bool = False
     shown_at: float = 0.0
 
     def take(self, told: Mapping[str, Any]) -> None:
         match told["told"]:
+            case "begun":
+                self.has_begun = True
             case "attempt":
+                self._say(told)
                 if told["timeout"] is not None:
-                    self.deadlines[told["job"]] = (
-                        time.monotonic() + told["timeout"] + told["grace"] + SLACK_SECONDS
-                    )
+                    seconds = told["timeout"] + told["grace"] + SLACK_SECONDS
+                    self.deadlines[told["job"]] = time.monotonic() + seconds
             case "ended":
                 self.deadlines.pop(told["job"], None)
+                if text := failure_text(told):
+                    self.screen.note(text)
             case "refused":
                 self.refused = told["message"]
             case "result":
@@ -107,7 +130,11 @@ class Run:
         if told["told"] == "progress" and told["percent"] < 100 and now - self.shown_at < SHOW_AGAIN_SECONDS:
             return
         self.shown_at = now
-        self.screen.say(progress_text(told))
+        self._say(told)
+
+    def _say(self, told: Mapping[str, Any]) -> None:
+        if text := told_text(told):
+            self.screen.say(text)
 
 
 @contextmanager
@@ -125,14 +152,16 @@ def output_folder(asked: Path | None) -> Iterator[Path]:
 
 @contextlib.asynccontextmanager
 async def started(
-    python: str, request: bytes
+    python: str, folder: Path, request: bytes
 ) -> AsyncIterator[tuple[asyncio.subprocess.Process, asyncio.StreamReader]]:
-    """Its process, in a session of its own, so that Ctrl-C reaches it only by us; nothing of it is left when the block ends."""
+    """Its process: in the file's folder, as on a host; in a session of its own, so that Ctrl-C reaches it only by us. Nothing of it is
+    left when the block ends.
+    """
     readable, writable = os.pipe()
     try:
         process = await asyncio.create_subprocess_exec(
             python, str(PROCESS), str(writable), str(len(request)),
-            stdin=asyncio.subprocess.PIPE, stdout=Ends().stderr, pass_fds=(writable,), start_new_session=True,
+            stdin=asyncio.subprocess.PIPE, stdout=Ends().stderr, cwd=folder, pass_fds=(writable,), start_new_session=True,
         )  # fmt: skip
     except OSError as error:
         os.close(readable)
@@ -206,10 +235,10 @@ def conclude(screen: Screen, run: Run, kept: Path | None) -> int:
         raise ChuteNotRunError(run.refused)
     if run.result is None:
         return died(screen, run)
-    if text := failure_text(run.result):
+    if text := outcome_text(run.result):
         screen.note(text)
     if run.result["outputs"] and kept is None:
-        screen.say(f"its {len(run.result['outputs'])} output files are not kept; --output DIR keeps them")
+        screen.say(outputs_text(len(run.result["outputs"])))
     screen.answer_text(run.result, result_text(run.result))
     return exit_code_of(run.result)
 
@@ -228,11 +257,15 @@ def exit_code_of(result: Mapping[str, Any]) -> int:
 def died(screen: Screen, run: Run) -> int:
     """It ended without a word: killed, by us or others, or by a call such as os._exit."""
     if run.interrupts:
-        screen.note("the job was ended before it had stopped by itself")
-        return CANCELLED
-    if run.is_overdue:
-        screen.note("the job did not stop in its time and was ended")
-        return TIMED_OUT
-    how = f"by signal {-run.code}" if run.code < 0 else f"with exit code {run.code}"
-    screen.note(f"the job's process ended {how}, and without a result")
-    return 128 - run.code if run.code < 0 else run.code or NOT_THE_JOBS
+        outcome, how, code = "cancelled", "the job was ended before it had stopped by itself", CANCELLED
+    elif run.is_overdue:
+        outcome, how, code = "timed_out", "the job did not stop in its time and was ended", TIMED_OUT
+    elif run.code < 0:
+        outcome, code = "failed", 128 - run.code
+        how = f"the job's process ended by signal {-run.code}, and without a result"
+    else:
+        outcome, code = "failed", run.code or NOT_THE_JOBS
+        how = f"the job's process ended with exit code {run.code}, and without a result"
+    screen.note(how)
+    screen.answer_json({"outcome": outcome, "result": None, "error": {"message": how, "exit_code": code}})
+    return code

@@ -47,9 +47,12 @@ class ChuteFolders(Protocol):
         ...
 
     async def names(self) -> set[str]:
-        """Of all that is there, whole or not. Ask before you ask the rows: what is begun afterwards is then nobody's stray."""
+        """All that is there: versions, and what is half-made."""
         ...
 
-    async def sweep(self, found: set[str], known: set[str]) -> list[str]:
-        """Of the names `found`, remove what no row knows and what a crash left half-made; returns the names."""
+    async def sweep(self, names: set[str], known: set[str]) -> list[str]:
+        """Remove what no row knows and what a crash left half-made, of `names` alone; returns those removed.
+
+        `known` is to be found out after `names`: what was made since is in neither.
+        """
         ...

@@ -79,7 +79,7 @@ class JobNotFinishedError(AgentError):
 
 @dataclass(slots=True, eq=False)
 class Intake:
-    """The way in for everyone: API, later chutes and schedules.
+    """The way in for everyone: the API, chutes, later schedules.
 
     `new_id` makes a fresh UUID; `wake(job_id)` tells the supervisor to look at that job, and to grant.
     """

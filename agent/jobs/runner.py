@@ -113,8 +113,8 @@ class Runner:
             return
         try:
             await self._tools.functions.open(job)
-        except JobFolderMissingError as error:
-            # It runs on, and nobody will hear how it ends; that is said then.
+        except (JobFolderMissingError, StateFullError, StateReadOnlyError) as error:
+            # It runs on unheard, and is stopped in its time as any other; with room on the disk it is heard again.
             log.debug("job_socket.not_opened", code=error.code, error=str(error))
 
     def _seen(self, job: Job, container: Container | None) -> Seen:

@@ -50,7 +50,7 @@ async def faults_of(chutes: ChuteFolders, archive: bytes) -> list[str]:
         await unpack(chutes, archive)
     with pytest.raises(ChuteFilesMissingError):
         await chutes.deploy(VERSION)
-    assert await chutes.sweep(await chutes.names(), set()) == []
+    assert await chutes.names() == set()
     return [fault.message for fault in refused.value.faults]
 
 
@@ -110,9 +110,22 @@ async def test_a_file_in_the_place_of_a_folder_is_refused(
         tar_of({"main.py": MAIN * 100})[:1024],
         gzip.compress(tar_of({"main.py": MAIN}))[:-12],
         b"\x1f\x8b" + b"junk" * 100,
+        gzip.compress(b"") * 200,
+        gzip.compress(tar_of({"main.py": MAIN})) + b"more",
         tar_of({"main.py": MAIN})[:1024],
     ],
-    ids=["empty", "noise", "no_file", "cut_in_header", "cut_in_file", "cut_gzip", "bad_gzip", "no_end"],
+    ids=[
+        "empty",
+        "noise",
+        "no_file",
+        "cut_in_header",
+        "cut_in_file",
+        "cut_gzip",
+        "bad_gzip",
+        "empty_gzips",
+        "more_behind",
+        "no_end",
+    ],
 )
 async def test_what_is_no_whole_archive_is_refused_and_leaves_nothing(
     chutes: ChuteFolders, archive: bytes
@@ -191,14 +204,15 @@ async def test_removing_takes_all_of_it_and_twice_is_once(chutes: ChuteFolders) 
 async def test_a_sweep_takes_what_no_row_knows_and_nothing_else(chutes: ChuteFolders) -> None:
     await unpack(chutes, tar_of({"main.py": MAIN}))
     await unpack(chutes, tar_of({"main.py": MAIN}), OTHER)
-    assert await chutes.sweep(await chutes.names(), {OTHER}) == [VERSION]
+    names = await chutes.names()
+    assert await chutes.sweep(names, {OTHER}) == [VERSION]
     assert await chutes.deploy(OTHER) == DEPLOY
 
 
-async def test_a_sweep_leaves_alone_what_was_begun_since_it_was_looked_at(chutes: ChuteFolders) -> None:
-    found = await chutes.names()
+async def test_what_was_made_since_its_names_were_asked_for_is_no_sweeps(chutes: ChuteFolders) -> None:
+    names = await chutes.names()
     await unpack(chutes, tar_of({"main.py": MAIN}))
-    assert await chutes.sweep(found, set()) == []
+    assert await chutes.sweep(names, set()) == []
     assert await chutes.deploy(VERSION) == DEPLOY
 
 
@@ -246,7 +260,8 @@ async def test_on_disk_what_another_deploy_is_making_is_left_alone_by_a_sweep_th
     async with opened(tmp_path) as folders:
         (tmp_path / "state" / "chutes" / f"{VERSION}.0123abcd").mkdir()
         (tmp_path / "state" / "chutes" / f"{OTHER}.0123abcd").mkdir()
-        assert await folders.chutes.sweep(await folders.chutes.names(), {VERSION}) == [f"{OTHER}.0123abcd"]
+        found = await folders.chutes.names()
+        assert await folders.chutes.sweep(found, {VERSION}) == [f"{OTHER}.0123abcd"]
 
 
 async def test_on_disk_what_is_set_aside_keeps_its_files_and_none_of_its_secrets(tmp_path: Path) -> None:
@@ -257,3 +272,13 @@ async def test_on_disk_what_is_set_aside_keeps_its_files_and_none_of_its_secrets
         assert await folders.chutes.ids() == set()
         assert names(where) == ["files"]
         assert holders_of(tmp_path, b"hush") == []
+
+
+async def test_removals_and_sweeps_at_once_are_one(chutes: ChuteFolders) -> None:
+    await unpack(chutes, tar_of({f"{number}.py": MAIN for number in range(50)}))
+    names = await chutes.names()
+    async with asyncio.TaskGroup() as group:
+        for _ in range(4):
+            group.create_task(chutes.remove(VERSION))
+            group.create_task(chutes.sweep(names, set()))
+    assert await chutes.names() == set()

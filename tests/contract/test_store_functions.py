@@ -1,6 +1,7 @@
 """The promises of interfaces.FunctionStore, for the one on disk and for its twin in memory."""
 
 import json
+from dataclasses import replace
 
 from agent.core.function import FunctionCall
 from agent.core.metrics import Metric
@@ -96,6 +97,13 @@ async def test_what_a_job_told_goes_with_it(store: TestedStore) -> None:
     assert await store.forget("f", ROOT) is Finished.FORGOTTEN
     await accepted(store, "f", call=CALL)
     assert await store.told("f") == Told()
+
+
+async def test_a_row_that_a_repair_gives_back_may_tell_as_any_other(store: TestedStore) -> None:
+    job = await accepted(store, "f", call=CALL)
+    await store.import_job(replace(job, id="g"))
+    await store.keep_told([Telling("g", 1, 5, Progress(1, None), {})])
+    assert (await store.told("g")).seq == 5
 
 
 async def test_text_that_is_no_text_does_not_break_the_row(store: TestedStore) -> None:

@@ -54,8 +54,8 @@ class FakeChuteFolders:
     async def names(self) -> set[str]:
         return set(self.kept)
 
-    async def sweep(self, found: set[str], known: set[str]) -> list[str]:
-        strays = sorted((set(self.kept) & found) - known)
+    async def sweep(self, names: set[str], known: set[str]) -> list[str]:
+        strays = sorted(names & set(self.kept) - known)
         for version_id in strays:
             del self.kept[version_id]
         return strays

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 from agent.core.finish import Fault, Finish
 from agent.core.function import FaultKind, ReportStatus
-from agent.interfaces import JobFolderMissingError
+from agent.interfaces import JobFolderMissingError, StateFullError
 from agent.interfaces.job_socket import Call, JobCalls
 
 
@@ -17,11 +17,14 @@ class FakeJobSockets:
         self.opened: list[str] = []
         self.closed: list[str] = []
         self.missing: set[str] = set()
+        self.trouble: StateFullError | None = None
 
     def use(self, group: asyncio.TaskGroup) -> None:
         """A call is carried out where it is made."""
 
     async def open(self, job_id: str, calls: JobCalls) -> None:
+        if self.trouble is not None:
+            raise self.trouble
         if job_id in self.missing:
             raise JobFolderMissingError(job_id, "folder of the socket")
         if job_id not in self.calls:

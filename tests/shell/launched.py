@@ -128,13 +128,13 @@ async def prepared(code: str, files: dict[str, str], **said: object) -> AsyncIte
 
 
 async def launch(
-    root: Path, host: JobSocket, python: str = PYTHON, log: int = asyncio.subprocess.PIPE
+    root: Path, host: JobSocket, python: str = PYTHON, log: int = asyncio.subprocess.PIPE, **env: str
 ) -> Launched:
     process = await asyncio.create_subprocess_exec(
         python,
-        str(root / "sdk" / "launch.py"),
+        str(root / "sdk" / "chutes_launch.py"),
         cwd=root / "chute",
-        env={"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1"},
+        env={"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1", **env},
         stdin=asyncio.subprocess.DEVNULL,
         stdout=log,
         stderr=log,

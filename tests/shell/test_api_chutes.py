@@ -177,6 +177,13 @@ async def test_a_describe_that_comes_to_nothing_is_refused_in_words(
     assert faults_of(reply) == {field: code}
 
 
+async def test_a_fault_of_the_code_names_the_job_whose_log_tells_more(world: ApiWorld) -> None:
+    answer_describes(world, Report.exits(3))
+    reply = await send(world)
+    (version,) = world.store._versions.values()
+    assert f"gpu-agent logs {version.describe_job}" in reply.json["faults"][0]["remedy"]
+
+
 async def test_an_image_that_is_not_to_be_had_is_a_fault_of_the_image(world: ApiWorld) -> None:
     reply = await send(world, {"image": "nowhere.example.org/none:1"})
     assert reply.status == 422
@@ -302,6 +309,7 @@ async def test_a_part_that_is_encoded_is_refused(world: ApiWorld) -> None:
         headers={"Content-Type": "multipart/form-data; boundary=x"},
     )
     assert (reply.status, reply.json["code"]) == (400, "bad_request")
+    assert "Content-Transfer-Encoding" in reply.json["detail"]
 
 
 # start

@@ -10,7 +10,7 @@ from agent.core.function import FaultKind, FunctionCall
 from agent.core.job import Job
 from agent.core.metrics import MOST_POINTS
 from agent.core.told import News, Told
-from agent.interfaces import StoreUnavailableError, Telling
+from agent.interfaces import StateFullError, StoreUnavailableError, Telling
 from agent.interfaces.job_socket import Call, CallFault, CallRefusedError
 from agent.jobs.functions.keeper import Keeper
 from tests.fakes.engine import Program
@@ -105,6 +105,17 @@ async def test_an_exception_fails_the_job_with_its_words_and_is_retried(world: W
     ]
     assert job.reason is not None
     assert job.reason.message == "ValueError: second"
+
+
+async def test_a_secret_of_the_job_in_its_exceptions_words_is_in_no_row(world: World) -> None:
+    job_id = await running(world, secrets={"TOKEN": "correct-horse"})
+    assert world.shell is not None
+    world.shell.tools.hiding.add(job_id, await world.folders.secrets(job_id))
+    await world.sockets.fail(job_id, FaultKind.RAISED, "no answer from https://x/?token=correct-horse")
+    exit_now(world, 1)
+    job = await world.until(job_id, lambda job: job.outcome is not None)
+    assert "no answer from" in str(job.reason)
+    assert "correct-horse" not in repr(job) + repr(await world.store.attempts(job_id))
 
 
 async def test_a_function_that_would_be_retried_is_not_once_it_says_that_it_is_of_no_use(
@@ -222,6 +233,17 @@ async def test_a_job_is_written_once_a_second_however_often_it_reports(world: Wo
     events = [event for event in await world.store.events(ME, 0, job_id, 999) if event.type == "job.progress"]
     assert len(events) == writes
     assert events[-1].data == {"percent": 10, "message": None}
+
+
+async def test_a_function_that_has_ended_waits_no_second_for_its_last_report(world: World) -> None:
+    job_id = await running(world)
+    await world.sockets.report(job_id, 1, ["loss", 1, 1])
+    began = asyncio.get_running_loop().time()
+    last = asyncio.create_task(world.sockets.report(job_id, 2, ["loss", 2, 2]))
+    await asyncio.sleep(0)
+    await world.sockets.succeed(job_id, b"{}")
+    await last
+    assert asyncio.get_running_loop().time() - began < 0.5
 
 
 async def test_what_was_told_just_before_the_end_is_written(world: World) -> None:
@@ -366,6 +388,19 @@ async def test_a_job_whose_folder_goes_while_the_daemon_is_away_runs_on_unheard(
     assert (await world.job(job_id)).phase is Phase.RUNNING
     exit_now(world, 3)
     assert code_of(await world.finish(job_id)) == "exit_nonzero"
+
+
+async def test_a_full_disk_keeps_no_function_from_its_timeout_and_with_room_it_is_heard_again(
+    world: World,
+) -> None:
+    job_id, heard = await running(world, timeout=60), await running(world)
+    world.sockets.trouble = StateFullError("no space is left")
+    await world.restart()
+    job = await world.finish(job_id)
+    assert (job.outcome, heard in world.sockets.calls) == (Outcome.TIMED_OUT, False)
+    world.sockets.trouble = None
+    world.wake(heard)
+    await opened(world, heard)
 
 
 async def test_a_container_job_has_no_socket(world: World) -> None:

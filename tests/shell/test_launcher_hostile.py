@@ -36,6 +36,54 @@ async def test_a_file_that_took_over_our_descriptors_number_gets_none_of_our_byt
         assert job.host.metrics == [["a", 1]]
 
 
+async def test_a_signal_handler_may_tell_in_the_middle_of_telling() -> None:
+    code = """
+    @chute.job()
+    async def work(self):
+        handled = []
+
+        def on_alarm(number, frame):
+            self.record_metric("alarm", len(handled))
+            self.update_job_progress(progress=len(handled) % 100)
+            handled.append(1)
+
+        signal.signal(signal.SIGALRM, on_alarm)
+        signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
+        counted = 0
+        while len(handled) < 200:
+            self.record_metric("n", 1)
+            counted += 1
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        return [counted, len(handled)]
+    """
+    async with launched(code) as job:
+        counted, alarms = (await job.ended()).value
+        assert alarms >= 200
+        # A loop as tight as this is faster than what is kept, but for its beginning.
+        assert 0 < job.host.metrics.count(["n", 1]) <= counted
+
+
+async def test_a_broken_connection_is_no_deadly_signal_to_an_author_who_asked_for_those() -> None:
+    code = """
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+
+    @chute.job()
+    async def work(self):
+        await self.update_job_progress(progress=1)
+        open(self.output_dir + "/begun", "w").close()
+        while not os.path.exists(self.output_dir + "/go"):
+            await self.record_metric("a", 1)
+        return 1
+    """
+    async with launched(code) as job:
+        await job.until_file("begun")
+        for _ in range(5):
+            await job.host.restart()
+            await job.host.until("hello", job.host.connections + 1)
+        (job.root / "outputs" / "go").touch()
+        assert (await job.ended()).value == 1
+
+
 async def test_standard_streams_closed_by_the_author_do_not_lose_the_report() -> None:
     code = """
     @chute.job()
@@ -75,12 +123,11 @@ async def test_a_forked_child_that_comes_out_of_the_function_reports_nothing() -
         if os.fork() == 0:
             print("child")
             return "child"
-        os.wait()
-        return "parent"
+        return ["parent", os.wait()[1]]
     """
     for function in ("async def", "def"):
         async with launched(code.format(function=function)) as job:
-            assert ((await job.ended()).value, await job.out()) == ("parent", "child\n")
+            assert ((await job.ended()).value, await job.out()) == (["parent", 0], "child\n")
             assert (len(job.host.named("finish")), job.host.connections) == (1, 1)
 
 
@@ -88,19 +135,35 @@ async def test_a_forked_child_that_calls_the_host_is_told_that_it_can_not() -> N
     code = """
     from chutes import PlatformError
 
+    def tries(call, *args, **kwargs):
+        try:
+            call(*args, **kwargs).send(None)
+        except PlatformError as refused:
+            return refused.code == "forked"
+
     @chute.job()
     async def work(self):
         if os.fork() == 0:
-            try:
-                await self.start_job("work", {})
-            except PlatformError as refused:
-                os._exit(7 if refused.code == "forked" else 8)
-            os._exit(9)
+            os._exit(tries(self.start_job, "work", {}) + tries(self.record_metric, "a", 1)
+                     + tries(self.update_job_progress, progress=1) + tries(self.update_job_status, "a", "b"))
         return os.wait()[1] >> 8
     """
     async with launched(code) as job:
-        assert (await job.ended()).value == 7
+        assert (await job.ended()).value == 4
         assert job.host.effects.children == {}
+
+
+async def test_a_forked_child_does_not_keep_the_connection_open() -> None:
+    code = """
+    @chute.job()
+    def work(self):
+        if os.fork() == 0:
+            mine = os.listdir("/proc/self/fd")
+            os._exit(sum(os.path.islink(f"/proc/self/fd/{n}") and "socket" in os.readlink(f"/proc/self/fd/{n}") for n in mine))
+        return os.wait()[1] >> 8
+    """
+    async with launched(code) as job:
+        assert (await job.ended()).value == 0
 
 
 async def test_a_child_program_has_none_of_our_descriptors() -> None:

@@ -162,6 +162,10 @@ async def test_a_stop_during_startup_starts_no_function_and_runs_the_shutdown_ho
         while not self.should_shutdown:
             time.sleep(0.01)
 
+    @chute.on_startup()
+    def later(self):
+        print("later")
+
     @chute.on_shutdown()
     def after(self):
         print("after")

@@ -10,12 +10,18 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
 
+from agent.cli import chutes
 from agent.cli.chute_local import ChuteNotRunError, LocalJob, run_local
+from agent.cli.refusals import BadArgumentError
 from agent.cli.screen import Form, Screen
+
+# Programs that are started and ended: seconds together.
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAD = """
@@ -91,9 +97,9 @@ async def work(self, name: str):
         ("os._exit(9)", 9),
         ("os._exit(0)", 125),
         ("os.kill(os.getpid(), signal.SIGKILL)", 137),
-        pytest.param("os.closerange(3, 256); time.sleep(60)", 124, marks=pytest.mark.slow),
-        pytest.param("await asyncio.sleep(60)", 124, marks=pytest.mark.slow),
-        pytest.param("time.sleep(60)", 124, marks=pytest.mark.slow),
+        ("os.closerange(3, 256); time.sleep(60)", 124),
+        ("await asyncio.sleep(60)", 124),
+        ("time.sleep(60)", 124),
     ],
 )
 async def test_it_exits_as_the_job_ended(job: Job, line: str, code: int) -> None:
@@ -103,7 +109,6 @@ async def test_it_exits_as_the_job_ended(job: Job, line: str, code: int) -> None
     assert time.monotonic() - began < 20
 
 
-@pytest.mark.slow  # the pause before its retry
 async def test_for_scripts_all_facts_are_one_document(job: Job) -> None:
     told = Told(Form.JSON)
     body = """
@@ -138,6 +143,88 @@ async def test_a_failure_is_told_with_its_traceback_and_nothing_on_stdout(job: J
     assert "main.py" in told.err.getvalue()
 
 
+async def test_a_failure_is_told_once_and_without_a_frame_of_ours(job: Job) -> None:
+    for body, last in (
+        ("@chute.job()\nasync def work(self):\n    raise ValueError('once')\n", "ValueError: once"),
+        ("@chute.job()\nasync def work(self, a, b): ...\n", "PayloadError: the payload does not fit"),
+    ):
+        told = Told()
+        assert await run_local(told.screen, job(body)) == 1
+        assert told.err.getvalue().count(last) == 1
+        assert "chutes/testing" not in told.err.getvalue()
+
+
+async def test_a_file_that_can_not_be_read_is_shown_where_it_is_wrong_and_nothing_of_ours(
+    job: Job, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for body, shown in (("def broken(:\n", "def broken(:"), ("1 / 0\n", "in <module>")):
+        with pytest.raises(ChuteNotRunError):
+            await run_local(Told().screen, job(body))
+        written = capfd.readouterr().err
+        assert shown in written
+        assert [each for each in ("chutes/testing", "importlib") if each in written] == []
+
+
+@pytest.mark.slow  # the pause before its retry
+async def test_what_failed_before_a_retry_is_told_as_it_happens(job: Job) -> None:
+    told = Told()
+    body = """
+@chute.job(retry_count=1)
+async def work(self):
+    if self.attempt == 1:
+        raise ConnectionError("reset by peer")
+"""
+    assert await run_local(told.screen, job(body)) == 0
+    text = told.err.getvalue()
+    assert "ConnectionError: reset by peer" in text
+    assert "attempt 2 of work" in text
+
+
+async def test_what_failed_in_a_child_is_told(job: Job) -> None:
+    told = Told()
+    body = """
+@chute.job(name="parent")
+async def parent(self):
+    await self.start_job("child", {})
+
+@chute.job(name="child")
+async def child(self):
+    raise ValueError("in the child")
+"""
+    assert await run_local(told.screen, job(body, name="parent")) == 0
+    assert "ValueError: in the child" in told.err.getvalue()
+    assert "local.1  child failed" in told.err.getvalue()
+
+
+async def test_a_crash_leaves_a_traceback(job: Job, capfd: pytest.CaptureFixture[str]) -> None:
+    body = "@chute.job()\nasync def work(self):\n    os.kill(os.getpid(), signal.SIGSEGV)\n"
+    assert await run_local(Told().screen, job(body)) == 139
+    assert "in work" in capfd.readouterr().err
+
+
+async def test_an_interrupt_of_the_authors_own_is_his(job: Job, capfd: pytest.CaptureFixture[str]) -> None:
+    told = Told()
+    body = "@chute.job()\nasync def work(self):\n    raise KeyboardInterrupt\n"
+    assert await run_local(told.screen, job(body)) == 130
+    written = capfd.readouterr().err
+    assert "in work" in written
+    assert "chutes/testing" not in written
+
+
+async def test_a_death_without_a_result_is_a_document_for_scripts_too(job: Job) -> None:
+    told = Told(Form.JSON)
+    assert await run_local(told.screen, job("@chute.job()\nasync def work(self):\n    os._exit(9)\n")) == 9
+    document = told.result
+    assert isinstance(document, dict)
+    assert (document["outcome"], document["result"], document["error"]["exit_code"]) == ("failed", None, 9)
+
+
+@pytest.mark.parametrize("program", ["true", "echo"])
+async def test_what_is_no_python_or_an_old_one_is_told_by_name(job: Job, program: str) -> None:
+    with pytest.raises(ChuteNotRunError, match=f"--python {program} is no Python 3.8 or newer"):
+        await run_local(Told().screen, job("@chute.job()\ndef work(self): ...\n", python=program))
+
+
 async def test_outputs_are_kept_where_that_is_asked_for(job: Job, tmp_path: Path) -> None:
     body = (
         "@chute.job()\nasync def work(self):\n    Path(self.output_dir, 'file').write_text(self.output_dir)\n"
@@ -149,6 +236,39 @@ async def test_outputs_are_kept_where_that_is_asked_for(job: Job, tmp_path: Path
     await run_local(told.screen, job(body))
     assert isinstance(told.result, dict)
     assert not is_there(told.result["result"])
+
+
+async def test_it_works_in_the_folder_of_its_file_and_finds_what_lies_beside(
+    job: Job, tmp_path: Path
+) -> None:
+    (tmp_path / "beside.py").write_text("text = open('data.txt').read()\n")
+    (tmp_path / "data.txt").write_text("data")
+    told = Told()
+    body = "import beside\n@chute.job()\nasync def work(self):\n    return beside.text\n"
+    assert await run_local(told.screen, job(body)) == 0
+    assert told.result == "data"
+
+
+async def test_the_progress_of_a_child_is_told_as_its_own(job: Job) -> None:
+    told = Told()
+    body = """
+@chute.job()
+async def first(self):
+    await self.start_job("second")
+
+@chute.job()
+async def second(self):
+    await self.update_job_progress(progress=100)
+    await self.update_job_status("part", "done")
+"""
+    await run_local(told.screen, job(body, name="first"))
+    lines = told.err.getvalue().splitlines()
+    assert lines == ["started second as local.1", "local.1  100.0 %", "local.1  part: done"]
+
+
+async def test_a_python_that_is_not_there_is_refused(job: Job) -> None:
+    with pytest.raises(BadArgumentError, match="--python /nonexistent can't be run"):
+        await run_local(Told().screen, job("", python="/nonexistent"))
 
 
 @pytest.mark.parametrize(
@@ -169,6 +289,26 @@ async def test_what_can_not_be_run_is_refused_with_what_there_is(
 ) -> None:
     with pytest.raises(ChuteNotRunError, match=said):
         await run_local(Told().screen, job(body, **given))
+
+
+HERE = {"timeout": "9s", "grace": "9s", "chute": "other", "python": "python3"}
+THERE = {"spec": "spec.json", "force": True, "detach": True}
+
+
+@pytest.mark.parametrize(
+    ("target", "given", "named"),
+    [
+        ("digits/train", HERE, ["--timeout, --grace, --chute, --python", "with --local only"]),
+        ("main.py:train", {"local": True, **THERE}, ["--spec, --force, --detach", "not with --local"]),
+    ],
+)
+async def test_an_option_that_would_change_nothing_is_refused_by_name(
+    target: str, given: dict[str, Any], named: list[str]
+) -> None:
+    call: Any = None
+    with pytest.raises(BadArgumentError) as refused:
+        await chutes.run(call, target, **given)
+    assert [each for each in named if each not in str(refused.value)] == []
 
 
 def is_there(path: str) -> bool:
@@ -210,7 +350,7 @@ async def work(self):
     assert told.result == "saved"
 
 
-@pytest.mark.parametrize(("times", "grace"), [(2, 600), pytest.param(1, 0.2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("times", "grace"), [(2, 600), (1, 0.2)])
 async def test_a_second_one_or_the_end_of_the_grace_ends_what_does_not_stop(
     job: Job, tmp_path: Path, times: int, grace: float
 ) -> None:
@@ -248,7 +388,6 @@ def is_running(pid: int) -> bool:
         return False
 
 
-@pytest.mark.slow
 def test_a_job_is_asked_to_stop_when_the_command_is_killed(job: Job, tmp_path: Path) -> None:
     given = job(f"""
 @chute.job()
@@ -259,11 +398,15 @@ async def work(self):
     Path({str(tmp_path)!r}, "stopped").touch()
 """)
     words = [sys.executable, "-m", "agent", "chute", "run", f"{given.file}:work", "--local"]
-    command = subprocess.Popen(words, cwd=ROOT)
+    (tmp_path / "temporary").mkdir()
+    command = subprocess.Popen(words, cwd=ROOT, env={**os.environ, "TMPDIR": str(tmp_path / "temporary")})
     wait_for((tmp_path / "mark").exists)
+    assert any((tmp_path / "temporary").iterdir())
     command.kill()
     command.wait()
     wait_for((tmp_path / "stopped").exists)
+    # Its outputs, which nobody wanted to keep.
+    wait_for(lambda: not any((tmp_path / "temporary").iterdir()))
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
@@ -273,7 +416,6 @@ def wait_for(condition: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-@pytest.mark.slow
 def test_the_command_as_it_is_typed(job: Job, tmp_path: Path) -> None:
     given = job("@chute.job()\nasync def work(self, n: int):\n    return n\n")
     words = [

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.spec import (
+    Keys,
     SpecRefusedError,
     dump_spec,
     load_spec,
@@ -210,3 +211,13 @@ def test_the_schema_says_false_or_keys() -> None:
     assert schema["anyOf"][0] == {"const": False}
     assert schema["anyOf"][1]["properties"]["authorized_keys"]["maxItems"] == MAX_SSH_KEYS
     assert schema["default"] is False
+
+
+def test_a_job_of_a_function_may_get_its_first_key_later_and_no_other_job() -> None:
+    body = {"image": "busybox", "ssh": {"authorized_keys": []}}
+    later = parse_spec(body, Keys.LATER)
+    assert later.ssh is not None
+    assert later.ssh.authorized_keys == ()
+    with pytest.raises(SpecRefusedError) as refused:
+        parse_spec(body)
+    assert [fault.field for fault in refused.value.faults] == ["ssh.authorized_keys"]

@@ -6,6 +6,7 @@ always the whole of a version.
 
 import asyncio
 import os
+from collections.abc import Iterable
 from contextlib import suppress
 from secrets import token_hex
 from typing import IO
@@ -88,13 +89,13 @@ class DiskChutes:
         return await self._disk.run(set_aside, self._root, self._folder, version_id)
 
     async def names(self) -> set[str]:
-        """Of all that is there, whole or not."""
+        """All that is there: versions, and what is half-made."""
         return set(await self._disk.run(durable.names_in, self._folder))
 
-    async def sweep(self, found: set[str], known: set[str]) -> list[str]:
-        """Of the names `found`, remove what no row knows and what a crash left. `known` must be whole: what is not in it is lost."""
+    async def sweep(self, names: set[str], known: set[str]) -> list[str]:
+        """Of `names` remove what no row knows and what a crash left. `known` must be whole: what is not in it is lost."""
         async with self._removing:
-            return await self._slow.run(sweep, self._folder, found, known)
+            return await self._slow.run(sweep, self._folder, names, known)
 
 
 def nameless(chutes: int) -> IO[bytes]:
@@ -178,12 +179,12 @@ def set_aside(root: int, chutes: int, version_id: str) -> str:
     return f"{ASIDE}/{version_id}"
 
 
-def sweep(chutes: int, found: set[str], known: set[str]) -> list[str]:
-    """Of the names `found`, remove what no row knows, and what a crash left half made or half removed. What has no version's name is none
-    of ours, but for an archive that a crash left its name.
+def sweep(chutes: int, names: Iterable[str], known: set[str]) -> list[str]:
+    """Remove what no row knows, and what a crash left half made or half removed. What has no version's name is none of ours, but for
+    an archive that a crash left its name.
     """
     removed = []
-    for name in sorted(found):
+    for name in sorted(names):
         try:
             if is_job_id(name) and name not in known:
                 remove(chutes, name)

@@ -4,7 +4,6 @@ The archive is hostile. It is read by `core/tar`, and by none of tarfile's extra
 above, through no link, each file made anew.
 """
 
-import gzip
 import hashlib
 import os
 import zlib
@@ -45,7 +44,7 @@ def unpack(archive: IO[bytes], root: int) -> Unpacked:
     work = _Unpacking(root)
     try:
         work.run(_plain(archive))
-    except (BadArchiveError, gzip.BadGzipFile, zlib.error, EOFError) as unread:
+    except (BadArchiveError, zlib.error) as unread:
         work.faults.append(_fault(f"can't be read: {unread}", "Send a tar archive, plain or by gzip."))
     if not work.faults and not work.digests:
         work.faults.append(_fault("holds no file", "Put the chute's file into it."))
@@ -60,7 +59,7 @@ def _plain(archive: IO[bytes]) -> Callable[[int], bytes]:
     archive.seek(0)
     is_packed = archive.read(len(GZIP)) == GZIP
     archive.seek(0)
-    stream: IO[bytes] = gzip.GzipFile(fileobj=archive, mode="rb") if is_packed else archive  # type: ignore[assignment] # it reads bytes
+    take = _Inflating(archive).read if is_packed else archive.read
     left = MAX_STREAM_BYTES
 
     def read(size: int) -> bytes:
@@ -68,9 +67,31 @@ def _plain(archive: IO[bytes]) -> Callable[[int], bytes]:
         left -= size
         if left < 0:
             raise BadArchiveError(f"it unpacks to more than {MAX_UNPACKED_BYTES // MIB} MiB")
-        return stream.read(size)
+        return take(size)
 
     return read
+
+
+class _Inflating:
+    """One gzip stream. The standard library's reader takes any number behind each other, a million of which hold nothing."""
+
+    def __init__(self, packed: IO[bytes]) -> None:
+        self._packed = packed
+        self._inflate = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+
+    def read(self, size: int) -> bytes:
+        """So many bytes, or what there is of them. Raises BadArchiveError, zlib.error."""
+        pieces: list[bytes] = []
+        while size > 0 and not self._inflate.eof:
+            fed = self._inflate.unconsumed_tail or self._packed.read(READ_BYTES)
+            if not fed:
+                raise BadArchiveError("its gzip ends before its end")
+            piece = self._inflate.decompress(fed, size)
+            pieces.append(piece)
+            size -= len(piece)
+        if self._inflate.eof and (self._inflate.unused_data or self._packed.read(1)):
+            raise BadArchiveError("something follows its gzip")
+        return b"".join(pieces)
 
 
 class _Unpacking:

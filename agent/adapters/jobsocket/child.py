@@ -8,14 +8,12 @@ import gc
 import json
 import os
 import signal
-import struct
 import sys
 from contextlib import suppress
 from typing import BinaryIO
 
-from agent.adapters.jobsocket.reading import NoRequest, read_request
+from agent.adapters.jobsocket.reading import LENGTH, NoRequest, read_request
 
-LENGTH = struct.Struct(">I")
 # Others on the host come first: who sends large lines can wait for them.
 _NICE = 10
 

@@ -7,8 +7,7 @@ from contextlib import suppress
 
 import structlog
 
-from agent.adapters.jobsocket.child import LENGTH
-from agent.adapters.jobsocket.reading import NoRequest, Request, read_request
+from agent.adapters.jobsocket.reading import LENGTH, NoRequest, Request, read_request
 from agent.interfaces.job_socket import Call
 
 log = structlog.get_logger()

@@ -1,12 +1,15 @@
 """adapters/jobsocket/reading — a line that a job sent as a call, or why it is none. Pure; runs here, and for large lines in the child."""
 
 import json
+import struct
 from dataclasses import dataclass
 from typing import NoReturn
 
 from agent.core.told import MOST_VALUES
 from agent.interfaces.job_socket import Call
 
+# Before each frame between the daemon and the child that reads large lines.
+LENGTH = struct.Struct(">I")
 # So many metrics are gone through at once.
 PIECE = 500
 MOST_ID_CHARACTERS = 64

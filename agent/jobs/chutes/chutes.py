@@ -86,19 +86,11 @@ class Chutes:
         turn = self._turns.setdefault(viewer.principal, asyncio.Lock())
         try:
             async with turn:
-                deploy, unpacked = await self._unpack(version_id, body, received)
-            deployed = await self.store.add_version(self._first_row(viewer, version_id, deploy, unpacked))
-        except BaseException:
-            await self._remove_unless_rowed(version_id, viewer)
-            raise
+                deployed = await self._keep(viewer, version_id, body, received)
         finally:
             self.describing.arriving.discard(version_id)
             # Also where the client has left: its row may be there all the same.
             self.describing.look()
-        if deployed.is_replay:
-            await self.folders.remove(version_id)
-        else:
-            log.info("deploy.accepted", version=version_id, owner=viewer.principal, image=deploy.image)
         return deployed
 
     async def wait(self, viewer: Viewer, version_id: str, seconds: float) -> Version:
@@ -194,6 +186,19 @@ class Chutes:
             self._starting[key] -= 1
             if not self._starting[key]:
                 del self._starting[key]
+
+    async def _keep(self, viewer: Viewer, version_id: str, body: object, received: Receiving) -> Deployed:
+        try:
+            deploy, unpacked = await self._unpack(version_id, body, received)
+            deployed = await self.store.add_version(self._first_row(viewer, version_id, deploy, unpacked))
+        except BaseException:
+            await self._remove_unless_rowed(version_id, viewer)
+            raise
+        if deployed.is_replay:
+            await self.folders.remove(version_id)
+        else:
+            log.info("deploy.accepted", version=version_id, owner=viewer.principal, image=deploy.image)
+        return deployed
 
     async def _unpack(self, version_id: str, body: object, received: Receiving) -> tuple[Deploy, Unpacked]:
         """Both are looked at before either is refused."""

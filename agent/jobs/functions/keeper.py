@@ -50,6 +50,10 @@ class Keeper:
         async with self._kept:
             await self._kept.wait_for(lambda: seq <= self._kept_seq)
 
+    def hurry(self) -> None:
+        """No more is to come that could be written with it."""
+        self.next_at = 0.0
+
     async def telling(self) -> Telling:
         """What is to be written: whole reports, or what of the last one is there would count twice after a crash.
 

@@ -102,6 +102,9 @@ class Session:
                     await part.commit()
                 finally:
                     await part.discard()
+        # What it told before is the last: the launcher waits for it, and with it all that the job holds.
+        self.keeper.hurry()
+        self._tell()
 
     async def _job(self) -> Job:
         job = await self._tools.store.read(self._job_id)

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from agent.cli.app import app
 from chutes.chute import Chute
 from chutes.chute.job import Port
 from chutes.errors import RegistrationError
@@ -124,11 +126,19 @@ def test_the_table_of_the_runner_is_its_own() -> None:
 @pytest.mark.parametrize(
     ("head", "name"), [(head, name) for head in ("parameter", "member") for name in rows(head)]
 )
-def test_each_row_names_a_test_that_is_there(head: str, name: str) -> None:
-    file, _, test = rows(head)[name][1].partition("::")
-    assert re.search(
-        rf"^(async )?def {test}\(", (ROOT / "tests" / "unit" / "sdk" / file).read_text(), re.MULTILINE
-    )
+def test_each_row_leads_to_a_test_that_is_there(head: str, name: str) -> None:
+    link = re.fullmatch(r"\[(\w+)\]\(\.\./(tests/[\w/]+/test_\w+\.py)\)", rows(head)[name][1])
+    assert link is not None
+    assert re.search(rf"^(async )?def {link[1]}\(", (ROOT / link[2]).read_text(), re.MULTILINE)
+
+
+def test_its_commands_have_the_options_that_it_writes() -> None:
+    lines = [line for line in PAGE.splitlines() if line.startswith("gpu-agent ")]
+    assert len(lines) == 3
+    for line in lines:
+        words = line.partition("  #")[0].split()[1:]
+        told = CliRunner().invoke(app, [*words[:2], "--help"], env={"COLUMNS": "200"}).output
+        assert [word for word in words if word.startswith("--") and word not in told] == []
 
 
 def test_the_signature_of_the_page_has_the_decorators_defaults() -> None:

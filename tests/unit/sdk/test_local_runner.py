@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import pickle
 import sys
 import time
 from contextlib import suppress
@@ -40,6 +41,21 @@ async def test_in_a_coroutine_it_is_awaited(chute: Chute) -> None:
     with pytest.raises(RuntimeError, match="await run_async"):
         LocalRunner(chute).run("work")
     assert (await LocalRunner(chute).run_async("work")).value == 7
+
+
+async def test_two_jobs_at_a_time_are_refused(chute: Chute) -> None:
+    @chute.job()
+    async def work(self: Chute) -> int:
+        await asyncio.sleep(SHORT)
+        return 1
+
+    runner = LocalRunner(chute)
+    first, second = await asyncio.gather(
+        runner.run_async("work"), runner.run_async("work"), return_exceptions=True
+    )
+    assert isinstance(second, RuntimeError)
+    assert not isinstance(first, BaseException)
+    assert (first.value, (await runner.run_async("work")).value) == (1, 1)
 
 
 def test_a_payload_that_does_not_fit_fails_with_the_signature_before_anything_runs(chute: Chute) -> None:
@@ -104,10 +120,13 @@ def test_a_startup_hook_that_raises_fails_the_attempt_and_the_shutdown_hooks_run
     assert (result.error.kind, result.error.message, seen) == ("startup", "no model there", ["end"])
 
 
-def test_a_shutdown_hook_that_raises_changes_nothing(chute: Chute, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("error", [OSError, SystemExit])
+def test_a_shutdown_hook_that_raises_changes_nothing(
+    chute: Chute, caplog: pytest.LogCaptureFixture, error: type[BaseException]
+) -> None:
     @chute.on_shutdown()
     def end(self: Chute) -> None:
-        raise OSError("too late")
+        raise error("too late")
 
     @chute.job()
     async def work(self: Chute) -> int:
@@ -225,6 +244,27 @@ def test_time_that_is_up_is_told_first_and_then_cancels(chute: Chute) -> None:
     assert result.error.kind == "cancelled"
 
 
+def test_whatever_waits_in_the_loop_is_cancelled_whether_its_function_is_a_coroutines_or_not(
+    chute: Chute,
+) -> None:
+    async def wait() -> None:
+        await asyncio.sleep(60)
+
+    @chute.job()
+    def wrapped(self: Chute) -> object:
+        return wait()
+
+    @chute.job()
+    def plain(self: Chute) -> None: ...
+
+    ends = [LocalRunner(chute, timeout=SHORT, grace=SHORT).run("wrapped")]
+    chute.on_startup()(lambda self: wait())
+    ends.append(LocalRunner(chute, timeout=SHORT, grace=SHORT).run("plain"))
+    assert [(each.outcome, each.error and each.error.kind) for each in ends] == [
+        ("timed_out", "cancelled"), ("timed_out", "cancelled"),
+    ]  # fmt: skip
+
+
 def test_a_job_that_looks_at_should_shutdown_ends_by_itself(chute: Chute) -> None:
     @chute.job()
     async def patient(self: Chute) -> str:
@@ -241,10 +281,10 @@ def test_a_plain_function_sees_should_shutdown_too_and_has_the_whole_grace(chute
     def patient(self: Chute) -> str:
         while not self.should_shutdown:
             time.sleep(0.001)
-        time.sleep(2 * SHORT)
+        time.sleep(0.6)
         return "saved"
 
-    result = LocalRunner(chute, timeout=SHORT, grace=3 * SHORT).run("patient")
+    result = LocalRunner(chute, timeout=SHORT, grace=1.0).run("patient")
     assert (result.outcome, result.value) == ("timed_out", "saved")
 
 
@@ -485,3 +525,14 @@ def test_ports_have_their_own_numbers_unless_the_test_has_others(chute: Chute) -
         return {port["name"]: port["port"] for port in self.job_ports}
 
     assert LocalRunner(chute, ports={"web": 18080}).run("serve").value == {"web": 18080, "raw": 9000}
+
+
+async def hand_over(self: Chute) -> None:
+    pickle.dumps(self)
+
+
+def test_a_chute_handed_to_another_process_is_refused_as_on_a_host(chute: Chute) -> None:
+    chute.job()(hand_over)
+    error = LocalRunner(chute).run("hand_over").error
+    assert error is not None
+    assert "hand over a function of the module" in error.message

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.spec import find_payload_fault
@@ -47,6 +47,7 @@ def annotation(draw: st.DrawFn) -> str:
     return draw(st.sampled_from(["", ": dict", ": int", ": list"]))
 
 
+@settings(max_examples=300, deadline=None)
 @given(functions(), PAYLOADS)
 def test_what_is_refused_at_the_door_would_be_refused_in_the_job(
     function: Callable[..., Any], payload: object

@@ -11,7 +11,7 @@ from chutes._runtime.reports import Reports
 from chutes._runtime.stopping import Stopping
 from chutes._runtime.wire import Wire
 from chutes.errors import PlatformError
-from chutes.platform import Platform
+from chutes.platform import Platform, refuse_pickle
 
 
 class JobPlatform(Platform):
@@ -48,6 +48,9 @@ class JobPlatform(Platform):
     def should_shutdown(self) -> bool:
         return self._stopping.is_asked
 
+    def __reduce__(self) -> Any:
+        refuse_pickle()
+
     async def get_job_status(self, job_id: str) -> dict[str, Any] | None:
         status: dict[str, Any] | None = await self._wire.call("get_job_status", {"job_id": str(job_id)})
         return status
@@ -71,12 +74,15 @@ class JobPlatform(Platform):
         return str(started["job_id"])
 
     def _keep_progress(self, progress: Progress) -> None:
+        self._wire.refuse_children("update_job_progress")
         self._reports.keep_progress(progress.percent, progress.message)
 
     def _keep_metric(self, name: str, value: float | str) -> None:
+        self._wire.refuse_children("record_metric")
         self._reports.keep_metric(name, value)
 
     def _keep_status(self, task: str, status: str) -> None:
+        self._wire.refuse_children("update_job_status")
         self._reports.keep_status(task, status)
 
 

@@ -7,11 +7,11 @@ import os
 import sys
 from inspect import iscoroutinefunction
 from io import TextIOWrapper
-from threading import Lock, Thread, stack_size
-from typing import Callable, NoReturn
+from typing import NoReturn
 
 from chutes._binding import bind
 from chutes._loading import load
+from chutes._runtime.aside import Aside
 from chutes._runtime.endings import failed, raised
 from chutes._runtime.hello import Hello, read_hello
 from chutes._runtime.leaving import Leaving
@@ -22,10 +22,9 @@ from chutes._runtime.reports import Reports
 from chutes._runtime.stopping import Stopping
 from chutes._runtime.telling import Telling
 from chutes._runtime.wire import Wire
+from chutes.chute import Chute
+from chutes.chute.job import Job
 from chutes.errors import LoadError, PayloadError, PlatformError
-
-# As the main thread's: some C libraries give a thread far less, and the author's recursion would end it.
-_STACK_BYTES = 8 << 20
 
 
 def main(root: str) -> NoReturn:
@@ -87,12 +86,9 @@ def _work(folder: str, hello: Hello, platform: JobPlatform, stopping: Stopping, 
 
         telling.tell(described(file, hello.attribute))
         return
+    aside = Aside()
     try:
-        chute = load(file, hello.attribute)
-        job = chute.jobs.get(hello.function)
-        if job is None:
-            there = ", ".join(sorted(chute.jobs)) or "none"
-            raise LoadError(f"{hello.file} has no job {hello.function!r}; its jobs are: {there}")  # noqa: TRY301
+        chute, job = _find(file, hello)
     except BaseException as error:  # noqa: BLE001 — the author's file may raise anything, SystemExit included
         telling.tell(failed("import", error))
         return
@@ -104,29 +100,25 @@ def _work(folder: str, hello: Hello, platform: JobPlatform, stopping: Stopping, 
     chute.attach(platform)
     performance = Performance(chute, stopping, telling.tell)
     telling.ask(performance.whereabouts)
-    if iscoroutinefunction(job.function):
+
+    def play() -> None:
+        telling.follow_this_thread()
         performance.play(job.function, args, kwargs)
+
+    if iscoroutinefunction(job.function):
+        play()
         return
     try:
-        _in_a_thread(lambda: performance.play(job.function, args, kwargs), telling)
+        aside.run(play)
     except BaseException as error:  # noqa: BLE001 — a signal handler of the author's: it would have ended the function
         telling.tell(raised(error))
         performance.shut_down()
 
 
-def _in_a_thread(play: Callable[[], None], telling: Telling) -> None:
-    """So that signals are heard while the function is in a C library. It may never return: the process ends without it."""
-    over = Lock()
-    over.acquire()
-
-    def work() -> None:
-        telling.follow_this_thread()
-        try:
-            play()
-        finally:
-            over.release()
-
-    stack_size(_STACK_BYTES)
-    Thread(target=work, name="chutes-function", daemon=True).start()
-    stack_size(0)
-    over.acquire()
+def _find(file: str, hello: Hello) -> tuple[Chute, Job]:
+    chute = load(file, hello.attribute)
+    job = chute.jobs.get(hello.function)
+    if job is None:
+        there = ", ".join(sorted(chute.jobs)) or "none"
+        raise LoadError(f"{hello.file} has no job {hello.function!r}; its jobs are: {there}")
+    return chute, job

@@ -6,10 +6,11 @@ from os import _exit, getpid
 from threading import Lock, get_ident
 from typing import Callable
 
+from chutes._runtime.answer import Answer
 from chutes._runtime.endings import Ending, StillRunningError, failed
 from chutes._runtime.failures import MAX_TRACEBACK_CHARACTERS, stack_of
 from chutes._runtime.leaving import Leaving, flush
-from chutes._runtime.lines import offer_text, write_text
+from chutes._runtime.lines import offer_text, offer_warning, write_text
 from chutes._runtime.reports import Reports
 from chutes._runtime.stopping import Stopping
 from chutes._runtime.texts import shorten
@@ -71,7 +72,13 @@ class Telling:
 
     def _send(self, ending: Ending) -> None:
         self._reports.flush()
-        self._wire.call("finish", ending.fields, ending.result)
+        answer = self._wire.call("finish", ending.fields, ending.result)
+        answer.tell(lambda: _warn_of_refusal(answer))
+
+
+def _warn_of_refusal(answer: Answer) -> None:
+    if answer.refusal is not None:
+        offer_warning(f"the host has not taken how the function ended: {answer.refusal}")
 
 
 def _nowhere() -> None:

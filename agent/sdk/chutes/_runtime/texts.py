@@ -22,7 +22,7 @@ def shorten(text: str, longest: int) -> str:
         return text
     # The note has at most 40 characters.
     kept = (longest - 40) // 2
-    return f"{text[:kept]}\n… {len(text) - 2 * kept} characters cut …\n{text[-kept:]}"
+    return f"{text[:kept]}\n… {len(text) - 2 * kept} characters cut …\n{text[len(text) - kept :]}"
 
 
 def text_of(value: Any) -> str:

@@ -6,28 +6,36 @@ number and the size of what it is asked.
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
 import shutil
 import sys
 import threading
-import traceback
 from contextlib import suppress
-from typing import Any, Mapping, Sequence
+from typing import Any, Mapping, NoReturn, Sequence
 
 # Run by its path, so that the author's environment stays as it is: this is then where `import chutes` looks first.
 if __name__ == "__main__":
+    if sys.version_info < (3, 8):  # noqa: UP036 — whatever --python named runs this line
+        sys.exit(1)  # the command knows what it means that nothing was told
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from chutes._loading import load
+from chutes._runtime.failures import traceback_of
 from chutes.chute import Chute
 from chutes.errors import LoadError, RegistrationError
-from chutes.testing.results import Result
+from chutes.testing.results import Result, error_shown
 from chutes.testing.runner import Children, LocalRunner
+
+# As of a shell's command.
+INTERRUPTED = 130
 
 
 def main(words: Sequence[str]) -> None:
     out = Telling(int(words[0]))
+    out.tell("begun", {})
+    faulthandler.enable()
     asked: dict[str, Any] = json.loads(read_exactly(0, int(words[1])))
     # What the author's code reads is empty, as in a container.
     control = os.dup(0)
@@ -42,15 +50,20 @@ def main(words: Sequence[str]) -> None:
     except (LoadError, RegistrationError) as refused:
         out.tell("refused", {"message": str(refused)})
     except BaseException as raised:  # noqa: BLE001 — a file may raise anything at its import
-        traceback.print_exc()
+        sys.stderr.write(traceback_of(raised))
         out.tell("refused", {"message": f"{asked['file']} raised {type(raised).__name__}: {raised}"})
     else:
         threading.Thread(target=stop_at_end, args=(control, runner), daemon=True).start()
-        result = runner.run(name, asked["payload"])
+        try:
+            result = runner.run(name, asked["payload"])
+        except KeyboardInterrupt as interrupt:
+            # The author's own: Ctrl-C doesn't reach this process.
+            sys.stderr.write(traceback_of(interrupt))
+            leave(INTERRUPTED)
         out.tell("result", shown(result))
-        for child in result.children:
-            forget(child)
-    leave()
+        for each in result.children if asked["is_kept"] else (result,):
+            forget(each)
+    leave(0)
 
 
 class Telling:
@@ -96,19 +109,16 @@ def chosen_job(chute: Chute, wanted: str | None) -> str:
 
 
 def shown(result: Result) -> dict[str, Any]:
-    error, progress = result.error, result.progress[-1] if result.progress else None
+    progress = result.progress[-1] if result.progress else None
     return {
         "name": result.name,
         "outcome": result.outcome,
         "result": result.value,
         "note": result.note,
-        "error": None
-        if error is None
-        else {
-            "kind": error.kind, "type": error.type, "message": error.message, "traceback": error.traceback, "exit_code": error.exit_code,
-        },
+        "error": error_shown(result.error),
         "attempts": [
-            {"number": each.number, "outcome": each.outcome, "seconds": each.seconds} for each in result.attempts
+            {"number": each.number, "outcome": each.outcome, "error": error_shown(each.error), "seconds": each.seconds}
+            for each in result.attempts
         ],
         "progress": None if progress is None else {"percent": progress.percent, "message": progress.message},
         "metrics": [list(point) for point in result.metrics],
@@ -118,11 +128,11 @@ def shown(result: Result) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def forget(child: Result) -> None:
-    """Its folder would be forgotten with this process, which ends too soon for that."""
-    shutil.rmtree(child.output_dir, ignore_errors=True)
-    for further in child.children:
-        forget(further)
+def forget(result: Result) -> None:
+    """Its folder and those of its children: this process ends too soon for that by itself, and whoever asked may be gone."""
+    shutil.rmtree(result.output_dir, ignore_errors=True)
+    for child in result.children:
+        forget(child)
 
 
 def read_exactly(descriptor: int, size: int) -> bytes:
@@ -148,12 +158,12 @@ def log_as_lines() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
 
 
-def leave() -> None:
+def leave(code: int) -> NoReturn:
     """At once: threads that the job left behind keep nothing from ending, as in a container."""
     for file in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):  # nobody reads it, or it is closed
             file.flush()
-    os._exit(0)
+    os._exit(code)
 
 
 if __name__ == "__main__":

@@ -12,13 +12,15 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Callable, Dict, Tuple
 
-from chutes._runtime.endings import Ending, failed, raised
-from chutes._runtime.results import ResultTooLargeError, result_of
+from chutes._runtime.endings import Ending, raised, returned
 from chutes.chute import Chute
 from chutes.chute.job import Job
 from chutes.testing.platform import LocalPlatform
 from chutes.testing.results import Failure
 from chutes.testing.stopping import Stop
+
+# Raised by a person at the terminal, and by the interpreter as it closes a coroutine: not by the job.
+OURS_TO_HEED = (KeyboardInterrupt, GeneratorExit)
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,7 @@ class OneAttempt:
         self._platform = platform
         self._limits = limits
         self._stop = stop
+        self._is_in_a_thread = False
 
     async def run(self, arguments: Arguments) -> Ended:
         began = time.monotonic()
@@ -83,55 +86,69 @@ class OneAttempt:
         """As on a host: it is told first, and cancelled after half of the grace, which a plain function can't be."""
         self._platform.stopping = True
         await asyncio.wait({work}, timeout=self._limits.grace / 2)
-        if inspect.iscoroutinefunction(self._job.function):
+        if not self._is_in_a_thread:
             work.cancel()
         await asyncio.wait({work}, timeout=self._limits.grace / 2)
 
     async def _work(self, arguments: Arguments) -> Ended:
-        started = False
-        try:
-            for hook in self._chute.startup_hooks:
-                await call_hook(hook, self._chute)
-            started = True
-            value = await self._call(arguments)
-        except (KeyboardInterrupt, GeneratorExit):
-            raise
-        except BaseException as error:  # noqa: BLE001 — the author's code may raise anything, and that is the result then
-            ended = self._failed(error, "raised" if started else "startup")
-        else:
-            ended = self._returned(value)
+        ended = await self._start_up() or await self._call(arguments)
         await self._shut_down()
         return ended
 
-    async def _call(self, arguments: Arguments) -> Any:
+    async def _start_up(self) -> Ended | None:
+        try:
+            for hook in self._chute.startup_hooks:
+                await call_hook(hook, self._chute)
+        except OURS_TO_HEED:
+            raise
+        except BaseException as error:  # noqa: BLE001 — the author's code may raise anything, and that is the result then
+            return self._failed(error, "startup")
+        return None
+
+    async def _call(self, arguments: Arguments) -> Ended:
         args, kwargs = arguments
-        function = self._job.function
-        if inspect.iscoroutinefunction(function):
-            return await function(self._chute, *args, **kwargs)
-        value = await call_in_thread(function, self._chute, *args, **kwargs)
-        return await value if inspect.isawaitable(value) else value
+        function, error = self._job.function, None
+        try:
+            if inspect.iscoroutinefunction(function):
+                value = await function(self._chute, *args, **kwargs)
+            else:
+                value, error = await self._call_in_thread(function, *args, **kwargs)
+                value = await value if inspect.isawaitable(value) else value
+        except OURS_TO_HEED:
+            raise
+        except BaseException as raised_here:  # noqa: BLE001 — as above
+            error = raised_here
+        return ended_with(returned(value), None) if error is None else self._failed(error, "raised")
+
+    async def _call_in_thread(
+        self, function: Callable[..., Any], *args: Any, **kwargs: Any
+    ) -> tuple[Any, BaseException | None]:
+        self._is_in_a_thread = True
+        try:
+            return await call_in_thread(function, self._chute, *args, **kwargs)
+        finally:
+            self._is_in_a_thread = False
 
     def _failed(self, error: BaseException, kind: str) -> Ended:
         if isinstance(error, asyncio.CancelledError) and self._platform.stopping:
             kind = "cancelled"
         return ended_with(raised(error, kind), error)
 
-    def _returned(self, value: Any) -> Ended:
-        try:
-            kept = result_of(value)
-        except ResultTooLargeError as error:
-            return ended_with(failed("result_too_large", error), error)
-        return Ended("succeeded", json.loads(kept.json), kept.note)
-
     async def _shut_down(self) -> None:
         for hook in self._chute.shutdown_hooks:
-            try:
-                await call_hook(hook, self._chute)
-            except Exception as error:  # noqa: PERF203 — the others are called all the same, and the job was what it was
-                self._platform.logger.exception("a shutdown hook raised %s", type(error).__name__)
+            await self._shut_down_by(hook)
+
+    async def _shut_down_by(self, hook: Callable[..., Any]) -> None:
+        try:
+            await call_hook(hook, self._chute)
+        except (asyncio.CancelledError, *OURS_TO_HEED):
+            raise
+        except BaseException as error:
+            # The others are called all the same, and the job was what it was.
+            self._platform.logger.exception("a shutdown hook raised %s", type(error).__name__)
 
 
-def ended_with(ending: Ending, error: BaseException) -> Ended:
+def ended_with(ending: Ending, error: BaseException | None) -> Ended:
     """sys.exit(0) is a success."""
     if ending.error is not None:
         return Ended(ending.status, error=Failure.of(ending, error))
@@ -144,8 +161,13 @@ async def call_hook(hook: Callable[..., Any], chute: Chute) -> None:
         await done
 
 
-async def call_in_thread(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """A plain function, which nobody can cancel: its thread goes on where the wait for it ends, and keeps no process from ending."""
+async def call_in_thread(
+    function: Callable[..., Any], *args: Any, **kwargs: Any
+) -> tuple[Any, BaseException | None]:
+    """A plain function, which nobody can cancel: its thread goes on where the wait for it ends, and keeps no process from ending.
+
+    What it raised is given and not raised: a StopIteration could not come out of a coroutine.
+    """
     loop, context = asyncio.get_running_loop(), contextvars.copy_context()
     done: asyncio.Future[tuple[Any, BaseException | None]] = loop.create_future()
 
@@ -157,13 +179,10 @@ async def call_in_thread(function: Callable[..., Any], *args: Any, **kwargs: Any
         outcome: tuple[Any, BaseException | None]
         try:
             outcome = (context.run(function, *args, **kwargs), None)
-        except BaseException as error:  # noqa: BLE001 — it is raised again where it is waited for
+        except BaseException as error:  # noqa: BLE001 — as above
             outcome = (None, error)
         with suppress(RuntimeError):  # the loop is closed: nobody waits any more
             loop.call_soon_threadsafe(tell, outcome)
 
     threading.Thread(target=work, daemon=True, name=f"job {function.__name__}").start()
-    value, error = await done
-    if error is not None:
-        raise error
-    return value
+    return await done

@@ -1,0 +1,60 @@
+"""The examples for authors on a real engine: deployed as they lie there, and run as their pages say."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.client import Client, expect
+from tests.e2e.daemon import Daemon
+from tests.e2e.test_chutes import deployed
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+
+
+@pytest.fixture
+def client(daemon: Daemon) -> Client:
+    return daemon.client(daemon.token())
+
+
+def start(client: Client, image: str, example: str, job: str, payload: dict[str, Any]) -> str:
+    chute = deployed(client, image, (EXAMPLES / example / "main.py").read_text())
+    reply = client.call("POST", f"/v1/chutes/{chute['name']}/jobs/{job}", {"payload": payload})
+    assert reply.status == 201, reply.body
+    return str(reply.json["id"])
+
+
+def test_the_classifier_learns_tells_how_far_it_is_and_leaves_its_model(
+    client: Client, python_image: str
+) -> None:
+    job = client.wait_finished(start(client, python_image, "train_classifier", "train", {"epochs": 30}))
+    assert job["outcome"] == "succeeded", job["reason"]
+    assert (job["result"]["status"], job["progress"]["percent"], job["metrics"]["loss"]["count"]) == (
+        "trained",
+        100,
+        30,
+    )
+    assert client.call("GET", f"/v1/jobs/{job['id']}/outputs/model.json").json["weights"]
+
+
+def test_the_pipeline_puts_its_childrens_results_together(client: Client, python_image: str) -> None:
+    texts = {"a": "to be or", "b": "not to be"}
+    job = client.wait_finished(start(client, python_image, "pipeline", "pipeline", {"texts": texts}))
+    assert job["outcome"] == "succeeded", job["reason"]
+    assert job["result"] == {"words": 6, "most_common": [["to", 2], ["be", 2], ["or", 1]]}
+    children = [client.wait_finished(child) for child in job["children"]]
+    assert sorted(child["chute"]["function"] for child in children) == [
+        "count_words",
+        "count_words",
+        "write_report",
+    ]
+
+
+def test_the_web_server_is_met_by_the_proxy_until_it_is_stopped(client: Client, python_image: str) -> None:
+    job_id = start(client, python_image, "web_server", "serve", {})
+    page = f"/v1/jobs/{job_id}/ports/web/"
+    expect(lambda: client.call("GET", page).status == 200, "the page answers", 60)
+    assert client.call("GET", f"{page}?name=Ada").body == b"Hello, Ada! This is page 2.\n"
+    client.call("POST", f"/v1/jobs/{job_id}/cancel?grace=20")
+    job = client.wait_finished(job_id)
+    assert (job["outcome"], job["result"]) == ("cancelled", {"pages": 2})
