@@ -16,7 +16,7 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: $(READY) ## one real job on a real engine, the daemon killed in its middle (first run up to 6 min, later 40 s)
+demo: $(READY) ## an author's function on a real engine, the daemon killed in its middle (first run up to 6 min, later 50 s)
 	@$(BIN)/python examples/demo/demo.py
 
 .PHONY: check

@@ -27,24 +27,8 @@ def chute_schemas() -> dict[str, Json]:
     fault = everything(field=TEXT, code=TEXT, message=TEXT, remedy=TEXT)
     state = one_of(VersionState)
     brief = everything(id=TEXT, number=WHOLE_OR_NULL, state=state, created_at=TIME)
-    deploy: Json = {
-        "type": "object",
-        "required": ["image"],
-        "properties": {
-            "image": TEXT,
-            "entry": {**TEXT, "description": "FILE[:ATTRIBUTE]; default main.py:chute"},
-            "spec": SPEC,
-        },
-    }
     return {
-        "DeployForm": {
-            "type": "object",
-            "required": ["deploy", "code"],
-            "properties": {
-                "deploy": deploy,
-                "code": {**TEXT, "description": "a tar archive, plain or by gzip, of at most 32 MiB"},
-            },
-        },
+        "DeployForm": _form_schema(),
         "Chute": everything(
             name=TEXT,
             owner=TEXT,
@@ -85,5 +69,25 @@ def chute_schemas() -> dict[str, Json]:
         "StartRequest": {
             "type": "object",
             "properties": {"payload": {"description": "any JSON; default {}"}, "spec": SPEC},
+        },
+    }
+
+
+def _form_schema() -> Json:
+    deploy: Json = {
+        "type": "object",
+        "required": ["image"],
+        "properties": {
+            "image": TEXT,
+            "entry": {**TEXT, "description": "FILE[:ATTRIBUTE]; default main.py:chute"},
+            "spec": SPEC,
+        },
+    }
+    return {
+        "type": "object",
+        "required": ["deploy", "code"],
+        "properties": {
+            "deploy": deploy,
+            "code": {**TEXT, "description": "a tar archive, plain or by gzip, of at most 32 MiB"},
         },
     }

@@ -20,7 +20,13 @@ from typing import Any
 from agent.cli.exits import CANCELLED, NOT_THE_JOBS, TIMED_OUT
 from agent.cli.refusals import BadArgumentError
 from agent.cli.screen import Screen
-from agent.cli.show.chute_local import failure_text, progress_text, result_text
+from agent.cli.show.chute_local import (
+    failure_text,
+    outcome_text,
+    outputs_text,
+    result_text,
+    told_text,
+)
 from agent.cli.terminal import Ends
 from agent.errors import AgentError, Blame
 
@@ -31,6 +37,9 @@ BACKOFF_SECONDS = 1
 SLACK_SECONDS = 2.0
 LOOK_AGAIN_SECONDS = 0.2
 SHOW_AGAIN_SECONDS = 0.5
+WHERE_SECONDS = 1.0
+# What its process heeds, besides the end of its stdin.
+STOP, WHERE = b"s", b"?"
 # A result has 8 MiB at most, and as much again goes with it.
 LINE_BYTES = 64 << 20
 
@@ -69,6 +78,8 @@ async def run_local(screen: Screen, job: LocalJob) -> int:
         async with started(job.python, file.parent, json.dumps(request).encode()) as (process, reader):
             with interruptible(screen, process, run):
                 await follow(process, reader, run)
+        if not run.has_begun and not run.interrupts:
+            raise ChuteNotRunError(f"--python {job.python} is no Python 3.8 or newer")
         return conclude(screen, run, job.output)
 
 
@@ -91,18 +102,27 @@ class Run:
     refused: str | None = None
     code: int = 0
     interrupts: int = 0
+    has_begun: bool = False
     is_overdue: bool = False
+    has_said_where: bool = False
     shown_at: float = 0.0
 
     def take(self, told: Mapping[str, Any]) -> None:
         match told["told"]:
+            case "begun":
+                self.has_begun = True
             case "attempt":
+                self._say(told)
                 if told["timeout"] is not None:
-                    self.deadlines[told["job"]] = (
-                        time.monotonic() + told["timeout"] + told["grace"] + SLACK_SECONDS
-                    )
+                    seconds = told["timeout"] + told["grace"] + SLACK_SECONDS
+                    self.deadlines[told["job"]] = time.monotonic() + seconds
             case "ended":
                 self.deadlines.pop(told["job"], None)
+                if text := failure_text(told):
+                    self.screen.note(text)
+            case "where":
+                self.has_said_where = True
+                self.screen.note(told["stack"].rstrip())
             case "refused":
                 self.refused = told["message"]
             case "result":
@@ -117,7 +137,11 @@ class Run:
         if told["told"] == "progress" and told["percent"] < 100 and now - self.shown_at < SHOW_AGAIN_SECONDS:
             return
         self.shown_at = now
-        self.screen.say(progress_text(told))
+        self._say(told)
+
+    def _say(self, told: Mapping[str, Any]) -> None:
+        if text := told_text(told):
+            self.screen.say(text)
 
 
 @contextmanager
@@ -143,7 +167,7 @@ async def started(
     readable, writable = os.pipe()
     try:
         process = await asyncio.create_subprocess_exec(
-            python, str(PROCESS), str(writable), str(len(request)),
+            program_of(python), str(PROCESS), str(writable), str(len(request)),
             stdin=asyncio.subprocess.PIPE, stdout=Ends().stderr, cwd=folder, pass_fds=(writable,), start_new_session=True,
         )  # fmt: skip
     except OSError as error:
@@ -156,14 +180,18 @@ async def started(
     pipe, _ = await loop.connect_read_pipe(
         lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(readable, "rb")
     )
-    assert process.stdin is not None  # noqa: S101 - by PIPE
-    process.stdin.write(request)
+    ask(process, request)
     try:
         yield process, reader
     finally:
         kill(process)
         await process.wait()
         pipe.close()
+
+
+def program_of(python: str) -> str:
+    """It is named from here and begins in another folder. No link is followed: an environment's python is one."""
+    return str(Path.cwd() / python) if os.sep in python else python
 
 
 def kill(process: asyncio.subprocess.Process) -> None:
@@ -183,8 +211,7 @@ def interruptible(screen: Screen, process: asyncio.subprocess.Process, run: Run)
             return
         screen.note(f"stopping the job; it has {run.grace_seconds:g} s for that, and Ctrl-C ends it now")
         run.deadlines["stop"] = time.monotonic() + run.grace_seconds + SLACK_SECONDS
-        if process.stdin is not None:
-            process.stdin.close()
+        ask(process, STOP)
 
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGINT, interrupt)
@@ -209,8 +236,23 @@ async def follow(process: asyncio.subprocess.Process, reader: asyncio.StreamRead
                 break
             run.is_overdue = bool(run.deadlines) and time.monotonic() > min(run.deadlines.values())
     if run.is_overdue:
+        await hear_where(process, reader, run)
         kill(process)
     run.code = await process.wait()
+
+
+async def hear_where(process: asyncio.subprocess.Process, reader: asyncio.StreamReader, run: Run) -> None:
+    """Where the job is that does not stop, if there is still anybody to say so."""
+    with contextlib.suppress(TimeoutError):
+        ask(process, WHERE)
+        async with asyncio.timeout(WHERE_SECONDS):
+            while not run.has_said_where and (line := await reader.readline()):
+                run.take(json.loads(line))
+
+
+def ask(process: asyncio.subprocess.Process, what: bytes) -> None:
+    assert process.stdin is not None  # noqa: S101 - by PIPE
+    process.stdin.write(what)
 
 
 def conclude(screen: Screen, run: Run, kept: Path | None) -> int:
@@ -218,10 +260,10 @@ def conclude(screen: Screen, run: Run, kept: Path | None) -> int:
         raise ChuteNotRunError(run.refused)
     if run.result is None:
         return died(screen, run)
-    if text := failure_text(run.result):
+    if text := outcome_text(run.result):
         screen.note(text)
     if run.result["outputs"] and kept is None:
-        screen.say(f"its {len(run.result['outputs'])} output files are not kept; --output DIR keeps them")
+        screen.say(outputs_text(len(run.result["outputs"])))
     screen.answer_text(run.result, result_text(run.result))
     return exit_code_of(run.result)
 
@@ -240,11 +282,15 @@ def exit_code_of(result: Mapping[str, Any]) -> int:
 def died(screen: Screen, run: Run) -> int:
     """It ended without a word: killed, by us or others, or by a call such as os._exit."""
     if run.interrupts:
-        screen.note("the job was ended before it had stopped by itself")
-        return CANCELLED
-    if run.is_overdue:
-        screen.note("the job did not stop in its time and was ended")
-        return TIMED_OUT
-    how = f"by signal {-run.code}" if run.code < 0 else f"with exit code {run.code}"
-    screen.note(f"the job's process ended {how}, and without a result")
-    return 128 - run.code if run.code < 0 else run.code or NOT_THE_JOBS
+        outcome, how, code = "cancelled", "the job was ended before it had stopped by itself", CANCELLED
+    elif run.is_overdue:
+        outcome, how, code = "timed_out", "the job did not stop in its time and was ended", TIMED_OUT
+    elif run.code < 0:
+        outcome, code = "failed", 128 - run.code
+        how = f"the job's process ended by signal {-run.code}, and without a result"
+    else:
+        outcome, code = "failed", run.code or NOT_THE_JOBS
+        how = f"the job's process ended with exit code {run.code}, and without a result"
+    screen.note(how)
+    screen.answer_json({"outcome": outcome, "result": None, "error": {"message": how, "exit_code": code}})
+    return code

@@ -167,7 +167,7 @@ async def _open_store(config: Config, folders: DiskFolders, stack: AsyncExitStac
     await note_served(store)
     for name in await folders.sweep(await store.job_ids()):
         log.info("folder.swept", folder=name)
-    for name in await folders.chutes.sweep(await store.version_ids()):
+    for name in await folders.chutes.sweep(await folders.chutes.names(), await store.version_ids()):
         log.info("folder.swept", folder=name)
     return store
 

@@ -6,10 +6,13 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class Unpacked:
-    """What an archive held. `digest` in hex, of the files alone: how they were packed says nothing. `files`: their paths."""
+    """What an archive held. `digest` in hex, of the files alone: how they were packed says nothing. `files`: their paths; `size_bytes`:
+    what they take on the disk, about.
+    """
 
     digest: str
     files: frozenset[str]
+    size_bytes: int
 
 
 class Receiving(Protocol):
@@ -43,6 +46,13 @@ class ChuteFolders(Protocol):
         """Gone is fine."""
         ...
 
-    async def sweep(self, known: set[str]) -> list[str]:
-        """Remove what no row knows and what a crash left half-made; returns the names."""
+    async def names(self) -> set[str]:
+        """All that is there: versions, and what is half-made."""
+        ...
+
+    async def sweep(self, names: set[str], known: set[str]) -> list[str]:
+        """Remove what no row knows and what a crash left half-made, of `names` alone; returns those removed.
+
+        `known` is to be found out after `names`: what was made since is in neither.
+        """
         ...

@@ -32,9 +32,13 @@ async def write(
 
 
 def _without_secrets(tools: Tools, job: Job) -> Job:
-    """Why a start failed is told in the words of the engine or the registry, and may repeat what we gave them."""
-    failure = job.run.failure
-    if failure is None:
-        return job
-    hidden = replace(failure, message=tools.hiding.hide(failure.message))
-    return job if hidden == failure else replace(job, run=replace(job.run, failure=hidden))
+    """Why a start failed is told in the words of the engine or the registry, why a function did in its author's; both may repeat
+    what we gave them.
+    """
+    failure, report, hide = job.run.failure, job.run.report, tools.hiding.hide
+    if failure is not None:
+        failure = replace(failure, message=hide(failure.message))
+    if report is not None and report.message is not None:
+        report = replace(report, message=hide(report.message))
+    hidden = replace(job.run, failure=failure, report=report)
+    return job if hidden == job.run else replace(job, run=hidden)

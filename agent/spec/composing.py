@@ -19,7 +19,7 @@ from agent.spec.ports import SSH_PORT_NAME
 from agent.spec.ssh_keys import Keys
 from agent.spec.upload import OF_SENDING
 
-PROGRAM: Body = {"entrypoint": ["python3"], "command": ["/.agent/sdk/launch.py"]}
+PROGRAM: Body = {"entrypoint": ["python3"], "command": ["/.agent/sdk/chutes_launch.py"]}
 GB = 10**9
 # An import that takes longer, or more, is no declaration of functions.
 DESCRIBE_SECONDS, DESCRIBE_GRACE_SECONDS, DESCRIBE_QUEUE = 60, 5, "describe"

@@ -1,21 +1,18 @@
-"""demo — one real job from submit to results: somebody logs into it, the daemon is killed in its middle, and again while its results
-leave. `make demo` runs it; it imports nothing of the agent.
+"""demo — an author's function, from its deploy to its results: somebody logs into its job, the daemon is killed in its middle, and again
+while its results leave. `make demo` runs it; it imports nothing of the agent.
 """
 
-import hashlib
 import json
-import os
 import shlex
-import shutil
 import signal
 import sys
 import time
 from contextlib import closing
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import docker
+from ending import check_log, check_received, check_told, count_told, fetch_outputs, summarise
 from engine import Engine, provide_engine
 from image import ImageError, provide_image
 from place import Place, clean_up, engines, find_place, held
@@ -29,8 +26,9 @@ TRAIN_SECONDS = 16
 LINES_BEFORE_KILL = 5
 FILES_BEFORE_KILL = 5
 JOB_WITHIN_SECONDS = 180
-LOOK_AROUND = "echo $GPU_AGENT_JOB; ls /demo"
-FETCHED = ("confusion.png", "metrics.json", "model.joblib")
+CHUTE = Path(__file__).parent / "digits"
+SHOWN_FACTS = ("function", "progress", "metrics")
+LOOK_AROUND = "echo $GPU_AGENT_JOB; ls /.agent/chute"
 INTERRUPTED, FAILED = 130, 1
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -78,8 +76,11 @@ def tell_story(place: Place) -> int:
     receiver = start_receiver(place, engine)
     visitor = Visitor(place, engine.prefix)
 
-    chapter("A job: learn to read handwritten digits")
-    job = submit(agent, image, receiver, visitor)
+    chapter("An author's file, deployed")
+    deploy(agent, image, receiver, visitor)
+
+    chapter("A job: its function, started by name")
+    job = start_job(agent)
     follower = Follower(agent, job)
     try:
         url = wait_for_training(agent, job, follower)
@@ -94,6 +95,7 @@ def tell_story(place: Place) -> int:
     chapter("What came of it")
     finished = until(lambda: agent.find_finished(job), "the job is finished")
     check_log(agent, job, follower.lines)
+    check_told(finished)
     check_received(finished, receiver)
     fetch_outputs(agent, job, place.results)
     summarise(finished, agent.say("events", job).splitlines(), place.results)
@@ -122,24 +124,30 @@ def start_receiver(place: Place, engine: Engine) -> Receiver:
     return receiver
 
 
-def submit(agent: RunningAgent, image: str, receiver: Receiver, visitor: Visitor) -> str:
-    spec = {
-        "name": "digits",
-        "image": image,
-        "command": ["python3", "/demo/train.py"],
-        "env": {"TRAIN_SECONDS": str(TRAIN_SECONDS), "OPENBLAS_NUM_THREADS": "1"},
+def deploy(agent: RunningAgent, image: str, receiver: Receiver, visitor: Visitor) -> None:
+    """The agent runs the file once to see what it declares, in a container of its own, and never in its own process."""
+    defaults = {
+        "env": {"OPENBLAS_NUM_THREADS": "1"},
         "cpus": 1,
         "memory": "1GiB",
-        "ports": [{"name": "progress", "port": 8080, "proto": "http"}],
         "ssh": {"authorized_keys": [visitor.public_key]},
-        "timeout": 300,
         "outputs": {"upload": receiver.uploads["put"], "logs": True},
         "notify": receiver.notify,
     }
-    file = agent.place.run / "digits.json"
-    file.write_text(json.dumps(spec))
-    show_command("gpu-agent submit digits.json")
-    job = str(agent.ask("submit", str(file))["id"])
+    file = agent.place.run / "defaults.json"
+    file.write_text(json.dumps(defaults))
+    show_command("gpu-agent chute deploy examples/demo/digits --image gpu-agent-demo --spec defaults.json")
+    tell(agent.say("chute", "deploy", str(CHUTE), "--image", image, "--spec", str(file)).strip())
+    show_command("gpu-agent chute show digits")
+    for line in agent.say("chute", "show", "digits").partition("\nJobs")[2].splitlines():
+        if line.strip():
+            tell(line.strip())
+
+
+def start_job(agent: RunningAgent) -> str:
+    payload = json.dumps({"seconds": TRAIN_SECONDS})
+    show_command(f"gpu-agent chute run digits/train --payload '{payload}' --detach")
+    job = str(agent.ask("chute", "run", "digits/train", "--payload", payload, "--detach")["id"])
     tell(job)
     show_command(f"gpu-agent logs -f {short(job)}")
     return job
@@ -152,7 +160,7 @@ def wait_for_training(agent: RunningAgent, job: str, follower: Follower) -> str:
         found = agent.ask("show", job)
         if found["phase"] not in {"queued", "starting", "running"}:
             raise StoryError(f"the job ended too early: {found['outcome']}, {found['reason']}")
-        pages = [port["url"] for port in found["ports"] if port["name"] == "progress"]
+        pages = [port["url"] for port in found["ports"] if port["name"] == "page"]
         return pages[0] if found["phase"] == "running" else None
 
     address = until(url, "the job runs")
@@ -195,7 +203,7 @@ def kill_and_start_again(agent: RunningAgent, engine: Engine, job: str, url: str
     show_command(f"kill -9 {agent.pid}")
     agent.kill()
     tell("the job does not need it and learns on; its page, while there is no agent:")
-    show_page(agent, url, after_epoch=epoch)
+    epoch = show_page(agent, url, after_epoch=epoch)
     began = time.monotonic()
     show_command("gpu-agent serve --config config.toml")
     agent.start()
@@ -206,13 +214,23 @@ def kill_and_start_again(agent: RunningAgent, engine: Engine, job: str, url: str
     tell(
         f"ready again after {took:.1f} s, process {agent.pid}; container {after[0][:12]} is the one from before"
     )
+    show_what_was_told(agent, job, epoch)
+
+
+def show_what_was_told(agent: RunningAgent, job: str, epoch: int) -> None:
+    """What the function told while there was no agent was kept in its container, and is there by now."""
+    until(lambda: count_told(agent.ask("show", job)) > epoch, "what the function told meanwhile is there")
+    show_command(f"gpu-agent show {short(job)}")
+    for line in agent.say("show", job).splitlines():
+        if line.startswith(SHOWN_FACTS):
+            tell(line.rstrip())
 
 
 def show_page_through_agent(agent: RunningAgent, job: str) -> None:
     """The page once more, by the agent's address: behind its token, and without the port being open to anybody."""
-    path = f"/v1/jobs/{job}/ports/progress/"
+    path = f"/v1/jobs/{job}/ports/page/"
     show_command(
-        f'curl -H "Authorization: Bearer $GPU_AGENT_TOKEN" {agent.url}/v1/jobs/{short(job)}…/ports/progress/'
+        f'curl -H "Authorization: Bearer $GPU_AGENT_TOKEN" {agent.url}/v1/jobs/{short(job)}…/ports/page/'
     )
     tell(json.dumps(until(lambda: agent.fetch_through(path), "the job's page answers through the agent")))
 
@@ -230,25 +248,6 @@ def kill_while_results_leave(agent: RunningAgent, receiver: Receiver) -> None:
     tell(f"ready again, process {agent.pid}; it goes on behind what its journal has")
 
 
-def check_received(job: dict[str, Any], receiver: Receiver) -> None:
-    """The manifest came last, and every file that it names is there, as it was written in the container."""
-    upload, folder = job["upload"], receiver.of(job["id"])
-    until(lambda: receiver.stored and receiver.stored[-1].endswith("/manifest.json"), "the manifest has come")
-    files = json.loads((folder / "manifest.json").read_text())["files"]
-    for file in files:
-        if hashlib.sha256((folder / file["path"]).read_bytes()).hexdigest() != file["sha256"]:
-            raise StoryError(f"{file['path']} is not what the manifest says")
-    if (upload["state"], upload["files_done"]) != ("complete", len(files)):
-        raise StoryError(f"the upload is {upload}, the manifest has {len(files)} files")
-    twice = len(receiver.stored) - len(set(receiver.stored))
-    tell(
-        f"{len(files)} files, {upload['bytes_done']:,} bytes, are at the control plane, each with the sha256 of the manifest;"
-    )
-    tell(f"{twice} of them were sent twice, and the manifest came last")
-    until(lambda: any(event.endswith("finished") for event in receiver.events), "the end was told")
-    tell(f"it was told of {len(receiver.events)} events, each signed")
-
-
 def look_at_container(engine: Engine, job: str) -> tuple[str, str]:
     """Its id and when it was started, from the engine itself."""
     with closing(docker.DockerClient(base_url=f"unix://{engine.socket}", timeout=30)) as client:
@@ -256,51 +255,6 @@ def look_at_container(engine: Engine, job: str) -> tuple[str, str]:
         if len(ours) != 1:
             raise StoryError(f"the job has {len(ours)} containers")
         return str(ours[0].id), str(ours[0].attrs["State"]["StartedAt"])
-
-
-def check_log(agent: RunningAgent, job: str, followed: list[str]) -> None:
-    """What was followed across the kill, against the whole log read afterwards: nothing missing, nothing twice."""
-    whole = agent.say("logs", job).splitlines()
-    if followed != whole:
-        raise StoryError(f"{len(followed)} lines were followed, the log has {len(whole)}")
-    tell(
-        f"{len(whole)} log lines followed across the kill; the log has the same {len(whole)}: none lost, none twice"
-    )
-
-
-def fetch_outputs(agent: RunningAgent, job: str, results: Path) -> None:
-    """They are on this host as well, until their retention ends."""
-    shutil.rmtree(results, ignore_errors=True)
-    for name in FETCHED:
-        show_command(f"gpu-agent outputs get {short(job)} {name} --output {os.path.relpath(results)}")
-        agent.say("outputs", "get", job, name, "--output", str(results))
-    for file in agent.ask("outputs", "ls", job)["items"]:
-        if file["path"] in FETCHED:
-            digest = hashlib.sha256((results / file["path"]).read_bytes()).hexdigest()
-            if digest != file["sha256"]:
-                raise StoryError(f"{file['path']} came with sha256 {digest}, {file['sha256']} was told")
-            tell(f"{file['size']:>9,} bytes   sha256 {digest[:16]}…   {file['path']}")
-
-
-def summarise(job: dict[str, Any], events: list[str], results: Path) -> None:
-    facts, metrics = job["exit"], json.loads((results / "metrics.json").read_text())
-    seconds = (read_time(facts["finished_at"]) - read_time(facts["started_at"])).total_seconds()
-    rows = {
-        "outcome": f"{job['outcome']}, exit code {facts['code']}, attempt {job['attempt']}",
-        "ran for": f"{seconds:.1f} s, {metrics['epoch']} epochs",
-        "accuracy": f"{metrics['accuracy']:.2%} of unseen digits",
-        "peak memory": f"{facts['peak_memory'] / 2**20:.0f} MiB of 1024",
-        "events": f"{len(events)}, the last: {events[-1]}",
-        "picture": os.path.relpath(results / "confusion.png"),
-    }
-    for name, value in rows.items():
-        tell(f"{name:<12} {value}")
-    if job["outcome"] != "succeeded":
-        raise StoryError(f"the job did not succeed: {job['reason']}")
-
-
-def read_time(text: str) -> datetime:
-    return datetime.fromisoformat(text)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""image — the Docker image of the demo's job: in the engine already, from the cache, or built. Runs no container.
+"""image — the Docker image of the demo's chute: in the engine already, from the cache, or built. Runs no container.
 
 Its base is a Python image from a registry if one answers; otherwise Debian packages of this host's own sources, unpacked
 into a folder. That needs no root, no chroot and no network beyond what installs packages here anyway.
@@ -19,7 +19,7 @@ from requests.exceptions import RequestException
 from screen import tell
 
 HERE = Path(__file__).resolve().parent
-INPUTS = ("Dockerfile", "image.py", "picture.py", "requirements.txt", "train.py")
+INPUTS = ("Dockerfile", "image.py", "requirements.txt")
 REPOSITORY = "gpu-agent-demo"
 PULLED_BASE, PULLED_PYTHON = "python:3.13-slim", "3.13"
 # A registry that does not answer within this is as good as none.

@@ -2,8 +2,10 @@
 
 import json
 import textwrap
+from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from http.client import HTTPException
 from typing import Any
 
@@ -11,11 +13,11 @@ import pytest
 
 from agent.daemon import repair
 from tests.e2e.client import Client, Reply, expect
-from tests.e2e.conftest import Make
 from tests.e2e.daemon import Daemon, in_loop
-from tests.e2e.points import Point, after
+from tests.e2e.points import Point, after, asked_of, told_at_once
 from tests.fakes.forms import FORM, deploy_form
 from tests.fakes.tars import tar_of
+from tests.private_engine import PrivateEngine, busybox_image
 
 WAIT = "?wait=40"
 HEAD = 'from chutes.chute import Chute\nchute = Chute(username="ann", name="trainer")\n'
@@ -98,33 +100,16 @@ HOSTILE = {
     "is_no_python": ("def (:", "chute_import_failed"),
     "exits": ("import os; os._exit(0)", "no_result"),
     "exits_with_a_code": ("import os; os._exit(3)", "exit_nonzero"),
-    "leaves": ("import sys; sys.exit(0)", None),
-    "prints": ("import os\nfor _ in range(1 << 14): os.write(1, b'x' * (1 << 16))\n" + HEAD + ADD, "ok"),
+    "leaves": ("import sys; sys.exit(0)", "chute_import_failed"),
+    "never_ends": ("while True: pass", "timeout"),
+    "prints": ("import os\nfor _ in range(1 << 14): os.write(1, b'x' * (1 << 16))\n" + HEAD + ADD, None),
     "forks": (
         "import os, time\nfor _ in range(200):\n    if os.fork() == 0:\n        time.sleep(600)\n"
         + HEAD
         + ADD,
-        "ok",
+        None,
     ),
 }
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", HOSTILE)
-def test_a_file_that_does_anything_as_it_is_imported_ends_its_own_deploy_alone(
-    client: Client, python_image: str, name: str
-) -> None:
-    file, code = HOSTILE[name]
-    reply = deploy(client, python_image, file)
-    if code == "ok":
-        assert reply.status == 201, reply.body
-    elif code is None:
-        assert reply.status == 422, reply.body
-    else:
-        assert [found for _, found in codes_of(reply)] == [code]
-    assert deployed(client, python_image, HEAD + ADD + "# fine\n")
-
-
 LIES = """
 import json, os, socket
 def answer(stream):
@@ -151,19 +136,67 @@ BODIES = {
 }
 
 
+LIE_CODES = {"manifest_invalid", "port_out_of_range", "name_invalid"}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A file whose import does harm, or lies of what is in it. `codes`: of the faults; none: it is deployed all the same."""
+
+    name: str
+    file: str
+    codes: frozenset[str]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+# The longest comes first: all are deployed at the same time.
+CASES = [
+    *(
+        Case(name, file, frozenset([code] if code else []))
+        for name, (file, code) in sorted(HOSTILE.items(), key=lambda item: item[0] != "never_ends")
+    ),
+    *(Case(name, LIES.replace("BODY", body), frozenset(LIE_CODES)) for name, body in BODIES.items()),
+]
+
+
+def be_deployed(daemon: Daemon, image: str, case: Case) -> None:
+    client = daemon.client(daemon.token(case.name))
+    reply = deploy(client, image, case.file)
+    if case.codes:
+        assert {code for _, code in codes_of(reply)} <= case.codes, reply.body
+        assert client.call("GET", "/v1/chutes").json["items"] == []
+    else:
+        assert reply.status == 201, reply.body
+    assert deployed(client, image, HEAD + ADD + "# fine\n")
+
+
+@pytest.fixture(scope="module")
+def ends(
+    request: pytest.FixtureRequest,
+    session_engine: PrivateEngine,
+    tmp_path_factory: pytest.TempPathFactory,
+    python_image: str,
+) -> Iterator[dict[Case, "Future[None]"]]:
+    daemon = Daemon(
+        tmp_path_factory.mktemp("deploys") / "d", session_engine, busybox_image(session_engine)
+    ).start()
+    try:
+        with told_at_once(
+            asked_of(request.session, Case), lambda case: be_deployed(daemon, python_image, case)
+        ) as told:
+            yield told
+    finally:
+        daemon.clean_up()
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", BODIES)
-def test_a_container_that_lies_about_its_file_is_not_believed(
-    client: Client, python_image: str, name: str
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_a_file_that_does_anything_as_it_is_imported_ends_its_own_deploy_alone_and_is_believed_in_nothing(
+    ends: dict[Case, "Future[None]"], case: Case
 ) -> None:
-    faults = codes_of(deploy(client, python_image, LIES.replace("BODY", BODIES[name])))
-    assert {code for _, code in faults} <= {"manifest_invalid", "port_out_of_range", "name_invalid"}
-    assert client.call("GET", "/v1/chutes").json["items"] == []
-
-
-@pytest.mark.slow
-def test_a_file_that_never_ends_its_import_is_ended_after_a_minute(client: Client, python_image: str) -> None:
-    assert codes_of(deploy(client, python_image, "while True: pass")) == [("code", "timeout")]
+    ends[case].result(timeout=300)
 
 
 def test_an_image_without_python_is_a_fault_of_the_image(client: Client, image: str) -> None:
@@ -205,35 +238,71 @@ def test_a_repair_of_the_database_keeps_the_code_that_runs_and_sets_the_rest_asi
     assert not (daemon.state / "aside" / running).exists()
 
 
+@dataclass(frozen=True)
+class Step:
+    """Of a deploy, at which the daemon is killed."""
+
+    point: Point
+
+    def __str__(self) -> str:
+        return str(self.point)
+
+
 STEPS = [
-    Point("deploy.accepted"),
-    Point("job.accepted"),
-    *map(after, ("Create", "Intend", "Start", "Judge", "DrainAndRemove", "Close", "Finish")),
-    Point("chute.deployed"),
+    Step(Point("deploy.accepted")),
+    Step(Point("job.accepted")),
+    *(
+        Step(after(step))
+        for step in ("Create", "Intend", "Start", "Judge", "DrainAndRemove", "Close", "Finish")
+    ),
+    Step(Point("chute.deployed")),
 ]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("step", STEPS, ids=str)
-def test_a_daemon_killed_at_any_step_of_a_deploy_is_followed_by_one_that_ends_it(
-    make_daemon: Make, python_image: str, step: Point
-) -> None:
-    daemon = make_daemon()
-    daemon.launch(kill_at=step.matches)
+def die_in_a_deploy(daemon: Daemon, image: str, step: Step) -> None:
+    daemon.launch(kill_at=step.point.matches)
     daemon.wait_ready()
     client = daemon.local
     with suppress(OSError, HTTPException):  # it is killed in the middle of its answer
-        deploy(client, python_image, HEAD + ADD)
+        deploy(client, image, HEAD + ADD)
     assert daemon.wait_killed(), f"never came to {step}: {daemon.tail()}"
     daemon.start()
     # Lost with the daemon before it was on disk, or it comes to its end: in either case the client's next try ends well.
-    chute = deployed(client, python_image)
+    chute = deployed(client, image)
     assert [version["number"] for version in chute["versions"]] == [1]
     assert len(list((daemon.state / "chutes").iterdir())) == 1
     reply = client.call("POST", "/v1/chutes/trainer/jobs/add", {"payload": {"a": 1}})
     assert client.wait_finished(reply.json["id"])["outcome"] == "succeeded"
     expect(lambda: daemon.containers() == [], "no container is left")
     assert len(client.call("GET", "/v1/jobs?kind=describe").json["items"]) == 1
+
+
+@pytest.fixture(scope="module")
+def deaths(
+    request: pytest.FixtureRequest,
+    session_engine: PrivateEngine,
+    tmp_path_factory: pytest.TempPathFactory,
+    python_image: str,
+) -> Iterator[dict[Step, "Future[None]"]]:
+    base, folder = busybox_image(session_engine), tmp_path_factory.mktemp("deaths")
+
+    def tell(step: Step) -> None:
+        daemon = Daemon(folder / f"d{STEPS.index(step)}", session_engine, base)
+        try:
+            die_in_a_deploy(daemon, python_image, step)
+        finally:
+            daemon.clean_up()
+
+    with told_at_once(asked_of(request.session, Step), tell) as told:
+        yield told
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", STEPS, ids=str)
+def test_a_daemon_killed_at_any_step_of_a_deploy_is_followed_by_one_that_ends_it(
+    deaths: dict[Step, "Future[None]"], case: Step
+) -> None:
+    deaths[case].result(timeout=300)
 
 
 def test_what_lies_in_the_state_folder_is_private_but_for_the_files(

@@ -37,7 +37,11 @@ class FakeChuteFolders:
         files = _read(bytes(received.data))
         self.kept[version_id] = deploy, files
         lines = [f"{name} {hashlib.sha256(data).hexdigest()}" for name, data in sorted(files.items())]
-        return Unpacked(hashlib.sha256("\n".join(lines).encode()).hexdigest(), frozenset(files))
+        return Unpacked(
+            hashlib.sha256("\n".join(lines).encode()).hexdigest(),
+            frozenset(files),
+            sum(map(len, files.values())),
+        )
 
     async def deploy(self, version_id: str) -> str:
         if version_id not in self.kept:
@@ -47,8 +51,11 @@ class FakeChuteFolders:
     async def remove(self, version_id: str) -> None:
         self.kept.pop(version_id, None)
 
-    async def sweep(self, known: set[str]) -> list[str]:
-        strays = sorted(set(self.kept) - known)
+    async def names(self) -> set[str]:
+        return set(self.kept)
+
+    async def sweep(self, names: set[str], known: set[str]) -> list[str]:
+        strays = sorted(names & set(self.kept) - known)
         for version_id in strays:
             del self.kept[version_id]
         return strays

@@ -132,7 +132,7 @@ async def launch(
 ) -> Launched:
     process = await asyncio.create_subprocess_exec(
         python,
-        str(root / "sdk" / "launch.py"),
+        str(root / "sdk" / "chutes_launch.py"),
         cwd=root / "chute",
         env={"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1", **env},
         stdin=asyncio.subprocess.DEVNULL,

@@ -39,7 +39,7 @@ async def every_call(world: ApiWorld) -> list[tuple[str, str, str]]:
     return [
         (
             method.upper(),
-            path.format(id=ID.format(1), path="x", uuid="GPU-1", name="web"),
+            path.format(id=ID.format(1), path="x", uuid="GPU-1", name="web", function="f"),
             told["description"],
         )
         for path, methods in document["paths"].items()

@@ -72,7 +72,7 @@ class DeployTrial:
         world = self.world
         world.store.listeners.clear()
         await world.folders.sweep(await world.store.job_ids())
-        await self.folders.sweep(await world.store.version_ids())
+        await self.folders.sweep(await self.folders.names(), await world.store.version_ids())
         await world.start()
         assert world.shell is not None
         tools = world.shell.tools

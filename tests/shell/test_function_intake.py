@@ -14,7 +14,7 @@ from tests.shell.api_world import ApiWorld, api_world
 
 VERSION = "22222222-0000-7000-8000-000000000001"
 CALL = FunctionCall("trainer", VERSION, "train", "main.py")
-BODY = {"image": "busybox", "entrypoint": ["python3"], "command": ["/.agent/sdk/launch.py"]}
+BODY = {"image": "busybox", "entrypoint": ["python3"], "command": ["/.agent/sdk/chutes_launch.py"]}
 TRAIN = Submission(BODY, Kind.FUNCTION, CALL, b'{"epochs":3}')
 DESCRIBE = Submission(BODY, Kind.DESCRIBE, FunctionCall("trainer", VERSION, None, "main.py"), b"null")
 

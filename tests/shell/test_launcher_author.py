@@ -200,6 +200,24 @@ async def test_an_image_that_keeps_scripts_folders_from_the_path_runs_jobs_too()
             await end(job)
 
 
+@pytest.mark.parametrize("method", ["spawn", "fork"])
+async def test_a_sibling_may_have_any_name_but_chutes(method: str) -> None:
+    code = f"""
+    from multiprocessing import get_context
+
+    import launch
+    import testing
+
+    @chute.job()
+    async def work(self):
+        with get_context("{method}").Pool(1) as pool:
+            return pool.map(launch.double, [testing.number])
+    """
+    files = {"launch.py": "def double(number): return 2 * number", "testing.py": "number = 21"}
+    async with launched(code, files=files) as job:
+        assert (await job.ended()).value == [42]
+
+
 async def test_a_package_named_as_ours_does_not_hide_ours() -> None:
     code = """
     import chutes
@@ -230,6 +248,27 @@ async def test_a_pool_of_processes_finds_the_authors_functions(method: str) -> N
     async with launched(code) as job:
         assert (await job.ended()).value == 42
         assert job.host.connections == 1
+
+
+@pytest.mark.parametrize("method", ["spawn", "fork"])
+async def test_a_chute_handed_to_another_process_is_refused_with_what_to_do(method: str) -> None:
+    code = f"""
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
+
+    @chute.job()
+    def work(self):
+        with ProcessPoolExecutor(1, mp_context=get_context("{method}")) as pool:
+            return pool.submit(self.other, 1).result()
+
+    @chute.job()
+    def other(self, x):
+        return x
+    """
+    async with launched(code) as job:
+        told = await job.ended()
+        assert told.error is not None
+        assert "hand over a function of the module" in told.error["message"]
 
 
 async def test_a_log_line_is_one_line_whatever_is_in_it() -> None:
@@ -293,6 +332,65 @@ async def test_an_authors_own_logging_shows_no_line_twice() -> None:
         await job.code()
         assert (await job.err()).count("once") == 1
         assert "not at all" not in await job.err()
+
+
+async def test_an_authors_configuration_of_logging_does_not_silence_the_jobs_logger() -> None:
+    code = """
+    import logging.config
+
+    @chute.job()
+    async def work(self):
+        self.logger.info("before")
+        logging.config.dictConfig({"version": 1})  # which disables every logger that there is
+        self.logger.info("after")
+    """
+    async with launched(code) as job:
+        await job.code()
+        assert [parsed(line)["msg"] for line in (await job.err()).splitlines()] == ["before", "after"]
+
+
+@pytest.mark.parametrize(
+    ("at_import", "awaited"),
+    [
+        # In 3.8 and 3.9 a lock belongs to the loop of the thread that makes it.
+        ("lock = asyncio.Lock()", "asyncio.gather(hold(), hold())"),
+        ("asyncio.set_event_loop(asyncio.new_event_loop())", "hold(asyncio.Lock())"),
+        ("future = asyncio.new_event_loop().create_future()", "hold(asyncio.Lock())"),
+        ("asyncio.run(asyncio.sleep(0))", "hold(asyncio.Lock())"),
+        (
+            "loop = asyncio.new_event_loop(); asyncio.set_event_loop(loop); loop.close()",
+            "hold(asyncio.Lock())",
+        ),
+        (
+            "loop = asyncio.new_event_loop(); asyncio.set_event_loop(loop); lock = loop.create_future()",
+            "asyncio.wait_for(soon(lock), 5)",
+        ),
+        (
+            "loop = asyncio.new_event_loop(); asyncio.set_event_loop(loop); threading.Thread(target=loop.run_forever, daemon=True).start()",
+            "hold(asyncio.Lock())",
+        ),
+    ],
+)
+async def test_what_a_file_does_with_event_loops_at_its_import_works_on(at_import: str, awaited: str) -> None:
+    code = f"""
+    {at_import}
+
+    async def hold(held=None):
+        async with held or lock:
+            await asyncio.sleep(0)
+
+    async def soon(future):
+        future.get_loop().call_soon(future.set_result, None)
+        await future
+
+    @chute.job()
+    async def work(self):
+        await {awaited}
+        return 1
+    """
+    async with launched(code) as job:
+        assert (await job.ended()).status == "succeeded"
+        assert await job.err() == ""
 
 
 async def test_what_is_printed_is_in_the_log_at_once() -> None:
@@ -364,7 +462,7 @@ async def test_an_exit_function_of_the_authors_runs() -> None:
 
 @pytest.mark.parametrize("version", [(3, 0, 1), (3, 7, 16)])
 async def test_an_old_python_says_that_it_is_one(version: tuple[int, int, int]) -> None:
-    file = SDK / "launch.py"
+    file = SDK / "chutes_launch.py"
     ast.parse(file.read_text(), feature_version=(3, 0))
     run = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -376,3 +474,10 @@ async def test_an_old_python_says_that_it_is_one(version: tuple[int, int, int]) 
     assert run.returncode == 1
     assert line.startswith("function jobs need Python 3.8 or newer")
     assert line.endswith(".".join(map(str, version[:2])))
+
+
+async def test_an_ending_that_the_host_does_not_take_is_in_the_log() -> None:
+    async with launched("@chute.job()\nasync def work(self):\n    return 1") as job:
+        job.host.refuse("finish", "refused", "the job is no more")
+        assert await job.code() == 0
+        assert "the job is no more" in await job.err()

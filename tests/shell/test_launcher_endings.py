@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.shell.launched import launched
+from tests.shell.launched import SDK, launched
 
 
 async def test_what_a_function_returns_is_the_result() -> None:
@@ -199,6 +199,40 @@ async def test_a_traceback_begins_at_the_authors_code_and_is_in_the_log_too() ->
         assert told.error["traceback"] in await job.err()
 
 
+@pytest.mark.parametrize(
+    ("code", "said", "shown"),
+    [
+        ("@chute.job()\nasync def work(self, x, y): ...", {}, ["chutes.errors.PayloadError"]),
+        ("", {}, ["chutes.errors.LoadError"]),
+        ("", {"entry": {"file": "other.py", "chute": "chute"}}, ["chutes.errors.LoadError"]),
+        ("def broken(:", {}, ["main.py", "def broken(:", "SyntaxError"]),
+        ("@chute.job(timeout=1)\nasync def work(self): ...", {}, ["in <module>", "timeout"]),
+        ("@chute.job()\nasync def work(self): await self.start_job(0)", {}, ["in work", "TypeError"]),
+    ],
+)
+async def test_no_traceback_shows_the_launchers_own_frames(
+    code: str, said: dict[str, Any], shown: list[str]
+) -> None:
+    async with launched(code, **said) as job:
+        await job.code()
+        told = await job.err()
+        assert [each for each in (str(SDK), "importlib") if each in told] == []
+        assert [each for each in shown if each not in told] == []
+
+
+async def test_a_fault_of_the_launchers_own_is_told_with_its_place() -> None:
+    code = """
+    @chute.job()
+    async def work(self): ...
+
+    chute.jobs["work"] = None.__class__  # which no check lets through
+    """
+    async with launched(code) as job:
+        told = await job.ended()
+        assert told.error is not None
+        assert "running.py" in told.error["traceback"]
+
+
 async def test_an_exception_whose_str_raises_is_told_all_the_same() -> None:
     code = """
     class Odd(Exception):
@@ -276,6 +310,24 @@ async def test_endless_recursion_is_an_exception_like_any_other() -> None:
         told = await job.ended()
         assert told.error is not None
         assert (told.error["kind"], told.error["type"]) == ("raised", "RecursionError")
+
+
+async def test_of_very_many_frames_the_last_are_told_for_a_million_would_take_minutes() -> None:
+    code = """
+    @chute.job()
+    def work(self):
+        deeper(10_000)
+
+    def deeper(left):
+        return deeper(left - 1) if left else 1 / 0
+
+    sys.setrecursionlimit(1_000_000)
+    """
+    async with launched(code) as job:
+        told = await job.ended()
+        assert told.error is not None
+        assert told.error["type"] == "ZeroDivisionError"
+        assert told.error["traceback"].startswith("(the last 2000 of 100")
 
 
 async def test_lone_surrogates_in_an_exception_are_escaped() -> None:

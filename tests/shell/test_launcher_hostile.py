@@ -36,6 +36,33 @@ async def test_a_file_that_took_over_our_descriptors_number_gets_none_of_our_byt
         assert job.host.metrics == [["a", 1]]
 
 
+async def test_a_signal_handler_may_tell_in_the_middle_of_telling() -> None:
+    code = """
+    @chute.job()
+    async def work(self):
+        handled = []
+
+        def on_alarm(number, frame):
+            self.record_metric("alarm", len(handled))
+            self.update_job_progress(progress=len(handled) % 100)
+            handled.append(1)
+
+        signal.signal(signal.SIGALRM, on_alarm)
+        signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
+        counted = 0
+        while len(handled) < 200:
+            self.record_metric("n", 1)
+            counted += 1
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        return [counted, len(handled)]
+    """
+    async with launched(code) as job:
+        counted, alarms = (await job.ended()).value
+        assert alarms >= 200
+        # A loop as tight as this is faster than what is kept, but for its beginning.
+        assert 0 < job.host.metrics.count(["n", 1]) <= counted
+
+
 async def test_a_broken_connection_is_no_deadly_signal_to_an_author_who_asked_for_those() -> None:
     code = """
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)

@@ -10,10 +10,12 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
 
+from agent.cli import chutes
 from agent.cli.chute_local import ChuteNotRunError, LocalJob, run_local
 from agent.cli.refusals import BadArgumentError
 from agent.cli.screen import Form, Screen
@@ -141,6 +143,97 @@ async def test_a_failure_is_told_with_its_traceback_and_nothing_on_stdout(job: J
     assert "main.py" in told.err.getvalue()
 
 
+async def test_a_failure_is_told_once_and_without_a_frame_of_ours(job: Job) -> None:
+    for body, last in (
+        ("@chute.job()\nasync def work(self):\n    raise ValueError('once')\n", "ValueError: once"),
+        ("@chute.job()\nasync def work(self, a, b): ...\n", "PayloadError: the payload does not fit"),
+    ):
+        told = Told()
+        assert await run_local(told.screen, job(body)) == 1
+        assert told.err.getvalue().count(last) == 1
+        assert "chutes/testing" not in told.err.getvalue()
+
+
+async def test_a_file_that_can_not_be_read_is_shown_where_it_is_wrong_and_nothing_of_ours(
+    job: Job, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for body, shown in (("def broken(:\n", "def broken(:"), ("1 / 0\n", "in <module>")):
+        with pytest.raises(ChuteNotRunError):
+            await run_local(Told().screen, job(body))
+        written = capfd.readouterr().err
+        assert shown in written
+        assert [each for each in ("chutes/testing", "importlib") if each in written] == []
+
+
+@pytest.mark.slow  # the pause before its retry
+async def test_what_failed_before_a_retry_is_told_as_it_happens(job: Job) -> None:
+    told = Told()
+    body = """
+@chute.job(retry_count=1)
+async def work(self):
+    if self.attempt == 1:
+        raise ConnectionError("reset by peer")
+"""
+    assert await run_local(told.screen, job(body)) == 0
+    text = told.err.getvalue()
+    assert "ConnectionError: reset by peer" in text
+    assert "attempt 2 of work" in text
+
+
+async def test_what_failed_in_a_child_is_told(job: Job) -> None:
+    told = Told()
+    body = """
+@chute.job(name="parent")
+async def parent(self):
+    await self.start_job("child", {})
+
+@chute.job(name="child")
+async def child(self):
+    raise ValueError("in the child")
+"""
+    assert await run_local(told.screen, job(body, name="parent")) == 0
+    assert "ValueError: in the child" in told.err.getvalue()
+    assert "local.1  child failed" in told.err.getvalue()
+
+
+async def test_a_crash_leaves_a_traceback(job: Job, capfd: pytest.CaptureFixture[str]) -> None:
+    body = "@chute.job()\nasync def work(self):\n    os.kill(os.getpid(), signal.SIGSEGV)\n"
+    assert await run_local(Told().screen, job(body)) == 139
+    assert "in work" in capfd.readouterr().err
+
+
+@pytest.mark.slow
+async def test_what_is_ended_since_it_does_not_stop_says_where_it_was(job: Job) -> None:
+    told = Told()
+    body = "@chute.job()\nasync def work(self):\n    stuck()\n\ndef stuck():\n    time.sleep(60)\n"
+    assert await run_local(told.screen, job(body, timeout_seconds=0.5, grace_seconds=0.1)) == 124
+    assert "in stuck" in told.err.getvalue()
+    assert "chutes/testing" not in told.err.getvalue()
+
+
+async def test_an_interrupt_of_the_authors_own_is_his(job: Job, capfd: pytest.CaptureFixture[str]) -> None:
+    told = Told()
+    body = "@chute.job()\nasync def work(self):\n    raise KeyboardInterrupt\n"
+    assert await run_local(told.screen, job(body)) == 130
+    written = capfd.readouterr().err
+    assert "in work" in written
+    assert "chutes/testing" not in written
+
+
+async def test_a_death_without_a_result_is_a_document_for_scripts_too(job: Job) -> None:
+    told = Told(Form.JSON)
+    assert await run_local(told.screen, job("@chute.job()\nasync def work(self):\n    os._exit(9)\n")) == 9
+    document = told.result
+    assert isinstance(document, dict)
+    assert (document["outcome"], document["result"], document["error"]["exit_code"]) == ("failed", None, 9)
+
+
+@pytest.mark.parametrize("program", ["true", "echo"])
+async def test_what_is_no_python_or_an_old_one_is_told_by_name(job: Job, program: str) -> None:
+    with pytest.raises(ChuteNotRunError, match=f"--python {program} is no Python 3.8 or newer"):
+        await run_local(Told().screen, job("@chute.job()\ndef work(self): ...\n", python=program))
+
+
 async def test_outputs_are_kept_where_that_is_asked_for(job: Job, tmp_path: Path) -> None:
     body = (
         "@chute.job()\nasync def work(self):\n    Path(self.output_dir, 'file').write_text(self.output_dir)\n"
@@ -207,6 +300,26 @@ async def test_what_can_not_be_run_is_refused_with_what_there_is(
         await run_local(Told().screen, job(body, **given))
 
 
+HERE = {"timeout": "9s", "grace": "9s", "chute": "other", "python": "python3"}
+THERE = {"spec": "spec.json", "force": True, "detach": True}
+
+
+@pytest.mark.parametrize(
+    ("target", "given", "named"),
+    [
+        ("digits/train", HERE, ["--timeout, --grace, --chute, --python", "with --local only"]),
+        ("main.py:train", {"local": True, **THERE}, ["--spec, --force, --detach", "not with --local"]),
+    ],
+)
+async def test_an_option_that_would_change_nothing_is_refused_by_name(
+    target: str, given: dict[str, Any], named: list[str]
+) -> None:
+    call: Any = None
+    with pytest.raises(BadArgumentError) as refused:
+        await chutes.run(call, target, **given)
+    assert [each for each in named if each not in str(refused.value)] == []
+
+
 def is_there(path: str) -> bool:
     return Path(path).exists()
 
@@ -244,6 +357,16 @@ async def work(self):
     told = Told()
     assert await interrupted(told, job(body, grace_seconds=20), tmp_path / "mark", 1) == 130
     assert told.result == "saved"
+
+
+async def test_a_python_is_named_from_where_the_command_is_typed(
+    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "python").symlink_to(sys.executable)
+    monkeypatch.chdir(tmp_path / "bin")
+    body = "@chute.job()\nasync def work(self):\n    return 1\n"
+    assert await run_local(Told().screen, job(body, python="./python")) == 0
 
 
 @pytest.mark.parametrize(("times", "grace"), [(2, 600), (1, 0.2)])

@@ -5,7 +5,7 @@ import tarfile
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.core.tar import (
@@ -42,6 +42,7 @@ def members_of(archive: bytes) -> Iterator[tuple[Member, bytes]]:
 
 
 @pytest.mark.parametrize("tar_format", FORMATS.values(), ids=FORMATS)
+@settings(deadline=None)
 @given(paths=st.lists(st.lists(WORDS, min_size=1, max_size=5), min_size=1, max_size=4), data=st.data())
 def test_files_are_read_as_the_standard_library_writes_them(
     tar_format: int, paths: list[list[str]], data: st.DataObject
@@ -141,6 +142,7 @@ def test_an_extended_header_that_is_none_is_refused(content: bytes) -> None:
         list(members_of(info.tobuf(tarfile.USTAR_FORMAT) + padded))
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=4 * BLOCK_BYTES))
 def test_noise_ends_in_a_refusal_and_nothing_else(noise: bytes) -> None:
     try:
@@ -150,6 +152,7 @@ def test_noise_ends_in_a_refusal_and_nothing_else(noise: bytes) -> None:
     assert is_end(noise[:BLOCK_BYTES])
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_an_archive_with_a_few_bytes_changed_never_yields_a_path_that_leads_out(data: st.DataObject) -> None:
     archive = bytearray(tar_of({"a/b.py": b"1" * 700, "c" * 120: b"2"}, tarfile.GNU_FORMAT))

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.spec import (
@@ -51,7 +51,7 @@ def faults_of(*jobs: dict[str, Any], deploy: Deploy = NO_DEPLOY, **chute: object
 def test_it_runs_our_launcher_in_the_deploys_image() -> None:
     spec = spec_of(a_job())
     assert spec.image == "python:3.12"
-    assert (spec.entrypoint, spec.command) == (("python3",), ("/.agent/sdk/launch.py",))
+    assert (spec.entrypoint, spec.command) == (("python3",), ("/.agent/sdk/chutes_launch.py",))
 
 
 def test_what_the_decorator_says_is_in_it() -> None:
@@ -210,6 +210,7 @@ FIELDS = {
 SPECS = st.fixed_dictionaries({}, optional=FIELDS)
 
 
+@settings(deadline=None)
 @given(defaults=SPECS, started=SPECS, ssh=st.booleans(), upload=st.booleans(), queue=st.sampled_from("ab"))
 def test_whatever_is_given_each_field_is_the_latest_that_was_said(
     defaults: dict[str, object],
@@ -228,6 +229,7 @@ def test_whatever_is_given_each_field_is_the_latest_that_was_said(
     assert (body["queue"], body["entrypoint"]) == (queue, ["python3"])
 
 
+@settings(deadline=None)
 @given(defaults=SPECS, started=SPECS, ssh=st.booleans())
 def test_whatever_is_composed_is_judged_and_never_breaks(
     defaults: dict[str, object],

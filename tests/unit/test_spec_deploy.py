@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.spec import DeployRefusedError, Fault, dump_deploy, load_deploy, masked_defaults, read_deploy
@@ -130,6 +130,7 @@ def test_what_was_not_kept_by_us_is_no_deploy(text: str) -> None:
         load_deploy(text)
 
 
+@settings(deadline=None)
 @given(
     st.dictionaries(
         st.sampled_from(["image", "entry", "spec", "cords_gpus", "x"]),

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.spec import DeployRefusedError, Fault, read_manifest, signature_of
@@ -150,6 +150,7 @@ def test_words_out_of_a_container_are_cut_and_hold_no_line_end() -> None:
     assert fault.remedy
 
 
+@settings(deadline=None)
 @given(JSON)
 def test_any_json_at_all_is_a_manifest_or_refused(body: object) -> None:
     try:
@@ -163,6 +164,7 @@ def test_any_json_at_all_is_a_manifest_or_refused(body: object) -> None:
     assert faults
 
 
+@settings(deadline=None)
 @given(data=st.data())
 def test_a_manifest_with_any_value_in_any_place_is_taken_or_refused(data: st.DataObject) -> None:
     manifest = a_manifest(a_job("a", parameters=[a_parameter("x")]))

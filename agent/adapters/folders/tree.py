@@ -7,6 +7,7 @@ longer than a name, and a crash leaves a flatter tree that the next call goes on
 import errno
 import os
 import secrets
+from contextlib import suppress
 from itertools import count
 
 from agent.adapters.folders import durable
@@ -46,7 +47,8 @@ def remove_tree(parent: int, name: str) -> None:
         os.close(top)
     if faults:
         raise FolderNotRemovedError(name, faults)
-    os.rmdir(name, dir_fd=parent)
+    with suppress(FileNotFoundError):  # another removal was faster
+        os.rmdir(name, dir_fd=parent)
 
 
 class _Emptying:

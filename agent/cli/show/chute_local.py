@@ -10,8 +10,8 @@ from agent.cli.show.words import clean
 THE_JOB = "local"
 
 
-def progress_text(told: Mapping[str, Any]) -> str:
-    """Of a job that this one started, with its id before it."""
+def told_text(told: Mapping[str, Any]) -> str:
+    """Empty where nothing is to be said. Of a job that this one started, with its id before it."""
     whose = "" if told["job"] == THE_JOB else f"{told['job']}  "
     match told["told"]:
         case "progress":
@@ -19,18 +19,42 @@ def progress_text(told: Mapping[str, Any]) -> str:
             return f"{whose}{told['percent']:5.1f} %{message}"
         case "status":
             return f"{whose}{told['task']}: {told['status']}"
-        case _:
+        case "child":
             return f"{whose}started {told['name']} as {told['child']}"
+        case "attempt" if told["number"] > 1:
+            return f"{whose}attempt {told['number']} of {told['name']}"
+        case _:
+            return ""
 
 
-def failure_text(result: Mapping[str, Any]) -> str:
+def failure_text(ended: Mapping[str, Any]) -> str:
+    """How an attempt failed, empty where it did not. How the job itself ended is told later."""
+    error = ended["error"]
+    trace = "" if error is None else f"{error['traceback']}{_message_of(error)}"
+    if ended["outcome"] == "succeeded" or ended["job"] == THE_JOB:
+        return trace.rstrip()
+    return f"{trace}{ended['job']}  {ended['name']} {WORDS[ended['outcome']]}"
+
+
+def _message_of(error: Mapping[str, Any]) -> str:
+    """Empty where its traceback ends with it."""
+    last = f"{error['type']}: {error['message']}" if error["message"] else error["type"]
+    return "" if error["traceback"].rstrip().endswith(last) else f"{last}\n"
+
+
+def outcome_text(result: Mapping[str, Any]) -> str:
     """Empty where it succeeded and nothing is to be said."""
-    error, tries = result["error"], len(result["attempts"])
-    told = "" if error is None else f"{error['traceback']}{error['type']}: {error['message']}\n"
     if result["outcome"] == "succeeded":
         return str(result["note"] or "")
+    tries = len(result["attempts"])
     often = f" in {tries} attempts" if tries > 1 else ""
-    return f"{told}the job {WORDS[result['outcome']]}{often}"
+    return f"the job {WORDS[result['outcome']]}{often}"
+
+
+def outputs_text(count: int) -> str:
+    """Where they were not asked for."""
+    files = "its 1 output file is" if count == 1 else f"its {count} output files are"
+    return f"{files} not kept; --output DIR keeps them"
 
 
 WORDS = {"failed": "failed", "timed_out": "took too long", "cancelled": "was cancelled"}

@@ -5,6 +5,7 @@ from typing import Any
 
 from rich.text import Text
 
+from agent.cli.show.functions import progress_text
 from agent.cli.show.jobs import SHORT_ID
 from agent.cli.show.tables import state_text
 from agent.cli.show.uploads import upload_event_text
@@ -33,6 +34,8 @@ def event_text(kind: str, data: Json) -> Text:
     if kind == "image.progress":
         done, total = size_text(data.get("bytes_done")), size_text(data.get("bytes_total"))
         return Text(f"pulling {one_line(data.get('image', ''))}: {done} of {total}")
+    if kind == "job.progress" and "percent" in data:
+        return progress_text(data)
     if kind.startswith("upload.") and "state" in data:
         return upload_event_text(kind, data)
     facts = " ".join(

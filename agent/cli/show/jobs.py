@@ -8,6 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from agent.cli.show.functions import error_text, function_facts, function_name, percent_text
 from agent.cli.show.tables import GAP, facts_table, plain_table, state_text
 from agent.cli.show.uploads import LEFT_BEHIND, percent_of, upload_text
 from agent.cli.show.usage import usage_facts
@@ -51,7 +52,7 @@ def short_id_width(ids: Sequence[str]) -> int:
 
 
 def name_of(job: Json) -> str:
-    return str(job.get("name") or job["spec"]["image"])
+    return str(job.get("name") or function_name(job) or job["spec"]["image"])
 
 
 def state_of(job: Json) -> str:
@@ -77,7 +78,8 @@ def _end_or_attempt(job: Json) -> str:
         return f"exit {facts.get('code')}"
     if reason:
         return str(reason["code"])
-    return f"attempt {job['attempt']}" if job["attempt"] > 1 else ""
+    attempt = f"attempt {job['attempt']}" if job["attempt"] > 1 else None
+    return ", ".join(part for part in (percent_text(job), attempt) if part)
 
 
 def gpu_count(job: Json) -> int:
@@ -89,6 +91,8 @@ def job_view(job: Json, now: float, bar: int = 0) -> RenderableType:
     parts: list[RenderableType] = [facts_table(list(job_facts(job, now, bar)))]
     if reason := job.get("reason"):
         parts += [Text(), reason_text(reason)]
+    if error := job.get("error"):
+        parts += [Text(), error_text(error)]
     if (job.get("upload") or {}).get("state") in LEFT_BEHIND:
         parts += [Text(), Text(f"send the rest: gpu-agent outputs retry {job['id']}", style="dim")]
     if len(job["attempts"]) > 1:
@@ -114,7 +118,9 @@ def job_facts(job: Json, now: float, bar: int = 0) -> list[tuple[str, str | Text
         ),
         ("image", one_line(spec["image"])),
         ("digest", job.get("image_digest")),
-        ("command", command_text(spec)),
+        # Of a function it is the same for all.
+        ("command", None if job.get("chute") else command_text(spec)),
+        *function_facts(job, bar),
         ("queue", f"{one_line(job['queue'])}, priority {job['priority']}"),
         ("created", f"{time_text(job['created_at'])} ({age_text(job['created_at'], now)} ago)"),
         ("started", job.get("started_at") and time_text(job["started_at"])),

@@ -82,7 +82,14 @@ class Describing:
         """Whether some are left. Raises StoreUnavailableError, and what a full disk raises."""
         left = False
         for version in await self._store.describing():
-            left = not await self._take_further(version) or left
+            try:
+                left = not await self._take_further(version) or left
+            except AgentError:
+                raise
+            except Exception:
+                # What a hostile container reported, or a damaged folder, ends its own deploy, and neither the daemon nor other deploys.
+                log.exception("describe.broke", version=version.id)
+                await self._settle(version, Described(None, (BROKEN,)))
         self._is_waiting = left
         return left
 
@@ -90,7 +97,10 @@ class Describing:
         """Let go of versions that nobody needs any more, and of what an upload that broke off has left."""
         for version_id in await self._store.drop_stale_versions():
             log.info("version.let_go", version=version_id)
-        for name in await self._folders.sweep(await self._store.version_ids() | self.arriving):
+        # In this order: a deploy that arrives meanwhile is in the second or the third, if it is in the first.
+        names = await self._folders.names()
+        arriving = set(self.arriving)
+        for name in await self._folders.sweep(names, await self._store.version_ids() | arriving):
             log.info("folder.swept", folder=name)
 
     async def _take_further(self, version: Version) -> bool:
@@ -126,10 +136,10 @@ class Describing:
 
     async def _read(self, version: Version, job: Job) -> Described:
         if job.outcome is not Outcome.SUCCEEDED:
-            return Described(None, (place_reason(job.reason),))
+            return Described(None, (place_reason(job.reason, job.id),))
         stored = await self._intake.folders.report(job.id, job.attempt, MAX_MANIFEST_BYTES)
         if stored is None:
-            return Described(None, (place_reason(None),))
+            return Described(None, (place_reason(None, job.id),))
         data = stored.result
         if data is None:
             return Described(None, (TOO_LARGE,))
@@ -139,18 +149,17 @@ class Describing:
             return await self._apart.run(lambda: judge(data, deploy, policy))
         except (SpecRefusedError, ChuteFilesMissingError) as error:
             return refused_by(error)
-        except AgentError:
-            raise
-        except Exception:
-            # What a hostile container reported must end its own deploy, and neither the daemon nor other deploys.
-            log.exception("describe.broke", version=version.id)
-            return Described(None, (BROKEN,))
 
     async def _settle(self, version: Version, described: Described) -> None:
         settled = await self._store.settle_version(version.id, described)
-        if settled is not None and settled.state is VersionState.REFUSED:
-            await self._folders.remove(version.id)
-            log.info("deploy.refused", version=version.id, owner=version.owner, faults=len(settled.faults))
-        elif settled is not None:
-            log.info("chute.deployed", version=version.id, owner=version.owner, chute=settled.chute)
-        self.settled.ring()
+        try:
+            if settled is not None and settled.state is VersionState.REFUSED:
+                log.info(
+                    "deploy.refused", version=version.id, owner=version.owner, faults=len(settled.faults)
+                )
+                await self._folders.remove(version.id)
+            elif settled is not None:
+                log.info("chute.deployed", version=version.id, owner=version.owner, chute=settled.chute)
+        finally:
+            # Whoever waits is answered by the row, whatever becomes of the files.
+            self.settled.ring()

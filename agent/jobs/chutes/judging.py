@@ -57,12 +57,16 @@ def refused_by(error: AgentError) -> Described:
     raise TypeError(error)
 
 
-def place_reason(why: Reason | None) -> Fault:
+def place_reason(why: Reason | None, job_id: str) -> Fault:
     """Why the describe job did not succeed, as a fault of the deploy. None: it succeeded, and left no manifest."""
     why = why or reason("no_result")
     # What fails before the program runs is the image's, or the host's; then it is the code's.
-    field = "code" if why.phase is Phase.RUNNING else "image"
-    return Fault(field, why.code, why.message, why.remedy)
+    if why.phase is not Phase.RUNNING:
+        return Fault("image", why.code, why.message, why.remedy)
+    # No list shows that job, and what the program printed may be all that tells what is wrong with an image's Python.
+    return Fault(
+        "code", why.code, why.message, f"{why.remedy} `gpu-agent logs {job_id}` has all that was printed."
+    )
 
 
 def _find_host_faults(deploy: Deploy, manifest: Manifest, policy: Policy) -> Iterator[Fault]:

@@ -24,9 +24,10 @@ def check_progress(current: str, job_id: object, percent: object, message: objec
     if job_id is not None and str(job_id) != current:
         raise ValueError(f"a job shows its own progress only: this is {current!r}, not {job_id!r}")
     number = as_number(percent)
-    if number is None or not 0 <= number <= 100:
-        raise ValueError(f"progress is in percent, from 0 to 100, not {percent!r}")
-    return Progress(number, None if message is None else cut(str(message)))
+    if number is None or math.isnan(number):
+        raise ValueError(f"progress is in percent, from 0 to 100, not {percent!r:.80}")
+    # A total that was an estimate, or a rounding, must not end the job.
+    return Progress(min(max(number, 0), 100), None if message is None else cut(str(message)))
 
 
 def check_metric(name: object, value: object) -> tuple[str, float | str]:

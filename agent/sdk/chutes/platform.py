@@ -6,7 +6,7 @@ The launcher's platform talks to the host; it is in `_runtime`. Here nothing lea
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, Mapping, NamedTuple, Sequence
+from typing import Any, Mapping, NamedTuple, NoReturn, Sequence
 
 from chutes._calls import Progress, check_call, check_metric, check_progress, check_status
 from chutes._done import Done
@@ -190,6 +190,13 @@ class Recorder(Platform):
 
     def _keep_status(self, task: str, status: str) -> None:
         self.statuses[task] = status
+
+
+def refuse_pickle() -> NoReturn:
+    """A pickle of a chute has its platform in it, and would fail on something within that no author knows."""
+    raise TypeError(
+        "the chute can't go to another process: hand over a function of the module, and the values that it needs"
+    )
 
 
 def make_folder(owner: object) -> str:

@@ -53,6 +53,7 @@ def uploads_and_ssh(chute: Chute) -> None:
 
     @chute.job(upload=False)
     async def streaming_job(self):
+        self.logger.info("streaming")
         while not self.should_shutdown:
             await asyncio.sleep(1)
         return "stopped"

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import pickle
 import sys
 import time
 from contextlib import suppress
@@ -243,6 +244,27 @@ def test_time_that_is_up_is_told_first_and_then_cancels(chute: Chute) -> None:
     assert result.error.kind == "cancelled"
 
 
+def test_whatever_waits_in_the_loop_is_cancelled_whether_its_function_is_a_coroutines_or_not(
+    chute: Chute,
+) -> None:
+    async def wait() -> None:
+        await asyncio.sleep(60)
+
+    @chute.job()
+    def wrapped(self: Chute) -> object:
+        return wait()
+
+    @chute.job()
+    def plain(self: Chute) -> None: ...
+
+    ends = [LocalRunner(chute, timeout=SHORT, grace=SHORT).run("wrapped")]
+    chute.on_startup()(lambda self: wait())
+    ends.append(LocalRunner(chute, timeout=SHORT, grace=SHORT).run("plain"))
+    assert [(each.outcome, each.error and each.error.kind) for each in ends] == [
+        ("timed_out", "cancelled"), ("timed_out", "cancelled"),
+    ]  # fmt: skip
+
+
 def test_a_job_that_looks_at_should_shutdown_ends_by_itself(chute: Chute) -> None:
     @chute.job()
     async def patient(self: Chute) -> str:
@@ -279,6 +301,32 @@ def test_what_does_not_stop_is_left_behind_and_not_tried_again_beside_itself(chu
     ends.append(True)
     assert (result.outcome, len(result.attempts)) == ("timed_out", 1)
     assert time.monotonic() - began < 2
+
+
+def test_what_does_not_stop_says_where_it_is(chute: Chute) -> None:
+    ends: list[bool] = []
+
+    def inner() -> None:
+        while not ends:
+            time.sleep(0.001)
+
+    @chute.job()
+    def plain(self: Chute) -> None:
+        inner()
+
+    @chute.job()
+    async def waiting(self: Chute) -> None:
+        while not ends:
+            with suppress(asyncio.CancelledError):
+                await asyncio.sleep(60)
+
+    for name, place in (("plain", "in inner"), ("waiting", "in waiting")):
+        error = LocalRunner(chute, timeout=SHORT, grace=SHORT).run(name).error
+        assert error is not None
+        assert (error.kind, error.type) == ("cancelled", "StillRunningError")
+        assert place in error.traceback
+        assert "chutes/testing" not in error.traceback
+    ends.append(True)
 
 
 def test_a_coroutine_that_swallows_its_cancellation_holds_nothing_up(chute: Chute) -> None:
@@ -503,3 +551,14 @@ def test_ports_have_their_own_numbers_unless_the_test_has_others(chute: Chute) -
         return {port["name"]: port["port"] for port in self.job_ports}
 
     assert LocalRunner(chute, ports={"web": 18080}).run("serve").value == {"web": 18080, "raw": 9000}
+
+
+async def hand_over(self: Chute) -> None:
+    pickle.dumps(self)
+
+
+def test_a_chute_handed_to_another_process_is_refused_as_on_a_host(chute: Chute) -> None:
+    chute.job()(hand_over)
+    error = LocalRunner(chute).run("hand_over").error
+    assert error is not None
+    assert "hand over a function of the module" in error.message

@@ -47,7 +47,7 @@ def annotation(draw: st.DrawFn) -> str:
     return draw(st.sampled_from(["", ": dict", ": int", ": list"]))
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(functions(), PAYLOADS)
 def test_what_is_refused_at_the_door_would_be_refused_in_the_job(
     function: Callable[..., Any], payload: object

@@ -29,8 +29,23 @@ async def test_another_jobs_progress_is_refused(platform: Recorder) -> None:
 
 
 @pytest.mark.parametrize(
-    "percent", [-0.1, 100.1, math.nan, math.inf, "50", None, [], pytest.param(10**400, id="huge")]
+    ("percent", "shown"),
+    [
+        (100.00000000000001, 100),
+        (104, 100),
+        (-0.1, 0),
+        (math.inf, 100),
+        pytest.param(-(10**400), 0, id="huge"),
+    ],
 )
+async def test_progress_beyond_its_ends_is_shown_at_its_end_and_ends_no_job(
+    platform: Recorder, percent: float, shown: int
+) -> None:
+    await platform.update_job_progress(progress=percent)
+    assert platform.progress == [Progress(shown, None)]
+
+
+@pytest.mark.parametrize("percent", [math.nan, "50", None, []])
 async def test_progress_that_is_no_percentage_is_refused(platform: Recorder, percent: object) -> None:
     with pytest.raises(ValueError, match="from 0 to 100"):
         await platform.update_job_progress(progress=percent)

@@ -212,13 +212,13 @@ def test_a_mere_folder_of_that_name_hides_nothing(project: pytest.Pytester) -> N
 def test_nothing_beside_the_package_hides_a_module_of_the_authors(
     project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (project.mkdir("libraries") / "launch.py").write_text("theirs = True")
+    (project.mkdir("libraries") / "chutes_launch.py").write_text("theirs = True")
     monkeypatch.setenv("PYTHONPATH", f"{ROOT}:{project.path}/libraries")
     told = run(project, *ALONE, test="""
-        import chutes, launch
+        import chutes, chutes_launch
 
         def test_it():
-            assert launch.theirs
+            assert chutes_launch.theirs
         """)  # fmt: skip
     told.assert_outcomes(passed=1)
 

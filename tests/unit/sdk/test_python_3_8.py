@@ -11,9 +11,9 @@ SDK = Path(__file__).parents[3] / "agent" / "sdk"
 # The pytest plugin runs where pytest is.
 PLUGIN = SDK / "pytest_chutes.py"
 # Older Pythons run it too, to say that they are: it has no __future__, and no annotation but None.
-LAUNCHER = SDK / "launch.py"
+LAUNCHER = SDK / "chutes_launch.py"
 MODULES = sorted(SDK.rglob("*.py"))
-OURS = {"chutes", "launch"}
+OURS = {"chutes"}
 
 # What came after 3.8 to the modules that one would use here; and to objects, under names that nothing else here has.
 NEWER_MEMBERS = {

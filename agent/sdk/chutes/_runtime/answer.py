@@ -24,6 +24,10 @@ class Answer:
         self._settle(None, error)
 
     @property
+    def refusal(self) -> Exception | None:
+        return self._error
+
+    @property
     def value(self) -> Any:
         """What was answered; raises the refusal. Only once it is there."""
         if self._error is not None:

@@ -14,8 +14,9 @@ from chutes._runtime.reports import Reports
 from chutes._runtime.stopping import Stopping
 from chutes._runtime.wire import Wire
 
-# How long the host may be away before a result is given up.
-_ANSWER_SECONDS = 60.0
+# How long the host may be away before a result is given up: an agent that crashes again and again until somebody mends it. What
+# the job holds nobody else can be given meanwhile.
+_ANSWER_SECONDS = 600.0
 
 # For what is still in Python's buffers, where nobody may read the log.
 _FLUSH_SECONDS = 2.0
@@ -94,10 +95,10 @@ class Leaving:
 
 
 def _run_exit_functions() -> None:
-    pools = sys.modules.get("concurrent.futures.thread")
-    if pools is not None:
+    waits = getattr(sys.modules.get("concurrent.futures.thread"), "_python_exit", None)
+    if waits is not None:
         # Python 3.8's waits for every task of every pool; later ones do so elsewhere, where we don't go.
-        atexit.unregister(vars(pools).get("_python_exit", flush))
+        atexit.unregister(waits)
     try:
         atexit._run_exitfuncs()  # noqa: SLF001 — an ordinary exit would first wait for the author's threads
     except BaseException as error:  # noqa: BLE001 — the author's functions; Python has told of them, and the code stands

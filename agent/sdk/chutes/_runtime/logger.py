@@ -20,6 +20,8 @@ def job_logger() -> logging.Logger:
         logger.setLevel(logging.INFO)
         # An author's basicConfig() would show each line twice.
         logger.propagate = False
+    # An author's dictConfig() or fileConfig() disables every logger that it doesn't name.
+    logger.disabled = False
     return logger
 
 

@@ -73,9 +73,24 @@ class AuthorLoop:
         if self._loop is None:
             from asyncio import new_event_loop, set_event_loop  # noqa: PLC0415 — a plain `def` job starts without it
 
-            self._loop = new_event_loop()
+            self._loop = _set_by_the_file() or new_event_loop()
             set_event_loop(self._loop)
         return self._loop
+
+
+def _set_by_the_file() -> AbstractEventLoop | None:
+    """The loop of this thread, which what was made at the import may belong to: in 3.8 and 3.9 each lock and queue does."""
+    from asyncio import get_event_loop  # noqa: PLC0415
+    from warnings import catch_warnings, simplefilter  # noqa: PLC0415
+
+    try:
+        with catch_warnings():
+            # 3.12 and 3.13 make one where there is none, and complain.
+            simplefilter("ignore")
+            loop = get_event_loop()
+    except RuntimeError:
+        return None
+    return None if loop.is_closed() or loop.is_running() else loop
 
 
 async def _contain(value: Awaitable[Any], raised: list[BaseException]) -> Any:

@@ -11,7 +11,7 @@ from chutes._runtime.reports import Reports
 from chutes._runtime.stopping import Stopping
 from chutes._runtime.wire import Wire
 from chutes.errors import PlatformError
-from chutes.platform import Platform
+from chutes.platform import Platform, refuse_pickle
 
 
 class JobPlatform(Platform):
@@ -47,6 +47,9 @@ class JobPlatform(Platform):
     @property
     def should_shutdown(self) -> bool:
         return self._stopping.is_asked
+
+    def __reduce__(self) -> Any:
+        refuse_pickle()
 
     async def get_job_status(self, job_id: str) -> dict[str, Any] | None:
         status: dict[str, Any] | None = await self._wire.call("get_job_status", {"job_id": str(job_id)})

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from json import dumps
 from math import inf
-from threading import Lock
+from threading import RLock
 from time import monotonic, time
 from typing import Any, Callable, Mapping
 
@@ -36,7 +36,8 @@ class Reports:
         self._send = send
         self._poke = poke
         self._complain = complain
-        self._lock = Lock()
+        # A signal handler of the author's may tell in the middle of telling.
+        self._lock = RLock()
         self._last_seq = 0
         self._next_at = 0.0
         self._under_way = 0
@@ -106,14 +107,10 @@ class Reports:
             self._last_seq += 1
             self._next_at = monotonic() + _INTERVAL_SECONDS
             self._under_way += 1
-            news = {
-                "seq": self._last_seq,
-                "progress": self._progress,
-                "metrics": self._metrics,
-                "statuses": self._statuses,
-            }
-            self._progress, self._metrics, self._statuses = None, [], {}
-            self._metric_bytes = self._status_bytes = 0
+            progress, self._progress = self._progress, None
+            metrics, self._metrics, self._metric_bytes = self._metrics, [], 0
+            statuses, self._statuses, self._status_bytes = self._statuses, {}, 0
+            news = {"seq": self._last_seq, "progress": progress, "metrics": metrics, "statuses": statuses}
             # Within the lock, so that two reports leave in the order of their numbers.
             answer = self._send("report", news)
         answer.tell(self._arrived)

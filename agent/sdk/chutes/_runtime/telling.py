@@ -6,13 +6,13 @@ from os import _exit, getpid
 from threading import Lock, get_ident
 from typing import Callable
 
-from chutes._runtime.endings import Ending, StillRunningError, failed
-from chutes._runtime.failures import MAX_TRACEBACK_CHARACTERS, stack_of
+from chutes._runtime.answer import Answer
+from chutes._runtime.endings import Ending, still_running
+from chutes._runtime.failures import stack_of
 from chutes._runtime.leaving import Leaving, flush
-from chutes._runtime.lines import offer_text, write_text
+from chutes._runtime.lines import offer_text, offer_warning, write_text
 from chutes._runtime.reports import Reports
 from chutes._runtime.stopping import Stopping
-from chutes._runtime.texts import shorten
 from chutes._runtime.wire import Wire
 
 
@@ -56,13 +56,12 @@ class Telling:
 
     def say_still_running(self) -> None:
         """Just before the host kills: where the function is. In the wire's thread, since the others may be stuck."""
-        stack = shorten(self._ask() or stack_of(self._thread), MAX_TRACEBACK_CHARACTERS)
+        ending = still_running(self._ask() or stack_of(self._thread))
         if not self._is_first():
             return
-        ending = failed("cancelled", StillRunningError())
         self._leaving.begin_without_hooks(ending.exit_code)
-        self._send(ending._replace(error={**(ending.error or {}), "traceback": stack}))
-        offer_text(stack)
+        self._send(ending)
+        offer_text(ending.error["traceback"] if ending.error else "")
 
     def _is_first(self) -> bool:
         with self._lock:
@@ -71,7 +70,13 @@ class Telling:
 
     def _send(self, ending: Ending) -> None:
         self._reports.flush()
-        self._wire.call("finish", ending.fields, ending.result)
+        answer = self._wire.call("finish", ending.fields, ending.result)
+        answer.tell(lambda: _warn_of_refusal(answer))
+
+
+def _warn_of_refusal(answer: Answer) -> None:
+    if answer.refusal is not None:
+        offer_warning(f"the host has not taken how the function ended: {answer.refusal}")
 
 
 def _nowhere() -> None:

@@ -7,10 +7,11 @@ standard library is bound by name when this is imported, before any of the autho
 from __future__ import annotations
 
 from collections import deque
+from itertools import count
 from json import dumps, loads
 from os import getpid, register_at_fork
 from select import POLLIN, poll
-from threading import Lock, Thread
+from threading import RLock, Thread
 from time import monotonic, sleep
 from typing import Any, Callable, Mapping
 
@@ -45,8 +46,9 @@ class Wire:
     def __init__(self, path: str) -> None:
         self._path = path
         self._pid = getpid()
-        self._lock = Lock()
-        self._last_id = 0
+        # A signal handler of the author's may call in the middle of a call.
+        self._lock = RLock()
+        self._ids = count(1)
         self._calls: dict[int, _Call] = {}
         self._unsent: deque[int] = deque()
         self._postponed: list[tuple[float, int]] = []
@@ -82,14 +84,14 @@ class Wire:
         """Send it, again and again if need be. `raw` is what goes behind the line."""
         self.refuse_children(name)
         with self._lock:
-            self._last_id += 1
-            line = _line(self._last_id, name, fields)
+            number = next(self._ids)
+            line = _line(number, name, fields)
             call = _Call(line + raw)
             if len(line) > _LONGEST_LINE_BYTES:
                 call.answer.fail(PlatformError("bad_call", f"this call of {name} is too large to be sent"))
                 return call.answer
-            self._calls[self._last_id] = call
-            self._unsent.append(self._last_id)
+            self._calls[number] = call
+            self._unsent.append(number)
         self.poke()
         return call.answer
 
@@ -145,9 +147,7 @@ class Wire:
 
     def _connect(self) -> None:
         link = Link(self._path)
-        with self._lock:
-            self._last_id += 1
-            self._hello_id = self._last_id
+        self._hello_id = next(self._ids)
         link.put(_line(self._hello_id, "hello", {"sdk": SDK, "pid": self._pid}))
         link.flush()
         self._link = link
@@ -228,7 +228,7 @@ class Wire:
 
     def _leave(self) -> None:
         # In a forked child: what is open is the parent's. A lock may have been held there when the child was made.
-        self._lock = Lock()
+        self._lock = RLock()
         self._bell.close()
         if self._link is not None:
             self._link.close()

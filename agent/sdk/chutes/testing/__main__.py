@@ -1,33 +1,41 @@
 """chutes/testing/__main__ — the process in which `gpu-agent chute run --local` runs a job. Shows nothing to a person.
 
-It is asked in JSON on stdin, whose end asks the job to stop; it tells in JSON lines on a descriptor. Its arguments are that one's
+It is asked in JSON on stdin, and then heeds single bytes there; it tells in JSON lines on a descriptor. Its arguments are that one's
 number and the size of what it is asked.
 """
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
 import shutil
 import sys
 import threading
-import traceback
 from contextlib import suppress
-from typing import Any, Mapping, Sequence
+from typing import Any, Mapping, NoReturn, Sequence
 
 # Run by its path, so that the author's environment stays as it is: this is then where `import chutes` looks first.
 if __name__ == "__main__":
+    if sys.version_info < (3, 8):  # noqa: UP036 — whatever --python named runs this line
+        sys.exit(1)  # the command knows what it means that nothing was told
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from chutes._loading import load
+from chutes._runtime.failures import stack_of, traceback_of
 from chutes.chute import Chute
 from chutes.errors import LoadError, RegistrationError
-from chutes.testing.results import Result
+from chutes.testing.results import Result, error_shown
 from chutes.testing.runner import Children, LocalRunner
+
+# As of a shell's command.
+INTERRUPTED = 130
 
 
 def main(words: Sequence[str]) -> None:
     out = Telling(int(words[0]))
+    out.tell("begun", {})
+    faulthandler.enable()
     asked: dict[str, Any] = json.loads(read_exactly(0, int(words[1])))
     # What the author's code reads is empty, as in a container.
     control = os.dup(0)
@@ -42,15 +50,20 @@ def main(words: Sequence[str]) -> None:
     except (LoadError, RegistrationError) as refused:
         out.tell("refused", {"message": str(refused)})
     except BaseException as raised:  # noqa: BLE001 — a file may raise anything at its import
-        traceback.print_exc()
+        sys.stderr.write(traceback_of(raised))
         out.tell("refused", {"message": f"{asked['file']} raised {type(raised).__name__}: {raised}"})
     else:
-        threading.Thread(target=stop_at_end, args=(control, runner), daemon=True).start()
-        result = runner.run(name, asked["payload"])
+        threading.Thread(target=heed, args=(control, runner, out), daemon=True).start()
+        try:
+            result = runner.run(name, asked["payload"])
+        except KeyboardInterrupt as interrupt:
+            # The author's own: Ctrl-C doesn't reach this process.
+            sys.stderr.write(traceback_of(interrupt))
+            leave(INTERRUPTED)
         out.tell("result", shown(result))
         for each in result.children if asked["is_kept"] else (result,):
             forget(each)
-    leave()
+    leave(0)
 
 
 class Telling:
@@ -96,19 +109,16 @@ def chosen_job(chute: Chute, wanted: str | None) -> str:
 
 
 def shown(result: Result) -> dict[str, Any]:
-    error, progress = result.error, result.progress[-1] if result.progress else None
+    progress = result.progress[-1] if result.progress else None
     return {
         "name": result.name,
         "outcome": result.outcome,
         "result": result.value,
         "note": result.note,
-        "error": None
-        if error is None
-        else {
-            "kind": error.kind, "type": error.type, "message": error.message, "traceback": error.traceback, "exit_code": error.exit_code,
-        },
+        "error": error_shown(result.error),
         "attempts": [
-            {"number": each.number, "outcome": each.outcome, "seconds": each.seconds} for each in result.attempts
+            {"number": each.number, "outcome": each.outcome, "error": error_shown(each.error), "seconds": each.seconds}
+            for each in result.attempts
         ],
         "progress": None if progress is None else {"percent": progress.percent, "message": progress.message},
         "metrics": [list(point) for point in result.metrics],
@@ -136,10 +146,16 @@ def read_exactly(descriptor: int, size: int) -> bytes:
     return data
 
 
-def stop_at_end(control: int, runner: LocalRunner) -> None:
-    while os.read(control, 64):
-        pass
-    runner.stop()
+def heed(control: int, runner: LocalRunner, out: Telling) -> None:
+    """A question is answered with where the job is; whatever else comes, also the end, asks it to stop."""
+    main_thread = threading.main_thread().ident or 0
+    asked = b"?"
+    while asked:
+        asked = os.read(control, 1)
+        if asked == b"?":
+            out.tell("where", {"stack": stack_of(main_thread)})
+        else:
+            runner.stop()
 
 
 def log_as_lines() -> None:
@@ -148,12 +164,12 @@ def log_as_lines() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
 
 
-def leave() -> None:
+def leave(code: int) -> NoReturn:
     """At once: threads that the job left behind keep nothing from ending, as in a container."""
     for file in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):  # nobody reads it, or it is closed
             file.flush()
-    os._exit(0)
+    os._exit(code)
 
 
 if __name__ == "__main__":

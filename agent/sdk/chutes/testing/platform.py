@@ -9,7 +9,7 @@ from typing import Any, Awaitable, Callable, Mapping, Sequence
 
 from chutes._calls import Progress
 from chutes.errors import PlatformError
-from chutes.platform import Child, Recorder
+from chutes.platform import Child, Recorder, refuse_pickle
 from chutes.testing.results import Result
 
 # What is told as it happens: attempt, progress, status or child, and its facts.
@@ -58,6 +58,9 @@ class LocalPlatform(Recorder):
     @property
     def job_ports(self) -> Sequence[Mapping[str, Any]]:
         return self.ports
+
+    def __reduce__(self) -> Any:
+        refuse_pickle()
 
     def begin_attempt(self, number: int) -> None:
         self.attempt_number = number

@@ -96,3 +96,11 @@ class Result:
     def started(self) -> list[Child]:
         """The jobs that it started, run or not: `job_id`, `name`, `payload`, `key`."""
         return self.platform.children
+
+
+def error_shown(error: Failure | None) -> dict[str, Any] | None:
+    """As JSON has it."""
+    if error is None:
+        return None
+    names = ("kind", "type", "message", "traceback", "exit_code")
+    return {name: getattr(error, name) for name in names}

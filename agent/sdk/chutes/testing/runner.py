@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any, Mapping
 
 from chutes._binding import bind
+from chutes._calls import MAX_PAYLOAD_BYTES
 from chutes._runtime.endings import failed
 from chutes.chute import Chute
 from chutes.chute.job import Job
@@ -18,10 +19,9 @@ from chutes.platform import Child
 from chutes.testing.attempts import Ended, Limits, OneAttempt, ended_with
 from chutes.testing.loops import run_to_its_end
 from chutes.testing.platform import LocalPlatform, Place, Told
-from chutes.testing.results import Attempt, Result
+from chutes.testing.results import Attempt, Result, error_shown
 from chutes.testing.stopping import Stop
 
-MAX_PAYLOAD_BYTES = 1 << 20
 # What heals by itself. The rest would fail in the same way again.
 RETRIED_KINDS = frozenset({"raised", "startup", "exit"})
 MAX_BACKOFF_SECONDS = 300.0
@@ -140,21 +140,20 @@ class LocalRunner:
             await self._pause(number)
 
     async def _attempt(self, job: Job, payload: dict[str, Any], platform: LocalPlatform) -> Ended:
+        ended = await self._run_once(job, payload, platform)
+        facts = {"job": platform.job_id, "name": job.name, "number": platform.attempt}
+        self._tell("ended", {**facts, "outcome": ended.outcome, "error": error_shown(ended.error)})
+        return ended
+
+    async def _run_once(self, job: Job, payload: dict[str, Any], platform: LocalPlatform) -> Ended:
         try:
             arguments = bind(job.function, payload, platform.output_dir)
         except PayloadError as error:
             return ended_with(failed("payload", error), error)
         limits = Limits(job.timeout if self._timeout is None else self._timeout, self._grace)
-        facts = {
-            "job": platform.job_id,
-            "number": platform.attempt,
-            "timeout": limits.timeout,
-            "grace": limits.grace,
-        }
-        self._tell("attempt", facts)
-        ended = await OneAttempt(self.chute, job, platform, limits, self._stop).run(arguments)
-        self._tell("ended", {"job": platform.job_id, "number": platform.attempt, "outcome": ended.outcome})
-        return ended
+        facts = {"job": platform.job_id, "name": job.name, "number": platform.attempt}
+        self._tell("attempt", {**facts, "timeout": limits.timeout, "grace": limits.grace})
+        return await OneAttempt(self.chute, job, platform, limits, self._stop).run(arguments)
 
     async def _pause(self, number: int) -> None:
         seconds = min(self._backoff * 2 ** (number - 1), MAX_BACKOFF_SECONDS)

@@ -1,4 +1,4 @@
-"""launch — the command of a function job's container. In the grammar of the first Python 3, so that an old one can say that it is."""
+"""sdk/chutes_launch — the command of a function job's container. In the grammar of the first Python 3, so that an old one can say that it is."""
 
 import os
 import sys
