@@ -84,7 +84,13 @@ class LoggedDaemon(Daemon):
                 stdout=subprocess.DEVNULL,
                 stderr=log,
                 cwd=REPOSITORY,
-                env={"PATH": os.environ["PATH"], "HOME": "/root", **self.environment},
+                # Its own processes are of this tree as well, whichever is installed.
+                env={
+                    "PATH": os.environ["PATH"],
+                    "HOME": "/root",
+                    "PYTHONPATH": str(REPOSITORY),
+                    **self.environment,
+                },
             )
 
     def tail(self, count: int = 40) -> str:
