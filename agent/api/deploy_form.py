@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from aiohttp import BodyPartReader, MultipartReader, web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from agent.api.body import MAX_BODY_BYTES, BodyTooLargeError, BodyTooSlowError, parse_json
 from agent.api.limits import LIMITS
@@ -18,6 +19,9 @@ READ_BYTES = 1 << 18
 MAX_FORM_BYTES = MAX_CODE_BYTES + MAX_BODY_BYTES + MIB
 PARTS = ("deploy", "code")
 FORM_WORDS = "Send multipart/form-data with `deploy`, a JSON object, and `code`, a tar archive."
+
+# What the library says of bodies that it can't read: among others of a part `_charset_` and of too many headers of a part.
+UNREADABLE = (ValueError, AssertionError, RuntimeError, HttpProcessingError, web.HTTPRequestEntityTooLarge)
 
 Write = Callable[[bytes], Awaitable[None]]
 
@@ -47,7 +51,7 @@ async def read_deploy_form(request: web.Request, write: Write) -> object:
             return await _read_parts(await request.multipart(), write)
     except TimeoutError:
         raise BodyTooSlowError(f"the body did not arrive within {seconds:g} s") from None
-    except (ValueError, AssertionError, web.HTTPRequestEntityTooLarge) as unread:
+    except UNREADABLE as unread:
         # The library's own words may quote the body.
         raise _refusal("body", "is no well-formed multipart/form-data") from unread
 

@@ -1,8 +1,7 @@
 """api/function_views — what is told of a job because it calls a function; of any other it is null. Reads no store."""
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from agent.core.finish import Fault
 from agent.core.job import Job
@@ -11,8 +10,6 @@ from agent.core.told import Progress, Told
 from agent.interfaces import StoredReport
 
 Json = dict[str, object]
-# A larger result is fetched by itself.
-INLINE_BYTES = 256 << 10
 NOTHING: Json = dict.fromkeys(
     ("progress", "statuses", "result", "result_bytes", "result_note", "error", "metrics", "parent", "chute")
 )
@@ -20,9 +17,10 @@ NOTHING: Json = dict.fromkeys(
 
 @dataclass(frozen=True, slots=True)
 class FunctionBeside:
-    """What is told of it and is not in its row. `report` None: there is none, or a list is shown, which has no results."""
+    """What is told of it and is not in its row. `told`, `report` None: a list is shown, in which they could have megabytes a job."""
 
-    told: Told = field(default_factory=Told)
+    progress: Progress | None = None
+    told: Told | None = None
     children: Sequence[str] = ()
     report: StoredReport | None = None
 
@@ -32,16 +30,18 @@ def show_function(job: Job, beside: FunctionBeside | None) -> Json:
     if call is None:
         return {**NOTHING, "children": []}
     beside = beside or FunctionBeside()
-    report = beside.report
+    report, told = beside.report, beside.told
     has_result = report is not None and report.finish.fault is None
     return {
-        "progress": _show_progress(beside.told.progress),
-        "statuses": dict(beside.told.statuses),
-        "result": _show_result(report),
+        "progress": _show_progress(beside.progress),
+        "statuses": None if told is None else dict(told.statuses),
+        "result": None,  # it is put in as the text that the job sent, where a job is written
         "result_bytes": report.size_bytes if report is not None and has_result else None,
         "result_note": None if report is None else report.finish.note,
         "error": _show_error(job, None if report is None else report.finish.fault),
-        "metrics": {name: _show_metric(metric) for name, metric in beside.told.metrics.items()},
+        "metrics": None
+        if told is None
+        else {name: _show_metric(metric) for name, metric in told.metrics.items()},
         "parent": call.parent,
         "children": list(beside.children),
         "chute": {"name": call.chute, "version": call.version, "function": call.function},
@@ -60,20 +60,10 @@ def _show_metric(metric: Metric) -> Json:
         "min": metric.low,
         "max": metric.high,
         "last": metric.last,
-        "points": [list(point) for point in metric.points],
+        "points": [],  # likewise
         "labels": None if labels is None else dict(labels),
         "other_labels": metric.other,
     }
-
-
-def _show_result(report: StoredReport | None) -> object:
-    """As the job sent it; what is no JSON, which only a job of its own making sends, is fetched by itself."""
-    if report is None or report.result is None or report.finish.fault is not None:
-        return None
-    try:
-        return json.loads(report.result, parse_constant=lambda _name: None)
-    except (ValueError, RecursionError):
-        return None
 
 
 def _show_error(job: Job, fault: Fault | None) -> Json | None:

@@ -69,6 +69,7 @@ STATUS: dict[str, int] = {
     "spec_refused": 422,
     "deploy_refused": 422,
     "code_too_large": 413,
+    "too_much_code": 413,
     "chute_not_found": 404,
     "chute_in_use": 409,
     "chute_files_missing": 500,

@@ -3,16 +3,19 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from agent.api.function_views import INLINE_BYTES, FunctionBeside
+from agent.api.function_views import FunctionBeside
+from agent.api.job_writing import write_job
 from agent.api.ssh_views import show_ssh
 from agent.api.views import Addresses, Beside, Json, show_job, show_ports
 from agent.core.job import Job
 from agent.core.notify import Progress
-from agent.core.told import Told
 from agent.core.upload_form import UploadView
-from agent.interfaces import Folders, Store
+from agent.interfaces import Folders, Store, StoredReport
 from agent.jobs.ssh import SshServers
 from agent.jobs.uploads import Uploads
+
+# A larger result is fetched by itself.
+INLINE_BYTES = 256 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,20 +27,31 @@ class JobShowing:
     addresses: Addresses
 
     async def show(self, job: Job) -> Json:
-        """All of it: of a function also its series, and its result where that is small."""
-        return await self._show_one(job, await self.store.told(job.id) if job.call is not None else Told())
-
-    async def show_to_function(self, job: Job) -> Json:
-        """As `show`, without the series: a function that waits for another asks again and again."""
-        told = await self.store.told_of([job.id]) if job.call is not None else {}
-        return await self._show_one(job, told.get(job.id, Told()))
-
-    async def _show_one(self, job: Job, told: Told) -> Json:
+        """All but its result and the points of its series."""
         if job.call is None:
             return (await self.show_all([job]))[0]
-        children = (await self.store.children_of([job.id]))[job.id]
+        return await self._show_one(job, await self.folders.report(job.id, job.attempt))
+
+    async def write(self, job: Job) -> bytes:
+        """All of it as JSON: of a function also its series, and its result where that is small."""
+        series = {} if job.call is None else await self.store.series(job.id)
+        return await self._write(job, series)
+
+    async def write_to_function(self, job: Job) -> bytes:
+        """As `write`, without the series: a function that waits for another asks again and again."""
+        return await self._write(job, {})
+
+    async def _write(self, job: Job, series: Mapping[str, str]) -> bytes:
+        if job.call is None:
+            return await write_job(await self.show(job), None, {})
         report = await self.folders.report(job.id, job.attempt, INLINE_BYTES)
-        function = FunctionBeside(told, children, report)
+        result = None if report is None or report.finish.fault is not None else report.result
+        return await write_job(await self._show_one(job, report), result, series)
+
+    async def _show_one(self, job: Job, report: StoredReport | None) -> Json:
+        told = await self.store.told_briefly(job.id)
+        children = (await self.store.children_of([job.id]))[job.id]
+        function = FunctionBeside(told.progress, told, children, report)
         return (await self._show_all([job], {job.id: function}))[0]
 
     async def show_all(self, jobs: Sequence[Job]) -> list[Json]:
@@ -66,8 +80,8 @@ class JobShowing:
         calling = [job.id for job in jobs if job.call is not None]
         if not calling:
             return {}
-        told, children = await self.store.told_of(calling), await self.store.children_of(calling)
-        return {job_id: FunctionBeside(told.get(job_id, Told()), children[job_id]) for job_id in calling}
+        progress, children = await self.store.progress_of(calling), await self.store.children_of(calling)
+        return {job_id: FunctionBeside(progress.get(job_id), children=children[job_id]) for job_id in calling}
 
     async def _notified(self, jobs: Sequence[Job]) -> Mapping[str, Progress]:
         asking = [job.id for job in jobs if job.spec.notify is not None]

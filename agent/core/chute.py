@@ -53,6 +53,7 @@ class Version:
     manifest: Manifest | None = None
     faults: tuple[Fault, ...] = ()
     seq: int = 0
+    size_bytes: int = 0  # of its files, as long as it has any
 
     @property
     def describe_job(self) -> str:

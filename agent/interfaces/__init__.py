@@ -2,12 +2,14 @@
 
 from agent.interfaces.chute_folders import ChuteFolders, Receiving, Unpacked
 from agent.interfaces.chute_store import (
+    MOST_CODE_BYTES,
     MOST_DESCRIBING,
     ChuteInUseError,
     ChuteStore,
     Deployed,
     NoSuchChuteError,
     TooManyDeploysError,
+    TooMuchCodeError,
 )
 from agent.interfaces.clock import Clock
 from agent.interfaces.engine import (
@@ -80,6 +82,7 @@ from agent.interfaces.upload_store import UploadStore
 from agent.interfaces.uploads import Checksum, Content, Deliveries, Delivery, Offered, Places
 
 __all__ = [
+    "MOST_CODE_BYTES",
     "MOST_DESCRIBING",
     "MOST_HOST_EVENTS",
     "Accepted",
@@ -162,6 +165,7 @@ __all__ = [
     "Telling",
     "Token",
     "TooManyDeploysError",
+    "TooMuchCodeError",
     "Unpacked",
     "UploadStore",
 ]

@@ -6,10 +6,13 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class Unpacked:
-    """What an archive held. `digest` in hex, of the files alone: how they were packed says nothing. `files`: their paths."""
+    """What an archive held. `digest` in hex, of the files alone: how they were packed says nothing. `files`: their paths; `size_bytes`:
+    what they take on the disk, about.
+    """
 
     digest: str
     files: frozenset[str]
+    size_bytes: int
 
 
 class Receiving(Protocol):

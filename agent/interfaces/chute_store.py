@@ -9,6 +9,8 @@ from agent.errors import AgentError, Blame
 
 # Of one owner. Each has up to 128 MiB on disk.
 MOST_DESCRIBING = 16
+# Of one owner, all versions that are kept: no guard looks at this part of the disk, and others' jobs would be ended for it.
+MOST_CODE_BYTES = 8 << 30
 
 
 class NoSuchChuteError(AgentError):
@@ -42,6 +44,18 @@ class TooManyDeploysError(AgentError):
         )
 
 
+class TooMuchCodeError(AgentError):
+    """The principal's chutes take as much of the host's disk as they may."""
+
+    code, blame = "too_much_code", Blame.USER
+    remedy = "Remove chutes that are not needed any more (gpu-agent chute rm), and let data into the image."
+
+    def __init__(self) -> None:
+        super().__init__(
+            f"your chutes would have more than {MOST_CODE_BYTES >> 30} GiB of files, with all versions"
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Deployed:
     """`is_replay`: of an earlier, same deploy that is being described or is the chute's current one."""
@@ -56,7 +70,7 @@ class ChuteStore(Protocol):
     async def add_version(self, version: Version) -> Deployed:
         """Insert it as describing, or return the one of the same owner and digest that is describing or active.
 
-        Raises TooManyDeploysError.
+        Raises TooManyDeploysError, TooMuchCodeError.
         """
         ...
 

@@ -21,6 +21,10 @@ class Telling:
     metrics: Mapping[str, Metric] = field(default_factory=dict)
     events: Sequence[NewEvent] = ()
 
+    @property
+    def points(self) -> int:
+        return sum(len(metric.points) for metric in self.metrics.values())
+
 
 class FunctionStore(Protocol):
     """The rows beside the jobs that call a function. Each method is one transaction, durable when it returns."""
@@ -29,8 +33,16 @@ class FunctionStore(Protocol):
         """All that the job has told; nothing of a job that calls no function."""
         ...
 
-    async def told_of(self, job_ids: Sequence[str]) -> dict[str, Told]:
-        """As `told`, for a page of jobs at once and without the points of series; without those that call no function."""
+    async def told_briefly(self, job_id: str) -> Told:
+        """As `told`, without the points of series."""
+        ...
+
+    async def series(self, job_id: str) -> dict[str, str]:
+        """The points of each series as the JSON that clients read: there may be sixty thousand."""
+        ...
+
+    async def progress_of(self, job_ids: Sequence[str]) -> dict[str, Progress | None]:
+        """For a page of jobs, whose statuses and metrics may be megabytes each; without those that call no function."""
         ...
 
     async def keep_told(self, tellings: Sequence[Telling]) -> None:

@@ -9,16 +9,9 @@ import structlog
 
 from agent.core.children import child_id, keyed_child_id
 from agent.core.function import FunctionCall
-from agent.core.gpus import GpusNeverFitError
 from agent.core.job import Job, Kind, Viewer
-from agent.errors import AgentError
-from agent.interfaces import (
-    BodyConflictError,
-    ChuteFilesMissingError,
-    HostKeyNotMadeError,
-    QueueFullError,
-    Store,
-)
+from agent.errors import AgentError, Blame
+from agent.interfaces import ChuteFilesMissingError, Store
 from agent.interfaces.chutes import Chutes
 from agent.interfaces.job_socket import Call, CallFault, CallRefusedError
 from agent.jobs.intake import JOB_ID, Intake, JobFinishedError, Submission
@@ -43,12 +36,12 @@ class _Asked:
 
 @dataclass(slots=True, eq=False)
 class FunctionCalls:
-    """Implements `jobs.functions.Neighbours`. `show`: a job as the API shows it; `ports_of` likewise."""
+    """Implements `jobs.functions.Neighbours`. `write`: a job as the API's JSON of it; `ports_of`: as it shows them."""
 
     store: Store
     intake: Intake
     chutes: Chutes
-    show: Callable[[Job], Awaitable[dict[str, object]]]
+    write: Callable[[Job], Awaitable[bytes]]
     ports_of: Callable[[Job], list[dict[str, object]]]
     # Two starts of one job at once: the second counts the first.
     _turns: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary, init=False)
@@ -61,9 +54,9 @@ class FunctionCalls:
                 return asked.id
             return await self._accept(job, asked)
 
-    async def status(self, job: Job, job_id: object) -> dict[str, object] | None:
+    async def status(self, job: Job, job_id: object) -> bytes | None:
         found = await self._find(job, job_id)
-        return None if found is None else await self.show(found)
+        return None if found is None else await self.write(found)
 
     async def cancel(self, job: Job, job_id: object) -> bool:
         found = await self._find(job, job_id)
@@ -95,13 +88,8 @@ class FunctionCalls:
             raise CallRefusedError(CallFault.TOO_MANY_CHILDREN, words)
         try:
             accepted = await self.intake.accept(job.owner, await self._submission(job, asked))
-        except SpecRefusedError as refused:
-            faults = [f"{fault.field}: {fault.message}" for fault in refused.faults[:_SHOWN_FAULTS]]
-            raise CallRefusedError(CallFault.REFUSED, "; ".join(faults)) from refused
-        except (GpusNeverFitError, ChuteFilesMissingError, QueueFullError, BodyConflictError) as error:
-            raise CallRefusedError(CallFault.REFUSED, _words(error)) from error
-        except HostKeyNotMadeError as error:
-            raise CallRefusedError(CallFault.UNAVAILABLE, _words(error)) from error
+        except AgentError as error:
+            raise _refusal(error) from error
         log.info("child.started", job=job.id, child=accepted.job.id, function=asked.name)
         return accepted.job.id
 
@@ -118,7 +106,8 @@ class FunctionCalls:
         return Submission(spec.body, Kind.FUNCTION, child, asked.payload, asked.id, digest=asked.id)
 
     async def _find(self, job: Job, job_id: object) -> Job | None:
-        if not isinstance(job_id, str) or not JOB_ID.fullmatch(job_id):
+        # One that is being described is of no chute yet, as all those are.
+        if job.kind is not Kind.FUNCTION or not isinstance(job_id, str) or not JOB_ID.fullmatch(job_id):
             return None
         found = await self.store.get(job_id.lower(), Viewer(job.owner))
         is_ours = found is not None and found.call is not None and found.call.chute == _call_of(job).chute
@@ -150,5 +139,12 @@ def _read_start(job: Job, call: Call) -> _Asked:
     return _Asked(name, payload, made)
 
 
-def _words(error: AgentError) -> str:
-    return f"{error}. {error.remedy}"
+def _refusal(error: AgentError) -> CallRefusedError:
+    """Whatever it is, the call is answered: one that is not would be sent again for ever."""
+    if isinstance(error, SpecRefusedError):
+        faults = [f"{fault.field}: {fault.message}" for fault in error.faults[:_SHOWN_FAULTS]]
+        return CallRefusedError(CallFault.REFUSED, "; ".join(faults))
+    # What the host can't do now it may do later; but files that somebody removed stay away.
+    is_final = error.blame is Blame.USER or isinstance(error, ChuteFilesMissingError)
+    fault = CallFault.REFUSED if is_final else CallFault.UNAVAILABLE
+    return CallRefusedError(fault, f"{error}. {error.remedy}")

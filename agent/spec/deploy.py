@@ -60,9 +60,11 @@ def read_deploy(body: object) -> Deploy:
     faults = [*_find_unknown(body), *_find_entry_faults(body.get("entry")), *_find_gpus_fault(body)]
     spec = body.get("spec")
     faults += find_start_faults(spec)
+    faults += _find_second_image(spec)
     if not isinstance(body.get("image"), str):
         faults.append(Fault("image", "missing_field", "is required: text that names an image", "Add it."))
-    given: Body = spec if isinstance(spec, dict) else {}
+    # The deploy's own image is judged, whatever another one is beside it.
+    given: Body = {name: spec[name] for name in spec if name != "image"} if isinstance(spec, dict) else {}
     deploy = Deploy(str(body.get("image")), read_entry(body.get("entry")), given)
     faults += _find_spec_faults(deploy)
     if faults:
@@ -141,6 +143,13 @@ def _find_entry_faults(entry: object) -> Iterator[Fault]:
         yield Fault("entry", "entry_invalid", "names no .py file of the code by a path within it", remedy)
     if colon and not ATTRIBUTE.fullmatch(attribute):
         yield Fault("entry", "entry_invalid", "names no attribute behind its colon", remedy)
+
+
+def _find_second_image(spec: object) -> Iterator[Fault]:
+    if isinstance(spec, dict) and "image" in spec:
+        yield Fault(
+            "spec.image", "not_of_spec", "is the deploy's own field", "Leave it out; name it in image."
+        )
 
 
 def _find_gpus_fault(body: Body) -> Iterator[Fault]:

@@ -2,14 +2,17 @@
 
 import asyncio
 import gzip
+import io
 import stat
 import tarfile
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from agent.interfaces import ChuteFilesMissingError, ChuteFolders, Unpacked
+from agent.adapters.folders.chutes import ReceivedArchive
+from agent.interfaces import ChuteFilesMissingError, ChuteFolders, SecretFiles, Unpacked
 from agent.spec import DeployRefusedError
 from tests.contract.folders_on_disk import names, opened
 from tests.fakes.chute_folders import FakeChuteFolders
@@ -143,6 +146,53 @@ async def test_too_many_files_are_refused(chutes: ChuteFolders) -> None:
     assert "10000" in told[-1]
 
 
+@pytest.mark.slow
+async def test_on_disk_folders_that_only_paths_name_count_as_those_that_are_members(tmp_path: Path) -> None:
+    deep = ["/".join([str(number), *("d" * 30), "a.py"]) for number in range(400)]
+    async with opened(tmp_path) as folders:
+        told = await faults_of(folders.chutes, tar_of(dict.fromkeys(deep, b""), packed=True))
+        assert "10000 files and folders" in told[-1]
+        assert (await unpack(folders.chutes, tar_of(dict.fromkeys(deep[:3], b"")))).files == set(deep[:3])
+
+
+async def test_on_disk_a_folder_of_an_old_archive_may_have_a_content_which_is_skipped(tmp_path: Path) -> None:
+    old = bytearray(tar_of({"old": b"x" * 700, "main.py": MAIN}, tarfile.USTAR_FORMAT))
+    old[3:4] = b"/"
+    old[148:156] = b" " * 8
+    old[148:156] = b"%06o\0 " % sum(old[:512])
+    async with opened(tmp_path) as folders:
+        assert (await unpack(folders.chutes, bytes(old))).files == {"main.py"}
+        assert names(tmp_path / "state" / "chutes" / VERSION / "files") == ["main.py", "old"]
+
+
+class _Held(io.BytesIO):
+    """An archive whose reading takes until it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__(tar_of({"main.py": MAIN}))
+        self.is_let_go = threading.Event()
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        assert self.is_let_go.wait(30)
+        return super().read(size)
+
+
+async def test_on_disk_deploys_that_take_long_leave_threads_to_all_others(tmp_path: Path) -> None:
+    held = _Held()
+    async with opened(tmp_path) as folders, asyncio.TaskGroup() as group:
+        for number in range(20):  # there are four threads
+            received = ReceivedArchive(folders._disk, held)
+            group.create_task(folders.chutes.unpack(received, f"{VERSION[:-2]}{number:02x}", DEPLOY))
+        await asyncio.sleep(0)  # all of them have asked for a thread
+        try:
+            async with asyncio.timeout(5):
+                await folders.claim(OTHER, "{}", SecretFiles({}))
+        finally:
+            held.is_let_go.set()
+            for task in asyncio.all_tasks() - {asyncio.current_task()}:
+                task.cancel()
+
+
 async def test_removing_takes_all_of_it_and_twice_is_once(chutes: ChuteFolders) -> None:
     await unpack(chutes, tar_of({"main.py": MAIN}))
     await chutes.remove(VERSION)
@@ -164,6 +214,12 @@ async def test_what_was_made_since_its_names_were_asked_for_is_no_sweeps(chutes:
     await unpack(chutes, tar_of({"main.py": MAIN}))
     assert await chutes.sweep(names, set()) == []
     assert await chutes.deploy(VERSION) == DEPLOY
+
+
+async def test_on_disk_the_smallest_file_and_folder_count_as_a_block(tmp_path: Path) -> None:
+    async with opened(tmp_path) as folders:
+        found = await unpack(folders.chutes, tar_of({"main.py": MAIN, "a/b/c.py": b""}))
+    assert found.size_bytes == 4 * 4096 + len(MAIN)
 
 
 async def test_on_disk_any_user_reads_the_files_and_only_the_agent_the_deploy(tmp_path: Path) -> None:

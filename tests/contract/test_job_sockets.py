@@ -18,6 +18,7 @@ from agent.adapters.jobsocket import UnixJobSockets, sockets
 from agent.aio import Threads
 from agent.core.finish import Finish
 from agent.core.function import ReportStatus
+from agent.core.told import MOST_VALUES
 from agent.interfaces import JobFolderMissingError
 from agent.interfaces.job_socket import JobSockets
 from tests.contract.job_caller import HELLO, Answering, Caller
@@ -143,10 +144,8 @@ async def test_calls_are_answered_by_their_ids(caller: Caller, calls: Answering)
 
 
 async def test_a_payload_comes_as_canonical_json(caller: Caller, calls: Answering) -> None:
-    await caller.ask(
-        b'{"id":1, "call":"start_job", "payload": {"b": 1.0, "a": "\xc3\xa9\\ud800"}, "key": null}\n'
-    )
-    assert calls.heard[-1].payload == b'{"a":"\\u00e9\\ud800","b":1.0}'
+    await caller.ask(b'{"id":1, "call":"start_job", "payload": {"b": 1.0, "a": "\\u00e9"}, "key": null}\n')
+    assert calls.heard[-1].payload == b'{"a":"\xc3\xa9","b":1.0}'
     assert calls.heard[-1].fields == {"key": None}
     await caller.ask({"id": 2, "call": "start_job", "payload": None})
     assert calls.heard[-1].payload == b"null"
@@ -214,6 +213,32 @@ async def test_a_large_line_is_read_as_a_small_one(caller: Caller, calls: Answer
     assert ([point for piece in report.metrics for point in piece], report.fields) == (metrics, {"seq": 5})
 
 
+async def test_a_payload_is_as_large_as_it_is_in_utf_8(caller: Caller, calls: Answering) -> None:
+    text = "ж" * 300_000
+    await caller.ask({"id": 1, "call": "start_job", "payload": {"text": text}})
+    payload = calls.heard[-1].payload
+    assert payload is not None
+    assert len(payload) == len('{"text":""}') + 600_000
+    assert json.loads(payload) == {"text": text}
+
+
+async def test_more_metrics_than_a_report_may_have_are_refused_before_they_are_looked_at(
+    caller: Caller, calls: Answering
+) -> None:
+    metrics = [["a", 1, 1]] * (MOST_VALUES + 1)
+    answer = await caller.ask({"id": 5, "call": "report", "seq": 1, "metrics": metrics})
+    assert (answer["id"], answer["error"]["code"]) == (5, "bad_call")
+    assert calls.names == ["hello"]
+
+
+async def test_who_asks_again_and_again_is_held_back(caller: Caller, calls: Answering) -> None:
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    await caller.send(*[{"id": number, "call": "get_job_status"} for number in range(150)])
+    assert [(await caller.next())["id"] for _ in range(150)] == list(range(150))
+    assert loop.time() - began > 0.9  # four lines each: 200 above the burst
+
+
 # what is none of it
 
 
@@ -240,9 +265,19 @@ async def test_what_is_no_request_is_answered_and_the_next_line_is_heard(caller:
 
 @pytest.mark.parametrize(
     "line",
-    [b'{"id":5}', b'{"id":5,"call":7}', b'{"id":5,"call":""}', b'{"id":5,"call":"x","metrics":{"a":1}}'],
+    [
+        b'{"id":5}',
+        b'{"id":5,"call":7}',
+        b'{"id":5,"call":""}',
+        b'{"id":5,"call":"x","metrics":{"a":1}}',
+        b'{"id":5,"call":"x","a":1e999}',
+        b'{"id":5,"call":"x","payload":{"a":-1e999}}',
+        b'{"id":5,"call":"x","payload":{"a":"\\ud800"}}',
+    ],
 )
-async def test_a_request_that_lacks_something_is_told_so_by_its_id(caller: Caller, line: bytes) -> None:
+async def test_a_request_that_lacks_something_or_holds_what_others_can_not_read_is_told_so_by_its_id(
+    caller: Caller, line: bytes
+) -> None:
     answer = await caller.ask(line + b"\n")
     assert (answer["id"], answer["error"]["code"]) == (5, "bad_call")
 

@@ -16,7 +16,14 @@ from agent.core.chute import (
 from agent.core.function import FunctionCall
 from agent.core.job import Job, Kind, Viewer
 from agent.errors import Phase
-from agent.interfaces import MOST_DESCRIBING, ChuteInUseError, NewJob, TooManyDeploysError
+from agent.interfaces import (
+    MOST_CODE_BYTES,
+    MOST_DESCRIBING,
+    ChuteInUseError,
+    NewJob,
+    TooManyDeploysError,
+    TooMuchCodeError,
+)
 from agent.spec import Entry, Fault, parse_spec
 from tests.contract.store_values import ANN, BOB, PLENTY, ROOT, TestedStore
 from tests.unit.chute_values import a_job, good
@@ -95,6 +102,23 @@ async def test_only_so_many_deploys_of_one_are_under_way(store: TestedStore) -> 
     with pytest.raises(TooManyDeploysError):
         await store.add_version(version(99))
     assert not (await store.add_version(version(100, "bob"))).is_replay
+
+
+async def test_the_files_of_one_owners_versions_have_a_bound_in_which_refused_ones_do_not_count(
+    store: TestedStore,
+) -> None:
+    half = MOST_CODE_BYTES // 2
+    refused = (await store.add_version(replace(version(1), size_bytes=half + 1))).version
+    with pytest.raises(TooMuchCodeError):
+        await store.add_version(replace(version(2), size_bytes=half))
+    await store.settle_version(refused.id, Described(None, FAULTS))
+    added = (await store.add_version(replace(version(2), size_bytes=half))).version
+    await store.settle_version(added.id, named())
+    assert (await store.add_version(replace(version(3), size_bytes=half))).version.size_bytes == half
+    with pytest.raises(TooMuchCodeError):
+        await store.add_version(replace(version(4), size_bytes=1))
+    assert (await store.add_version(replace(version(2), size_bytes=half))).is_replay
+    assert not (await store.add_version(replace(version(5, "bob"), size_bytes=half))).is_replay
 
 
 async def test_a_described_version_is_the_chute_and_the_one_before_it_stays(store: TestedStore) -> None:

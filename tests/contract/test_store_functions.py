@@ -1,5 +1,6 @@
 """The promises of interfaces.FunctionStore, for the one on disk and for its twin in memory."""
 
+import json
 from dataclasses import replace
 
 from agent.core.function import FunctionCall
@@ -21,14 +22,16 @@ def loss(*values: float) -> Metric:
 
 async def test_both_are_the_port(store: TestedStore) -> None:
     port: FunctionStore = store
-    assert await port.told_of([]) == {}
+    assert await port.progress_of([]) == {}
 
 
 async def test_a_job_has_told_nothing_until_it_does(store: TestedStore) -> None:
     await accepted(store, "f", call=CALL)
     await accepted(store, "c")
     assert (await store.told("f"), await store.told("c"), await store.told("nobody")) == (Told(),) * 3
-    assert await store.told_of(["f", "c", "nobody"]) == {"f": Told()}
+    assert await store.progress_of(["f", "c", "nobody"]) == {"f": None}
+    assert (await store.told_briefly("f"), await store.told_briefly("c")) == (Told(), Told())
+    assert (await store.series("f"), await store.series("nobody")) == ({}, {})
 
 
 async def test_what_was_told_is_kept_with_its_number_and_its_events(store: TestedStore) -> None:
@@ -47,16 +50,29 @@ async def test_what_was_told_is_kept_with_its_number_and_its_events(store: Teste
     ]
 
 
-async def test_a_name_that_did_not_change_stays_and_a_list_has_no_points(store: TestedStore) -> None:
+async def test_a_name_that_did_not_change_stays_and_its_points_can_be_left_out(store: TestedStore) -> None:
     await accepted(store, "f", call=CALL)
     await store.keep_told([Telling("f", 1, 1, None, {}, {"a": loss(1), "b": loss(2)})])
     await store.keep_told([Telling("f", 1, 2, None, {}, {"b": loss(2, 3)})])
     assert (await store.told("f")).metrics == {"a": loss(1), "b": loss(2, 3)}
-    listed = (await store.told_of(["f"]))["f"].metrics
-    assert [(metric.count, metric.last, metric.points) for metric in listed.values()] == [
+    brief = (await store.told_briefly("f")).metrics
+    assert [(metric.count, metric.last, metric.points) for metric in brief.values()] == [
         (1, 1, []),
         (2, 3, []),
     ]
+
+
+async def test_series_are_given_out_as_json_and_as_they_were(store: TestedStore) -> None:
+    await accepted(store, "f", call=CALL)
+    many = loss(*(0.1 * number for number in range(700)), 2**53, 1e-9, 0)
+    await store.keep_told([Telling("f", 1, 1, Progress(3, "x"), {}, {"a": many, "t": Metric()})])
+    series = await store.series("f")
+    assert {name: json.loads(points) for name, points in series.items()} == {
+        "a": [list(point) for point in many.points],
+        "t": [],
+    }
+    assert (await store.told("f")).metrics["a"] == many
+    assert await store.progress_of(["f"]) == {"f": Progress(3, "x")}
 
 
 async def test_the_tellings_of_several_jobs_are_one_write_and_one_that_is_gone_is_fine(

@@ -37,7 +37,11 @@ class FakeChuteFolders:
         files = _read(bytes(received.data))
         self.kept[version_id] = deploy, files
         lines = [f"{name} {hashlib.sha256(data).hexdigest()}" for name, data in sorted(files.items())]
-        return Unpacked(hashlib.sha256("\n".join(lines).encode()).hexdigest(), frozenset(files))
+        return Unpacked(
+            hashlib.sha256("\n".join(lines).encode()).hexdigest(),
+            frozenset(files),
+            sum(map(len, files.values())),
+        )
 
     async def deploy(self, version_id: str) -> str:
         if version_id not in self.kept:

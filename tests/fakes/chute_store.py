@@ -8,7 +8,14 @@ from typing import TypeVar
 from agent.core.chute import Brief, Described, Kept, Version, VersionState, brief_of, choose_stale, settle
 from agent.core.job import Job, Viewer
 from agent.errors import Phase
-from agent.interfaces import MOST_DESCRIBING, ChuteInUseError, Deployed, TooManyDeploysError
+from agent.interfaces import (
+    MOST_CODE_BYTES,
+    MOST_DESCRIBING,
+    ChuteInUseError,
+    Deployed,
+    TooManyDeploysError,
+    TooMuchCodeError,
+)
 
 T = TypeVar("T")
 OPEN = (VersionState.DESCRIBING, VersionState.ACTIVE)
@@ -98,6 +105,9 @@ class MemoryChutes(ABC):
             return Deployed(same[0], is_replay=True)
         if sum(found.state is VersionState.DESCRIBING for found in own) >= MOST_DESCRIBING:
             raise TooManyDeploysError
+        kept = sum(found.size_bytes for found in own if found.state is not VersionState.REFUSED)
+        if kept + version.size_bytes > MOST_CODE_BYTES:
+            raise TooMuchCodeError
         added = replace(version, seq=max((found.seq for found in self._versions.values()), default=0) + 1)
         self._versions[version.id] = added
         return Deployed(added, is_replay=False)

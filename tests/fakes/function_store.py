@@ -1,5 +1,6 @@
 """fakes/function_store — what functions tell of themselves, in memory: the part of agent.interfaces.Store that keeps it."""
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -7,7 +8,7 @@ from typing import TypeVar
 
 from agent.core.job import Job, NewEvent
 from agent.core.metrics import Metric
-from agent.core.told import Told
+from agent.core.told import Progress, Told
 from agent.interfaces import Telling
 
 T = TypeVar("T")
@@ -31,12 +32,24 @@ class MemoryFunctions(ABC):
     async def told(self, job_id: str) -> Told:
         return await self._call("told", lambda: _copy(self._functions.get(job_id, Told())))
 
-    async def told_of(self, job_ids: Sequence[str]) -> dict[str, Told]:
-        def act() -> dict[str, Told]:
-            known = {job_id: self._functions[job_id] for job_id in job_ids if job_id in self._functions}
-            return {job_id: _without_points(told) for job_id, told in known.items()}
+    async def told_briefly(self, job_id: str) -> Told:
+        return await self._call("told_briefly", lambda: _without_points(self._functions.get(job_id, Told())))
 
-        return await self._call("told_of", act)
+    async def series(self, job_id: str) -> dict[str, str]:
+        def act() -> dict[str, str]:
+            metrics = self._functions.get(job_id, Told()).metrics
+            return {
+                name: json.dumps(metric.points, separators=(",", ":")) for name, metric in metrics.items()
+            }
+
+        return await self._call("series", act)
+
+    async def progress_of(self, job_ids: Sequence[str]) -> dict[str, Progress | None]:
+        def act() -> dict[str, Progress | None]:
+            known = [job_id for job_id in job_ids if job_id in self._functions]
+            return {job_id: self._functions[job_id].progress for job_id in known}
+
+        return await self._call("progress_of", act)
 
     async def keep_told(self, tellings: Sequence[Telling]) -> None:
         await self._call("keep_told", lambda: self._keep_told(tellings))

@@ -1,5 +1,7 @@
 """Who answers what functions ask of other jobs: always the same."""
 
+import json
+
 from agent.core.job import Job
 from agent.interfaces.job_socket import Call
 
@@ -8,8 +10,8 @@ class FakeNeighbours:
     async def start(self, job: Job, call: Call) -> str:
         return "child"
 
-    async def status(self, job: Job, job_id: object) -> dict[str, object] | None:
-        return {"id": job_id}
+    async def status(self, job: Job, job_id: object) -> bytes | None:
+        return json.dumps({"id": job_id}, indent=1).encode()
 
     async def cancel(self, job: Job, job_id: object) -> bool:
         return True

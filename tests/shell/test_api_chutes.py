@@ -136,6 +136,12 @@ async def test_faults_of_the_request_and_of_the_archive_come_at_once(world: ApiW
     assert world.store.jobs() == []
 
 
+async def test_the_image_is_said_once_and_is_looked_at(world: ApiWorld) -> None:
+    reply = await send(world, {"image": "\ud800", "spec": {"image": "busybox"}})
+    assert reply.status == 422
+    assert faults_of(reply) == {"image": "not_unicode", "spec.image": "not_of_spec"}
+
+
 async def test_an_entry_that_is_no_file_of_the_code_is_refused_with_the_nearest(world: ApiWorld) -> None:
     reply = await send(world, {**DEPLOY, "entry": "mian.py"})
     assert faults_of(reply) == {"entry": "entry_not_found"}
@@ -267,6 +273,31 @@ async def test_a_form_that_is_none_is_refused(
 async def test_a_body_that_is_no_form_is_refused(world: ApiWorld, headers: dict[str, str]) -> None:
     reply = await world.call("POST", "/v1/chutes", data=b"--y\r\n\r\n{}", headers=headers)
     assert (reply.status, reply.json["code"]) == (400, "bad_request")
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        b'Content-Disposition: form-data; name="_charset_"\r\n\r\n' + b"x" * 40,
+        b'Content-Disposition: form-data; name="_charset_"\r\n\r\n\xff',
+        b"".join(b"X-%d: y\r\n" % number for number in range(1000)) + b"\r\n",
+        b"X: " + b"y" * 100_000 + b"\r\n\r\n",
+        b"Content-Type: multipart/mixed\r\n\r\n",
+        b'Content-Disposition: form-data; name="deploy"\r\nContent-Length: 99999999\r\n\r\n{}',
+    ],
+    ids=["charset", "charset_not_ascii", "headers", "long_header", "nested", "length"],
+)
+async def test_a_form_that_the_library_can_not_read_is_the_senders_fault(
+    world: ApiWorld, part: bytes
+) -> None:
+    reply = await world.call(
+        "POST",
+        "/v1/chutes",
+        data=b"--x\r\n" + part + b"\r\n--x--\r\n",
+        headers={"Content-Type": "multipart/form-data; boundary=x"},
+    )
+    assert (reply.status, reply.json["code"]) == (400, "bad_request")
+    assert list((world.state / "chutes").iterdir()) == []
 
 
 async def test_a_part_that_is_encoded_is_refused(world: ApiWorld) -> None:

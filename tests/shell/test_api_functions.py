@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from agent.api.function_views import INLINE_BYTES
 from agent.api.schemas import component_schemas
+from agent.api.showing import INLINE_BYTES
 from agent.core.finish import Fault, Finish, dump_header
 from agent.core.function import FaultKind, FunctionCall, Report, ReportStatus
 from agent.core.job import Job, Kind, Run
-from agent.core.metrics import Metric
-from agent.core.told import Progress
+from agent.core.metrics import MOST_LABELS, MOST_NAMES, Metric
+from agent.core.told import MOST_STATUS_CHARACTERS, MOST_TASKS, Progress
 from agent.interfaces import Telling
 from agent.jobs.intake import Submission
 from tests.shell.api_world import ApiWorld, api_world
@@ -23,6 +23,8 @@ CALL = FunctionCall("trainer", VERSION, "train", "main.py")
 BODY = {"image": "busybox"}
 RETURNED = Finish(ReportStatus.SUCCEEDED, "its repr")
 FAULT = Fault(FaultKind.RAISED, "ValueError", "no such column", "Traceback …", 404, "gone")
+# One that a client's own reader may give up on.
+DEEP = b"[" * 500 + b"]" * 500
 RAISED = Finish(ReportStatus.FAILED, None, FAULT)
 
 
@@ -55,7 +57,7 @@ async def test_a_function_has_the_names_of_any_job_and_its_call(world: ApiWorld)
     assert (shown["result"], shown["result_bytes"], shown["error"]) == (None, None, None)
 
 
-async def test_what_it_told_is_shown_and_in_a_list_without_series(world: ApiWorld) -> None:
+async def test_what_it_told_is_shown_and_in_a_list_its_progress_alone(world: ApiWorld) -> None:
     job = await accept(world)
     loss, notes = Metric(), Metric()
     loss.add(3, 1.0)
@@ -77,8 +79,29 @@ async def test_what_it_told_is_shown_and_in_a_list_without_series(world: ApiWorl
     }
     assert shown["metrics"]["notes"]["labels"] == {"ok": 1}
     (listed,) = (await world.call("GET", "/v1/jobs")).json["items"]
-    assert (listed["progress"], listed["metrics"]["loss"]["last"]) == ({"percent": 50, "message": "half"}, 2)
-    assert listed["metrics"]["loss"]["points"] == []
+    assert (listed["progress"], listed["statuses"], listed["metrics"]) == (shown["progress"], None, None)
+
+
+async def test_a_page_of_jobs_that_tell_as_much_as_they_may_is_small(world: ApiWorld) -> None:
+    notes = {}
+    for number in range(MOST_NAMES):
+        notes["n" * 190 + str(number)] = note = Metric()
+        for label in range(MOST_LABELS):
+            note.add("é" * 97 + str(label), 1.0)
+    statuses = {"t" * 190 + str(number): "é" * MOST_STATUS_CHARACTERS for number in range(MOST_TASKS)}
+    job = await accept(world)
+    await world.store.keep_told([Telling(job.id, 1, 1, Progress(50, "half"), statuses, notes)])
+    assert len((await world.call("GET", f"/v1/jobs/{job.id}")).raw) > 1 << 20
+    assert len((await world.call("GET", "/v1/jobs")).raw) < 8 << 10
+
+
+async def test_what_stopping_a_job_answers_has_neither_its_result_nor_its_series(world: ApiWorld) -> None:
+    job = await accept(world)
+    loss = Metric()
+    loss.add(3, 1.0)
+    await world.store.keep_told([Telling(job.id, 1, 1, None, {}, {"loss": loss})])
+    stopped = (await world.call("POST", f"/v1/jobs/{job.id}/cancel")).json
+    assert (stopped["metrics"]["loss"]["last"], stopped["metrics"]["loss"]["points"]) == (3, [])
 
 
 async def test_a_result_is_in_the_job_and_not_in_a_list(world: ApiWorld) -> None:
@@ -106,12 +129,14 @@ async def test_a_large_result_is_fetched_by_itself(world: ApiWorld, size: int, *
     assert fetched.headers["Content-Security-Policy"] == "sandbox"
 
 
-@pytest.mark.parametrize("lie", [b"<html>", b"[" * 100_000, b"", b'{"a":NaN}', b"\xff"])
+@pytest.mark.parametrize(
+    "lie", [b"<html>", b"[" * 100_000, b"", b'{"a":NaN}', b"\xff", b"[1e999]", b"9" * 5000, DEEP]
+)
 async def test_a_result_that_is_no_json_is_null_and_can_be_fetched_as_it_was_sent(
     world: ApiWorld, lie: bytes
 ) -> None:
     job = await ended(world, RETURNED, lie)
-    assert (await world.call("GET", f"/v1/jobs/{job.id}")).json["result"] in (None, {"a": None})
+    assert (await world.call("GET", f"/v1/jobs/{job.id}")).json["result"] is None
     assert (await world.call("GET", f"/v1/jobs/{job.id}/result")).raw == lie
 
 

@@ -1,6 +1,7 @@
 """What a running function may ask of other jobs: children once however often they are asked for, and nothing of anybody else's."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -8,8 +9,9 @@ from uuid import uuid4
 
 import pytest
 
+from agent.core.children import child_id
 from agent.core.function import FunctionCall
-from agent.core.job import Job, Kind
+from agent.core.job import Job, Kind, Viewer
 from agent.core.policy import Limits
 from agent.interfaces import StoreUnavailableError
 from agent.interfaces.job_socket import Call, CallFault, CallRefusedError
@@ -18,6 +20,7 @@ from agent.jobs.functions import Neighbours
 from agent.jobs.intake import Submission
 from agent.spec import Fault
 from tests.fakes.chutes import FakeChutes
+from tests.fakes.host_keys import public_key
 from tests.shell.api_world import ApiWorld, api_world
 
 VERSION = "22222222-0000-7000-8000-000000000001"
@@ -30,10 +33,10 @@ class Stage:
     def __init__(self, world: ApiWorld) -> None:
         self.world = world
         self.chutes = FakeChutes()
-        self.calls = FunctionCalls(world.store, world.intake, self.chutes, self.show, lambda _job: [])
+        self.calls = FunctionCalls(world.store, world.intake, self.chutes, self.write, lambda _job: [])
 
-    async def show(self, job: Job) -> dict[str, object]:
-        return {"id": job.id}
+    async def write(self, job: Job) -> bytes:
+        return json.dumps({"id": job.id}).encode()
 
     async def job(self, call: FunctionCall = CALL, owner: str = "alice", kind: Kind = Kind.FUNCTION) -> Job:
         return (
@@ -67,14 +70,14 @@ async def test_both_are_the_port(stage: Stage) -> None:
 
 async def test_a_child_is_of_its_parents_owner_chute_and_version_and_one_deeper(stage: Stage) -> None:
     parent = await stage.job()
-    child_id = await stage.start(parent, payload=b'{"a":1}')
-    child = await stage.world.store.read(child_id)
+    started = await stage.start(parent, payload=b'{"a":1}')
+    child = await stage.world.store.read(started)
     assert child is not None
     assert (child.owner, child.kind) == ("alice", Kind.FUNCTION)
     assert child.call == FunctionCall("trainer", VERSION, "step", "main.py", "app", parent.id, 1)
-    assert await stage.world.folders.payload(child_id) == b'{"a":1}'
+    assert await stage.world.folders.payload(started) == b'{"a":1}'
     assert stage.chutes.asked == [("alice", VERSION, "step")]
-    assert child_id in stage.world.woken
+    assert started in stage.world.woken
 
 
 async def test_the_same_call_gives_the_same_child_and_any_other_another(stage: Stage) -> None:
@@ -117,8 +120,7 @@ async def test_a_child_whose_answer_was_lost_is_there_when_it_is_asked_for_again
             raise StoreUnavailableError("disk I/O error")
 
     stage.world.store.after = lose
-    with pytest.raises(StoreUnavailableError):
-        await stage.start(parent)
+    assert await stage.refusal(parent) is CallFault.UNAVAILABLE
     child = await stage.start(parent)
     assert (await stage.world.store.children_of([parent.id]))[parent.id] == [child]
 
@@ -188,6 +190,29 @@ async def test_a_describe_starts_nothing(stage: Stage) -> None:
     assert await stage.refusal(describe) is CallFault.REFUSED
 
 
+async def test_a_child_whose_id_is_anothers_job_is_refused_and_not_asked_for_for_ever(stage: Stage) -> None:
+    parent = await stage.job()
+    taken = child_id(parent.id, "step", b"{}", 0)
+    await stage.world.intake.submit(Viewer("mallory"), {"image": "busybox"}, taken)
+    assert await stage.refusal(parent) is CallFault.REFUSED
+
+
+async def test_a_start_that_the_host_can_not_make_now_may_be_made_later(stage: Stage) -> None:
+    parent = await stage.job()
+    stage.chutes.bodies["step"] = {"image": "busybox", "ssh": {"authorized_keys": [public_key(1).line]}}
+    stage.world.host_keys.is_broken = True
+    assert await stage.refusal(parent) is CallFault.UNAVAILABLE
+    stage.world.host_keys.is_broken = False
+    await stage.start(parent)
+
+
+async def test_a_chute_that_is_being_described_sees_and_ends_no_other(stage: Stage) -> None:
+    call = replace(CALL, chute="", function=None)
+    describe, other = [await stage.job(call, kind=Kind.DESCRIBE) for _ in range(2)]
+    assert await stage.calls.status(describe, other.id) is None
+    assert await stage.calls.cancel(describe, other.id) is False
+
+
 async def test_only_jobs_of_the_same_chute_and_owner_are_seen(stage: Stage) -> None:
     parent, sibling = await stage.job(), await stage.job()
     others = [
@@ -196,8 +221,9 @@ async def test_only_jobs_of_the_same_chute_and_owner_are_seen(stage: Stage) -> N
         await stage.world.submit(),
         str(uuid4()),
     ]
-    assert await stage.calls.status(parent, sibling.id) == {"id": sibling.id}
-    assert await stage.calls.status(parent, sibling.id.upper()) == {"id": sibling.id}
+    seen = json.dumps({"id": sibling.id}).encode()
+    assert await stage.calls.status(parent, sibling.id) == seen
+    assert await stage.calls.status(parent, sibling.id.upper()) == seen
     assert [await stage.calls.status(parent, other) for other in others] == [None] * 4
     assert [await stage.calls.cancel(parent, other) for other in others] == [False] * 4
 

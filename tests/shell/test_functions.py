@@ -2,14 +2,17 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
 from agent.core.function import FaultKind, FunctionCall
 from agent.core.job import Job
-from agent.interfaces import StateFullError, StoreUnavailableError
+from agent.core.metrics import MOST_POINTS
+from agent.core.told import News, Told
+from agent.interfaces import StateFullError, StoreUnavailableError, Telling
 from agent.interfaces.job_socket import Call, CallFault, CallRefusedError
+from agent.jobs.functions.keeper import Keeper
 from tests.fakes.engine import Program
 from tests.shell.world import ME, Outcome, Phase, World
 
@@ -278,6 +281,39 @@ async def test_a_database_that_is_away_delays_the_answer_and_loses_nothing(world
     away = False
     await report
     assert (await world.store.told(job_id)).metrics["loss"].count == 1
+
+
+async def test_jobs_that_tell_much_are_written_one_after_the_other_and_others_together(world: World) -> None:
+    writes: list[int] = []
+    keep_told, may_write = world.store.keep_told, asyncio.Event()
+
+    async def note(tellings: Sequence[Telling]) -> None:
+        await may_write.wait()
+        writes.append(len(tellings))
+        await keep_told(tellings)
+
+    world.store.keep_told = note  # type: ignore[method-assign] # to see what is written at once
+    much = [[f"m{number % 40}", number, 1] for number in range(40 * MOST_POINTS)]
+    first, *others = [await running(world) for _ in range(5)]
+    async with asyncio.TaskGroup() as group:
+        group.create_task(world.sockets.report(first, 1, ["a", 1, 1]))
+        await asyncio.sleep(1)
+        for job_id, points in zip(others, (much, much, [["a", 1, 1]], [["a", 1, 1]]), strict=True):
+            group.create_task(world.sockets.report(job_id, 1, *points))
+        await asyncio.sleep(1)
+        may_write.set()
+    assert writes == [1, 1, 1, 2]
+    assert {(await world.store.told(job_id)).seq for job_id in others} == {1}
+
+
+async def test_half_a_report_is_never_written() -> None:
+    keeper = Keeper("job", 1, Told())
+    await keeper.take(News(1, None, {}), [("loss", 1, 1.0)])
+    taking = asyncio.create_task(keeper.take(News(2, None, {}), [("loss", 1, 1.0)] * 5000))
+    await asyncio.sleep(0)
+    telling = await keeper.telling()
+    assert (telling.seq, telling.metrics["loss"].count) == (2, 5001)
+    await taking
 
 
 @pytest.mark.parametrize("metric", [["loss"], ["loss", None, 1], "loss"])

@@ -22,8 +22,6 @@ from agent.adapters.folders.unpacking import FOLDER_MODE, unpack
 from agent.interfaces import ChuteFilesMissingError, Receiving, Unpacked
 
 FILES, DEPLOY, RECEIVED = "files", "deploy.json", "received."
-# A large archive takes seconds, and jobs need threads, too.
-AT_ONCE = 2
 READ_AND_WRITE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 _log = structlog.get_logger()
@@ -53,15 +51,16 @@ class ReceivedArchive:
 
 class DiskChutes:
     """Implements `interfaces.ChuteFolders`; what only a repair needs is beside it. `root` is open on the state folder, `folder` on the
-    one of chutes in it.
+    one of chutes in it. `slow`: threads for what may take long.
     """
 
-    def __init__(self, root: int, folder: int, disk: Disk) -> None:
+    def __init__(self, root: int, folder: int, disk: Disk, slow: Disk) -> None:
         self._root = root
         self._folder = folder
-        self._turns = asyncio.Semaphore(AT_ONCE)
-        self._removing = asyncio.Lock()
         self._disk = disk
+        self._slow = slow
+        # Two that remove one folder would each find the other's doing a fault.
+        self._removing = asyncio.Lock()
 
     async def receive(self) -> Receiving:
         """A file without a name, to write an archive into."""
@@ -70,8 +69,7 @@ class DiskChutes:
     async def unpack(self, received: Receiving, version_id: str, deploy: str) -> Unpacked:
         """The version's folder, whole or not at all. Raises DeployRefusedError."""
         assert isinstance(received, ReceivedArchive)  # noqa: S101 - there is no other that `receive` gives
-        async with self._turns:
-            return await self._disk.run(make, self._folder, received.file, version_id, deploy)
+        return await self._slow.run(make, self._folder, received.file, version_id, deploy)
 
     async def deploy(self, version_id: str) -> str:
         """What was deployed, with its secrets. Raises ChuteFilesMissingError."""
@@ -80,7 +78,7 @@ class DiskChutes:
     async def remove(self, version_id: str) -> None:
         """Gone is fine. Raises FolderNotRemovedError."""
         async with self._removing:
-            await self._disk.run(remove, self._folder, version_id)
+            await self._slow.run(remove, self._folder, version_id)
 
     async def ids(self) -> set[str]:
         """The versions that have a folder."""
@@ -97,7 +95,7 @@ class DiskChutes:
     async def sweep(self, names: set[str], known: set[str]) -> list[str]:
         """Of `names` remove what no row knows and what a crash left. `known` must be whole: what is not in it is lost."""
         async with self._removing:
-            return await self._disk.run(sweep, self._folder, names, known)
+            return await self._slow.run(sweep, self._folder, names, known)
 
 
 def nameless(chutes: int) -> IO[bytes]:

@@ -43,6 +43,10 @@ from agent.interfaces import (
 )
 from agent.spec import Upload
 
+# Ten thousand files of a deploy take the disk a quarter of a minute, and the other threads are every job's. Who hangs up ends no thread:
+# so these are threads of their own, and no count of who waits.
+CHUTE_THREADS = 2
+
 
 class DiskFolders:
     """Implements `interfaces.Folders`; what only the daemon and `doctor` need is beside it. Open it with `open_folders`."""
@@ -54,7 +58,8 @@ class DiskFolders:
         self._watching = OutputWatching(disk)
         self.quotas = DiskQuotas(opened, disk)
         self.page_key = PageKey(opened.root, disk)
-        self.chutes = DiskChutes(opened.root, opened.chutes, disk)
+        self._chute_threads = Threads("chutes", CHUTE_THREADS)
+        self.chutes = DiskChutes(opened.root, opened.chutes, disk, Disk(self._chute_threads, opened.path))
 
     @property
     def agent_id(self) -> str:
@@ -63,6 +68,7 @@ class DiskFolders:
 
     def close(self) -> None:
         """Let go of the state folder and its lock. Readers and writers must have ended, and so must the threads."""
+        self._chute_threads.close()
         self._state.close()
 
     async def claim(

@@ -29,6 +29,7 @@ MAX_UNPACKED_BYTES, MAX_MEMBERS = 128 * MIB, 10_000
 # Headers, extended ones and padding around the contents.
 MAX_STREAM_BYTES = MAX_UNPACKED_BYTES + MAX_MEMBERS * 4 * BLOCK_BYTES
 READ_BYTES = 1 << 18
+DISK_BLOCK_BYTES = 4096
 GZIP = b"\x1f\x8b"
 FOLDER_MODE, FILE_MODE, PROGRAM_MODE = 0o755, 0o644, 0o755
 # Nobody reads past the first few dozen.
@@ -50,7 +51,7 @@ def unpack(archive: IO[bytes], root: int) -> Unpacked:
     if work.faults:
         raise DeployRefusedError(work.faults)
     _sync(root, work.folders, work.digests)
-    return Unpacked(_digest(work.digests), frozenset(map("/".join, work.digests)))
+    return Unpacked(_digest(work.digests), frozenset(map("/".join, work.digests)), work.size_bytes)
 
 
 def _plain(archive: IO[bytes]) -> Callable[[int], bytes]:
@@ -101,11 +102,16 @@ class _Unpacking:
         self.folders: set[tuple[str, ...]] = set()
         self.digests: dict[tuple[str, ...], tuple[bool, str]] = {}
         self._root = root
-        self._bytes = 0
+        self._members = self._bytes = 0
+
+    @property
+    def size_bytes(self) -> int:
+        """On the disk, where the smallest of them takes a block."""
+        return self._bytes + DISK_BLOCK_BYTES * (len(self.folders) + len(self.digests))
 
     def run(self, read: Callable[[int], bytes]) -> None:
         """Raises BadArchiveError, and what the decompression raises."""
-        reader, members = TarReader(), 0
+        reader = TarReader()
         while not is_end(block := read(BLOCK_BYTES)) or not block:
             if not block:
                 raise BadArchiveError("it ends before its end")
@@ -114,17 +120,18 @@ class _Unpacking:
             if member is None:
                 reader.extend(_whole(read, size))
             else:
-                members += 1
-                self._bound(members, size)
+                self._members += 1
+                self._bytes += size
+                self._refuse_too_much()
                 self._take(member, _pieces(read, size))
             _whole(read, padding_of(size))
         # To its last byte: behind the archive's end a packed one has its check sum.
         while read(READ_BYTES):
             pass
 
-    def _bound(self, members: int, size: int) -> None:
-        self._bytes += size
-        if members > MAX_MEMBERS:
+    def _refuse_too_much(self) -> None:
+        # Folders that only paths name are made all the same: a thousand paths may have thirty each, and each is synced.
+        if max(self._members, len(self.folders) + len(self.digests)) > MAX_MEMBERS:
             raise BadArchiveError(f"it has more than {MAX_MEMBERS} files and folders")
         if self._bytes > MAX_UNPACKED_BYTES:
             raise BadArchiveError(f"it unpacks to more than {MAX_UNPACKED_BYTES // MIB} MiB")
@@ -137,10 +144,13 @@ class _Unpacking:
             )
             if len(self.faults) >= MAX_FAULTS:
                 raise BadArchiveError("there are more faults than are told")
-        if self.faults:
+        if self.faults or member.kind is MemberKind.FOLDER:
+            # An old archive's folder may have a content, too.
             for _ in content:
                 pass
-        elif member.kind is MemberKind.FOLDER:
+        if self.faults:
+            return
+        if member.kind is MemberKind.FOLDER:
             self._note_folders(member.parts)
             with _opened(self._root, member.parts):
                 pass
@@ -158,6 +168,7 @@ class _Unpacking:
 
     def _note_folders(self, parts: tuple[str, ...]) -> None:
         self.folders.update(parts[:depth] for depth in range(1, len(parts) + 1))
+        self._refuse_too_much()
 
     def _write(self, member: Member, content: Iterator[bytes]) -> None:
         *folders, name = member.parts

@@ -109,11 +109,13 @@ class Connection:
             elif request.call.name == FINISH:
                 await self._take_finish(request)
             else:
+                self._heard.pace.spend_question()
                 await self._answer(request.id, await self._heard.calls.answer(request.call))
         except CallRefusedError as refused:
             await self._refuse(request.id, refused.fault, str(refused))
 
     async def _take_report(self, group: asyncio.TaskGroup, request: Request) -> None:
+        self._heard.pace.spend_points(sum(map(len, request.call.metrics)))
         await self._may_report.acquire()
         try:
             number = await self._heard.calls.take_report(request.call)

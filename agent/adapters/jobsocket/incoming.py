@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator
 
 from agent.adapters.jobsocket.pace import JobPace
-from agent.adapters.jobsocket.reader import SMALL_BYTES
 
 MOST_LINE_BYTES = 2 << 20
 BLOCK_BYTES = 64 << 10
@@ -34,7 +33,7 @@ class Incoming:
             looked_through = len(self._unread)
             if looked_through > MOST_LINE_BYTES:
                 raise LineTooLongError
-            if looked_through > SMALL_BYTES:
+            if looked_through > BLOCK_BYTES:
                 await self._pace.hold_large(self)
             if not await self._read():
                 return None

@@ -5,6 +5,7 @@ import struct
 from dataclasses import dataclass
 from typing import NoReturn
 
+from agent.core.told import MOST_VALUES
 from agent.interfaces.job_socket import Call
 
 # Before each frame between the daemon and the child that reads large lines.
@@ -61,15 +62,21 @@ def _complete(request_id: int | str, name: str, fields: dict[str, object]) -> Re
     metrics = fields.pop("metrics", None) or []
     if not isinstance(metrics, list):
         return NoRequest("metrics is a list", request_id)
-    if len(json.dumps(fields)) > MOST_FIELD_BYTES:
+    if len(metrics) > MOST_VALUES:
+        return NoRequest(f"a report has at most {MOST_VALUES} metrics", request_id)
+    if len(json.dumps(fields, allow_nan=False)) > MOST_FIELD_BYTES:
         return NoRequest(f"the call holds more than {MOST_FIELD_BYTES} bytes beside its payload", request_id)
     pieces = tuple(metrics[start : start + PIECE] for start in range(0, len(metrics), PIECE))
     return Request(request_id, Call(name, fields, payload, pieces))
 
 
 def canonical(value: object) -> bytes:
-    """The same for the same value, whatever the order of names and the white space were. One line, ASCII."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
+    """The same for the same value, whatever the order of names and the white space were. One line.
+
+    Raises ValueError for what is no JSON elsewhere: a number beyond a double, which Python reads as infinity, and half a character.
+    """
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return text.encode()
 
 
 def _is_id(value: object) -> bool:

@@ -9,10 +9,17 @@ from typing import Any
 from agent.adapters.sqlite.rows import dump_data
 from agent.core.chute import Brief, Described, Kept, Version, VersionState, brief_of, choose_stale, settle
 from agent.core.job import Viewer
-from agent.interfaces import MOST_DESCRIBING, ChuteInUseError, Deployed, TooManyDeploysError
+from agent.interfaces import (
+    MOST_CODE_BYTES,
+    MOST_DESCRIBING,
+    ChuteInUseError,
+    Deployed,
+    TooManyDeploysError,
+    TooMuchCodeError,
+)
 from agent.spec import Fault, load_manifest, read_entry
 
-COLUMNS = "seq, id, owner, digest, state, chute, number, created_at, image, entry, rest"
+COLUMNS = "seq, id, owner, digest, state, chute, number, created_at, image, entry, bytes, rest"
 SELECT = f"SELECT {COLUMNS} FROM versions"  # noqa: S608 - constants alone
 BY_ID = f"{SELECT} WHERE id = ?"
 BY_DIGEST = f"{SELECT} INDEXED BY versions_by_digest WHERE owner = ? AND digest = ? AND state IN ('describing', 'active')"
@@ -23,9 +30,11 @@ ALL_ACTIVE = f"{BRIEF} WHERE state = 'active' AND (owner = ? OR ?) ORDER BY chut
 NAMED = f"{SELECT} WHERE state = 'active' AND chute = ? AND (owner = ? OR ?) ORDER BY owner <> ?, seq LIMIT 1"
 OF_CHUTE = f"{BRIEF} WHERE owner = ? AND chute = ? ORDER BY seq DESC"
 COUNT_DESCRIBING = "SELECT count(*) FROM versions WHERE owner = ? AND state = 'describing'"
+CODE_BYTES = "SELECT coalesce(sum(bytes), 0) FROM versions WHERE owner = ? AND state <> 'refused'"
 COUNT_ACTIVE = "SELECT count(*) FROM versions WHERE owner = ? AND state = 'active'"
 INSERT = """
-    INSERT INTO versions (id, owner, digest, state, created_at, image, entry, jobs, rest) VALUES (?, ?, ?, ?, ?, ?, ?, '[]', ?)
+    INSERT INTO versions (id, owner, digest, state, created_at, image, entry, bytes, jobs, rest)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, '[]', ?)
 """
 UPDATE = "UPDATE versions SET state = ?, chute = ?, number = ?, jobs = ?, rest = ? WHERE seq = ?"
 SUPERSEDE = "UPDATE versions SET state = 'superseded' WHERE seq = ?"
@@ -49,7 +58,9 @@ def add(connection: sqlite3.Connection, version: Version) -> Deployed:
         return Deployed(earlier, is_replay=True)
     if connection.execute(COUNT_DESCRIBING, (version.owner,)).fetchone()[0] >= MOST_DESCRIBING:
         raise TooManyDeploysError
-    about = (version.created_at, version.image, version.entry.text)
+    if connection.execute(CODE_BYTES, (version.owner,)).fetchone()[0] + version.size_bytes > MOST_CODE_BYTES:
+        raise TooMuchCodeError
+    about = (version.created_at, version.image, version.entry.text, version.size_bytes)
     values = (version.id, version.owner, version.digest, version.state, *about, _rest(version))
     connection.execute(INSERT, values)
     added = read(connection, version.id)
@@ -155,7 +166,7 @@ def _rest(version: Version) -> str:
 
 
 def _load(row: tuple[Any, ...]) -> Version:
-    seq, version_id, owner, digest, state, chute, number, created_at, image, entry, rest = row
+    seq, version_id, owner, digest, state, chute, number, created_at, image, entry, size_bytes, rest = row
     facts = json.loads(rest)
     return Version(
         id=version_id,
@@ -171,4 +182,5 @@ def _load(row: tuple[Any, ...]) -> Version:
         manifest=None if facts["manifest"] is None else load_manifest(json.dumps(facts["manifest"])),
         faults=tuple(Fault(**fault) for fault in facts["faults"]),
         seq=seq,
+        size_bytes=size_bytes,
     )

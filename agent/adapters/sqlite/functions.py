@@ -10,12 +10,13 @@ from pydantic import TypeAdapter
 from agent.adapters.sqlite import events
 from agent.adapters.sqlite.rows import dump_data
 from agent.core.function import FunctionCall
-from agent.core.metrics import Metric
+from agent.core.metrics import Metric, Point
 from agent.core.told import Progress, Told
 from agent.interfaces.function_store import Telling
 
 PROGRESS: TypeAdapter[Progress | None] = TypeAdapter(Progress | None)
 METRIC: TypeAdapter[Metric] = TypeAdapter(Metric)
+POINTS: TypeAdapter[list[Point]] = TypeAdapter(list[Point])
 SUMMARY = {field.name for field in fields(Metric)} - {"points"}
 
 INSERT = (
@@ -24,6 +25,12 @@ INSERT = (
 ROW = """
     SELECT functions.job, functions.attempt, functions.seq, functions.progress, functions.statuses
     FROM jobs JOIN functions ON functions.job = jobs.seq WHERE jobs.id = ?
+"""
+PROGRESS_OF = """
+    SELECT functions.progress FROM jobs JOIN functions ON functions.job = jobs.seq WHERE jobs.id = ?
+"""
+SERIES = """
+    SELECT function_metrics.name, points FROM jobs JOIN function_metrics ON function_metrics.job = jobs.seq WHERE jobs.id = ?
 """
 SUMMARIES = "SELECT name, summary, '[]' FROM function_metrics WHERE job = ? ORDER BY name"
 METRICS = "SELECT name, summary, points FROM function_metrics WHERE job = ? ORDER BY name"
@@ -53,7 +60,7 @@ def read_told(connection: sqlite3.Connection, job_id: str, metrics: str = METRIC
     return Told(
         attempt,
         seq,
-        None if progress is None else PROGRESS.validate_json(progress),
+        _load_progress(progress),
         {} if statuses is None else json.loads(statuses),
         {
             name: METRIC.validate_json(f'{summary[:-1]},"points":{points}}}')
@@ -62,9 +69,17 @@ def read_told(connection: sqlite3.Connection, job_id: str, metrics: str = METRIC
     )
 
 
-def read_told_of(connection: sqlite3.Connection, job_ids: Sequence[str]) -> dict[str, Told]:
-    found = {job_id: read_told(connection, job_id, SUMMARIES) for job_id in job_ids}
-    return {job_id: told for job_id, told in found.items() if told is not None}
+def read_told_briefly(connection: sqlite3.Connection, job_id: str) -> Told | None:
+    return read_told(connection, job_id, SUMMARIES)
+
+
+def read_series(connection: sqlite3.Connection, job_id: str) -> dict[str, str]:
+    return dict(connection.execute(SERIES, (job_id,)))
+
+
+def read_progress_of(connection: sqlite3.Connection, job_ids: Sequence[str]) -> dict[str, Progress | None]:
+    found = {job_id: connection.execute(PROGRESS_OF, (job_id,)).fetchone() for job_id in job_ids}
+    return {job_id: _load_progress(row[0]) for job_id, row in found.items() if row is not None}
 
 
 def keep_told(connection: sqlite3.Connection, tellings: Sequence[Telling], at: float) -> None:
@@ -85,6 +100,11 @@ def read_children(connection: sqlite3.Connection, job_ids: Sequence[str]) -> dic
     return {job_id: [row[0] for row in connection.execute(CHILDREN, (job_id,))] for job_id in job_ids}
 
 
+def _load_progress(text: str | None) -> Progress | None:
+    return None if text is None else PROGRESS.validate_json(text)
+
+
 def _dump(metric: Metric) -> tuple[str, str]:
     summary = dump_data(METRIC.dump_python(metric, mode="json", include=SUMMARY))
-    return summary, json.dumps(metric.points, separators=(",", ":"))
+    # A job may change sixty thousand points at once, and this thread is everybody's: the standard library takes six times as long.
+    return summary, POINTS.dump_json(metric.points).decode()

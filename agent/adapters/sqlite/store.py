@@ -13,6 +13,7 @@ from agent.adapters.sqlite.rows import Rows
 from agent.aio import Threads
 from agent.core.job import EVERYONE, ClosedAttempt, Event, Job, NewEvent, Viewer
 from agent.core.notify import Notice, NotifyState, Progress
+from agent.core.told import Progress as FunctionProgress
 from agent.core.told import Told
 from agent.core.upload import JournalFile, Resend, UploadRecord
 from agent.interfaces import Accepted, Finished, JobQuery, NewJob, Telling, Token
@@ -185,8 +186,14 @@ class SqliteStore(SqliteChutes):
     async def told(self, job_id: str) -> Told:
         return await self._read(lambda db: functions.read_told(db, job_id)) or Told()
 
-    async def told_of(self, job_ids: Sequence[str]) -> dict[str, Told]:
-        return await self._read(lambda db: functions.read_told_of(db, job_ids))
+    async def told_briefly(self, job_id: str) -> Told:
+        return await self._read(lambda db: functions.read_told_briefly(db, job_id)) or Told()
+
+    async def series(self, job_id: str) -> dict[str, str]:
+        return await self._read(lambda db: functions.read_series(db, job_id))
+
+    async def progress_of(self, job_ids: Sequence[str]) -> dict[str, FunctionProgress | None]:
+        return await self._read(lambda db: functions.read_progress_of(db, job_ids))
 
     async def keep_told(self, tellings: Sequence[Telling]) -> None:
         await self._write(lambda db: functions.keep_told(db, tellings, self._now()))

@@ -82,7 +82,8 @@ class JobHandlers:
             with self._streams.open(request, caller) as stream:
                 async with stream.watched():
                     job = await self._wait_for_end(job, caller, seconds)
-        return web.json_response(await self._showing.show(job))
+        written = await self._showing.write(job)
+        return web.Response(body=written, content_type="application/json", charset="utf-8")
 
     async def cancel(self, request: web.Request, caller: Caller) -> web.Response:
         job = await self._find(request, caller)

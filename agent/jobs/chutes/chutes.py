@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from weakref import WeakValueDictionary
 
 import structlog
 
@@ -60,6 +61,7 @@ class Chutes:
     folders: ChuteFolders
     describing: Describing
     new_id: Callable[[], str]
+    _turns: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary, init=False)
     _starting: Counter[Key] = field(default_factory=Counter, init=False)
     _closing: set[Key] = field(default_factory=set, init=False)
 
@@ -75,16 +77,20 @@ class Chutes:
     async def deploy(self, viewer: Viewer, body: object, received: Receiving) -> Deployed:
         """Keep a deploy; when this returns, it is on disk, and is being described or was before. `body`: decoded JSON, maybe hostile.
 
-        Raises DeployRefusedError with all that is wrong with the request and with the archive, TooManyDeploysError, StateFullError,
+        Raises DeployRefusedError with all that is wrong with the request and with the archive, TooManyDeploysError, TooMuchCodeError, StateFullError,
         StateReadOnlyError, StoreUnavailableError; nothing of it is left then.
         """
         version_id = self.new_id()
         self.describing.arriving.add(version_id)
+        # One after the other of the same owner, so that who sends many keeps no others waiting.
+        turn = self._turns.setdefault(viewer.principal, asyncio.Lock())
         try:
-            deployed = await self._keep(viewer, version_id, body, received)
+            async with turn:
+                deployed = await self._keep(viewer, version_id, body, received)
         finally:
             self.describing.arriving.discard(version_id)
-        self.describing.look()
+            # Also where the client has left: its row may be there all the same.
+            self.describing.look()
         return deployed
 
     async def wait(self, viewer: Viewer, version_id: str, seconds: float) -> Version:
@@ -223,6 +229,7 @@ class Chutes:
             entry=deploy.entry,
             created_at=self.intake.clock.now(),
             defaults=masked_defaults(deploy),
+            size_bytes=unpacked.size_bytes,
         )
 
     async def _remove_unless_rowed(self, version_id: str, viewer: Viewer) -> None:

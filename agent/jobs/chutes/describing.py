@@ -82,7 +82,14 @@ class Describing:
         """Whether some are left. Raises StoreUnavailableError, and what a full disk raises."""
         left = False
         for version in await self._store.describing():
-            left = not await self._take_further(version) or left
+            try:
+                left = not await self._take_further(version) or left
+            except AgentError:
+                raise
+            except Exception:
+                # What a hostile container reported, or a damaged folder, ends its own deploy, and neither the daemon nor other deploys.
+                log.exception("describe.broke", version=version.id)
+                await self._settle(version, Described(None, (BROKEN,)))
         self._is_waiting = left
         return left
 
@@ -142,12 +149,6 @@ class Describing:
             return await self._apart.run(lambda: judge(data, deploy, policy))
         except (SpecRefusedError, ChuteFilesMissingError) as error:
             return refused_by(error)
-        except AgentError:
-            raise
-        except Exception:
-            # What a hostile container reported must end its own deploy, and neither the daemon nor other deploys.
-            log.exception("describe.broke", version=version.id)
-            return Described(None, (BROKEN,))
 
     async def _settle(self, version: Version, described: Described) -> None:
         settled = await self._store.settle_version(version.id, described)

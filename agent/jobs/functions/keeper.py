@@ -54,24 +54,27 @@ class Keeper:
         """No more is to come that could be written with it."""
         self.next_at = 0.0
 
-    def telling(self) -> Telling:
-        """What is to be written. `note_kept` or `note_not_kept` follows."""
-        changed, self._changed = self._changed, set()
-        metrics = {name: self._metrics[name].copy() for name in changed}
-        return Telling(
-            self._job_id,
-            self._attempt,
-            self._taken_seq,
-            self._progress,
-            dict(self._statuses),
-            metrics,
-            self._events(),
-        )
+    async def telling(self) -> Telling:
+        """What is to be written: whole reports, or what of the last one is there would count twice after a crash.
+
+        `note_kept` or `note_not_kept` follows.
+        """
+        async with self._turn:
+            changed, self._changed = self._changed, set()
+            metrics = {name: self._metrics[name].copy() for name in changed}
+            return Telling(
+                self._job_id,
+                self._attempt,
+                self._taken_seq,
+                self._progress,
+                dict(self._statuses),
+                metrics,
+                self._events(),
+            )
 
     async def note_kept(self, telling: Telling, now: float) -> None:
         self._kept_seq, self._kept_progress = telling.seq, telling.progress
-        points = sum(len(metric.points) for metric in telling.metrics.values())
-        self.next_at = now + max(WRITE_SECONDS, points / POINTS_A_SECOND)
+        self.next_at = now + max(WRITE_SECONDS, telling.points / POINTS_A_SECOND)
         async with self._kept:
             self._kept.notify_all()
 

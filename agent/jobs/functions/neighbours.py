@@ -13,8 +13,8 @@ class Neighbours(Protocol):
         """Accept a child, or find the one that the same call made before; its id."""
         ...
 
-    async def status(self, job: Job, job_id: object) -> dict[str, object] | None:
-        """A job of the same chute and owner as the API shows it; None: there is none."""
+    async def status(self, job: Job, job_id: object) -> bytes | None:
+        """A job of the same chute and owner as the API shows it, in JSON; None: there is none."""
         ...
 
     async def cancel(self, job: Job, job_id: object) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from agent.core.finish import Finish, dump_header
 from agent.core.function import FunctionCall
 from agent.core.job import Job
-from agent.core.told import MOST_VALUES, BadReportError, read_news, read_points
+from agent.core.told import BadReportError, read_news, read_points
 from agent.interfaces import (
     Folders,
     JobFolderMissingError,
@@ -63,7 +63,8 @@ class Session:
                     return _dump({"job_id": await self._tools.ask().start(await self._job(), call)})
                 case "get_job_status":
                     wanted = call.fields.get("job_id")
-                    return _dump(await self._tools.ask().status(await self._job(), wanted))
+                    status = await self._tools.ask().status(await self._job(), wanted)
+                    return b"null" if status is None else _on_one_line(status)
                 case "cancel_job":
                     wanted = call.fields.get("job_id")
                     return _dump(await self._tools.ask().cancel(await self._job(), wanted))
@@ -79,8 +80,6 @@ class Session:
                 await asyncio.sleep(0)
         except BadReportError as bad:
             raise CallRefusedError(CallFault.BAD_CALL, str(bad)) from bad
-        if len(points) > MOST_VALUES:
-            raise CallRefusedError(CallFault.BAD_CALL, f"a report has at most {MOST_VALUES} metrics")
         await self.keeper.take(news, points)
         self._tell()
         return news.seq
@@ -131,8 +130,8 @@ class Session:
             "grace": job.spec.grace,
             "stopping": job.stop_asked,
         }
-        # As it is kept: to read it would cost the loop what it costs to read it in the job. Line ends are white space in it.
-        return _dump(said)[:-1] + b',"payload":' + payload.replace(b"\n", b" ").replace(b"\r", b" ") + b"}"
+        # As it is kept: to read it would cost the loop what it costs to read it in the job.
+        return _dump(said)[:-1] + b',"payload":' + _on_one_line(payload) + b"}"
 
 
 @contextmanager
@@ -144,6 +143,11 @@ def _refusing() -> Iterator[None]:
         raise CallRefusedError(CallFault.UNAVAILABLE, f"{error}. {error.remedy}") from error
     except JobFolderMissingError as error:
         raise CallRefusedError(CallFault.REFUSED, f"{error}. {error.remedy}") from error
+
+
+def _on_one_line(text: bytes) -> bytes:
+    """JSON, in which line ends are white space and nothing else."""
+    return text.replace(b"\n", b" ").replace(b"\r", b" ")
 
 
 def _dump(value: object) -> bytes:

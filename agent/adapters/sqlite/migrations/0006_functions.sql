@@ -13,8 +13,6 @@ CREATE TABLE functions (
 ) STRICT;
 
 CREATE INDEX functions_by_parent ON functions (parent, job) WHERE parent IS NOT NULL;
-CREATE INDEX functions_by_chute ON functions (owner, chute, job);
-CREATE INDEX functions_by_version ON functions (version, job);
 
 -- One row a name, so that a report writes what it changes, and a list reads no series.
 CREATE TABLE function_metrics (

@@ -10,6 +10,7 @@ CREATE TABLE versions (
     created_at REAL NOT NULL,
     image TEXT NOT NULL,
     entry TEXT NOT NULL,
+    bytes INTEGER NOT NULL,  -- of its files
     jobs TEXT NOT NULL,  -- JSON: the names of its jobs
     rest TEXT NOT NULL  -- JSON, secrets masked; the largest last, so that a list does not read it
 ) STRICT;
