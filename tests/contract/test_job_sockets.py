@@ -242,6 +242,18 @@ async def test_a_call_of_very_many_values_beside_its_payload_is_refused(
     assert calls.heard[-1].fields == {"a": text["a"]}
 
 
+@pytest.mark.parametrize(
+    "metric", ["[[]]", "[" + "[]," * 400_000 + "[]]", '["loss",{"a":1},1]', '["loss",1e999,1]', '["loss",1]']
+)
+async def test_a_report_with_something_that_is_no_metric_is_refused_whole(
+    caller: Caller, calls: Answering, metric: str
+) -> None:
+    line = f'{{"id":5,"call":"report","seq":1,"metrics":[["loss",1,1],{metric}]}}\n'
+    answer = await caller.ask(line.encode())
+    assert (answer["id"], answer["error"]["code"]) == (5, "bad_call")
+    assert calls.names == ["hello"]
+
+
 async def test_who_asks_again_and_again_is_held_back(caller: Caller, calls: Answering) -> None:
     loop = asyncio.get_running_loop()
     began = loop.time()
