@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from bench import (
     cancel_race,
     exit_seen,
+    function_calls,
     function_start,
     gpu_choice,
     gpu_idle,
@@ -32,6 +33,7 @@ BENCHES: dict[str, Measure] = {
     "submit": submit.measure,
     "exit_seen": exit_seen.measure,
     "function_start": function_start.measure,
+    "function_calls": function_calls.measure,
     "throughput": throughput.measure,
     "logs": logs.measure,
     "idle": idle.measure,

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import median
+from statistics import median, stdev
 
 TIMES = "{:.2f} \N{MULTIPLICATION SIGN} "
 TIMES_RAW = TIMES + "raw"
@@ -33,6 +33,11 @@ def percentile(values: Sequence[float], percent: float) -> float:
     """The smallest value that so many percent of all are not above."""
     ordered = sorted(values)
     return ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)]
+
+
+def error_of_median(values: Sequence[float]) -> float:
+    """Its standard error, shown beside a small difference so that nobody takes noise for a figure."""
+    return 1.25 * stdev(values) / math.sqrt(len(values))
 
 
 def describe(values: Sequence[float], unit: str, factor: float) -> str:

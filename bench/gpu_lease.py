@@ -3,14 +3,13 @@
 The waits for the engine's create and start are taken off each sample: they are longer than what is measured, and vary by more.
 """
 
-import math
 import random
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from statistics import median, stdev
+from statistics import median
 
-from bench.figures import Figure, at_most, describe
+from bench.figures import Figure, at_most, describe, error_of_median
 from bench.host import Agent, Bench, run_alone
 from bench.sightings import Sightings
 from bench.submit import our_seconds
@@ -95,9 +94,8 @@ def _differences(rounds: list[Round], one: tuple[bool, int], other: tuple[bool, 
 
 
 def _figure(name: str, differences: list[float], most: float) -> Figure:
-    """With the error of the median, so that nobody takes noise for a figure."""
-    error = 1.25 * stdev(differences) / math.sqrt(len(differences))
-    return at_most("gpu_lease", name, median(differences), most, "{:.1f} ms", f" ± {error:.1f}")
+    error = f" ± {error_of_median(differences):.1f}"
+    return at_most("gpu_lease", name, median(differences), most, "{:.1f} ms", error)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,10 @@
 """bench/network — what the rules of the jobs' network add to a job's start: two agents by turns, one of which has a stand-in for nft."""
 
-import math
 import os
 from pathlib import Path
-from statistics import median, stdev
+from statistics import median
 
-from bench.figures import Figure, at_most, describe
+from bench.figures import Figure, at_most, describe, error_of_median
 from bench.host import BRIDGE, Agent, Bench, run_alone
 from bench.sightings import Sightings
 from bench.submit import our_seconds
@@ -38,11 +37,9 @@ async def measure(bench: Bench) -> list[Figure]:
                 without.append(taken[1])
     print(f"  with: {describe(with_rules, 'ms', 1e3)}; without: {describe(without, 'ms', 1e3)}")
     differences = [1e3 * (one - other) for one, other in zip(with_rules, without, strict=True)]
-    # With the error of the median, as bench/gpu_lease has it: nobody takes noise for a figure.
-    error = 1.25 * stdev(differences) / math.sqrt(len(differences))
     name = f"submit → running, network egress: what the rules add, median of {len(differences)}"
-    most = MOST_ADDED_SECONDS * 1e3
-    return [at_most("network", name, median(differences), most, "{:.1f} ms", f" ± {error:.1f}")]
+    most, error = MOST_ADDED_SECONDS * 1e3, f" ± {error_of_median(differences):.1f}"
+    return [at_most("network", name, median(differences), most, "{:.1f} ms", error)]
 
 
 def make_stand_in(folder: Path) -> Path:

@@ -30,6 +30,9 @@ class Sightings:
             if name is not None and not self._seen[name].done():
                 self._seen[name].set_result(now)
 
+    def has(self, name: Hashable) -> bool:
+        return name in self._seen and self._seen[name].done()
+
     async def at(self, name: Hashable) -> float:
         async with asyncio.timeout(SEEN_WITHIN_SECONDS):
             return await asyncio.shield(self._seen[name])

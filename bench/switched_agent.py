@@ -4,13 +4,14 @@ Only for bench/gpu_lease: the engine's own time is longer, and varies by more, t
 """
 
 import os
+import sys
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 from agent.adapters.docker.engine import DockerEngine
-from agent.cli import main
+from agent.cli.serving import main
 from agent.jobs.gpu_care import GpuCare
 
 # The gate passes unseen while this file is there; each wait for the engine is a line of seconds in that one.
@@ -42,4 +43,5 @@ if __name__ == "__main__":
     GpuCare.unclean = switched(GpuCare.unclean, Path(os.environ[GATE_OFF_FILE]))  # type: ignore[method-assign]
     DockerEngine.create = told(DockerEngine.create, waits)  # type: ignore[method-assign]
     DockerEngine.start = told(DockerEngine.start, waits)  # type: ignore[method-assign]
-    main()
+    # As `gpu-agent serve --config FILE`, which would become another process, without what was set here.
+    sys.exit(main(("json", sys.argv[-1])))

@@ -40,9 +40,8 @@ from agent.jobs.uploads.names import Names
 from agent.jobs.uploads.tools import UploadTools
 from agent.spec import Upload, UploadTo, parse_spec
 from bench.figures import percentile
+from bench.lag import Lag
 
-# So often the loop is asked how late it is.
-TICK_SECONDS = 0.005
 IDLE_SECONDS = 1.0
 # What tests/upload_servers wants of each PUT; a secret of the job's as any other.
 HEADERS = {"Authorization": "Bearer hush"}
@@ -57,24 +56,6 @@ class Took:
     cpu: float
     grown: float
     lag: float
-
-
-class Lag:
-    """How late the loop is at each tick, also at those that it slept through: a long stop counts for as long as it lasts."""
-
-    def __init__(self) -> None:
-        self.late: list[float] = [0.0]
-
-    async def watch(self) -> None:
-        loop = asyncio.get_running_loop()
-        due = loop.time()
-        while True:
-            due += TICK_SECONDS
-            await asyncio.sleep(max(0.0, due - loop.time()))
-            while (late := loop.time() - due) > TICK_SECONDS:
-                self.late.append(late)
-                due += TICK_SECONDS
-            self.late.append(max(0.0, late))
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,9 @@ BACKOFF_SECONDS = 1
 SLACK_SECONDS = 2.0
 LOOK_AGAIN_SECONDS = 0.2
 SHOW_AGAIN_SECONDS = 0.5
+WHERE_SECONDS = 1.0
+# What its process heeds, besides the end of its stdin.
+STOP, WHERE = b"s", b"?"
 # A result has 8 MiB at most, and as much again goes with it.
 LINE_BYTES = 64 << 20
 
@@ -101,6 +104,7 @@ class Run:
     interrupts: int = 0
     has_begun: bool = False
     is_overdue: bool = False
+    has_said_where: bool = False
     shown_at: float = 0.0
 
     def take(self, told: Mapping[str, Any]) -> None:
@@ -116,6 +120,9 @@ class Run:
                 self.deadlines.pop(told["job"], None)
                 if text := failure_text(told):
                     self.screen.note(text)
+            case "where":
+                self.has_said_where = True
+                self.screen.note(told["stack"].rstrip())
             case "refused":
                 self.refused = told["message"]
             case "result":
@@ -160,7 +167,7 @@ async def started(
     readable, writable = os.pipe()
     try:
         process = await asyncio.create_subprocess_exec(
-            python, str(PROCESS), str(writable), str(len(request)),
+            program_of(python), str(PROCESS), str(writable), str(len(request)),
             stdin=asyncio.subprocess.PIPE, stdout=Ends().stderr, cwd=folder, pass_fds=(writable,), start_new_session=True,
         )  # fmt: skip
     except OSError as error:
@@ -173,14 +180,18 @@ async def started(
     pipe, _ = await loop.connect_read_pipe(
         lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(readable, "rb")
     )
-    assert process.stdin is not None  # noqa: S101 - by PIPE
-    process.stdin.write(request)
+    ask(process, request)
     try:
         yield process, reader
     finally:
         kill(process)
         await process.wait()
         pipe.close()
+
+
+def program_of(python: str) -> str:
+    """It is named from here and begins in another folder. No link is followed: an environment's python is one."""
+    return str(Path.cwd() / python) if os.sep in python else python
 
 
 def kill(process: asyncio.subprocess.Process) -> None:
@@ -200,8 +211,7 @@ def interruptible(screen: Screen, process: asyncio.subprocess.Process, run: Run)
             return
         screen.note(f"stopping the job; it has {run.grace_seconds:g} s for that, and Ctrl-C ends it now")
         run.deadlines["stop"] = time.monotonic() + run.grace_seconds + SLACK_SECONDS
-        if process.stdin is not None:
-            process.stdin.close()
+        ask(process, STOP)
 
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGINT, interrupt)
@@ -226,8 +236,23 @@ async def follow(process: asyncio.subprocess.Process, reader: asyncio.StreamRead
                 break
             run.is_overdue = bool(run.deadlines) and time.monotonic() > min(run.deadlines.values())
     if run.is_overdue:
+        await hear_where(process, reader, run)
         kill(process)
     run.code = await process.wait()
+
+
+async def hear_where(process: asyncio.subprocess.Process, reader: asyncio.StreamReader, run: Run) -> None:
+    """Where the job is that does not stop, if there is still anybody to say so."""
+    with contextlib.suppress(TimeoutError):
+        ask(process, WHERE)
+        async with asyncio.timeout(WHERE_SECONDS):
+            while not run.has_said_where and (line := await reader.readline()):
+                run.take(json.loads(line))
+
+
+def ask(process: asyncio.subprocess.Process, what: bytes) -> None:
+    assert process.stdin is not None  # noqa: S101 - by PIPE
+    process.stdin.write(what)
 
 
 def conclude(screen: Screen, run: Run, kept: Path | None) -> int:

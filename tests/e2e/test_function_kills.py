@@ -197,7 +197,7 @@ def test_a_function_in_the_middle_of_its_calls_gets_every_answer_and_is_counted_
     job = survivors.calls_all
     result = job["result"]
     assert (result["wrong"], len(result["keyed"])) == ([], 1)
-    assert result["rounds"] > len(OF_A_CHILD)
+    assert result["rounds"] > 1
     assert (job["metrics"]["rounds"]["count"], job["metrics"]["rounds"]["last"]) == (
         result["rounds"],
         result["rounds"] - 1,

@@ -22,7 +22,7 @@ from tests.ssh_kit import KITS, built_kit
 
 Files = dict[str, tuple[bytes, int]]
 pytestmark = pytest.mark.slow
-FUNCTIONS = """
+QUIET = """
 async def tell(self):
     await self.update_job_progress(progress=50, message="there")
     Path(self.output_dir, "said.txt").write_text("by " + str(os.getuid()))
@@ -30,7 +30,10 @@ async def tell(self):
 
 chute.job(name="sends", upload=True)(tell)
 chute.job(name="keeps", upload=False)(tell)
-
+"""
+FUNCTIONS = (
+    QUIET
+    + """
 @chute.job(ssh=True)
 async def lets_in(self):
     while not self.should_shutdown:
@@ -49,6 +52,7 @@ async def serves(self):
             await asyncio.sleep(0.05)
     return "served"
 """
+)
 
 
 @dataclass(frozen=True)
@@ -112,7 +116,7 @@ def test_a_function_runs_as_the_images_own_user_and_without_a_network(
 ) -> None:
     image = changed(session_engine, python_image, "as-nobody", {}, "USER 1234:1234")
     author = Author(place.daemon.client(place.daemon.token("nobody")))
-    author.deployed(image, FUNCTIONS, spec={"network": "none"})
+    author.deployed(image, QUIET, spec={"network": "none"})
     job = author.finished("keeps")
     assert (job["outcome"], job["error"]) == ("succeeded", None), job["reason"]
     assert job["result"] == {"user": 1234, "networks": ["lo"]}

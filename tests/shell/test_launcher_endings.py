@@ -312,6 +312,24 @@ async def test_endless_recursion_is_an_exception_like_any_other() -> None:
         assert (told.error["kind"], told.error["type"]) == ("raised", "RecursionError")
 
 
+async def test_of_very_many_frames_the_last_are_told_for_a_million_would_take_minutes() -> None:
+    code = """
+    @chute.job()
+    def work(self):
+        deeper(10_000)
+
+    def deeper(left):
+        return deeper(left - 1) if left else 1 / 0
+
+    sys.setrecursionlimit(1_000_000)
+    """
+    async with launched(code) as job:
+        told = await job.ended()
+        assert told.error is not None
+        assert told.error["type"] == "ZeroDivisionError"
+        assert told.error["traceback"].startswith("(the last 2000 of 100")
+
+
 async def test_lone_surrogates_in_an_exception_are_escaped() -> None:
     code = """
     @chute.job()

@@ -202,6 +202,15 @@ async def test_a_crash_leaves_a_traceback(job: Job, capfd: pytest.CaptureFixture
     assert "in work" in capfd.readouterr().err
 
 
+@pytest.mark.slow
+async def test_what_is_ended_since_it_does_not_stop_says_where_it_was(job: Job) -> None:
+    told = Told()
+    body = "@chute.job()\nasync def work(self):\n    stuck()\n\ndef stuck():\n    time.sleep(60)\n"
+    assert await run_local(told.screen, job(body, timeout_seconds=0.5, grace_seconds=0.1)) == 124
+    assert "in stuck" in told.err.getvalue()
+    assert "chutes/testing" not in told.err.getvalue()
+
+
 async def test_an_interrupt_of_the_authors_own_is_his(job: Job, capfd: pytest.CaptureFixture[str]) -> None:
     told = Told()
     body = "@chute.job()\nasync def work(self):\n    raise KeyboardInterrupt\n"
@@ -348,6 +357,16 @@ async def work(self):
     told = Told()
     assert await interrupted(told, job(body, grace_seconds=20), tmp_path / "mark", 1) == 130
     assert told.result == "saved"
+
+
+async def test_a_python_is_named_from_where_the_command_is_typed(
+    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "python").symlink_to(sys.executable)
+    monkeypatch.chdir(tmp_path / "bin")
+    body = "@chute.job()\nasync def work(self):\n    return 1\n"
+    assert await run_local(Told().screen, job(body, python="./python")) == 0
 
 
 @pytest.mark.parametrize(("times", "grace"), [(2, 600), (1, 0.2)])

@@ -42,7 +42,7 @@ JOB: dict[str, Any] = {
     "error": None,
     "spec": {
         "image": "python",
-        "command": ["/.agent/sdk/launch.py"],
+        "command": ["/.agent/sdk/chutes_launch.py"],
         "entrypoint": ["python3"],
         "gpus": {"count": 0},
         "retry": {"count": 0},
@@ -79,7 +79,7 @@ def test_what_a_function_told_is_shown_fact_by_fact() -> None:
 def test_a_job_without_a_function_has_none_of_it() -> None:
     facts = shown(chute=None)
     assert not {"function", "progress", "result", "metrics"} & set(facts)
-    assert facts["command"] == "python3 /.agent/sdk/launch.py"
+    assert facts["command"] == "python3 /.agent/sdk/chutes_launch.py"
 
 
 def test_a_list_names_a_job_by_its_chute_and_function() -> None:

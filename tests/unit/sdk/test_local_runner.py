@@ -303,6 +303,32 @@ def test_what_does_not_stop_is_left_behind_and_not_tried_again_beside_itself(chu
     assert time.monotonic() - began < 2
 
 
+def test_what_does_not_stop_says_where_it_is(chute: Chute) -> None:
+    ends: list[bool] = []
+
+    def inner() -> None:
+        while not ends:
+            time.sleep(0.001)
+
+    @chute.job()
+    def plain(self: Chute) -> None:
+        inner()
+
+    @chute.job()
+    async def waiting(self: Chute) -> None:
+        while not ends:
+            with suppress(asyncio.CancelledError):
+                await asyncio.sleep(60)
+
+    for name, place in (("plain", "in inner"), ("waiting", "in waiting")):
+        error = LocalRunner(chute, timeout=SHORT, grace=SHORT).run(name).error
+        assert error is not None
+        assert (error.kind, error.type) == ("cancelled", "StillRunningError")
+        assert place in error.traceback
+        assert "chutes/testing" not in error.traceback
+    ends.append(True)
+
+
 def test_a_coroutine_that_swallows_its_cancellation_holds_nothing_up(chute: Chute) -> None:
     @chute.job()
     async def stubborn(self: Chute) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from chutes._runtime.failures import failure, is_permanent
+from chutes._runtime.failures import MAX_TRACEBACK_CHARACTERS, failure, is_permanent
 from chutes._runtime.results import ResultTooLargeError, result_of
-from chutes._runtime.texts import text_of
+from chutes._runtime.texts import shorten, text_of
 
 
 class Ending(NamedTuple):
@@ -32,6 +32,14 @@ class StillRunningError(Exception):
         super().__init__(
             "the function did not end within the grace of the stop; the traceback is where it was"
         )
+
+
+def still_running(stack: str) -> Ending:
+    """At the end of a stop's grace. `stack`: where it is."""
+    ending = failed("cancelled", StillRunningError())
+    return ending._replace(
+        error={**(ending.error or {}), "traceback": shorten(stack, MAX_TRACEBACK_CHARACTERS)}
+    )
 
 
 def returned(value: Any) -> Ending:

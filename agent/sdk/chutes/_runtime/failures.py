@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from types import FrameType
+from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Iterator
 
 from chutes._runtime.texts import clean, name_of, shorten, text_of
@@ -17,6 +17,8 @@ MAX_MESSAGE_CHARACTERS = 4_000
 MAX_TRACEBACK_CHARACTERS = 32_000
 
 _MOST_FRAMES = 500
+# Twice what Python's own limit lets be; where an author has lifted it, a million would take minutes.
+_MOST_TRACED = 2_000
 
 _OURS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "")
 _NOT_THEIRS = (_OURS, "<frozen importlib")
@@ -48,13 +50,16 @@ def traceback_of(error: BaseException) -> str:
     try:
         from traceback import TracebackException  # noqa: PLC0415 — only failures need it
 
-        told = TracebackException(type(error), error, error.__traceback__)
+        depth = _depth_of(error.__traceback__)
+        limit = -_MOST_TRACED if depth > _MOST_TRACED else None
+        told = TracebackException(type(error), error, error.__traceback__, limit=limit)
         for each in _chain_of(told):
             theirs = [frame for frame in each.stack if not frame.filename.startswith(_NOT_THEIRS)]
             # What is left of a fault of ours would be nothing: then all of it stays.
             if theirs or (each is told and _says_all(error)):
                 each.stack[:] = theirs
-        return clean("".join(told.format() if told.stack else told.format_exception_only()))
+        left_out = f"(the last {_MOST_TRACED} of {depth} frames)\n" if limit else ""
+        return left_out + clean("".join(told.format() if told.stack else told.format_exception_only()))
     except BaseException as why:  # noqa: BLE001 — a chain too long, a __str__ that raises, a file of the author's named traceback.py
         return f"{name_of(error)}: {text_of(error)}\n(its traceback can't be shown: {name_of(why)})"
 
@@ -79,13 +84,21 @@ def awaiting(awaited: Any) -> str | None:
             break
         if _member(awaited, "cr_running") or _member(awaited, "gi_running"):
             return None
-        lines.append(_line_of(frame))
+        if not frame.f_code.co_filename.startswith(_OURS):
+            lines.append(_line_of(frame))
         awaited = _member(awaited, "cr_await") or _member(awaited, "gi_yieldfrom")
     return clean("".join(lines)) or None
 
 
 def _line_of(frame: FrameType) -> str:
     return f'  File "{frame.f_code.co_filename}", line {frame.f_lineno}, in {frame.f_code.co_name}\n'
+
+
+def _depth_of(traceback: TracebackType | None) -> int:
+    depth = 0
+    while traceback is not None:
+        depth, traceback = depth + 1, traceback.tb_next
+    return depth
 
 
 def _chain_of(told: TracebackException) -> Iterator[TracebackException]:

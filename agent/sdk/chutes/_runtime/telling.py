@@ -7,13 +7,12 @@ from threading import Lock, get_ident
 from typing import Callable
 
 from chutes._runtime.answer import Answer
-from chutes._runtime.endings import Ending, StillRunningError, failed
-from chutes._runtime.failures import MAX_TRACEBACK_CHARACTERS, stack_of
+from chutes._runtime.endings import Ending, still_running
+from chutes._runtime.failures import stack_of
 from chutes._runtime.leaving import Leaving, flush
 from chutes._runtime.lines import offer_text, offer_warning, write_text
 from chutes._runtime.reports import Reports
 from chutes._runtime.stopping import Stopping
-from chutes._runtime.texts import shorten
 from chutes._runtime.wire import Wire
 
 
@@ -57,13 +56,12 @@ class Telling:
 
     def say_still_running(self) -> None:
         """Just before the host kills: where the function is. In the wire's thread, since the others may be stuck."""
-        stack = shorten(self._ask() or stack_of(self._thread), MAX_TRACEBACK_CHARACTERS)
+        ending = still_running(self._ask() or stack_of(self._thread))
         if not self._is_first():
             return
-        ending = failed("cancelled", StillRunningError())
         self._leaving.begin_without_hooks(ending.exit_code)
-        self._send(ending._replace(error={**(ending.error or {}), "traceback": stack}))
-        offer_text(stack)
+        self._send(ending)
+        offer_text(ending.error["traceback"] if ending.error else "")
 
     def _is_first(self) -> bool:
         with self._lock:

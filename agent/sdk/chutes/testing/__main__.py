@@ -1,6 +1,6 @@
 """chutes/testing/__main__ — the process in which `gpu-agent chute run --local` runs a job. Shows nothing to a person.
 
-It is asked in JSON on stdin, whose end asks the job to stop; it tells in JSON lines on a descriptor. Its arguments are that one's
+It is asked in JSON on stdin, and then heeds single bytes there; it tells in JSON lines on a descriptor. Its arguments are that one's
 number and the size of what it is asked.
 """
 
@@ -22,7 +22,7 @@ if __name__ == "__main__":
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from chutes._loading import load
-from chutes._runtime.failures import traceback_of
+from chutes._runtime.failures import stack_of, traceback_of
 from chutes.chute import Chute
 from chutes.errors import LoadError, RegistrationError
 from chutes.testing.results import Result, error_shown
@@ -53,7 +53,7 @@ def main(words: Sequence[str]) -> None:
         sys.stderr.write(traceback_of(raised))
         out.tell("refused", {"message": f"{asked['file']} raised {type(raised).__name__}: {raised}"})
     else:
-        threading.Thread(target=stop_at_end, args=(control, runner), daemon=True).start()
+        threading.Thread(target=heed, args=(control, runner, out), daemon=True).start()
         try:
             result = runner.run(name, asked["payload"])
         except KeyboardInterrupt as interrupt:
@@ -146,10 +146,16 @@ def read_exactly(descriptor: int, size: int) -> bytes:
     return data
 
 
-def stop_at_end(control: int, runner: LocalRunner) -> None:
-    while os.read(control, 64):
-        pass
-    runner.stop()
+def heed(control: int, runner: LocalRunner, out: Telling) -> None:
+    """A question is answered with where the job is; whatever else comes, also the end, asks it to stop."""
+    main_thread = threading.main_thread().ident or 0
+    asked = b"?"
+    while asked:
+        asked = os.read(control, 1)
+        if asked == b"?":
+            out.tell("where", {"stack": stack_of(main_thread)})
+        else:
+            runner.stop()
 
 
 def log_as_lines() -> None:

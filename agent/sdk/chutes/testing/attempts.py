@@ -12,7 +12,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Callable, Dict, Tuple
 
-from chutes._runtime.endings import Ending, raised, returned
+from chutes._runtime.endings import Ending, StillRunningError, raised, returned, still_running
+from chutes._runtime.failures import awaiting, stack_of
 from chutes.chute import Chute
 from chutes.chute.job import Job
 from chutes.testing.platform import LocalPlatform
@@ -53,7 +54,8 @@ class OneAttempt:
         self._platform = platform
         self._limits = limits
         self._stop = stop
-        self._is_in_a_thread = False
+        # Of a plain function, while it runs.
+        self._thread: int | None = None
 
     async def run(self, arguments: Arguments) -> Ended:
         began = time.monotonic()
@@ -67,8 +69,11 @@ class OneAttempt:
             await self._bring_to_an_end(work)
             raise
         if not work.done():
+            where = awaiting(work.get_coro()) if self._thread is None else stack_of(self._thread)
             work.cancel()
-            return Ended(why or "cancelled", is_over=False, seconds=time.monotonic() - began)
+            error, seconds = StillRunningError(), time.monotonic() - began
+            ended = ended_with(still_running(where or ""), error)
+            return replace(ended, outcome=why or "cancelled", is_over=False, seconds=seconds)
         ended = work.result()
         return replace(ended, outcome=why or ended.outcome, seconds=time.monotonic() - began)
 
@@ -86,7 +91,7 @@ class OneAttempt:
         """As on a host: it is told first, and cancelled after half of the grace, which a plain function can't be."""
         self._platform.stopping = True
         await asyncio.wait({work}, timeout=self._limits.grace / 2)
-        if not self._is_in_a_thread:
+        if self._thread is None:
             work.cancel()
         await asyncio.wait({work}, timeout=self._limits.grace / 2)
 
@@ -123,11 +128,14 @@ class OneAttempt:
     async def _call_in_thread(
         self, function: Callable[..., Any], *args: Any, **kwargs: Any
     ) -> tuple[Any, BaseException | None]:
-        self._is_in_a_thread = True
+        def follow() -> Any:
+            self._thread = threading.get_ident()
+            return function(self._chute, *args, **kwargs)
+
         try:
-            return await call_in_thread(function, self._chute, *args, **kwargs)
+            return await call_in_thread(follow, f"job {function.__name__}")
         finally:
-            self._is_in_a_thread = False
+            self._thread = None
 
     def _failed(self, error: BaseException, kind: str) -> Ended:
         if isinstance(error, asyncio.CancelledError) and self._platform.stopping:
@@ -161,9 +169,7 @@ async def call_hook(hook: Callable[..., Any], chute: Chute) -> None:
         await done
 
 
-async def call_in_thread(
-    function: Callable[..., Any], *args: Any, **kwargs: Any
-) -> tuple[Any, BaseException | None]:
+async def call_in_thread(function: Callable[[], Any], name: str) -> tuple[Any, BaseException | None]:
     """A plain function, which nobody can cancel: its thread goes on where the wait for it ends, and keeps no process from ending.
 
     What it raised is given and not raised: a StopIteration could not come out of a coroutine.
@@ -178,11 +184,11 @@ async def call_in_thread(
     def work() -> None:
         outcome: tuple[Any, BaseException | None]
         try:
-            outcome = (context.run(function, *args, **kwargs), None)
+            outcome = (context.run(function), None)
         except BaseException as error:  # noqa: BLE001 — as above
             outcome = (None, error)
         with suppress(RuntimeError):  # the loop is closed: nobody waits any more
             loop.call_soon_threadsafe(tell, outcome)
 
-    threading.Thread(target=work, daemon=True, name=f"job {function.__name__}").start()
+    threading.Thread(target=work, daemon=True, name=name).start()
     return await done
