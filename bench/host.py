@@ -84,7 +84,13 @@ class LoggedDaemon(Daemon):
                 stdout=subprocess.DEVNULL,
                 stderr=log,
                 cwd=REPOSITORY,
-                env={"PATH": os.environ["PATH"], "HOME": "/root", **self.environment},
+                # As in tests/e2e/daemon: its children are of this working tree, too.
+                env={
+                    "PATH": os.environ["PATH"],
+                    "HOME": "/root",
+                    "PYTHONPATH": str(REPOSITORY),
+                    **self.environment,
+                },
             )
 
     def tail(self, count: int = 40) -> str:
