@@ -84,7 +84,7 @@ class LoggedDaemon(Daemon):
                 stdout=subprocess.DEVNULL,
                 stderr=log,
                 cwd=REPOSITORY,
-                # Its own processes are of this tree as well, whichever is installed.
+                # As in tests/e2e/daemon: its children are of this working tree, too.
                 env={
                     "PATH": os.environ["PATH"],
                     "HOME": "/root",

@@ -5,15 +5,13 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from agent.api.json_value import is_json_value
-
 
 async def write_job(job: Mapping[str, Any], result: bytes | None, series: Mapping[str, str]) -> bytes:
-    """`job`: as it is shown, without result and points. `result`: as the job sent it; what is no JSON is left out. `series`: JSON."""
+    """`job`: as it is shown, without result and points, which are both JSON. `result` None: there is none to be shown."""
     parts = []
     for name, value in job.items():
         if name == "result":
-            text = result if result is not None and await is_json_value(result) else b"null"
+            text = b"null" if result is None else result
         elif name == "metrics" and value is not None:
             text = await _write_metrics(value, series)
         else:

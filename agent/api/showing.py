@@ -1,10 +1,11 @@
 """api/showing — jobs as they are answered: the row with its attempts, notifications, upload and function, read for it. Answers nobody."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from agent.api.function_views import FunctionBeside
 from agent.api.job_writing import write_job
+from agent.api.json_value import Looked
 from agent.api.ssh_views import show_ssh
 from agent.api.views import Addresses, Beside, Json, show_job, show_ports
 from agent.core.job import Job
@@ -25,6 +26,7 @@ class JobShowing:
     uploads: Uploads
     ssh: SshServers
     addresses: Addresses
+    looked: Looked = field(default_factory=Looked)
 
     async def show(self, job: Job) -> Json:
         """All but its result and the points of its series."""
@@ -45,8 +47,14 @@ class JobShowing:
         if job.call is None:
             return await write_job(await self.show(job), None, {})
         report = await self.folders.report(job.id, job.attempt, INLINE_BYTES)
-        result = None if report is None or report.finish.fault is not None else report.result
-        return await write_job(await self._show_one(job, report), result, series)
+        return await write_job(await self._show_one(job, report), await self._result(job, report), series)
+
+    async def _result(self, job: Job, report: StoredReport | None) -> bytes | None:
+        """As the job sent it; None: there is none, it is large, or it is no JSON that all clients can read."""
+        if report is None or report.result is None or report.finish.fault is not None:
+            return None
+        # Of an attempt the first result stays, and no row gets the number of another.
+        return report.result if await self.looked.is_json((job.seq, job.attempt), report.result) else None
 
     async def _show_one(self, job: Job, report: StoredReport | None) -> Json:
         told = await self.store.told_briefly(job.id)

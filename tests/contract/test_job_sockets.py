@@ -231,6 +231,29 @@ async def test_more_metrics_than_a_report_may_have_are_refused_before_they_are_l
     assert calls.names == ["hello"]
 
 
+@pytest.mark.parametrize("size", [10, 3000, 100_000], ids=["small", "middling", "large"])
+async def test_a_call_of_very_many_values_beside_its_payload_is_refused(
+    caller: Caller, calls: Answering, size: int
+) -> None:
+    answer = await caller.ask(b'{"id":5,"call":"x","a":[' + b"[]," * 20_000 + b"[]]}\n")
+    assert (answer["id"], answer["error"]["code"]) == (5, "bad_call")
+    text = {"id": 6, "call": "x", "a": {"text": "x" * size, "many": [None] * 1900}}
+    assert await caller.ask(text) == {"id": 6, "ok": "x"}
+    assert calls.heard[-1].fields == {"a": text["a"]}
+
+
+@pytest.mark.parametrize(
+    "metric", ["[[]]", "[" + "[]," * 400_000 + "[]]", '["loss",{"a":1},1]', '["loss",1e999,1]', '["loss",1]']
+)
+async def test_a_report_with_something_that_is_no_metric_is_refused_whole(
+    caller: Caller, calls: Answering, metric: str
+) -> None:
+    line = f'{{"id":5,"call":"report","seq":1,"metrics":[["loss",1,1],{metric}]}}\n'
+    answer = await caller.ask(line.encode())
+    assert (answer["id"], answer["error"]["code"]) == (5, "bad_call")
+    assert calls.names == ["hello"]
+
+
 async def test_who_asks_again_and_again_is_held_back(caller: Caller, calls: Answering) -> None:
     loop = asyncio.get_running_loop()
     began = loop.time()
@@ -383,7 +406,7 @@ async def test_the_child_that_reads_large_lines_does_not_outlive_us_and_is_repla
 ) -> None:
     big = {"id": 1, "call": "start_job", "payload": ["x" * 100] * 1000}
     assert await caller.ask(big) == {"id": 1, "ok": "start_job"}
-    child = made._lines._child
+    child = made._lines.large.child
     assert child is not None
     child.kill()
     await child.wait()

@@ -131,6 +131,8 @@ class Daemon:
                 "PATH": os.environ["PATH"],
                 "HOME": "/root",
                 "PYTHONUNBUFFERED": "1",
+                # The daemon's own children start with -P: in a second working tree they would be those of the first.
+                "PYTHONPATH": str(REPOSITORY),
                 **self.environment,
             },
         )

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.api.json_value import TOKENS_AT_ONCE, is_json_value
+from agent.api.json_value import TOKENS_AT_ONCE, Looked, is_json_value
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -84,6 +84,15 @@ async def test_a_number_that_most_readers_have_no_place_for_is_refused(number: s
     assert not await is_json_value(f"[{number}]".encode())
     assert math.isfinite(float("9" * 300))
     assert await is_json_value(b"9" * 300)
+
+
+async def test_a_result_is_looked_at_once_and_the_oldest_is_forgotten() -> None:
+    looked = Looked(most=2)
+    assert await looked.is_json((1, 1), b"[]")
+    assert await looked.is_json((1, 1), b"no more looked at")
+    assert not await looked.is_json((1, 2), b"{")
+    assert await looked.is_json((2, 1), b"{}")
+    assert not await looked.is_json((1, 1), b"looked at anew")
 
 
 async def test_others_have_their_turn_while_a_large_value_is_gone_through() -> None:

@@ -1,4 +1,4 @@
-"""adapters/jobsocket/reader — reads lines: small ones here, large ones by the child, one at a time. Understands none itself."""
+"""adapters/jobsocket/reader — reads lines: small ones here, all others by children, one at a time each. Understands none itself."""
 
 import asyncio
 import json
@@ -14,7 +14,8 @@ log = structlog.get_logger()
 
 # The worst lines of this size, all that are read of a job in a second, hold the loop for 75 ms; of 64 KiB it would be most of that second.
 SMALL_BYTES = 2 << 10
-# The worst line of 2 MiB takes it a third of a second.
+MIDDLING_BYTES = 64 << 10
+# The worst line of 2 MiB takes a child a third of a second.
 _LINE_SECONDS = 10.0
 # -P: nothing is imported from where the daemon happens to have been started.
 CHILD = (sys.executable, "-P", "-m", "agent.adapters.jobsocket.child")
@@ -22,16 +23,30 @@ _FAILED = NoRequest("the line could not be read", is_json=False)
 
 
 class LineReader:
-    """One for all jobs."""
+    """One for all jobs. Who sends lines of some kilobytes does not wait for those of megabytes: they have a child of their own."""
 
     def __init__(self, command: tuple[str, ...] = CHILD) -> None:
-        self._command = command
-        self._turn = asyncio.Lock()
-        self._child: asyncio.subprocess.Process | None = None
+        self._middling, self.large = LineChild(command), LineChild(command)
 
     async def read(self, line: bytes) -> Request | NoRequest:
         if len(line) <= SMALL_BYTES:
             return read_request(line)
+        return await (self._middling if len(line) <= MIDDLING_BYTES else self.large).read(line)
+
+    async def close(self) -> None:
+        await self._middling.close()
+        await self.large.close()
+
+
+class LineChild:
+    """Started with the first line, and anew where it has ended."""
+
+    def __init__(self, command: tuple[str, ...]) -> None:
+        self._command = command
+        self._turn = asyncio.Lock()
+        self.child: asyncio.subprocess.Process | None = None
+
+    async def read(self, line: bytes) -> Request | NoRequest:
         async with self._turn:
             try:
                 async with asyncio.timeout(_LINE_SECONDS):
@@ -48,7 +63,7 @@ class LineReader:
         await self._end()
 
     async def _ask(self, line: bytes) -> Request | NoRequest:
-        child = self._child or await self._start()
+        child = self.child or await self._start()
         assert child.stdin is not None  # noqa: S101 - it was started with pipes
         child.stdin.write(LENGTH.pack(len(line)) + line)
         await child.stdin.drain()
@@ -68,11 +83,11 @@ class LineReader:
 
     async def _start(self) -> asyncio.subprocess.Process:
         pipe = asyncio.subprocess.PIPE
-        self._child = await asyncio.create_subprocess_exec(*self._command, stdin=pipe, stdout=pipe)
-        return self._child
+        self.child = await asyncio.create_subprocess_exec(*self._command, stdin=pipe, stdout=pipe)
+        return self.child
 
     async def _end(self) -> None:
-        child, self._child = self._child, None
+        child, self.child = self.child, None
         if child is not None:
             with suppress(ProcessLookupError):  # gone by itself
                 child.kill()
