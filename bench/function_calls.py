@@ -62,15 +62,23 @@ def drop(connection):
     while connection.recv(1 << 16):
         pass
 
-@chute.job()
-def floods(self, kind: str, messages: int):
+def send(kind, numbers, job_id):
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect("/.agent/job/agent.sock")
         threading.Thread(target=drop, args=(connection,), daemon=True).start()
         connection.sendall(b'{"id":0,"call":"hello"}\\n')
-        for first in range(1, messages, 100):
-            lines = [line(kind, number, self.current_job_id) for number in range(first, first + 100)]
-            connection.sendall(b"".join(lines))
+        for first in range(0, len(numbers), 100):
+            connection.sendall(b"".join(line(kind, number, job_id) for number in numbers[first : first + 100]))
+
+@chute.job()
+def floods(self, kind: str, messages: int):
+    # As many connections as there may be, with the SDK's; on each some reports wait to be durable.
+    parts = [range(first, messages, 3) for first in (1, 2, 3)]
+    senders = [threading.Thread(target=send, args=(kind, part, self.current_job_id)) for part in parts]
+    for sender in senders:
+        sender.start()
+    for sender in senders:
+        sender.join()
 """
 
 

@@ -11,7 +11,7 @@ from tests.e2e.test_chutes import deployed
 
 HEAD = 'from chutes.chute import Chute\nchute = Chute(username="ann", name="trainer")\n'
 FUNCTIONS = """
-import asyncio, os, time
+import asyncio, os
 
 @chute.job(timeout=120)
 async def train(self, epochs: int):
@@ -63,27 +63,6 @@ async def looks_around(self):
     found["as_anybody"] = os.waitpid(pid, 0)[1] >> 8
     found["env"] = sorted(name for name in os.environ if "SECRET" in name or "SOCK" in name)
     return found
-
-@chute.job(timeout=60)
-def floods(self, seconds: float):
-    import socket
-    end, made = time.monotonic() + seconds, []
-    while time.monotonic() < end:
-        try:
-            one = socket.socket(socket.AF_UNIX)
-            one.settimeout(0.2)
-            one.connect("/.agent/job/agent.sock")
-            made.append(one)
-            one.sendall(b'{"id":0,"call":"hello"}\\n')
-            for _ in range(200):
-                one.sendall(b'{"id":1,"call":"get_job_status","job_id":"x"}\\n' * 1000)
-                one.sendall(b"[" * 100_000)
-        except OSError:
-            pass
-        for old in made[:-3]:
-            old.close()
-        del made[:-3]
-    return "flooded"
 """
 
 
@@ -174,24 +153,6 @@ def test_a_daemon_that_is_away_as_a_function_ends_finds_its_result(daemon: Daemo
     daemon.start()
     job = trainer.wait_finished(job_id)
     assert (job["outcome"], job["metrics"]["loss"]["count"]) == ("succeeded", 100)
-
-
-@pytest.mark.slow
-def test_a_function_that_floods_its_socket_holds_up_nobody(daemon: Daemon, trainer: Client) -> None:
-    job_id = start(trainer, "floods", {"seconds": 8})
-    trainer.wait_phase(job_id, "running")
-    before = resident_kib(daemon)
-    others = [finished(trainer, "step", {"number": number})["result"] for number in range(3)]
-    assert others == [0, 1, 4]
-    job = trainer.wait_finished(job_id)
-    assert (job["outcome"], job["result"]) == ("succeeded", "flooded")
-    assert resident_kib(daemon) - before < 64 << 10
-
-
-def resident_kib(daemon: Daemon) -> int:
-    assert daemon.process is not None
-    with open(f"/proc/{daemon.process.pid}/status", encoding="ascii") as status:  # noqa: PTH123 - a file of the kernel's
-        return next(int(line.split()[1]) for line in status if line.startswith("VmRSS:"))
 
 
 def test_a_restarted_daemon_runs_the_functions_that_waited(make_daemon: Make, python_image: str) -> None:
