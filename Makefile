@@ -25,7 +25,8 @@ check: lint compiler ## what a commit must pass: lint, types, import contracts, 
 
 .PHONY: test
 test: lint engine-works upload-servers compiler kit browser ## everything, on a real engine (up to 15 min); fails where no engine can be had
-	$(PYTEST) -q -m "not soak" --durations=20
+	$(PYTEST) -q -n 2 -m "not soak" --durations=10 tests/unit tests/contract tests/shell
+	$(PYTEST) -q -m "not soak" --durations=20 tests/docker tests/e2e
 	$(if $(PAGE),$(MAKE) test-page)
 
 # The page is no part of this repository. Each file there has what it tests in its first line.

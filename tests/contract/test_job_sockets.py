@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 
 from agent.adapters.jobsocket import UnixJobSockets, sockets
+from agent.adapters.jobsocket.reader import LineReader
+from agent.adapters.jobsocket.reading import NoRequest, Request
 from agent.aio import Threads
 from agent.core.finish import Finish
 from agent.core.function import ReportStatus
@@ -419,6 +421,15 @@ async def test_the_child_that_reads_large_lines_does_not_outlive_us_and_is_repla
 
 def json_line(value: object) -> bytes:
     return json.dumps(value).encode() + b"\n"
+
+
+async def test_without_a_child_lines_of_some_kilobytes_are_read_all_the_same() -> None:
+    reader = LineReader(("false",))
+    middling = await reader.read(b'{"id":1,"call":"x","a":"' + b"y" * 10_000 + b'"}')
+    assert isinstance(middling, Request)
+    assert (middling.id, len(str(middling.call.fields["a"]))) == (1, 10_000)
+    assert isinstance(await reader.read(b'{"id":1,"call":"x","a":"' + b"y" * 100_000 + b'"}'), NoRequest)
+    await reader.close()
 
 
 def test_the_child_ends_with_its_stdin() -> None:

@@ -31,7 +31,10 @@ class LineReader:
     async def read(self, line: bytes) -> Request | NoRequest:
         if len(line) <= SMALL_BYTES:
             return read_request(line)
-        return await (self._middling if len(line) <= MIDDLING_BYTES else self.large).read(line)
+        if len(line) > MIDDLING_BYTES:
+            return await self.large.read(line) or _FAILED
+        # Without a child the loop reads these itself: it is held for a moment, and no job waits for ever.
+        return await self._middling.read(line) or read_request(line)
 
     async def close(self) -> None:
         await self._middling.close()
@@ -46,7 +49,8 @@ class LineChild:
         self._turn = asyncio.Lock()
         self.child: asyncio.subprocess.Process | None = None
 
-    async def read(self, line: bytes) -> Request | NoRequest:
+    async def read(self, line: bytes) -> Request | NoRequest | None:
+        """None: it could not be read."""
         async with self._turn:
             try:
                 async with asyncio.timeout(_LINE_SECONDS):
@@ -54,7 +58,7 @@ class LineChild:
             except (OSError, TimeoutError, asyncio.IncompleteReadError, ValueError) as error:
                 log.warning("job_socket.line_not_read", error=repr(error))
                 await self._end()
-                return _FAILED
+                return None
             except asyncio.CancelledError:
                 await self._end()  # it may be in the middle of an answer that nobody waits for
                 raise
