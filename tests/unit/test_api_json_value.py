@@ -5,7 +5,7 @@ import json
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from agent.api.json_value import TOKENS_AT_ONCE, Looked, is_json_value
@@ -22,11 +22,18 @@ def judge(text: str) -> bool:
 
 
 def standard_library_reads(text: str) -> bool:
+    """To finite numbers: of 1e999 it makes an infinite one, which it then writes as what is no JSON."""
+
     def refuse(_: str) -> None:
         raise ValueError
 
+    def read_finite(number: str) -> float:
+        if not math.isfinite(float(number)):
+            raise ValueError
+        return float(number)
+
     try:
-        json.loads(text, parse_constant=refuse)
+        json.loads(text, parse_constant=refuse, parse_float=read_finite)
     except ValueError:
         return False
     return True
@@ -43,13 +50,14 @@ def test_what_looks_like_json_is_judged_as_the_standard_library_does(text: str) 
     assert judge(text) == standard_library_reads(text)
 
 
-@given(VALUES, st.data())
+@example({"0": [7.064017064471951e16, 308]}, (25, 30))
+@given(VALUES, st.tuples(st.integers(0, 10_000), st.integers(0, 10_000)))
 def test_json_with_a_piece_cut_out_is_judged_as_the_standard_library_does(
-    value: object, data: st.DataObject
+    value: object, ends: tuple[int, int]
 ) -> None:
     text = json.dumps(value)
-    start = data.draw(st.integers(0, len(text)))
-    cut = text[:start] + text[data.draw(st.integers(start, len(text))) :]
+    start, end = sorted(each % (len(text) + 1) for each in ends)
+    cut = text[:start] + text[end:]
     assert judge(cut) == standard_library_reads(cut)
 
 
