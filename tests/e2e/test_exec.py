@@ -112,9 +112,9 @@ def terminal(daemon: Daemon, *words: str) -> Iterator[Terminal]:
     os.set_blocking(master, False)
     before = termios.tcgetattr(slave)
 
-    # Of a session of its own, whose terminal it is.
+    # Of a session of its own, whose terminal it is; and it hears ^C, also where the tests run in a background that does not.
     process = subprocess.Popen(
-        ["setsid", "--ctty", *PROGRAM, *words], cwd=REPOSITORY, env=environ(daemon), stdin=slave, stdout=slave, stderr=slave
+        ["setsid", "--ctty", "env", "--default-signal=INT", *PROGRAM, *words], cwd=REPOSITORY, env=environ(daemon), stdin=slave, stdout=slave, stderr=slave
     )  # fmt: skip
     try:
         yield Terminal(master, slave, process, before)
