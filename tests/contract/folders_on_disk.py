@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
+import pytest
+
 from agent.adapters.folders import DiskFolders, open_folders
 from agent.adapters.folders.state import State, open_state
 from agent.adapters.folders.streams import BLOCK_BYTES
@@ -21,6 +23,7 @@ SECRETS = SecretFiles({"TOKEN": "s3cret-one", "KEY": "s3cret-two"}, Credentials(
 NO_SECRETS = SecretFiles({})
 PLENTY = OutputLimits(files=100_000, total_bytes=1 << 40, seconds=60)
 DIED = 9
+MOST_STEPS = 200
 
 
 @asynccontextmanager
@@ -112,3 +115,13 @@ def die_at(step: int, act: Callable[[], object]) -> bool:
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     assert status in (0, DIED)
     return status == 0
+
+
+def deaths(act: Callable[[], object]) -> Iterator[int]:
+    """Die at each step in turn; ends with the first run that lived."""
+    for step in range(MOST_STEPS):
+        if die_at(step, act):
+            assert step > 2
+            return
+        yield step
+    pytest.fail(f"still not done after {MOST_STEPS} steps")

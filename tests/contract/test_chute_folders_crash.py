@@ -1,7 +1,7 @@
 """Folders of versions under crashes: the process dies before each of its calls that name a file, and the next start finds all or nothing."""
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,7 +9,7 @@ import pytest
 from agent.adapters.folders import chutes, durable
 from agent.adapters.folders.state import State
 from agent.interfaces import ChuteFilesMissingError
-from tests.contract.folders_on_disk import die_at, names, opened_state
+from tests.contract.folders_on_disk import deaths, names, opened_state
 from tests.fakes.tars import MAIN, tar_of
 
 # Together they take seconds, and `make test` runs them.
@@ -17,23 +17,12 @@ pytestmark = pytest.mark.slow
 
 VERSION = "0190b6a0-0000-7000-8000-00000000000a"
 ARCHIVE = tar_of({"main.py": MAIN, "pkg/a.py": b"a" * 2000})
-STEPS = 200
 
 
 @pytest.fixture
 def state(tmp_path: Path) -> Iterator[State]:
     with opened_state(tmp_path) as state:
         yield state
-
-
-def deaths(act: Callable[[], object]) -> Iterator[int]:
-    """Die at each step in turn; ends with the first run that lived."""
-    for step in range(STEPS):
-        if die_at(step, act):
-            assert step > 2
-            return
-        yield step
-    pytest.fail(f"still not done after {STEPS} steps")
 
 
 def is_whole(state: State) -> bool:

@@ -1,6 +1,6 @@
 """Job folders under crashes: the process dies before each of its calls that name a file, and the same step is done again."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from tests.contract.folders_on_disk import (
     JOB,
     RECORD,
     SECRETS,
-    die_at,
+    deaths,
     names,
     opened_state,
     outputs,
@@ -24,23 +24,11 @@ from tests.contract.folders_on_disk import (
 # Together they take seconds, and `make test` runs them.
 pytestmark = pytest.mark.slow
 
-STEPS = 200
-
 
 @pytest.fixture
 def state(tmp_path: Path) -> Iterator[State]:
     with opened_state(tmp_path) as state:
         yield state
-
-
-def deaths(act: Callable[[], object]) -> Iterator[int]:
-    """Die at each step in turn; ends with the first run that lived."""
-    for step in range(STEPS):
-        if die_at(step, act):
-            assert step > 2
-            return
-        yield step
-    pytest.fail(f"still not done after {STEPS} steps")
 
 
 def test_a_claim_that_died_is_whole_or_nothing_and_a_sweep_cleans_up(state: State, tmp_path: Path) -> None:

@@ -127,7 +127,7 @@ class Exchange:
                 await self._connection.write(self._wire.end())
                 self._is_body_sent = True
         except PortUnreachableError:
-            pass  # it may have answered without reading on: what comes back tells
+            return  # it may have answered without reading on: what comes back tells
         except (web.RequestPayloadError, OSError) as fault:
             # Not ended, but broken off: the job must not take half of a body for the whole.
             self._body_fault = fault

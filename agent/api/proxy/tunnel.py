@@ -3,6 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Protocol, cast
 
 from aiohttp import web
@@ -67,12 +68,11 @@ class Tunnel:
             return b""  # the job is gone: its WebSocket ends without a close frame, which is what there is to tell
 
     async def _carry_to_job(self, inbox: "Inbox") -> None:
-        try:
+        # Where the job is gone, who reads from it sees the same end.
+        with suppress(PortUnreachableError):
             while data := await inbox.take():
                 await self._connection.write(data)
                 self._put_off()
-        except PortUnreachableError:
-            pass  # who reads from it sees the same end
 
 
 class Inbox:

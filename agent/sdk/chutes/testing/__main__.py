@@ -77,12 +77,9 @@ class Telling:
 
     def tell(self, kind: str, facts: Mapping[str, Any]) -> None:
         line = json.dumps({"told": kind, **facts}).encode() + b"\n"
-        try:
-            with self._lock:
-                self._file.write(line)
-                self._file.flush()
-        except OSError:
-            pass
+        with suppress(OSError), self._lock:
+            self._file.write(line)
+            self._file.flush()
 
 
 def runner_of(chute: Chute, asked: Mapping[str, Any], out: Telling) -> LocalRunner:

@@ -10,11 +10,7 @@ LEAVE_SECONDS = 1.0
 
 
 def run_to_its_end(work: Coroutine[Any, Any, T]) -> T:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        pass
-    else:
+    if is_in_a_loop():
         work.close()
         raise RuntimeError("this is a coroutine already: await run_async(…) instead of calling run(…)")
     loop = asyncio.new_event_loop()
@@ -22,6 +18,14 @@ def run_to_its_end(work: Coroutine[Any, Any, T]) -> T:
         return loop.run_until_complete(work)
     finally:
         leave(loop)
+
+
+def is_in_a_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def leave(loop: asyncio.AbstractEventLoop) -> None:
