@@ -233,6 +233,7 @@ class Job:
     attempt_stop: Stop | None = None
     job_stop: Stop | None = None
     kill_at: BootTime | None = None
+    starts_no_more: bool = False  # it was cancelled with all that it started: nothing may follow
     upload_stopped_at: float | None = None  # somebody asked that the upload end, and the outcome stays
     image_digest: str | None = None
     has_disk: bool = (

@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from agent.core.job import NewEvent
+from agent.core.family import Family
+from agent.core.job import NewEvent, Viewer
 from agent.core.metrics import Metric
 from agent.core.told import Progress, Told
 
@@ -51,4 +52,10 @@ class FunctionStore(Protocol):
 
     async def children_of(self, job_ids: Sequence[str]) -> dict[str, list[str]]:
         """The ids of the jobs that each has started, in their order; every id is a key."""
+        ...
+
+    async def family(self, job_id: str, viewer: Viewer, limit: int) -> Family | None:
+        """The job and all below it, at most `limit` of them, at least 1. None: no such job for this viewer. A job that was forgotten
+        divides those above it from those below.
+        """
         ...

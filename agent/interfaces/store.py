@@ -51,6 +51,16 @@ class QueueFullError(AgentError):
     remedy = "Wait until some of your queued jobs have started, or cancel some."
 
 
+class FamilyCancelledError(AgentError):
+    """The job that asks for it was cancelled with all that it has started, so that nothing may follow."""
+
+    code, blame = "family_cancelled", Blame.USER
+    remedy = "Let the function end; what it would have started can be started by itself."
+
+    def __init__(self, parent: str) -> None:
+        super().__init__(f"the job {parent} was cancelled with all that it started, and starts no more")
+
+
 @dataclass(frozen=True, slots=True)
 class NewJob:
     """What `accept` makes a row of. `body_digest` is of the canonical body, secrets included (a digest tells none).
@@ -118,8 +128,13 @@ class Store(NotifyStore, UploadStore, FunctionStore, ChuteStore, Protocol):
     async def accept(self, new: NewJob, most_queued: int) -> Accepted:
         """Insert the row and its first event, or return the one that the same key (per owner) or id made before.
 
-        Raises BodyConflictError, ForeignIdError, QueueFullError (the owner's queued rows ≥ most_queued).
+        Raises BodyConflictError, ForeignIdError, FamilyCancelledError (of a job whose parent `starts_no_more`), QueueFullError (the
+        owner's queued rows ≥ most_queued).
         """
+        ...
+
+    async def accepted_before(self, owner: str, key: str, body_digest: str) -> Job | None:
+        """The job that the owner's idempotency key has made, as `accept` would return it. Raises BodyConflictError."""
         ...
 
     async def read(self, job_id: str) -> Job | None:
@@ -149,6 +164,18 @@ class Store(NotifyStore, UploadStore, FunctionStore, ChuteStore, Protocol):
         """Read, decide, write in one transaction: how everyone but the job's task leaves a stop request.
 
         None: no such job for this viewer. A row returned unchanged is not written. `decide` may raise; nothing is written.
+        """
+        ...
+
+    async def change_family(
+        self,
+        job_id: str,
+        viewer: Viewer,
+        decide: Callable[[Job, Sequence[Job]], Sequence[tuple[Job, Sequence[NewEvent]]]],
+    ) -> list[Job] | None:
+        """As `change`, for a job and all unfinished ones below it (what it has started, what these have, …; oldest first) at once.
+
+        `decide` returns those that it has something for; the rows as they are then, in that order.
         """
         ...
 

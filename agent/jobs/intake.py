@@ -6,19 +6,18 @@ import json
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import structlog
 
+from agent.core.cancelling import Cancel, cancel_family, cancel_job
 from agent.core.container import Credentials
 from agent.core.function import FunctionCall
 from agent.core.gpus import Inventory, refuse_if_never
 from agent.core.host_key import HostKey
-from agent.core.job import BootTime, Job, Kind, NewEvent, StopCause, Viewer
+from agent.core.job import Job, Kind, NewEvent, Viewer
 from agent.core.notify import NotifyTarget
 from agent.core.ssh_kit import KitTrouble
-from agent.core.stop_requests import request_job_stop
-from agent.core.upload import may_stop_upload
 from agent.errors import AgentError, Blame, Phase
 from agent.interfaces import (
     Accepted,
@@ -37,6 +36,7 @@ from agent.interfaces import (
 from agent.jobs.current import Current
 from agent.jobs.hiding import Hiding
 from agent.jobs.host_limits import KIT_FAULT, find_host_faults
+from agent.jobs.moment import now_of
 from agent.jobs.record import write_record
 from agent.spec import JobSpec, Keys, SpecRefusedError, parse_spec, secrets_of, without_secrets
 
@@ -60,6 +60,14 @@ class Submission:
     job_id: str | None = None
     key: str | None = None
     digest: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """`asked`: how many jobs stand asked to stop, by this request or by one before."""
+
+    job: Job
+    asked: int
 
 
 class BadJobIdError(AgentError):
@@ -139,22 +147,46 @@ class Intake:
 
         Raises ForeignIdError, JobFinishedError, StoreUnavailableError.
         """
-        now, boot = self.clock.now(), self.clock.boot_seconds()
+        cancel = Cancel(now_of(self.clock), grace)
 
         def decide(job: Job) -> tuple[Job, Sequence[NewEvent]]:
-            if may_stop_upload(job):
-                return replace(job, upload_stopped_at=job.upload_stopped_at or now), []
-            if job.phase in ENDED:
+            changed = cancel_job(job, cancel)
+            if changed is None:
                 raise JobFinishedError(f"the job {job.id} has ended: {job.outcome}")
-            seconds = job.spec.grace if grace is None else grace
-            kill_at = BootTime(self.clock.boot_id, boot + seconds)
-            return request_job_stop(job, StopCause.CANCEL, now, kill_at)
+            return changed
 
         job = await self.store.change(job_id, viewer, decide)
         if job is None:
             raise unknown_job(job_id)
         self.wake(job.id)
         return job
+
+    async def cancel_family(self, viewer: Viewer, job_id: str, grace: int | None = None) -> Stopped:
+        """As `cancel`, for a job, whether or not it has ended, and for all that came of it, at once; none of them starts another any more.
+
+        Raises as `cancel`: JobFinishedError where all of them have ended.
+        """
+        cancel = Cancel(now_of(self.clock), grace)
+        asked = 0
+
+        def decide(job: Job, below: Sequence[Job]) -> Sequence[tuple[Job, Sequence[NewEvent]]]:
+            nonlocal asked
+            family = cancel_family(job, below, cancel)
+            asked = family.asked
+            if not asked:
+                raise JobFinishedError(
+                    f"the job {job.id} has ended ({job.outcome}), and so has all that it started"
+                )
+            return family.changes
+
+        written = await self.store.change_family(job_id, viewer, decide)
+        if written is None:
+            raise unknown_job(job_id)
+        for job in written:
+            if job.phase is not Phase.FINISHED:
+                self.wake(job.id)
+        log.info("family.cancelled", job=job_id, asked=asked)
+        return Stopped(written[0], asked)
 
     async def forget(self, viewer: Viewer, job_id: str) -> None:
         """Remove a finished job and its files. Raises ForeignIdError, JobNotFinishedError, StoreUnavailableError."""

@@ -149,6 +149,7 @@ def with_everything(job: Job) -> Job:
         attempt_stop=Stop(StopCause.TIMEOUT, 15.5, "too long"),
         job_stop=Stop(StopCause.CANCEL, 16.5),
         kill_at=BOOT,
+        starts_no_more=True,
         upload_stopped_at=16.75,
         image_digest="docker.io/library/alpine@sha256:" + "a" * 64,
         outcome=Outcome.LOST,

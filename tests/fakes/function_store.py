@@ -6,9 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
-from agent.core.job import Job, NewEvent
+from agent.core.family import Family, Relative
+from agent.core.job import Job, NewEvent, Viewer
 from agent.core.metrics import Metric
 from agent.core.told import Progress, Told
+from agent.errors import Phase
 from agent.interfaces import Telling
 
 T = TypeVar("T")
@@ -28,6 +30,9 @@ class MemoryFunctions(ABC):
 
     @abstractmethod
     def _tell(self, job_id: str, at: float, told: Sequence[NewEvent]) -> None: ...
+
+    @abstractmethod
+    def _seen(self, job_id: str, viewer: Viewer) -> Job | None: ...
 
     async def told(self, job_id: str) -> Told:
         return await self._call("told", lambda: _copy(self._functions.get(job_id, Told())))
@@ -61,6 +66,43 @@ class MemoryFunctions(ABC):
 
         return await self._call("children_of", act)
 
+    async def family(self, job_id: str, viewer: Viewer, limit: int) -> Family | None:
+        return await self._call("family", lambda: self._family(job_id, viewer, limit))
+
+    def _family(self, job_id: str, viewer: Viewer, limit: int) -> Family | None:
+        first = self._seen(job_id, viewer)
+        if first is None:
+            return None
+        relatives: list[Relative] = []
+        waiting = [(first, 0)]
+        while waiting:
+            job, depth = waiting.pop()
+            relatives.append(relative_of(job, depth))
+            waiting += [(child, depth + 1) for child in reversed(self._children(job, viewer))]
+        root = first
+        while (above := self._parent(root, viewer)) is not None:
+            root = above
+        return Family(root.id, tuple(relatives[:limit]), is_cut=len(relatives) > limit)
+
+    def _unfinished_below(self, job: Job) -> list[Job]:
+        viewer = Viewer(job.owner)
+        found, waiting = [], [job]
+        while waiting:
+            children = self._children(waiting.pop(), viewer)
+            waiting += children
+            found += [child for child in children if child.phase is not Phase.FINISHED]
+        return sorted(found, key=lambda child: child.seq)
+
+    def _children(self, job: Job, viewer: Viewer) -> list[Job]:
+        return [
+            child
+            for child in self._jobs()
+            if child.call is not None and child.call.parent == job.id and self._seen(child.id, viewer)
+        ]
+
+    def _parent(self, job: Job, viewer: Viewer) -> Job | None:
+        return None if job.call is None or job.call.parent is None else self._seen(job.call.parent, viewer)
+
     def _keep_told(self, tellings: Sequence[Telling]) -> None:
         for telling in tellings:
             before = self._functions.get(telling.job_id)
@@ -72,6 +114,23 @@ class MemoryFunctions(ABC):
                 telling.attempt, telling.seq, telling.progress, statuses, metrics
             )
             self._tell(telling.job_id, self._now(), telling.events)
+
+
+def relative_of(job: Job, depth: int) -> Relative:
+    return Relative(
+        id=job.id,
+        parent=None if job.call is None else job.call.parent,
+        depth=depth,
+        name=job.spec.name,
+        function=None if job.call is None else job.call.function,
+        phase=job.phase,
+        outcome=job.outcome,
+        reason_code=None if job.reason is None else job.reason.code,
+        attempt=job.attempt,
+        created_at=job.created_at,
+        started_at=job.started_at,
+        finished_at=job.finished_at,
+    )
 
 
 def _copy(told: Told) -> Told:

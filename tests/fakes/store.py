@@ -15,6 +15,7 @@ from agent.interfaces import (
     MOST_HOST_EVENTS,
     Accepted,
     BodyConflictError,
+    FamilyCancelledError,
     Finished,
     ForeignIdError,
     JobQuery,
@@ -81,6 +82,9 @@ class MemoryStore(MemoryUploads, MemoryFunctions, MemoryChutes):
     async def import_job(self, job: Job) -> Job:
         return await self._call("import_job", lambda: self._import(job))
 
+    async def accepted_before(self, owner: str, key: str, body_digest: str) -> Job | None:
+        return await self._call("accepted_before", lambda: self._accepted_before(owner, key, body_digest))
+
     async def read(self, job_id: str) -> Job | None:
         return await self._call("read", lambda: self._job(job_id))
 
@@ -105,6 +109,11 @@ class MemoryStore(MemoryUploads, MemoryFunctions, MemoryChutes):
 
     async def change(self, job_id: str, viewer: Viewer, decide: Callable[[Job], Changed]) -> Job | None:
         return await self._call("change", lambda: self._change(job_id, viewer, decide))
+
+    async def change_family(
+        self, job_id: str, viewer: Viewer, decide: Callable[[Job, Sequence[Job]], Sequence[Changed]]
+    ) -> list[Job] | None:
+        return await self._call("change_family", lambda: self._change_family(job_id, viewer, decide))
 
     async def grant(self, choose: Callable[[Sequence[Job]], Sequence[Changed]]) -> list[Job]:
         return await self._call("grant", lambda: self._save(choose(self._unfinished())))
@@ -225,9 +234,10 @@ class MemoryStore(MemoryUploads, MemoryFunctions, MemoryChutes):
     def _accept(self, new: NewJob, most_queued: int) -> Accepted:
         earlier = self._earlier(new)
         if earlier is not None:
-            if earlier.body_digest != new.body_digest:
-                raise BodyConflictError("the same id or idempotency key came before with another body")
-            return Accepted(earlier.job, is_replay=True)
+            return Accepted(same_body(earlier, new.body_digest), is_replay=True)
+        parent = self._job(new.call.parent) if new.call is not None and new.call.parent is not None else None
+        if parent is not None and parent.starts_no_more:
+            raise FamilyCancelledError(parent.id)
         mine = [job for job in self._jobs() if job.owner == new.owner]
         if sum(job.phase is Phase.QUEUED for job in mine) >= most_queued:
             raise QueueFullError(f"{most_queued} of your jobs are queued already, and more may not be")
@@ -242,10 +252,17 @@ class MemoryStore(MemoryUploads, MemoryFunctions, MemoryChutes):
             raise ForeignIdError(f"there is no job {new.id}")
         if by_id is not None or new.idempotency_key is None:
             return by_id
-        wanted = (new.owner, new.idempotency_key)
+        return self._of_key(new.owner, new.idempotency_key)
+
+    def _of_key(self, owner: str, key: str) -> Row | None:
+        wanted = (owner, key)
         return next(
             (row for row in self._rows.values() if (row.job.owner, row.idempotency_key) == wanted), None
         )
+
+    def _accepted_before(self, owner: str, key: str, body_digest: str) -> Job | None:
+        earlier = self._of_key(owner, key)
+        return None if earlier is None else same_body(earlier, body_digest)
 
     def _import(self, job: Job) -> Job:
         return self._job(job.id) or self._insert(job, None, "")
@@ -280,10 +297,24 @@ class MemoryStore(MemoryUploads, MemoryFunctions, MemoryChutes):
         job = self._seen(job_id, viewer)
         if job is None:
             return None
-        changed, told = decide(job)
-        if changed != job:
-            return self._save([(changed, told)])[0]
-        self._tell(job_id, self._now(), told)
+        return self._write_if_changed([decide(job)])[0]
+
+    def _change_family(
+        self, job_id: str, viewer: Viewer, decide: Callable[[Job, Sequence[Job]], Sequence[Changed]]
+    ) -> list[Job] | None:
+        job = self._seen(job_id, viewer)
+        if job is None:
+            return None
+        return self._write_if_changed(decide(job, self._unfinished_below(job)))
+
+    def _write_if_changed(self, changed: Sequence[Changed]) -> list[Job]:
+        return [
+            self._save([(job, told)])[0] if job != self._job(job.id) else self._only_tell(job, told)
+            for job, told in changed
+        ]
+
+    def _only_tell(self, job: Job, told: Sequence[NewEvent]) -> Job:
+        self._tell(job.id, self._now(), told)
         return job
 
     def _forget(self, job_id: str, viewer: Viewer) -> Finished:
@@ -374,6 +405,12 @@ class MemoryStore(MemoryUploads, MemoryFunctions, MemoryChutes):
 
     def _unfinished(self) -> list[Job]:
         return [job for job in self._jobs() if job.phase is not Phase.FINISHED]
+
+
+def same_body(earlier: Row, body_digest: str) -> Job:
+    if earlier.body_digest != body_digest:
+        raise BodyConflictError("the same id or idempotency key came before with another body")
+    return earlier.job
 
 
 def may_see(viewer: Viewer, owner: str) -> bool:

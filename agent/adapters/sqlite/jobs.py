@@ -4,7 +4,7 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from agent.adapters.sqlite import events, functions, lists, notify
+from agent.adapters.sqlite import events, family, functions, lists, notify
 from agent.adapters.sqlite.rows import Rows, dump_closed, dump_rest, load_closed
 from agent.core.job import ClosedAttempt, Job, NewEvent, Viewer
 from agent.core.state import phase_event
@@ -12,6 +12,7 @@ from agent.errors import Phase
 from agent.interfaces import (
     Accepted,
     BodyConflictError,
+    FamilyCancelledError,
     Finished,
     ForeignIdError,
     NewJob,
@@ -54,10 +55,8 @@ def accept(connection: sqlite3.Connection, rows: Rows, new: NewJob, most_queued:
     if earlier is None and new.idempotency_key is not None:
         earlier = connection.execute(BY_KEY, (new.owner, new.idempotency_key)).fetchone()
     if earlier is not None:
-        seq, version, _, body_digest = earlier
-        if body_digest != new.body_digest:
-            raise BodyConflictError("the same id or idempotency key came before with another body")
-        return Accepted(rows.fetch(connection, [(seq, version)])[0], is_replay=True)
+        return Accepted(_replay(connection, rows, earlier, new.body_digest), is_replay=True)
+    _refuse_after_family_cancel(connection, rows, new)
     queued = connection.execute(COUNT_QUEUED, (new.owner, most_queued)).fetchone()[0]
     if queued >= most_queued:
         raise QueueFullError(f"{most_queued} of your jobs are queued already, and more may not be")
@@ -66,6 +65,28 @@ def accept(connection: sqlite3.Connection, rows: Rows, new: NewJob, most_queued:
     told = NewEvent("job.accepted", phase_event(job, came_from=None).data)
     events.append(connection, job.seq, job.owner, job.created_at, [told])
     return Accepted(job, is_replay=False)
+
+
+def read_by_key(
+    connection: sqlite3.Connection, rows: Rows, key: tuple[str, str], body_digest: str
+) -> Job | None:
+    earlier = connection.execute(BY_KEY, key).fetchone()
+    return None if earlier is None else _replay(connection, rows, earlier, body_digest)
+
+
+def _replay(
+    connection: sqlite3.Connection, rows: Rows, earlier: tuple[int, int, str, str], body_digest: str
+) -> Job:
+    if earlier[3] != body_digest:
+        raise BodyConflictError("the same id or idempotency key came before with another body")
+    return rows.fetch(connection, [earlier[:2]])[0]
+
+
+def _refuse_after_family_cancel(connection: sqlite3.Connection, rows: Rows, new: NewJob) -> None:
+    # Here, and not where it is asked for: the cancel may be written between the two.
+    parent = None if new.call is None or new.call.parent is None else read(connection, rows, new.call.parent)
+    if parent is not None and parent.starts_no_more:
+        raise FamilyCancelledError(parent.id)
 
 
 def insert(connection: sqlite3.Connection, job: Job, idempotency_key: str | None, body_digest: str) -> Job:
@@ -136,11 +157,34 @@ def change(
     job = read_seen(connection, rows, *found)
     if job is None:
         return None
-    changed, told = decide(job)
-    if changed != job:
-        return save(connection, rows, (changed, told), at)
-    events.append(connection, job.seq, job.owner, at, told)
-    return job
+    return _write_if_changed(connection, rows, job, decide(job), at)
+
+
+def change_family(
+    connection: sqlite3.Connection,
+    rows: Rows,
+    found: tuple[str, Viewer],
+    decide: Callable[[Job, Sequence[Job]], Sequence[Changed]],
+    at: float,
+) -> list[Job] | None:
+    job = read_seen(connection, rows, *found)
+    if job is None:
+        return None
+    below = rows.fetch(connection, family.unfinished_below(connection, job))
+    before = {row.id: row for row in (job, *below)}
+    return [
+        _write_if_changed(connection, rows, before[changed[0].id], changed, at)
+        for changed in decide(job, below)
+    ]
+
+
+def _write_if_changed(
+    connection: sqlite3.Connection, rows: Rows, before: Job, changed: Changed, at: float
+) -> Job:
+    if changed[0] != before:
+        return save(connection, rows, changed, at)
+    events.append(connection, before.seq, before.owner, at, changed[1])
+    return before
 
 
 def grant(

@@ -48,6 +48,7 @@ class Rest:
     attempt_stop: Stop | None = None
     job_stop: Stop | None = None
     kill_at: BootTime | None = None
+    starts_no_more: bool = False
     upload_stopped_at: float | None = None
     image_digest: str | None = None
     has_disk: bool = False

@@ -6,11 +6,23 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Self, TypeVar
 
-from agent.adapters.sqlite import events, functions, gpus, host_events, jobs, lists, notify, tokens, uploads
+from agent.adapters.sqlite import (
+    events,
+    family,
+    functions,
+    gpus,
+    host_events,
+    jobs,
+    lists,
+    notify,
+    tokens,
+    uploads,
+)
 from agent.adapters.sqlite.chute_store import SqliteChutes
 from agent.adapters.sqlite.database import BUSY_SECONDS, Database
 from agent.adapters.sqlite.rows import Rows
 from agent.aio import Threads
+from agent.core.family import Family
 from agent.core.job import EVERYONE, ClosedAttempt, Event, Job, NewEvent, Viewer
 from agent.core.notify import Notice, NotifyState, Progress
 from agent.core.told import Progress as FunctionProgress
@@ -75,6 +87,9 @@ class SqliteStore(SqliteChutes):
         """Insert a row in the phase it says; one of that id that is there already stays. For `doctor --repair` alone."""
         return await self._write(lambda db: jobs.import_row(db, self._rows, job))
 
+    async def accepted_before(self, owner: str, key: str, body_digest: str) -> Job | None:
+        return await self._read(lambda db: jobs.read_by_key(db, self._rows, (owner, key), body_digest))
+
     async def read(self, job_id: str) -> Job | None:
         return await self._read(lambda db: jobs.read(db, self._rows, job_id))
 
@@ -95,6 +110,13 @@ class SqliteStore(SqliteChutes):
     async def change(self, job_id: str, viewer: Viewer, decide: Callable[[Job], Changed]) -> Job | None:
         return await self._write(
             lambda db: jobs.change(db, self._rows, (job_id, viewer), decide, self._now())
+        )
+
+    async def change_family(
+        self, job_id: str, viewer: Viewer, decide: Callable[[Job, Sequence[Job]], Sequence[Changed]]
+    ) -> list[Job] | None:
+        return await self._write(
+            lambda db: jobs.change_family(db, self._rows, (job_id, viewer), decide, self._now())
         )
 
     async def grant(self, choose: Callable[[Sequence[Job]], Sequence[Changed]]) -> list[Job]:
@@ -200,6 +222,9 @@ class SqliteStore(SqliteChutes):
 
     async def children_of(self, job_ids: Sequence[str]) -> dict[str, list[str]]:
         return await self._read(lambda db: functions.read_children(db, job_ids))
+
+    async def family(self, job_id: str, viewer: Viewer, limit: int) -> Family | None:
+        return await self._read(lambda db: family.read(db, job_id, viewer, limit))
 
     async def gpu_healths(self) -> dict[str, str]:
         return await self._read(gpus.read_all)
