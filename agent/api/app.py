@@ -14,6 +14,7 @@ from agent.api.endpoints import Endpoint
 from agent.api.handlers.chutes import ChuteHandlers
 from agent.api.handlers.events import EventHandlers
 from agent.api.handlers.exec import ExecHandlers
+from agent.api.handlers.families import FamilyHandlers
 from agent.api.handlers.gpus import GpuHandlers
 from agent.api.handlers.health import HealthHandlers
 from agent.api.handlers.host import HostHandlers
@@ -122,6 +123,7 @@ def list_endpoints(parts: ApiParts, streams: Streams) -> tuple[Endpoint, ...]:
     showing = JobShowing(store, parts.folders, parts.uploads, parts.ssh, parts.addresses)
     return (
         *JobHandlers(intake, store, bell, showing, streams).endpoints(),
+        *FamilyHandlers(intake, store, showing).endpoints(),
         *ChuteHandlers(parts.chutes, store, showing, streams).endpoints(),
         *LogHandlers(store, parts.logs, streams).endpoints(),
         *EventHandlers(store, bell, streams).endpoints(),

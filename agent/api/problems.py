@@ -37,6 +37,7 @@ STATUS: dict[str, int] = {
     "websocket_needed": 426,
     "idempotency_conflict": 409,
     "job_finished": 409,
+    "family_cancelled": 409,
     "job_not_finished": 409,
     "job_not_running": 409,
     "port_not_found": 404,

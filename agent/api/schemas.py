@@ -1,6 +1,7 @@
 """api/schemas — what requests and answers look like, as JSON schema for openapi.json. Checks nothing: `views` and `spec` do."""
 
 from agent.api.chute_schemas import chute_schemas
+from agent.api.family_views import family_schemas
 from agent.api.function_schemas import function_error_schema, metric_schema
 from agent.api.schema_words import (
     ANY_OBJECT_OR_NULL,
@@ -61,6 +62,7 @@ def component_schemas() -> dict[str, Json]:
         },
         **ssh_schemas(),
         **chute_schemas(),
+        **family_schemas(),
         "OpenRequest": {"type": "object", "required": ["port"], "properties": {"port": TEXT, "path": TEXT}},
         "OpenedPage": everything(url=TEXT, expires_at=TIME),
         "Health": health_schema(),

@@ -148,6 +148,23 @@ async def test_a_job_is_no_deeper_than_the_host_allows(stage: Stage) -> None:
     assert await stage.refusal(child) is CallFault.TOO_DEEP
 
 
+async def test_a_job_that_was_cancelled_with_its_children_starts_no_more_and_gets_those_that_it_has(
+    stage: Stage,
+) -> None:
+    parent = await stage.job()
+    child = await stage.start(parent)
+    await stage.world.intake.cancel_family(Viewer("alice"), parent.id)
+    assert await stage.refusal(parent, k=1) is CallFault.REFUSED
+    assert await stage.start(parent) == child
+    assert (await stage.world.store.children_of([parent.id]))[parent.id] == [child]
+
+
+async def test_a_job_that_was_cancelled_alone_may_still_start_others(stage: Stage) -> None:
+    parent = await stage.job()
+    await stage.world.intake.cancel(Viewer("alice"), parent.id)
+    assert await stage.start(parent)
+
+
 @pytest.mark.parametrize(
     ("name", "payload", "fields", "fault"),
     [

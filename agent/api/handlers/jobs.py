@@ -1,9 +1,8 @@
-"""api/handlers/jobs — submit, list, read, cancel, forget. Decides nothing: the rules are the intake's, the filter is the store's."""
+"""api/handlers/jobs — submit, list, read, forget. Decides nothing: the rules are the intake's, the filter is the store's."""
 
 import asyncio
 import base64
 import binascii
-import json
 import re
 
 from aiohttp import web
@@ -12,7 +11,6 @@ from agent.api.auth import Caller
 from agent.api.body import read_json
 from agent.api.endpoints import JOB_ID, Answer, Endpoint, Parameter
 from agent.api.keys import IDEMPOTENCY_KEY, read_key
-from agent.api.problems import BadRequestError
 from agent.api.query import Query
 from agent.api.showing import JobShowing
 from agent.api.streams import Streams
@@ -22,8 +20,6 @@ from agent.errors import Phase
 from agent.interfaces import Accepted, JobQuery, Store
 from agent.jobs.bell import Bell, wait_for_ring
 from agent.jobs.intake import Intake, read_job_id, unknown_job
-from agent.spec import Fault
-from agent.spec.limits import MAX_GRACE_SECONDS
 
 DEFAULT_PAGE, MAX_PAGE = 50, 200
 DEFAULT_WAIT_SECONDS, MAX_WAIT_SECONDS = 30, 300
@@ -54,7 +50,6 @@ class JobHandlers:
             Endpoint("PUT", "/jobs/{id}", Scope.JOBS_WRITE, self.put, "Submit under an id of your own", accepted, (JOB_ID,), "JobSpec"),
             Endpoint("GET", "/jobs", Scope.JOBS_READ, self.list, "List jobs, newest first", {200: Answer("a page", "JobPage")}, LIST_PARAMETERS),
             Endpoint("GET", "/jobs/{id}", Scope.JOBS_READ, self.show, "Read a job, or wait for its end", {200: JOB}, (JOB_ID, *WAIT_PARAMETERS)),
-            Endpoint("POST", "/jobs/{id}/cancel", Scope.JOBS_WRITE, self.cancel, "Ask for the job's end", {202: JOB}, (JOB_ID, GRACE)),
             Endpoint("DELETE", "/jobs/{id}", Scope.JOBS_WRITE, self.forget, "Forget a finished job and its files", {204: Answer("forgotten")}, (JOB_ID,)),
         )  # fmt: skip
 
@@ -84,13 +79,6 @@ class JobHandlers:
                     job = await self._wait_for_end(job, caller, seconds)
         written = await self._showing.write(job)
         return web.Response(body=written, content_type="application/json", charset="utf-8")
-
-    async def cancel(self, request: web.Request, caller: Caller) -> web.Response:
-        job = await self._find(request, caller)
-        grace = await read_grace(request)
-        if not await self._uploads.stop_retry(job):
-            job = await self._intake.cancel(caller.viewer, job.id, grace)
-        return web.json_response(await self._showing.show(job), status=202)
 
     async def forget(self, request: web.Request, caller: Caller) -> web.Response:
         job = await self._find(request, caller)
@@ -182,41 +170,7 @@ def read_wait(request: web.Request) -> float | None:
     return None if wait is None else float(seconds or 0)
 
 
-async def read_grace(request: web.Request) -> int | None:
-    """From the query, or from a body `{"grace": 5}`."""
-    query = Query(request)
-    grace = query.number("grace", None, 0, MAX_GRACE_SECONDS)
-    query.refuse_faults()
-    if not request.body_exists or request.content_length == 0:
-        return grace
-    body = await read_json(request)
-    faults = find_cancel_faults(body)
-    if faults:
-        raise BadRequestError(faults)
-    given = body.get("grace") if isinstance(body, dict) else None
-    return given if isinstance(given, int) else grace
-
-
-def find_cancel_faults(body: object) -> list[Fault]:
-    if not isinstance(body, dict):
-        return [Fault("body", "wrong_type", "must be an object", 'Send {"grace": 30}, or nothing.')]
-    faults = [
-        Fault(name[:64], "unknown_field", "is no field here", "The only field is grace.")
-        for name in body
-        if name != "grace"
-    ]
-    grace = body.get("grace")
-    is_number = isinstance(grace, int) and not isinstance(grace, bool)
-    if grace is not None and not (is_number and 0 <= grace <= MAX_GRACE_SECONDS):
-        told = f"must be a whole number from 0 to {MAX_GRACE_SECONDS}, not {json.dumps(grace)[:32]}"
-        faults.append(Fault("grace", "out_of_range", told, "Write seconds."))
-    return faults
-
-
 SECONDS = {"type": "integer", "minimum": 0}
-GRACE = Parameter(
-    "grace", "seconds between the stop signal and the kill; default: the spec's", schema=SECONDS
-)
 WAIT_PARAMETERS = (
     Parameter("wait", "`finished`: answer when the job is finished, or at the timeout with what is then so"),
     Parameter("timeout", f"seconds to wait, at most {MAX_WAIT_SECONDS}; default {DEFAULT_WAIT_SECONDS}", schema=SECONDS),
