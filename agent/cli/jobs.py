@@ -4,10 +4,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 from uuid import uuid4
 
 import typer
+from rich.console import Group
 
+from agent.cli.families import family_drawn, read_whole_tree, see_family_end
 from agent.cli.ids import find_job
 from agent.cli.options import JobArgument
 from agent.cli.request import QueryValue, Request, get, job_path
+from agent.cli.show.families import family_stopped_text, family_text
 from agent.cli.show.jobs import job_view, jobs_table, state_of
 from agent.cli.show.uploads import stopped_text
 from agent.cli.specfile import read_json
@@ -82,11 +85,25 @@ async def read_pages(call: "Call", query: dict[str, Any], limit: int) -> dict[st
             return {"items": items, "next": cursor}
 
 
-async def show(call: "Call", job: JobArgument) -> int:
+async def show(
+    call: "Call",
+    job: JobArgument,
+    *,
+    tree: Annotated[
+        bool, typer.Option("--tree", help="Only the jobs that it belongs to, from the first one down.")
+    ] = False,
+) -> int:
     """Show all that is known of a job."""
-    found = await call.api.ask(get(job_path(await find_job(call.api, job))))
+    job_id = await find_job(call.api, job)
+    if tree:
+        family = await read_whole_tree(call.api, job_id)
+        width = call.screen.out.width
+        call.screen.answer(family, lambda: family_text(family, job_id, call.now(), width))
+        return 0
+    found = await call.api.ask(get(job_path(job_id)))
     bar = BAR if call.screen.out.is_terminal else 0
-    call.screen.answer(found, lambda: job_view(found, call.now(), bar))
+    drawn = await family_drawn(call, found)
+    call.screen.answer(found, lambda: Group(job_view(found, call.now(), bar), *drawn))
     return 0
 
 
@@ -98,6 +115,10 @@ async def stop(
         int | None,
         typer.Option(min=0, help="Seconds between the stop signal and the kill; default: the job's own."),
     ] = None,
+    children: Annotated[
+        bool,
+        typer.Option("--children", help="Also all jobs that they have started, and those that these have."),
+    ] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Come back when they are finished.")] = False,
 ) -> int:
     """Stop jobs: the stop signal, then after the grace the kill. They end as cancelled.
@@ -107,13 +128,17 @@ async def stop(
     from agent.cli.leaving import see_end  # noqa: PLC0415 - takes the event loop with it
 
     query: dict[str, QueryValue] = {} if grace is None else {"grace": grace}
+    if children:
+        query["children"] = "true"
     for job_id in [await find_job(call.api, given) for given in jobs]:
         job = await call.api.ask(Request("POST", job_path(job_id, "/cancel"), query))
-        stopped = stopped_text(job)
+        asked, stopped = job.get("asked", 1), stopped_text(job)
         if wait:
             job = await see_end(call, job_id)
+            if children:
+                await see_family_end(call, job_id)
         told = stopped or (state_of(job) if wait else "stopping")
-        call.screen.answer_line(job, f"{job_id} {told}")
+        call.screen.answer_line(job, f"{job_id} {family_stopped_text(job, asked) if children else told}")
     return 0
 
 
