@@ -383,6 +383,39 @@ async def test_a_key_holds_across_a_new_version(world: ApiWorld) -> None:
     assert (again.status, again.json["id"]) == (200, first.json["id"])
 
 
+async def test_a_key_that_was_used_gets_its_first_answer_where_the_function_has_changed(
+    world: ApiWorld,
+) -> None:
+    await deploy(world)
+    headers = {"Idempotency-Key": "once"}
+    first = await start(world, "trainer/jobs/train", {}, headers=headers)
+    await deploy(world, a_job("train", parameters=[a_parameter("epochs")]), code=tar_of({"main.py": b"2"}))
+    again = await start(world, "trainer/jobs/train", {}, headers=headers)
+    assert (again.status, again.json["id"]) == (200, first.json["id"])
+    await deploy(world, a_job("other"), code=tar_of({"main.py": b"3"}))
+    again = await start(world, "trainer/jobs/train", {}, headers=headers)
+    assert (again.status, again.json["id"]) == (200, first.json["id"])
+
+
+async def test_a_key_that_was_used_gets_its_first_answer_where_the_chute_is_gone(world: ApiWorld) -> None:
+    await deploy(world)
+    headers = {"Idempotency-Key": "once"}
+    first = await start(world, "trainer/jobs/train", {}, headers=headers)
+    await world.call("POST", f"/v1/jobs/{first.json['id']}/cancel?grace=0")
+    await world.call("GET", f"/v1/jobs/{first.json['id']}?wait=finished&timeout=20")
+    assert (await world.call("DELETE", "/v1/chutes/trainer")).status == 204
+    again = await start(world, "trainer/jobs/train", {}, headers=headers)
+    assert (again.status, again.json["id"]) == (200, first.json["id"])
+    other = await start(world, "trainer/jobs/train", {"payload": None}, headers=headers)
+    assert (other.status, other.json["code"]) == (409, "idempotency_conflict")
+    for unused in ({}, {"Idempotency-Key": "another"}):
+        reply = await start(world, "trainer/jobs/train", {}, headers=unused)
+        assert (reply.status, reply.json["code"]) == (404, "chute_not_found")
+    theirs = await world.new_token("mallory")
+    reply = await start(world, "trainer/jobs/train", {}, headers=headers, token=theirs)
+    assert (reply.status, reply.json["code"]) == (404, "chute_not_found")
+
+
 @pytest.mark.parametrize(
     ("body", "fields"),
     [

@@ -12,7 +12,7 @@ import structlog
 
 from agent.core.chute import Version, VersionState
 from agent.core.function import FunctionCall
-from agent.core.job import Kind, Viewer
+from agent.core.job import Job, Kind, Viewer
 from agent.interfaces import (
     Accepted,
     ChuteFolders,
@@ -120,8 +120,13 @@ class Chutes:
     ) -> Accepted:
         """Accept a job that calls the function. `body`: `{"payload": …, "spec": {…}}`, decoded JSON, maybe hostile.
 
-        Raises NoSuchChuteError, and as `Intake.accept` does.
+        What a key has made is found whatever has become of the chute since. Raises NoSuchChuteError, and as `Intake.accept` does.
         """
+        earlier = (
+            None if key is None else await self._find_earlier(viewer.principal, name, function, body, key)
+        )
+        if earlier is not None:
+            return Accepted(earlier, is_replay=True)
         chute = await self.find(Viewer(viewer.principal), name)
         with self._started(chute):
             declared = find_function(chute, function)
@@ -136,12 +141,16 @@ class Chutes:
                 call,
                 json.dumps(payload).encode(),
                 key=key,
-                digest=digest_of({"chute": name, "function": function, "payload": payload, "spec": spec}),
+                digest=_digest_of_start(name, function, payload, spec),
             )
             try:
                 return await self.intake.accept(viewer.principal, asked)
             except SpecRefusedError as refused:
                 raise SpecRefusedError(say_where(fault, spec) for fault in refused.faults) from None
+
+    async def _find_earlier(self, owner: str, name: str, function: str, body: object, key: str) -> Job | None:
+        digest = _digest_of_start(name, function, *read_start(body))
+        return await self.store.accepted_before(owner, key, digest)
 
     async def compose_child(self, owner: str, version: str, function: str) -> ChildSpec | None:
         """As interfaces.Chutes promises it."""
@@ -250,6 +259,10 @@ def find_function(chute: Version, name: str) -> JobFunction:
         told = f"{chute.chute} has no job {name[:64]!a}{nearest(name, known)}"
         raise NoSuchChuteError(told)
     return found
+
+
+def _digest_of_start(name: str, function: str, payload: object, spec: dict[str, object]) -> str:
+    return digest_of({"chute": name, "function": function, "payload": payload, "spec": spec})
 
 
 def _key(chute: Version) -> Key:
