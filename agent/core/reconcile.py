@@ -27,6 +27,13 @@ def needs_volume(job: Job | None) -> bool:
     return job is not None and job.spec.disk is not None and job.phase in _OPEN
 
 
+def may_see_sdk(job: Job) -> bool:
+    """Whether a container of the unfinished job may see a copy of the SDK that an earlier agent laid out: it was planned, so it may be
+    there, or be on its way, and which copy it was given nobody wrote down.
+    """
+    return job.call is not None and job.run.plan is not None
+
+
 def restore(fresh: Job, container: Container, boot_id: str) -> Job:
     """`fresh`, in *starting*, with what the container holds: the line then finds it as after any other restart."""
     published = {port.port: port.host_port for port in container.ports}

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 import structlog
 
@@ -46,6 +45,7 @@ from agent.daemon.ids import new_exec_id, new_job_id
 from agent.daemon.network import open_firewall
 from agent.daemon.ports import port_checks
 from agent.daemon.reload import Places, Reload
+from agent.daemon.sdk import SDK, lay_out_sdk
 from agent.daemon.values import (
     addresses_of,
     kit_folder_of,
@@ -75,7 +75,6 @@ log = structlog.get_logger()
 FOLDER_THREADS = 8
 SOCKET_THREADS = 2
 # What functions import in their containers; nothing of it is imported here.
-SDK = Path(__file__).parents[1] / "sdk"
 WATCHDOG_SECONDS = 10.0
 
 
@@ -114,7 +113,7 @@ async def serve(config: Config, read_config: Callable[[], Config] | None, redact
                 policy,
                 most_disk_bytes=await folders.quotas.total_bytes(),
                 subnet6=subnet6_for(config, folders.agent_id, read_ipv6()),
-                sdk=await folders.lay_out_sdk(SDK),
+                sdk=await lay_out_sdk(folders, store, SDK),
             )
         )
         outgoing = OutgoingClient(lambda: current.policy.outgoing, f"gpu-agent/{program_version()}")

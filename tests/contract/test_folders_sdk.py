@@ -50,3 +50,16 @@ async def test_a_copy_that_a_crash_cut_short_is_none(tmp_path: Path, source: Pat
     assert await lay_out(tmp_path, source) == first
     assert (first / "chutes_launch.py").read_text() == "launch"
     assert [path.name for path in first.parent.iterdir()] == [first.name]
+
+
+async def test_copies_of_earlier_agents_are_swept_and_the_current_one_stays(
+    tmp_path: Path, source: Path
+) -> None:
+    first = await lay_out(tmp_path, source)
+    (source / "chutes_launch.py").write_text("upgraded")
+    second = await lay_out(tmp_path, source)
+    async with opened(tmp_path) as folders:
+        assert await folders.sweep_sdks(str(second)) == [first.name]
+        assert await folders.sweep_sdks(str(second)) == []
+    assert [path.name for path in second.parent.iterdir()] == [second.name]
+    assert (second / "chutes_launch.py").read_text() == "upgraded"

@@ -89,6 +89,10 @@ class DiskFolders:
         """The host's path of a copy of `source` that no upgrade changes, for containers to see."""
         return await self._disk.run(sdk.lay_out, self._state.runtime_path, source)
 
+    async def sweep_sdks(self, kept: str) -> list[str]:
+        """Remove copies of earlier agents, which no container may see any more: all but `kept`. Their names."""
+        return await self._disk.run(sdk.sweep, self._state.runtime_path, kept)
+
     async def report_part(self, job_id: str, attempt: int) -> LogWriter:
         """A new, empty `report.<attempt>.part`. Raises JobFolderMissingError."""
         return await self._disk.run(self._create_part, job_id, calls.report_name(attempt))

@@ -31,6 +31,14 @@ def lay_out(runtime: Path, source: Path) -> str:
     return str(target)
 
 
+def sweep(runtime: Path, kept: str) -> list[str]:
+    """Remove all copies but that one, as far as they can be; the names of those that are gone."""
+    old = [path for path in (runtime / SDKS).iterdir() if str(path) != kept]
+    for path in old:
+        shutil.rmtree(path, ignore_errors=True)
+    return sorted(path.name for path in old if not path.exists())
+
+
 def _read_below(source: Path) -> dict[str, bytes]:
     found: dict[str, bytes] = {}
     for folder, folders, names in os.walk(source):
