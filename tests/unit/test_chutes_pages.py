@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.api.chute_views import show_chute
+from agent.api.family_views import family_schemas
 from agent.api.function_views import show_function
 from agent.core.chute import Version, brief_of
 from agent.core.function import FunctionCall
@@ -26,6 +27,7 @@ def blocks(chapter: str) -> list[Any]:
 
 CHUTE, REFUSED = blocks("Chutes")
 TOLD, RAISED = blocks("What functions tell")
+(TREE,) = blocks("What came of a job")
 
 
 def test_the_chute_of_the_page_has_the_names_of_an_answer() -> None:
@@ -53,6 +55,14 @@ def test_what_a_function_tells_on_the_page_has_the_names_of_a_job() -> None:
     reason = CATALOGUE[RAISED["reason"]["code"]]
     assert RAISED["reason"]["retryable"] is reason.is_retryable
     assert RAISED["reason"]["remedy"] == reason.remedy
+
+
+def test_the_tree_of_the_page_has_the_names_of_an_answer() -> None:
+    schema: Any = family_schemas()["JobTree"]
+    assert list(TREE) == schema["required"]
+    assert {tuple(item) for item in TREE["items"]} == {
+        tuple(schema["properties"]["items"]["items"]["required"])
+    }
 
 
 def test_what_authors_are_told_of_retries_is_what_the_catalogue_says() -> None:

@@ -81,6 +81,25 @@ def test_a_child_of_the_pipeline_that_fails_fails_it_for_good(example: Load) -> 
     assert (result.error.kind, len(result.attempts)) == ("permanent", 1)
 
 
+WORKFLOW = {"workflow_id": "w1", "text": "to be or not to be"}
+
+
+def test_each_step_of_the_workflow_starts_the_next(example: Load) -> None:
+    first = LocalRunner(example("workflow"), children=Children.RUN).run("split", WORKFLOW)
+    (second,) = first.children
+    (last,) = second.children
+    assert [step.name for step in (second, last)] == ["count", "report"]
+    assert (first.value, second.value) == ({"words": 6}, {"different": 4})
+    assert last.value == {"workflow": "w1", "most_common": [["to", 2], ["be", 2], ["or", 1]]}
+    assert json.loads(last.outputs["report.json"].read_text()) == last.value
+
+
+def test_a_step_of_the_workflow_that_fails_starts_none(example: Load) -> None:
+    runner = LocalRunner(example("workflow"), children=Children.RUN)
+    result = runner.run("split", {**WORKFLOW, "text": "42"})
+    assert (result.outcome, result.children) == ("failed", ())
+
+
 async def test_the_web_server_serves_until_it_is_stopped(example: Load) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -108,7 +127,7 @@ def fetch(url: str) -> str:
         return str(answer.read().decode())
 
 
-@pytest.mark.parametrize("name", ["train_classifier", "pipeline", "web_server"])
+@pytest.mark.parametrize("name", ["train_classifier", "pipeline", "workflow", "web_server"])
 def test_the_command_that_an_example_names_is_one_of_its_jobs(example: Load, name: str) -> None:
     text = (EXAMPLES / name / "main.py").read_text()
     found = re.search(rf"gpu-agent chute run examples/{name}/main.py:(\w+) --local", text)
