@@ -7,7 +7,7 @@ from rich.text import Text
 from agent.cli.refusals import ApiRefusedError
 from agent.cli.request import get, job_path
 from agent.cli.screen import Form
-from agent.cli.show.families import family_text
+from agent.cli.show.families import ended_alone, family_text
 
 if TYPE_CHECKING:
     from agent.cli.client import Api
@@ -19,8 +19,8 @@ GONE = 404
 
 
 async def family_drawn(call: "Call", job: Any) -> list[Text]:  # noqa: ANN401 - decoded JSON
-    """Where it belongs among the jobs that started each other, if any did."""
-    if call.screen.form is Form.JSON or not (job["parent"] or job["children"]):
+    """Where it belongs among the jobs that started each other, if any did; of a function that failed, that none came of it."""
+    if call.screen.form is Form.JSON or not (job["parent"] or job["children"] or ended_alone(job)):
         return []
     try:
         tree = await read_whole_tree(call.api, job["id"])

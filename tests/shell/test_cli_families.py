@@ -68,6 +68,13 @@ async def test_show_of_a_failed_step_says_that_it_was_the_last(world: CliWorld) 
     assert told[-1].strip() == "└─ failed; there is no job that it started"
 
 
+async def test_show_of_a_first_step_that_failed_says_that_nothing_came_of_it(world: CliWorld) -> None:
+    first = await step(world, "step_1")
+    await end_badly(world, first)
+    _, seen = await world.run(jobs.show, first.id)
+    assert seen.out.getvalue().splitlines()[-1] == "└─ failed; there is no job that it started"
+
+
 async def test_show_of_a_job_of_its_own_draws_nothing_and_for_scripts_the_job_alone(world: CliWorld) -> None:
     alone = await step(world, "step_1")
     _, seen = await world.run(jobs.show, alone.id)

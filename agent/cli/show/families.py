@@ -141,6 +141,11 @@ def _left_text(left: int, tree: Json) -> str:
     return f"and {'more than ' if tree['truncated'] else ''}{left} more"
 
 
+def ended_alone(job: Json) -> bool:
+    """Whether nothing came of a function that did not succeed. A step of a workflow would have started the next one."""
+    return bool(job["chute"]) and job["outcome"] in ALONE and not job["children"]
+
+
 def family_stopped_text(job: Json, asked: int) -> str:
     """What a cancel of a job with all that it has started did: `asked` of them, itself among them unless it had ended."""
     return f"{job['outcome'] or 'stopping'}; {asked} job{'s' if asked != 1 else ''} asked to stop"
