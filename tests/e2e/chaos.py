@@ -18,11 +18,13 @@ from datetime import datetime
 from http.client import HTTPException
 from pathlib import Path
 
+from tests.e2e.chaos_functions import GRACE_SECONDS, Families
 from tests.e2e.chaos_ports import BIND, Stranger, invent_ports
 from tests.e2e.chaos_uploads import flaky, invent_outputs, secrets_left, upload_faults
 from tests.e2e.client import Json
 from tests.e2e.daemon import Daemon
 from tests.e2e.invariants import Invariants
+from tests.e2e.python_image import make_python_image
 from tests.e2e.sink import UPLOADS, Sink, sinking
 from tests.private_engine import PrivateEngine, busybox_image, running
 from tests.private_engine_host import wait
@@ -32,6 +34,8 @@ STOP_SLACK_SECONDS = 5.0 + 20.0
 END_SECONDS = 300.0
 NEAR_SECONDS = 5.0
 MISTAKES = ("job.task_broke", "upload.broke", "probe.crashed", "request.crashed", "daemon.failed")
+# Beside what share of the submits a family of functions is started, and one is cancelled.
+FAMILIES = 0.1
 DISK = "48MiB"
 SETTINGS = {"uploads": UPLOADS, "ports": BIND}
 SCRIPT = """{trap}echo $GPU_AGENT_ATTEMPT >> /outputs/attempts
@@ -59,17 +63,20 @@ class Chaos:
     daemon: Daemon
     engine: PrivateEngine
     random: random.Random
+    python: str  # an image that functions run in
     sent: dict[str, Sent] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
     # When the engine was away, as (from, to), on the wall clock: what may be lost, and only then.
     away: list[tuple[float, float]] = field(default_factory=list)
     invariants: Invariants = field(init=False)
     stranger: Stranger = field(init=False)
+    families: Families = field(init=False)
     sink: Sink | None = field(default=None, init=False)  # None: nothing is sent
 
     def __post_init__(self) -> None:
         self.invariants = Invariants(self.daemon)
         self.stranger = Stranger(self.daemon, self.random)
+        self.families = Families(self.daemon, self.random)
 
     def run(self, seconds: float) -> list[str]:
         """The violations."""
@@ -79,8 +86,9 @@ class Chaos:
             return self.run_on(seconds)
 
     def run_on(self, seconds: float) -> list[str]:
-        end = time.monotonic() + seconds
         self.daemon.start()
+        self.families.deploy(self.python)
+        end = time.monotonic() + seconds
         while time.monotonic() < end:
             self.counts["strangers"] += self.stranger.move()
             self.make_trouble()
@@ -92,11 +100,13 @@ class Chaos:
         self.invariants.check_end(self.accepted())
         for job in self.sent.values():
             self.check_job(job)
+        self.invariants.violations += self.families.faults(was_away=bool(self.away))
         self.invariants.violations += secrets_left(self.daemon.folder)
         return self.invariants.violations
 
     def accepted(self) -> set[str]:
-        return {job.id for job in self.sent.values() if job.accepted}
+        roots = {family.root for family in self.families.grown if family.root is not None}
+        return {job.id for job in self.sent.values() if job.accepted} | roots
 
     def summary(self) -> str:
         outcomes = Counter(row["outcome"] for row in self.daemon.query("SELECT outcome FROM jobs"))
@@ -106,6 +116,7 @@ class Chaos:
             f" {self.counts['kills']} kills of the daemon, {self.counts['engine']} engine restarts"
             f" ({self.counts['engine kills']} by SIGKILL),"
             f" {self.counts['strangers']} strangers on ports, {self.told_of_uploads()},"
+            f" {self.families.counts['families']} families of functions ({self.families.counts['families cancelled']} cancels of all),"
             f" {len(self.invariants.violations)} violations"
         )
 
@@ -132,6 +143,10 @@ class Chaos:
             self.submit()
             if self.random.random() < 0.3:
                 self.cancel(self.random.choice(list(self.sent.values())))
+            if self.random.random() < FAMILIES:
+                self.invariants.violations += self.families.grow()
+            if self.random.random() < FAMILIES:
+                self.invariants.violations += self.families.cancel()
             wait(lambda: False, self.random.uniform(0, 0.2))
         thread.join()
 
@@ -220,6 +235,8 @@ class Chaos:
         for job in self.sent.values():
             if not job.accepted:
                 self.put(job)
+        for family in self.families.grown:
+            self.invariants.violations += self.families.ask_for(family)
         self.note_mistakes()
 
     def note_mistakes(self) -> None:
@@ -229,14 +246,15 @@ class Chaos:
     def check_stops(self) -> None:
         """I5: whoever was cancelled ends, while the engine answers."""
         asked = [job for job in self.sent.values() if job.cancelled_at is not None]
-        seconds = max((job.body["grace"] for job in asked), default=0) + STOP_SLACK_SECONDS
+        graces = [GRACE_SECONDS, *(job.body["grace"] for job in asked)]
+        stopping = {job.id for job in asked} | self.families.stopping()
 
         def unfinished() -> list[str]:
             # Outputs of a job that was cancelled leave all the same, as fast as their endpoint takes them.
             rows = self.daemon.query("SELECT id FROM jobs WHERE phase NOT IN ('uploading', 'finished')")
-            return [job.id for job in asked if job.id in {row["id"] for row in rows}]
+            return sorted(stopping & {row["id"] for row in rows})
 
-        if not wait(lambda: not unfinished(), seconds):
+        if not wait(lambda: not unfinished(), max(graces) + STOP_SLACK_SECONDS):
             self.invariants.violations += [
                 f"I5: {job} was cancelled and does not end" for job in unfinished()
             ]
@@ -332,7 +350,8 @@ def main() -> None:
     try:
         with running(root / "engine") as engine:
             daemon = Daemon(root / "agent", engine, busybox_image(engine), SETTINGS)
-            chaos = Chaos(daemon, engine, random.Random(seed))
+            python = make_python_image(engine, "gpu-agent-test/python:chaos", [], root)
+            chaos = Chaos(daemon, engine, random.Random(seed), python)
             try:
                 violations = chaos.run(asked.seconds)
                 summary = chaos.summary()

@@ -11,10 +11,14 @@ from tests.private_engine import PrivateEngine
 
 @pytest.mark.parametrize("seconds", [40, pytest.param(600, marks=pytest.mark.soak)])
 def test_chaos_violates_nothing(
-    make_daemon: Make, engine: PrivateEngine, seconds: int, capsys: pytest.CaptureFixture[str]
+    make_daemon: Make,
+    engine: PrivateEngine,
+    python_image: str,
+    seconds: int,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     seed = random.SystemRandom().randrange(10**6)
-    chaos = Chaos(make_daemon(SETTINGS), engine, random.Random(seed))
+    chaos = Chaos(make_daemon(SETTINGS), engine, random.Random(seed), python_image)
     violations = chaos.run(seconds)
     with capsys.disabled():
         print(f"\n{chaos.summary()}, seed {seed}")  # noqa: T201 - the summary is to be seen
