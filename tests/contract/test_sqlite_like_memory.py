@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from agent.adapters.sqlite import SqliteStore
+from agent.core.function import FunctionCall
 from agent.core.job import Job, NewEvent, Viewer
 from agent.errors import AgentError, Phase
 from agent.interfaces import JobQuery, StaleError
@@ -81,6 +82,39 @@ class Twins(RuleBasedStateMachine):
         queue = "slow" if "tier" in labels else "default"
         new = request(job, owner, key=key, body=body, at=self.time, labels=labels, queue=queue)
         self.both(lambda store: store.accept(new, most))
+
+    @rule(job=IDS, parent=IDS, owner=OWNERS)
+    def accept_a_child(self, *, job: str, parent: str, owner: str) -> None:
+        # Only of one that is older, as all children are: rows that name each other are another test's.
+        call = FunctionCall("trainer", "v1", "step", "main.py", parent=min(job, parent))
+        call = call if parent < job else replace(call, parent=None)
+        new = request(job, owner, body="child", at=self.time, call=call)
+        self.both(lambda store: store.accept(new, PLENTY))
+
+    @rule(
+        job=IDS,
+        viewer=VIEWERS,
+        limit=st.integers(1, 3),
+        moves=st.integers(0, 1),
+        ends=st.booleans(),
+        events=EVENTS,
+    )
+    def change_family(
+        self, *, job: str, viewer: Viewer, limit: int, moves: int, ends: bool, events: list[NewEvent]
+    ) -> None:
+        def decide(first: Job, below: Sequence[Job]) -> list[tuple[Job, Sequence[NewEvent]]]:
+            def change(row: Job) -> Job:
+                ended = row.starts_no_more or ends
+                return replace(row, port_moves=row.port_moves + moves, starts_no_more=ended)
+
+            return [(change(row), events) for row in (first, *below)]
+
+        self.both(lambda store: store.family(job, viewer, limit))
+        self.both(lambda store: store.change_family(job, viewer, decide))
+
+    @rule(owner=OWNERS, key=st.sampled_from(["k1", "k2"]), body=BODIES)
+    def ask_for_a_key(self, owner: str, key: str, body: str) -> None:
+        self.both(lambda store: store.accepted_before(owner, key, body))
 
     @rule(job=IDS)
     def hold(self, job: str) -> None:

@@ -47,7 +47,7 @@ class Families:
         """Another one. The faults."""
         draw = self.random
         payload = {"levels": draw.randint(1, 2), "width": 2, "pause": draw.choice([0, 0.1, 1])}
-        family = Grown(f"family {len(self.grown)}", payload)
+        family = Grown(f"family-{len(self.grown)}", payload)
         self.grown.append(family)
         return self.ask_for(family)
 
@@ -104,6 +104,7 @@ class Families:
         return [
             f"{family.key} {family.root}: {fault}"
             for family in self.grown
+            if family.root is not None
             for fault in self.family_faults(family, was_away=was_away)
         ]
 

@@ -50,6 +50,16 @@ def test_the_pipeline_puts_its_childrens_results_together(client: Client, python
     ]
 
 
+def test_the_workflow_goes_from_step_to_step(client: Client, python_image: str) -> None:
+    payload = {"workflow_id": "w1", "text": "to be or not to be"}
+    first = client.wait_finished(start(client, python_image, "workflow", "split", payload))
+    (second,) = first["children"]
+    (last,) = client.wait_finished(second)["children"]
+    job = client.wait_finished(last)
+    assert (job["outcome"], job["result"]["most_common"][0]) == ("succeeded", ["to", 2])
+    assert client.call("GET", f"/v1/jobs/{last}/outputs/report.json").json == job["result"]
+
+
 def test_the_web_server_is_met_by_the_proxy_until_it_is_stopped(client: Client, python_image: str) -> None:
     job_id = start(client, python_image, "web_server", "serve", {})
     page = f"/v1/jobs/{job_id}/ports/web/"
