@@ -81,6 +81,10 @@ def _form_schema() -> Json:
             "image": TEXT,
             "entry": {**TEXT, "description": "FILE[:ATTRIBUTE]; default main.py:chute"},
             "spec": SPEC,
+            "catch_up": {
+                "type": "boolean",
+                "description": "whether its schedules make up for the latest minute that they missed; default false",
+            },
         },
     }
     return {

@@ -10,6 +10,7 @@ from agent.adapters.sqlite import events, functions, gpus, host_events, jobs, li
 from agent.adapters.sqlite.chute_store import SqliteChutes
 from agent.adapters.sqlite.database import BUSY_SECONDS, Database
 from agent.adapters.sqlite.rows import Rows
+from agent.adapters.sqlite.schedule_store import SqliteSchedules
 from agent.aio import Threads
 from agent.core.job import EVERYONE, ClosedAttempt, Event, Job, NewEvent, Viewer
 from agent.core.notify import Notice, NotifyState, Progress
@@ -22,7 +23,7 @@ T = TypeVar("T")
 Changed = tuple[Job, Sequence[NewEvent]]
 
 
-class SqliteStore(SqliteChutes):
+class SqliteStore(SqliteChutes, SqliteSchedules):
     """The rows on disk; see interfaces.Store for the promises. `decide` and `choose` are called in the database's thread.
 
     A cancelled call may still be carried out, whole.
