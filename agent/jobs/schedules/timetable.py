@@ -23,7 +23,7 @@ STEP_SECONDS = 1.0
 # One that waits for a slow GPU driver, say, holds up no other.
 AT_ONCE = 4
 # After a defect of ours.
-BROKEN_SECONDS = 60.0
+BROKEN_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
