@@ -36,6 +36,7 @@ def chute_schemas() -> dict[str, Json]:
             image=TEXT,
             entry=TEXT,
             spec=OBJECT,
+            catch_up={"type": "boolean"},
             jobs=array_of(OBJECT),
             cords=array_of(OBJECT),
             notes=TEXTS,

@@ -99,6 +99,7 @@ class Firings:
         if before is not None and before.phase is not Phase.FINISHED:
             await self._skip(schedule, due, before)
             return self.intake.clock.now()
+        log.debug("schedule.due", schedule=schedule.id, due=show_time(due.minute))
         firing = Firing(schedule.id, due.minute, schedule.version, due.missed)
         try:
             asked = await self.submitting.at_its_minute(schedule, firing)
