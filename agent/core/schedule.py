@@ -200,7 +200,7 @@ def resume(schedule: Schedule, now: float) -> Schedule:
     """What passed meanwhile is not made up for."""
     if not schedule.paused:
         return schedule
-    return replace(schedule, paused=False, since=_from_now(schedule, now))
+    return replace(_from_now(schedule, now), paused=False)
 
 
 def of_version(version: Version, before: Sequence[Schedule], now: float) -> Iterator[Schedule]:
@@ -214,7 +214,7 @@ def of_version(version: Version, before: Sequence[Schedule], now: float) -> Iter
         elif found.cron == cron:
             yield replace(found, catch_up=version.catch_up)
         else:
-            yield replace(found, catch_up=version.catch_up, cron=cron, since=_from_now(found, now))
+            yield replace(_from_now(found, now), catch_up=version.catch_up, cron=cron)
 
 
 def crons_of(version: Version) -> dict[str, str]:
@@ -243,6 +243,8 @@ def _first(version: Version, schedule_id: str, function: str, now: float) -> Sch
     )
 
 
-def _from_now(schedule: Schedule, now: float) -> float:
+def _from_now(schedule: Schedule, now: float) -> Schedule:
+    if schedule.since - now >= AHEAD_SECONDS:
+        return begin_anew(schedule, now)
     # A clock that was set back a little: what fired before that does not fire again.
-    return schedule.since if 0 <= schedule.since - now < AHEAD_SECONDS else now
+    return replace(schedule, since=max(schedule.since, now))

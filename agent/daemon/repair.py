@@ -49,7 +49,7 @@ async def repair(config: Config) -> list[str]:
             )  # nobody will ever need them, and nobody would look for them there
             done.append(f"{job_id}: no container; its folder is now {await folders.set_aside(job_id)}")
         done += await _put_chutes_aside(folders, await store.version_ids())
-        done += await _drop_schedules(folders)
+        done += await drop_schedules(folders)
         for volume in await engine.volumes():
             # Its device was let go with the folder.
             if volume.job not in kept and await engine.remove_volume(volume.name):
@@ -65,7 +65,7 @@ async def _put_chutes_aside(folders: DiskFolders, used: set[str]) -> list[str]:
     ]
 
 
-async def _drop_schedules(folders: DiskFolders) -> list[str]:
+async def drop_schedules(folders: DiskFolders) -> list[str]:
     """When they fire and whose they are went with the database; what is left is specs with secrets, which nobody would look for there."""
     gone = sorted(await folders.schedules.ids())
     await folders.schedules.sweep(set())

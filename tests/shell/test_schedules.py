@@ -47,6 +47,7 @@ async def test_a_job_is_accepted_within_a_second_of_its_minute(world: ScheduleWo
         FiredBy(schedule, BEGIN + 5 * MINUTE),
     )
     assert world.woken == [job.id]
+    assert job.id == (await world.read(schedule)).job_of(BEGIN + 5 * MINUTE)
     assert (await world.read(schedule)).last == Started(BEGIN + 5 * MINUTE, job.id, job.created_at)
 
 
@@ -359,6 +360,23 @@ async def test_a_pause_that_comes_between_the_look_and_the_write_wins(world: Sch
     await world.sleep_until(61)
     assert world.jobs() == []
     assert world.folders.records == {}
+    assert await world.counts(schedule) == (0, 0, 0)
+
+
+async def test_so_does_one_that_comes_before_a_minute_is_counted_as_missed(world: ScheduleWorld) -> None:
+    schedule = await world.add("0 * * * *")
+    await world.crash()
+    await world.sleep_until(185)
+
+    async def pause_before(step: str) -> None:
+        if step == "change_schedule":
+            world.store.before = before
+            await world.all.pause(ANN, schedule)
+
+    before, world.store.before = world.store.before, pause_before
+    await world.start()
+    await asyncio.sleep(10)
+    assert (await world.read(schedule)).paused
     assert await world.counts(schedule) == (0, 0, 0)
 
 
