@@ -21,6 +21,7 @@ from bench import (
     network,
     proxy,
     recover,
+    schedules,
     ssh,
     submit,
     throughput,
@@ -48,6 +49,7 @@ BENCHES: dict[str, Measure] = {
     "network": network.measure,
     "proxy": proxy.measure,
     "ssh": ssh.measure,
+    "schedules": schedules.measure,
 }
 
 

@@ -23,6 +23,7 @@ from agent.api.handlers.logs import LogHandlers
 from agent.api.handlers.outputs import OutputHandlers
 from agent.api.handlers.ports import PortHandlers
 from agent.api.handlers.results import ResultHandlers
+from agent.api.handlers.schedules import ScheduleHandlers
 from agent.api.handlers.ssh import SshHandlers
 from agent.api.handlers.stats import StatsHandlers
 from agent.api.handlers.uploads import UploadHandlers
@@ -49,6 +50,7 @@ from agent.jobs.health import Health
 from agent.jobs.intake import Intake
 from agent.jobs.logs import Logs
 from agent.jobs.outputs import Outputs
+from agent.jobs.schedules import Schedules
 from agent.jobs.ssh import SshServers
 from agent.jobs.ssh_keys import SshKeys
 from agent.jobs.stats import Stats
@@ -71,6 +73,7 @@ class ApiParts:
     folders: Folders
     intake: Intake
     chutes: Chutes
+    schedules: Schedules
     logs: Logs
     outputs: Outputs
     uploads: Uploads
@@ -125,6 +128,7 @@ def list_endpoints(parts: ApiParts, streams: Streams) -> tuple[Endpoint, ...]:
         *JobHandlers(intake, store, bell, showing, streams).endpoints(),
         *FamilyHandlers(intake, store, showing).endpoints(),
         *ChuteHandlers(parts.chutes, store, showing, streams).endpoints(),
+        *ScheduleHandlers(parts.schedules, showing, parts.clock).endpoints(),
         *LogHandlers(store, parts.logs, streams).endpoints(),
         *EventHandlers(store, bell, streams).endpoints(),
         *OutputHandlers(store, parts.outputs, parts.uploads, streams).endpoints(),

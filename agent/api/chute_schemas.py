@@ -36,6 +36,7 @@ def chute_schemas() -> dict[str, Json]:
             image=TEXT,
             entry=TEXT,
             spec=OBJECT,
+            catch_up={"type": "boolean"},
             jobs=array_of(OBJECT),
             cords=array_of(OBJECT),
             notes=TEXTS,
@@ -81,6 +82,10 @@ def _form_schema() -> Json:
             "image": TEXT,
             "entry": {**TEXT, "description": "FILE[:ATTRIBUTE]; default main.py:chute"},
             "spec": SPEC,
+            "catch_up": {
+                "type": "boolean",
+                "description": "whether its schedules make up for the latest minute that they missed; default false",
+            },
         },
     }
     return {

@@ -21,6 +21,7 @@ def show_chute(chute: Version, versions: Sequence[Brief]) -> Json:
         "image": chute.image,
         "entry": chute.entry.text,
         "spec": chute.defaults,
+        "catch_up": chute.catch_up,
         "jobs": [show_job_function(job) for job in manifest.jobs],
         "cords": [cord.model_dump(mode="json") for cord in manifest.cords],
         "notes": list(manifest.notes),

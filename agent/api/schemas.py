@@ -3,6 +3,7 @@
 from agent.api.chute_schemas import chute_schemas
 from agent.api.family_views import family_schemas
 from agent.api.function_schemas import function_error_schema, metric_schema
+from agent.api.schedule_schemas import fired_by_schema, schedule_schemas
 from agent.api.schema_words import (
     ANY_OBJECT_OR_NULL,
     NUMBER_OR_NULL,
@@ -63,6 +64,7 @@ def component_schemas() -> dict[str, Json]:
         **ssh_schemas(),
         **chute_schemas(),
         **family_schemas(),
+        **schedule_schemas(),
         "OpenRequest": {"type": "object", "required": ["port"], "properties": {"port": TEXT, "path": TEXT}},
         "OpenedPage": everything(url=TEXT, expires_at=TIME),
         "Health": health_schema(),
@@ -100,6 +102,7 @@ def job_schema() -> Json:
         parent=TEXT_OR_NULL,
         children=TEXTS,
         chute=or_null(everything(name=TEXT, version=TEXT, function=TEXT_OR_NULL)),
+        schedule=fired_by_schema(),
         queue=TEXT,
         priority=WHOLE,
         labels={"type": "object", "additionalProperties": TEXT},

@@ -8,7 +8,7 @@ from agent.api.function_views import FunctionBeside, show_function
 from agent.api.gpu_figures import count_gpu_seconds, held_by_attempt, held_by_job, show_held
 from agent.api.upload_views import show_upload_of
 from agent.core.event_form import show_time
-from agent.core.job import ClosedAttempt, ExitFacts, Job, Lease, PortLease, Reason
+from agent.core.job import ClosedAttempt, ExitFacts, FiredBy, Job, Lease, PortLease, Reason
 from agent.core.notify import TROUBLES, NotifyTrouble, Progress
 from agent.core.ports import NatMap
 from agent.core.upload_form import UploadView
@@ -77,6 +77,7 @@ def show_job(
         "parent": function["parent"],
         "children": function["children"],
         "chute": function["chute"],
+        "schedule": show_fired_by(job.fired_by),
         "queue": job.spec.queue,
         "priority": job.spec.priority,
         "labels": dict(job.spec.labels),
@@ -86,6 +87,11 @@ def show_job(
         "finished_at": show_time(job.finished_at),
         "spec": masked(job.spec),
     }
+
+
+def show_fired_by(fired_by: FiredBy | None) -> Json | None:
+    """The schedule that started it; `due` is null where somebody ran it by hand."""
+    return None if fired_by is None else {"id": fired_by.schedule, "due": show_time(fired_by.due)}
 
 
 def find_exit(job: Job, attempts: Sequence[ClosedAttempt]) -> tuple[ExitFacts | None, Lease | None]:

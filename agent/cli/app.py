@@ -19,6 +19,7 @@ from agent.cli import (
     outputs,
     retrying,
     run,
+    schedules,
     ssh,
     top,
 )
@@ -93,6 +94,16 @@ chute_app.command("ls")(client_command(chute_list.ls))
 chute_app.command("show")(client_command(chute_list.show))
 chute_app.command("rm")(client_command(chute_list.remove))
 app.add_typer(chute_app, name="chute", rich_help_panel=WATCH)
+
+schedule_app = group("Jobs that start by the clock.")
+schedule_app.command("ls")(client_command(schedules.ls))
+schedule_app.command("show")(client_command(schedules.show))
+schedule_app.command("add")(client_command(schedules.add))
+schedule_app.command("rm")(client_command(schedules.remove))
+schedule_app.command("run")(client_command(schedules.run))
+schedule_app.command("pause")(client_command(schedules.pause))
+schedule_app.command("resume")(client_command(schedules.resume))
+app.add_typer(schedule_app, name="schedule", rich_help_panel=WATCH)
 
 outputs_app = group("A job's output files.")
 outputs_app.command("ls")(client_command(outputs.ls))

@@ -18,12 +18,13 @@ if TYPE_CHECKING:
 WAIT_SECONDS = 50
 
 
-async def deploy(
+async def deploy(  # noqa: PLR0913 - each option is a parameter
     call: "Call",
     target: Annotated[str, typer.Argument(metavar="PATH[:ATTRIBUTE]", help="A .py file, a folder or a tarball; and the name of the chute in it, default chute.")],
     *,
     image: Annotated[str, typer.Option(metavar="IMAGE", help="What its jobs run in; it must have a python3.")],
     spec: Annotated[str | None, typer.Option(metavar="FILE.json|-", help="Defaults of its jobs: fields of a job's spec.")] = None,
+    catch_up: Annotated[bool, typer.Option("--catch-up", help="Its schedules make up for the latest minute that they missed, once.")] = False,
     entry: Annotated[str | None, typer.Option(metavar="FILE[:ATTRIBUTE]", help="The file with the chute, within a folder or tarball; default: main.py, or the only one.")] = None,
 ) -> int:  # fmt: skip
     """Deploy a chute: send its code, and have the agent look what it declares. Every fault comes at once.
@@ -34,6 +35,8 @@ async def deploy(
     body: dict[str, Any] = {"image": image, "entry": code.entry}
     if spec is not None:
         body["spec"] = read_object(spec)
+    if catch_up:
+        body["catch_up"] = True
     chute = await _wait_for_end(call, await _send(call, body, code))
     call.screen.answer_line(chute, told_of(chute))
     for note in chute["notes"]:

@@ -80,6 +80,23 @@ class AmbiguousJobError(AgentError):
         super().__init__("\n".join([f"several jobs begin with {prefix}:", *candidates]))
 
 
+class NoSuchScheduleHereError(AgentError):
+    """No schedule of this user's has that name, or an id that begins like that."""
+
+    code, blame = "schedule_unknown", Blame.USER
+    remedy = "`gpu-agent schedule ls` lists your schedules."
+
+
+class AmbiguousScheduleError(AgentError):
+    """Several ids of schedules begin like that. `candidates`: a line each."""
+
+    code, blame = "schedule_ambiguous", Blame.USER
+    remedy = "Write more of the id, or the whole name."
+
+    def __init__(self, prefix: str, candidates: Sequence[str]) -> None:
+        super().__init__("\n".join([f"several schedules begin with {prefix}:", *candidates]))
+
+
 class NoSuchOutputError(AgentError):
     """No output file of the job has that path, or lies below it."""
 

@@ -50,3 +50,7 @@ def job_path(job_id: str, below: str = "") -> str:
 
 def chute_path(name: str, below: str = "") -> str:
     return f"/v1/chutes/{quote(name, safe='')}{below}"
+
+
+def schedule_path(schedule_id: str, below: str = "") -> str:
+    return f"/v1/schedules/{quote(schedule_id, safe='')}{below}"

@@ -22,6 +22,15 @@ TOO_MANY_CHUTES = Fault(
     "Remove one that is not needed any more (gpu-agent chute rm), then deploy again.",
 )
 
+# Of one owner, all chutes and containers together.
+MOST_SCHEDULES = 1_000
+TOO_MANY_SCHEDULES = Fault(
+    "jobs",
+    "too_many_schedules",
+    f"would have more than {MOST_SCHEDULES} schedules, with your others",
+    "Remove some that are not needed any more (gpu-agent schedule rm), or declare fewer.",
+)
+
 
 class VersionState(StrEnum):
     """The edges: describing → active or refused; active → superseded."""
@@ -54,6 +63,7 @@ class Version:
     faults: tuple[Fault, ...] = ()
     seq: int = 0
     size_bytes: int = 0  # of its files, as long as it has any
+    catch_up: bool = False  # of its schedules
 
     @property
     def describe_job(self) -> str:
@@ -111,15 +121,26 @@ class Kept:
     seq: int
 
 
-def settle(version: Version, described: Described, before: Version | None, chutes: int) -> Version:
-    """What the row becomes. `before`: the current version of the same chute; `chutes`: how many its owner has.
+@dataclass(frozen=True, slots=True)
+class Owned:
+    """What the owner of a version has: `chutes`, and `schedules` of anything but this chute."""
+
+    chutes: int
+    schedules: int = 0
+
+
+def settle(version: Version, described: Described, before: Version | None, owned: Owned) -> Version:
+    """What the row becomes. `before`: the current version of the same chute.
 
     A version that was settled before stays as it is.
     """
     if version.state is not VersionState.DESCRIBING:
         return version
-    if described.manifest is not None and before is None and chutes >= MOST_CHUTES:
+    manifest = described.manifest
+    if manifest is not None and before is None and owned.chutes >= MOST_CHUTES:
         described = Described(None, (TOO_MANY_CHUTES,))
+    elif manifest is not None and owned.schedules + _count_schedules(manifest) > MOST_SCHEDULES:
+        described = Described(None, (TOO_MANY_SCHEDULES,))
     if described.manifest is None:
         return replace(version, state=VersionState.REFUSED, faults=described.faults)
     return replace(
@@ -129,6 +150,10 @@ def settle(version: Version, described: Described, before: Version | None, chute
         number=1 if before is None else (before.number or 0) + 1,
         manifest=described.manifest,
     )
+
+
+def _count_schedules(manifest: Manifest) -> int:
+    return sum(job.schedule is not None for job in manifest.jobs)
 
 
 def choose_stale(kept: Sequence[Kept], in_use: AbstractSet[str]) -> list[str]:

@@ -207,6 +207,14 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
+class FiredBy:
+    """The schedule that started a job, and its minute; None: somebody ran the schedule by hand."""
+
+    schedule: str
+    due: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """One row. Frozen: a step makes the next row and writes it under `version`; a mismatch means read again, decide again."""
 
@@ -216,6 +224,7 @@ class Job:
     spec: JobSpec  # secrets masked
     created_at: float
     call: FunctionCall | None = None  # what its launcher calls; None: it is a container job
+    fired_by: FiredBy | None = None
     seq: int = 0
     version: int = 0
     phase: Phase = Phase.QUEUED

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from agent.adapters.folders.names import is_job_id
-from agent.adapters.folders.state import CHUTES, JOBS
+from agent.adapters.folders.state import CHUTES, JOBS, SCHEDULES
 from agent.adapters.linux import SystemClock
 from agent.adapters.sqlite import SqliteStore
 from agent.daemon.values import DATABASE
@@ -14,21 +14,21 @@ SERVED_KEY = "daemon.served_since"
 
 
 class DatabaseMissingError(AgentError):
-    """Folders of jobs or chutes without their database: to go on would take them for rubbish."""
+    """Folders of jobs or chutes, or files of schedules, without their database: to go on would take them for rubbish."""
 
     code, blame = "database_missing", Blame.HOST
     remedy = "Put agent.db back, or run `gpu-agent doctor --repair`, which keeps running jobs and sets the rest aside."
 
 
 async def open_database(state_dir: Path) -> SqliteStore:
-    """Open the database in `state_dir`, or make one where there are no folders of jobs and chutes either.
+    """Open the database in `state_dir`, or make one where there are nothing of jobs, chutes and schedules either.
 
     Raises DatabaseMissingError, DatabaseDamagedError, DatabaseNewerError, StoreUnavailableError.
     """
     path = state_dir / DATABASE
     is_used = has_folders(state_dir)
     if is_used and not path.exists():
-        raise DatabaseMissingError(f"{path} is gone, but {state_dir} has jobs or chutes in it")
+        raise DatabaseMissingError(f"{path} is gone, but {state_dir} has jobs, chutes or schedules in it")
     store = await SqliteStore.open_store(path, SystemClock().now)
     try:
         is_foreign = is_used and await is_another(store)
@@ -37,15 +37,17 @@ async def open_database(state_dir: Path) -> SqliteStore:
         raise
     if is_foreign:
         await store.close()
-        raise DatabaseMissingError(f"{path} is new and empty, but {state_dir} has jobs or chutes in it")
+        raise DatabaseMissingError(
+            f"{path} is new and empty, but {state_dir} has jobs, chutes or schedules in it"
+        )
     return store
 
 
 def has_folders(state_dir: Path) -> bool:
-    """Of jobs, or of versions of chutes. Without the state folder's lock: a daemon may be running."""
+    """Of jobs or of versions of chutes; or files of schedules. Without the state folder's lock: a daemon may be running."""
     return any(
         holder.is_dir() and any(is_job_id(entry.name) for entry in holder.iterdir())
-        for holder in (state_dir / JOBS, state_dir / CHUTES)
+        for holder in (state_dir / JOBS, state_dir / CHUTES, state_dir / SCHEDULES)
     )
 
 

@@ -49,6 +49,7 @@ async def repair(config: Config) -> list[str]:
             )  # nobody will ever need them, and nobody would look for them there
             done.append(f"{job_id}: no container; its folder is now {await folders.set_aside(job_id)}")
         done += await _put_chutes_aside(folders, await store.version_ids())
+        done += await drop_schedules(folders)
         for volume in await engine.volumes():
             # Its device was let go with the folder.
             if volume.job not in kept and await engine.remove_volume(volume.name):
@@ -64,8 +65,17 @@ async def _put_chutes_aside(folders: DiskFolders, used: set[str]) -> list[str]:
     ]
 
 
+async def drop_schedules(folders: DiskFolders) -> list[str]:
+    """When they fire and whose they are went with the database; what is left is specs with secrets, which nobody would look for there."""
+    gone = sorted(await folders.schedules.ids())
+    await folders.schedules.sweep(set())
+    return [
+        f"schedule {schedule}: its row is gone, and its file is removed; make it again" for schedule in gone
+    ]
+
+
 async def is_sound(path: Path, folders: DiskFolders) -> bool:
-    has_folders = bool(await folders.ids() | await folders.chutes.ids())
+    has_folders = bool(await folders.ids() | await folders.chutes.ids() | await folders.schedules.ids())
     if not is_any_there(path):
         return not has_folders
     try:

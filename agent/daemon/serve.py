@@ -45,6 +45,7 @@ from agent.daemon.ids import new_exec_id, new_job_id
 from agent.daemon.network import open_firewall
 from agent.daemon.ports import port_checks
 from agent.daemon.reload import Places, Reload
+from agent.daemon.schedules import build_schedules
 from agent.daemon.sdk import SDK, lay_out_sdk
 from agent.daemon.values import (
     addresses_of,
@@ -61,13 +62,13 @@ from agent.jobs.assembly import Outside, Settings, Shell, assemble
 from agent.jobs.attempt_log import Sources
 from agent.jobs.bell import Bell
 from agent.jobs.capacity import HostCapacity, HostNames
-from agent.jobs.chutes import Chutes
 from agent.jobs.current import Current
 from agent.jobs.execs import Execs
 from agent.jobs.hiding import Hiding
 from agent.jobs.intake import Intake
 from agent.jobs.logs import Logs
 from agent.jobs.outputs import Outputs
+from agent.jobs.schedules_probe import schedules_probe
 from agent.jobs.stats import Stats
 
 log = structlog.get_logger()
@@ -148,7 +149,7 @@ async def serve(config: Config, read_config: Callable[[], Config] | None, redact
         log.info("daemon.started", agent=folders.agent_id, listen=str(config.api.listen), port=sites.port)
         tools = shell.tools
         places = Places(settings, current, shell.janitor, parts.outputs, tools.uploads.allow, tools.ask_grant)
-        await _stand(shell, parts.chutes, sites, Reload(config, read_config, places))
+        await _stand(shell, parts, sites, Reload(config, read_config, places))
 
 
 async def _open_folders(config: Config, stack: AsyncExitStack) -> DiskFolders:
@@ -168,6 +169,8 @@ async def _open_store(config: Config, folders: DiskFolders, stack: AsyncExitStac
         log.info("folder.swept", folder=name)
     for name in await folders.chutes.sweep(await folders.chutes.names(), await store.version_ids()):
         log.info("folder.swept", folder=name)
+    for name in await folders.schedules.sweep(await store.schedule_ids()):
+        log.info("file.swept", schedule=name)
     return store
 
 
@@ -226,6 +229,7 @@ def _api_parts(
     config: Config, outside: Outside, settings: Settings, shell: Shell, folders: DiskFolders
 ) -> ApiParts:
     tools, chutes = shell.tools, build_chutes(folders, _intake(outside, shell))
+    schedules = build_schedules(folders, chutes)
 
     def names() -> HostNames:
         policy = tools.policy
@@ -235,6 +239,7 @@ def _api_parts(
 
     bell = Bell()
     outside.store.on_events(bell.ring)
+    checks = {**port_checks(config), "schedules": schedules_probe(schedules.timetable)}
     addresses = addresses_of(config)
 
     return ApiParts(
@@ -242,6 +247,7 @@ def _api_parts(
         folders=outside.folders,
         intake=chutes.intake,
         chutes=chutes,
+        schedules=schedules,
         logs=Logs(Sources(outside.engine, outside.folders, outside.store, outside.clock, bell)),
         outputs=Outputs(outside.folders, output_limits_of(config)),
         uploads=tools.uploads,
@@ -253,7 +259,7 @@ def _api_parts(
         host=HostCapacity(
             names, outside.store, outside.engine, outside.gpus, outside.folders, tools.bad_ports
         ),
-        health=build_health(outside, shell, port_checks(config)),
+        health=build_health(outside, shell, checks),
         clock=outside.clock,
         bell=bell,
         addresses=addresses,
@@ -273,7 +279,7 @@ def program_version() -> str:
         return "0"
 
 
-async def _stand(shell: Shell, chutes: Chutes, sites: Sites, reload: Reload) -> None:
+async def _stand(shell: Shell, parts: ApiParts, sites: Sites, reload: Reload) -> None:
     leave = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -281,7 +287,8 @@ async def _stand(shell: Shell, chutes: Chutes, sites: Sites, reload: Reload) -> 
     loop.add_signal_handler(signal.SIGHUP, reload.ask)
     async with asyncio.TaskGroup() as group:
         shell.start(group)
-        stand(group, chutes.describing.watch(), "chutes")
+        stand(group, parts.chutes.describing.watch(), "chutes")
+        stand(group, parts.schedules.timetable.watch(), "schedules")
         stand(group, reload.watch(), "reload")
         stand(group, _watchdog(), "watchdog")
         spawn(group, leave_when(leave, sites), "leave")

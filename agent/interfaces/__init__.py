@@ -63,6 +63,14 @@ from agent.interfaces.notify import NotifyStore
 from agent.interfaces.outgoing import Body, Outgoing, OutgoingRequest, Sender
 from agent.interfaces.output_watch import OutputWatch
 from agent.interfaces.quotas import Quotas, QuotaUnavailableError, Shortage
+from agent.interfaces.schedule_files import ScheduleFileMissingError, ScheduleFiles
+from agent.interfaces.schedule_store import (
+    NoSuchScheduleError,
+    ScheduleNameTakenError,
+    ScheduleQuery,
+    ScheduleStore,
+    TooManySchedulesError,
+)
 from agent.interfaces.ssh_kit import SshKits
 from agent.interfaces.store import (
     MOST_HOST_EVENTS,
@@ -130,6 +138,7 @@ __all__ = [
     "NameTakenError",
     "NewJob",
     "NoSuchChuteError",
+    "NoSuchScheduleError",
     "NotifyStore",
     "Offered",
     "Outgoing",
@@ -150,6 +159,11 @@ __all__ = [
     "Quotas",
     "Receiving",
     "ResultReader",
+    "ScheduleFileMissingError",
+    "ScheduleFiles",
+    "ScheduleNameTakenError",
+    "ScheduleQuery",
+    "ScheduleStore",
     "SecretFiles",
     "Sender",
     "Shortage",
@@ -167,6 +181,7 @@ __all__ = [
     "Telling",
     "Token",
     "TooManyDeploysError",
+    "TooManySchedulesError",
     "TooMuchCodeError",
     "Unpacked",
     "UploadStore",

@@ -75,7 +75,9 @@ class ChuteStore(Protocol):
         ...
 
     async def settle_version(self, version_id: str, described: Described) -> Version | None:
-        """What `core.chute.settle` makes of it; where it is active, the one before it is superseded. None: there is no such version."""
+        """What `core.chute.settle` makes of it; where it is active, the one before it is superseded, and the chute's schedules are
+        those of `core.schedule.of_version`. None: there is no such version.
+        """
         ...
 
     async def version(self, version_id: str, viewer: Viewer) -> Version | None: ...
@@ -97,7 +99,7 @@ class ChuteStore(Protocol):
         ...
 
     async def remove_chute(self, chute: Version) -> list[str]:
-        """Remove all versions of the chute, unless some of its jobs are not finished. Their ids: the folders are the caller's to remove.
+        """Remove all versions of the chute, and its schedules, unless some of its jobs are not finished. Their ids: the folders are the caller's to remove.
 
         Raises ChuteInUseError.
         """

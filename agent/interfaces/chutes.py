@@ -1,7 +1,9 @@
-"""interfaces/chutes — what a running function needs of the chute that it is of: the spec of a job of another of its functions. No implementation."""
+"""interfaces/chutes — what running functions and schedules need of a chute: the spec of a job of one of its functions. No implementation."""
 
 from dataclasses import dataclass
 from typing import Protocol
+
+from agent.core.function import FunctionCall
 
 
 @dataclass(frozen=True, slots=True)
@@ -11,6 +13,23 @@ class ChildSpec:
     body: object
     file: str
     attribute: str
+
+
+@dataclass(frozen=True, slots=True)
+class CallSpec:
+    """`body`: a job spec as decoded JSON, its secrets in it. `call`: what it calls."""
+
+    body: object
+    call: FunctionCall
+
+
+class ScheduledFunctions(Protocol):
+    async def compose_call(self, owner: str, chute: str, function: str) -> CallSpec:
+        """What a job of that function of the chute's current version is run with.
+
+        Raises NoSuchChuteError, SpecRefusedError, ChuteFilesMissingError, StoreUnavailableError.
+        """
+        ...
 
 
 class Chutes(Protocol):

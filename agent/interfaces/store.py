@@ -7,10 +7,12 @@ from typing import Protocol
 
 from agent.core.function import FunctionCall
 from agent.core.job import ClosedAttempt, Event, Job, Kind, NewEvent, Viewer
+from agent.core.schedule import Firing
 from agent.errors import AgentError, Blame, Phase
 from agent.interfaces.chute_store import ChuteStore
 from agent.interfaces.function_store import FunctionStore
 from agent.interfaces.notify import NotifyStore
+from agent.interfaces.schedule_store import ScheduleStore
 from agent.interfaces.upload_store import UploadStore
 from agent.spec import JobSpec
 
@@ -65,7 +67,8 @@ class FamilyCancelledError(AgentError):
 class NewJob:
     """What `accept` makes a row of. `body_digest` is of the canonical body, secrets included (a digest tells none).
 
-    `ssh_host_key`: the public half, as a line; None: the job has no SSH. `call`: what of a chute its launcher calls.
+    `ssh_host_key`: the public half, as a line; None: the job has no SSH. `call`: what of a chute its launcher calls. `firing`: the schedule that
+    starts it.
     """
 
     id: str
@@ -77,6 +80,7 @@ class NewJob:
     body_digest: str
     ssh_host_key: str | None = None
     call: FunctionCall | None = None
+    firing: Firing | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +108,7 @@ class JobQuery:
     labels: tuple[tuple[str, str], ...] = ()
     kind: Kind | None = None
     id_prefix: str | None = None
+    schedule: str | None = None
     before_seq: int | None = None
     limit: int = 50
 
@@ -122,14 +127,17 @@ class Token:
     last_used_at: float | None = None
 
 
-class Store(NotifyStore, UploadStore, FunctionStore, ChuteStore, Protocol):
+class Store(NotifyStore, UploadStore, FunctionStore, ChuteStore, ScheduleStore, Protocol):
     """The rows. Each method is one transaction, durable when it returns. All raise StoreUnavailableError."""
 
     async def accept(self, new: NewJob, most_queued: int) -> Accepted:
         """Insert the row and its first event, or return the one that the same key (per owner) or id made before.
 
+        With a `firing` the schedule's row is written, too: that it has fired. Of one by hand that is a replay nothing is.
+
         Raises BodyConflictError, ForeignIdError, FamilyCancelledError (of a job whose parent `starts_no_more`), QueueFullError (the
-        owner's queued rows ≥ most_queued).
+        owner's queued rows ≥ most_queued); with a `firing` StaleError (the row of the schedule is another version, or paused) and
+        NoSuchScheduleError.
         """
         ...
 

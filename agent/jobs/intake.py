@@ -17,6 +17,7 @@ from agent.core.gpus import Inventory, refuse_if_never
 from agent.core.host_key import HostKey
 from agent.core.job import Job, Kind, NewEvent, Viewer
 from agent.core.notify import NotifyTarget
+from agent.core.schedule import Firing
 from agent.core.ssh_kit import KitTrouble
 from agent.errors import AgentError, Blame, Phase
 from agent.interfaces import (
@@ -51,6 +52,7 @@ class Submission:
     """What somebody asks to have run. `body`: a spec as decoded JSON, maybe hostile. `call` and `payload` (JSON) are a function's.
 
     `job_id`: an id that the client chose. `digest`: of what makes another request another; None: of the body.
+    `firing`: of a schedule; its row says so in the same transaction.
     """
 
     body: object
@@ -60,6 +62,7 @@ class Submission:
     job_id: str | None = None
     key: str | None = None
     digest: str | None = None
+    firing: Firing | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +90,7 @@ class JobNotFinishedError(AgentError):
 
 @dataclass(slots=True, eq=False)
 class Intake:
-    """The way in for everyone: the API, chutes, later schedules.
+    """The way in for everyone: the API, chutes, schedules.
 
     `new_id` makes a fresh UUID; `wake(job_id)` tells the supervisor to look at that job, and to grant.
     """
@@ -115,9 +118,10 @@ class Intake:
         """Accept a job of any kind: when this returns, its row, its secrets and its payload are on disk.
 
         Raises SpecRefusedError, GpusNeverFitError, BodyConflictError, ForeignIdError, QueueFullError,
-        HostKeyNotMadeError, StateFullError, StateReadOnlyError, StoreUnavailableError; nothing of the job is left then.
+        HostKeyNotMadeError, StateFullError, StateReadOnlyError, StoreUnavailableError; of a `firing` also StaleError and
+        NoSuchScheduleError. Nothing of the job is left then.
         """
-        spec = await self._check(asked.body, Keys.LATER if asked.kind is Kind.FUNCTION else Keys.NEEDED)
+        spec = await self.check(asked.body, Keys.LATER if asked.kind is Kind.FUNCTION else Keys.NEEDED)
         host_key = None if spec.ssh is None else await self._make_host_key()
         new = NewJob(
             id=asked.job_id or self.new_id(),
@@ -129,6 +133,7 @@ class Intake:
             body_digest=asked.digest or digest_of(asked.body),
             ssh_host_key=None if host_key is None else host_key.public.line,
             call=asked.call,
+            firing=asked.firing,
         )
         async with AsyncExitStack() as stack:
             if asked.job_id is not None:
@@ -200,7 +205,8 @@ class Intake:
         if await self.store.forget(job.id, viewer) is Finished.FORGOTTEN:
             log.info("job.forgotten", job=job.id, owner=job.owner)
 
-    async def _check(self, body: object, keys: Keys) -> JobSpec:
+    async def check(self, body: object, keys: Keys = Keys.NEEDED) -> JobSpec:
+        """Whether it could be accepted here. Raises SpecRefusedError, GpusNeverFitError."""
         spec = parse_spec(body, keys)
         faults = find_host_faults(spec, self.current.policy)
         if spec.ssh is not None and isinstance(await self.ssh_kits.look(), KitTrouble):

@@ -8,11 +8,13 @@ from agent.spec.composing import (
     specs_of,
 )
 from agent.spec.container import is_reserved_env
+from agent.spec.cron import count_between, find_cron_faults, latest_until, next_after, next_few, tidy_cron
 from agent.spec.deploy import (
     Deploy,
     Entry,
     dump_deploy,
     find_start_faults,
+    find_switch_faults,
     load_deploy,
     masked_defaults,
     place,
@@ -50,6 +52,7 @@ from agent.spec.notify import read_key
 from agent.spec.parse import parse_spec, parse_upload
 from agent.spec.payload import find_payload_fault
 from agent.spec.ports import Port, Proto
+from agent.spec.schedule import ScheduleRefusedError, ScheduleRequest, place_in_schedule, read_schedule
 from agent.spec.schema import spec_schema
 from agent.spec.ssh import Ssh
 from agent.spec.ssh_keys import Keys, PublicKey, find_key_faults, fingerprint_of, read_public_key
@@ -80,6 +83,8 @@ __all__ = [
     "Registry",
     "Retry",
     "RetryOn",
+    "ScheduleRefusedError",
+    "ScheduleRequest",
     "Secrets",
     "SpecRefusedError",
     "Ssh",
@@ -88,24 +93,30 @@ __all__ = [
     "WebUrl",
     "compose",
     "compose_describe",
+    "count_between",
     "dump_deploy",
     "dump_spec",
     "fill_template",
+    "find_cron_faults",
     "find_function_faults",
     "find_key_faults",
     "find_payload_fault",
     "find_start_faults",
+    "find_switch_faults",
     "fingerprint_of",
     "frames_request",
     "hide_query",
     "hide_upload",
     "is_reserved_env",
+    "latest_until",
     "load_deploy",
     "load_manifest",
     "load_spec",
     "masked",
     "masked_defaults",
     "nearest",
+    "next_after",
+    "next_few",
     "parse_duration",
     "parse_reference",
     "parse_size",
@@ -113,16 +124,19 @@ __all__ = [
     "parse_upload",
     "place",
     "place_in_file",
+    "place_in_schedule",
     "read_deploy",
     "read_entry",
     "read_host",
     "read_key",
     "read_manifest",
     "read_public_key",
+    "read_schedule",
     "read_url",
     "secrets_of",
     "signature_of",
     "spec_schema",
     "specs_of",
+    "tidy_cron",
     "without_secrets",
 ]

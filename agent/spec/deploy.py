@@ -16,7 +16,7 @@ from agent.spec.masking import masked
 from agent.spec.parse import parse_spec
 from agent.spec.text import describe
 
-FIELDS = ("image", "entry", "spec", "cords_gpus")
+FIELDS = ("image", "entry", "spec", "catch_up", "cords_gpus")
 # What the decorator and the agent say of a function's job, and no spec of a deploy or of a start.
 NOT_OF_SPEC = ("command", "entrypoint", "ports", "timeout", "retry", "queue", "priority")
 DEFAULT_FILE, DEFAULT_ATTRIBUTE = "main.py", "chute"
@@ -40,11 +40,12 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Deploy:
-    """`spec`: the defaults of the chute's jobs as they were written, secrets and all. Its repr shows none of it."""
+    """`spec`: the defaults of the chute's jobs as they were written, secrets and all. Its repr shows none of it. `catch_up`: of its schedules."""
 
     image: str
     entry: Entry
     spec: Body = field(repr=False)
+    catch_up: bool = False
 
     @property
     def base(self) -> Body:
@@ -58,6 +59,7 @@ def read_deploy(body: object) -> Deploy:
         fault = Fault("body", "wrong_type", f"must be an object, not {describe(body)}", "Send a JSON object.")
         raise DeployRefusedError([fault])
     faults = [*_find_unknown(body), *_find_entry_faults(body.get("entry")), *_find_gpus_fault(body)]
+    faults += find_switch_faults(body, "catch_up")
     spec = body.get("spec")
     faults += find_start_faults(spec)
     faults += _find_second_image(spec)
@@ -65,7 +67,9 @@ def read_deploy(body: object) -> Deploy:
         faults.append(Fault("image", "missing_field", "is required: text that names an image", "Add it."))
     # The deploy's own image is judged, whatever another one is beside it.
     given: Body = {name: spec[name] for name in spec if name != "image"} if isinstance(spec, dict) else {}
-    deploy = Deploy(str(body.get("image")), read_entry(body.get("entry")), given)
+    deploy = Deploy(
+        str(body.get("image")), read_entry(body.get("entry")), given, body.get("catch_up") is True
+    )
     faults += _find_spec_faults(deploy)
     if faults:
         raise DeployRefusedError(dict.fromkeys(faults))
@@ -100,7 +104,9 @@ def read_entry(text: object) -> Entry:
 
 def dump_deploy(deploy: Deploy) -> str:
     """With its secrets: for a private file alone. The same deploy is the same text."""
-    facts = {"image": deploy.image, "entry": deploy.entry.text, "spec": deploy.spec}
+    facts: Body = {"image": deploy.image, "entry": deploy.entry.text, "spec": deploy.spec}
+    if deploy.catch_up:  # or a deploy of an earlier version of the agent would be another
+        facts["catch_up"] = True
     return json.dumps(facts, sort_keys=True, separators=(",", ":"))
 
 
@@ -108,7 +114,8 @@ def load_deploy(text: str) -> Deploy:
     """Read what `dump_deploy` wrote. Raises ValueError (KeyError, TypeError inside it) for anything else."""
     try:
         facts = json.loads(text)
-        return Deploy(str(facts["image"]), read_entry(facts["entry"]), dict(facts["spec"]))
+        image, entry, spec = facts["image"], facts["entry"], facts["spec"]
+        return Deploy(str(image), read_entry(entry), dict(spec), facts.get("catch_up") is True)
     except (KeyError, TypeError) as unread:
         raise ValueError(f"this is no deploy: {unread!r}") from unread
 
@@ -117,6 +124,13 @@ def masked_defaults(deploy: Deploy) -> dict[str, Any]:
     """The fields of its spec as they may be stored and shown: secrets as `***`."""
     shown = masked(parse_spec(deploy.base))
     return {name: shown[name] for name in deploy.spec}
+
+
+def find_switch_faults(body: Body, name: str) -> Iterator[Fault]:
+    """Of a field that is true or false, or not there."""
+    if not isinstance(body.get(name, False), bool):
+        message = f"must be true or false, not {describe(body[name])}"
+        yield Fault(name, "wrong_type", message, "Write true or false.")
 
 
 def _find_unknown(body: Body) -> Iterator[Fault]:

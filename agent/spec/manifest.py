@@ -13,6 +13,7 @@ from itertools import islice
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from agent.spec.cron import find_cron_faults
 from agent.spec.faults import MAX_FAULTS, DeployRefusedError, Fault, show
 from agent.spec.shape import EXPECTED
 from agent.spec.text import UNPRINTABLE, describe, find_text_faults, find_unreadable, replace_unusable
@@ -51,6 +52,12 @@ class Parameter(ManifestModel):
     kind: ParameterKind
     required: bool
     annotation: str | None = None
+
+
+# They take what there is, also nothing.
+COLLECTING = frozenset({ParameterKind.VAR_POSITIONAL, ParameterKind.VAR_KEYWORD})
+# The launcher brings it.
+OUTPUT_DIR = "output_dir"
 
 
 class DeclaredPort(ManifestModel):
@@ -247,9 +254,20 @@ def _find_job_faults(job: JobFunction, seen: set[str]) -> Iterator[Fault]:
     if len(job.parameters) > MAX_PARAMETERS:
         yield _lie(field_of(job.name, "parameters"), f"has more than {MAX_PARAMETERS} entries")
     if job.schedule is not None:
-        message = f"the function {show(job.name)} has a schedule, and this version of the agent starts nothing by one"
-        remedy = "Leave schedule out, and start the job by name."
-        yield Fault(field_of(job.name, "schedule"), "not_supported_yet", message, remedy)
+        yield from _find_schedule_faults(job, job.schedule)
+
+
+def _find_schedule_faults(job: JobFunction, schedule: str) -> Iterator[Fault]:
+    field = field_of(job.name, "schedule")
+    yield from find_cron_faults(schedule, field)
+    needed = [
+        show(each.name)
+        for each in job.parameters[:MAX_PARAMETERS]
+        if each.required and each.kind not in COLLECTING and each.name != OUTPUT_DIR
+    ]
+    if needed:
+        message = f"starts the job without a payload, and then {', '.join(needed)} would be missing"
+        yield Fault(field, "schedule_without_payload", message, "Give every parameter a default.")
 
 
 def _find_name_fault(field: str, name: str, form: re.Pattern[str]) -> Iterator[Fault]:

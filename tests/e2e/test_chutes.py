@@ -78,7 +78,7 @@ def test_every_fault_of_every_function_comes_in_one_answer(client: Client, pytho
     async def multi_port_job(self): pass
     @chute.job(timeout=5)
     async def slow(self): pass
-    @chute.job(name="nightly", schedule="0 3 * * *")
+    @chute.job(name="nightly", schedule="0 3 31 2 *")
     async def clean(self): pass
     @chute.job()
     async def fine(self): pass

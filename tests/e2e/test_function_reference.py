@@ -19,7 +19,7 @@ from tests.unit.sdk.test_reference import REFUSED, RUNS
 pytestmark = pytest.mark.slow
 SECONDS = 60.0  # of all thirty, on an engine that has run jobs before
 REFERENCE = Path(reference.__file__).read_text()
-# Two functions of the reference have a name that another one has, and three have a schedule, which the host does not serve yet.
+# Two functions of the reference have a name that another one has.
 MAIN = """
 from chutes import Chute
 from reference import SECTIONS
@@ -33,7 +33,6 @@ class Section:
         def register(function):
             name = arguments.get("name", function.__name__)
             arguments["name"] = f"{self.name}.{name}" if name in chute.jobs else name
-            arguments.pop("schedule", None)
             return chute.job(**arguments)(function)
         return register
 

@@ -5,7 +5,17 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeVar
 
-from agent.core.chute import Brief, Described, Kept, Version, VersionState, brief_of, choose_stale, settle
+from agent.core.chute import (
+    Brief,
+    Described,
+    Kept,
+    Owned,
+    Version,
+    VersionState,
+    brief_of,
+    choose_stale,
+    settle,
+)
 from agent.core.job import Job, Viewer
 from agent.errors import Phase
 from agent.interfaces import (
@@ -31,6 +41,15 @@ class MemoryChutes(ABC):
 
     @abstractmethod
     def _jobs(self) -> list[Job]: ...
+
+    @abstractmethod
+    def _follow(self, version: Version) -> None: ...
+
+    @abstractmethod
+    def _remove_schedules_of(self, owner: str, chute: str | None) -> None: ...
+
+    @abstractmethod
+    def _count_other_schedules(self, owner: str, chute: str | None) -> int: ...
 
     async def add_version(self, version: Version) -> Deployed:
         return await self._call("add_version", lambda: self._add(version))
@@ -72,6 +91,7 @@ class MemoryChutes(ABC):
             ]
             if running:
                 raise ChuteInUseError(str(chute.chute), len(running))
+            self._remove_schedules_of(chute.owner, chute.chute)
             return self._delete([version.id for version in self._of_chute(chute)])
 
         return await self._call("remove_chute", act)
@@ -119,10 +139,13 @@ class MemoryChutes(ABC):
         own = [found for found in self._in_state(VersionState.ACTIVE) if found.owner == version.owner]
         name = None if described.manifest is None else described.manifest.chute.name
         before = next((found for found in own if found.chute == name), None)
-        settled = settle(version, described, before, len(own))
+        owned = Owned(len(own), self._count_other_schedules(version.owner, name))
+        settled = settle(version, described, before, owned)
         if settled != version and settled.state is VersionState.ACTIVE and before is not None:
             self._versions[before.id] = replace(before, state=VersionState.SUPERSEDED)
         self._versions[version_id] = settled
+        if settled != version and settled.state is VersionState.ACTIVE:
+            self._follow(settled)
         return settled
 
     def _in_state(self, state: VersionState) -> list[Version]:

@@ -5,8 +5,9 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from agent.core.chute import Version
-from agent.core.job import EVERYONE, INTERNAL_KINDS, ClosedAttempt, Event, Job, NewEvent, Viewer
+from agent.core.job import EVERYONE, INTERNAL_KINDS, ClosedAttempt, Event, FiredBy, Job, NewEvent, Viewer
 from agent.core.notify import TOLD, Notice, NotifyState, Progress
+from agent.core.schedule import Schedule
 from agent.core.state import phase_event
 from agent.core.told import Told
 from agent.core.upload import JournalFile, UploadRecord
@@ -27,6 +28,7 @@ from agent.interfaces import (
 from agent.spec import without_secrets
 from tests.fakes.chute_store import MemoryChutes
 from tests.fakes.function_store import MemoryFunctions
+from tests.fakes.schedule_store import MemorySchedules
 from tests.fakes.upload_store import MemoryUploads, Step, give_way, go_on
 
 T = TypeVar("T")
@@ -40,7 +42,7 @@ class Row:
     body_digest: str
 
 
-class MemoryStore(MemoryUploads, MemoryFunctions, MemoryChutes):
+class MemoryStore(MemoryUploads, MemoryFunctions, MemorySchedules, MemoryChutes):
     """A small working store. It outlives a simulated crash: give the same object to the next daemon, `listeners` cleared.
 
     `before` and `after` are awaited with the method's name around each transaction. One that raises in `before` is a
@@ -63,6 +65,8 @@ class MemoryStore(MemoryUploads, MemoryFunctions, MemoryChutes):
         self._journals: dict[int, dict[str, JournalFile]] = {}
         self._versions: dict[str, Version] = {}
         self._functions: dict[str, Told] = {}
+        self._schedules: dict[str, Schedule] = {}
+        self._last_schedule_seq = 0
         self._last_job_seq = 0
         self._last_event_seq = 0
 
@@ -232,6 +236,16 @@ class MemoryStore(MemoryUploads, MemoryFunctions, MemoryChutes):
         return result
 
     def _accept(self, new: NewJob, most_queued: int) -> Accepted:
+        firing = new.firing
+        if firing is None:
+            return self._accept_job(new, most_queued)
+        schedule = self._for_firing(firing, new.owner)
+        accepted = self._accept_job(new, most_queued)
+        if firing.due is not None or not accepted.is_replay:
+            self._keep_fired(schedule, firing, accepted.job)
+        return accepted
+
+    def _accept_job(self, new: NewJob, most_queued: int) -> Accepted:
         earlier = self._earlier(new)
         if earlier is not None:
             return Accepted(same_body(earlier, new.body_digest), is_replay=True)
@@ -424,6 +438,7 @@ def matches(job: Job, query: JobQuery) -> bool:
         and (job.kind not in INTERNAL_KINDS if query.kind is None else job.kind == query.kind)
         and (query.id_prefix is None or job.id.startswith(query.id_prefix))
         and (query.before_seq is None or job.seq < query.before_seq)
+        and (query.schedule is None or (job.fired_by is not None and job.fired_by.schedule == query.schedule))
         and all(job.spec.labels.get(name) == value for name, value in query.labels)
     )
 
@@ -437,6 +452,7 @@ def first_row(new: NewJob) -> Job:
         spec=new.spec,
         created_at=new.created_at,
         call=new.call,
+        fired_by=None if new.firing is None else FiredBy(new.firing.schedule, new.firing.due),
         queued_at=new.created_at,
         not_before=None if not_before is None else not_before.timestamp(),
         ssh_host_key=new.ssh_host_key,

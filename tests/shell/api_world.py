@@ -48,6 +48,7 @@ from agent.jobs.images import PullTimes
 from agent.jobs.intake import Intake
 from agent.jobs.logs import Logs, Sources
 from agent.jobs.outputs import Outputs
+from agent.jobs.schedules import Firings, Schedules, Submitting, Timetable
 from agent.jobs.stats import Stats
 from agent.jobs.uploads import Uploads
 from agent.log import Redactor
@@ -111,6 +112,7 @@ class ApiWorld:
     host_keys: FakeHostKeys
     chutes: Chutes
     sockets: FakeJobSockets
+    schedules: Schedules
     sites: Sites | None = None
     http: aiohttp.ClientSession | None = None
     token: str = ""
@@ -222,6 +224,10 @@ async def api_world(
         host_keys,
     )
     chutes = Chutes(intake, folders.chutes, Describing(folders.chutes, intake), lambda: next(ids))
+    submitting = Submitting(folders.schedules, chutes)
+    timetable = Timetable(store, Firings(intake, submitting), clock)
+    chutes.describing.on_settled = timetable.look
+    schedules = Schedules(intake, submitting, timetable, lambda: next(ids))
     care = GpuCare(gpus, store, clock, settings, Wakes(lambda: None, woken.append))
     samples = GpuSamples(gpus, clock)
     accounts = GpuAccounts(samples, store, clock)
@@ -241,6 +247,7 @@ async def api_world(
         folders=folders,
         intake=intake,
         chutes=chutes,
+        schedules=schedules,
         logs=Logs(Sources(engine, folders, store, clock, bell)),
         bell=bell,
         outputs=Outputs(folders, OutputLimits(1000, 10**12, 60)),
@@ -291,6 +298,7 @@ async def api_world(
         host_keys,
         chutes,
         sockets,
+        schedules,
     )
     world.sites = await open_sites(app, Listen("127.0.0.1", 0, tls, world.socket, "no-such-group"))
     world.token = await world.new_token("alice")

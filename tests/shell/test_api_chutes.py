@@ -108,13 +108,13 @@ async def test_faults_of_all_functions_come_in_one_problem(world: ApiWorld) -> N
     reply = await deploy(
         world,
         a_job("slow", timeout=5),
-        a_job("nightly", schedule="@daily"),
+        a_job("nightly", schedule="@reboot"),
         manifest={"refused": [{"function": "multi_port_job", "kind": "job", "faults": told}]},
     )
     assert (reply.status, reply.json["code"]) == (422, "deploy_refused")
     assert faults_of(reply) == {
         "jobs.slow.timeout": "out_of_range",
-        "jobs.nightly.schedule": "not_supported_yet",
+        "jobs.nightly.schedule": "cron_invalid",
         "jobs.multi_port_job.ports[0].port": "function_refused",
     }
     assert (await world.call("GET", "/v1/chutes")).json == {"items": [], "next": None}

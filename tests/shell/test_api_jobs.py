@@ -42,7 +42,7 @@ async def test_a_job_has_every_name_of_the_contract_and_the_schema(world: ApiWor
     job = (await world.call("GET", f"/v1/jobs/{await world.submit()}")).json
     contract = (
         "id name kind owner phase outcome reason attempt attempts exit gpu_usage waiting_for waiting_words gpus ports ssh progress statuses result"
-        " result_bytes result_note error metrics upload notify parent children chute queue priority labels image_digest created_at started_at finished_at spec"
+        " result_bytes result_note error metrics upload notify parent children chute schedule queue priority labels image_digest created_at started_at finished_at spec"
     )
     assert list(job) == contract.split()
     assert component_schemas()["Job"]["required"] == list(job)

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.api.handlers.jobs import read_cursor, write_cursor
+from agent.api.cursors import read_cursor, write_cursor
 from agent.api.limits import ApiLimits
 from agent.core.job import NewEvent
 from agent.interfaces import StoreUnavailableError

@@ -62,7 +62,7 @@ async def test_scripts_get_the_chute(world: CliWorld, code: str) -> None:
 
 
 async def test_a_deploy_says_every_fault_and_its_way_out(world: CliWorld, code: str) -> None:
-    status, seen = await deploy(world, code, a_job("slow", timeout=5), a_job("nightly", schedule="@daily"))
+    status, seen = await deploy(world, code, a_job("slow", timeout=5), a_job("nightly", schedule="@reboot"))
     told = seen.err.getvalue()
     assert (status, seen.out.getvalue()) == (-1, "")
     assert "2 faults" in told

@@ -10,7 +10,7 @@ from agent.aio import Threads
 from agent.config import Config
 from agent.daemon import DatabaseMissingError, create_token, list_tokens, revoke_token
 from agent.daemon.database import is_another, note_served, open_database
-from agent.daemon.repair import is_sound
+from agent.daemon.repair import drop_schedules, is_sound
 from agent.interfaces import SecretFiles
 from tests.fakes.clock import FakeClock
 
@@ -49,8 +49,30 @@ async def test_no_token_is_made_where_the_database_is_gone_and_jobs_are_there(tm
 async def test_chutes_without_their_database_are_no_rubbish(tmp_path: Path) -> None:
     (tmp_path / "state/chutes" / JOB).mkdir(parents=True)
     (tmp_path / "state").chmod(0o700)
-    with pytest.raises(DatabaseMissingError, match="jobs or chutes"):
+    with pytest.raises(DatabaseMissingError, match="jobs, chutes or schedules"):
         await open_database(tmp_path / "state")
+
+
+async def test_schedules_without_their_database_are_no_rubbish(tmp_path: Path) -> None:
+    (tmp_path / "state/schedules").mkdir(parents=True)
+    (tmp_path / "state/schedules" / JOB).write_text("{}")
+    (tmp_path / "state").chmod(0o700)
+    with pytest.raises(DatabaseMissingError, match="jobs, chutes or schedules"):
+        await open_database(tmp_path / "state")
+
+
+async def test_a_repair_leaves_no_secrets_of_schedules_that_nobody_knows(tmp_path: Path) -> None:
+    threads = Threads("test", 1)
+    folders = await open_folders(tmp_path / "state", tmp_path / "run", threads)
+    await folders.schedules.keep(JOB, '{"secrets": {"A": "tell-nobody"}}')
+    await make_empty(tmp_path)
+    assert not await is_sound(tmp_path / "state/agent.db", folders)
+    (told,) = await drop_schedules(folders)
+    assert JOB in told
+    assert "make it again" in told
+    assert await folders.schedules.ids() == set()
+    threads.close()
+    folders.close()
 
 
 async def test_a_new_and_empty_database_beside_job_folders_is_refused(tmp_path: Path) -> None:

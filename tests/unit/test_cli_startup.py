@@ -43,7 +43,7 @@ def test_help_imports_nothing_that_takes_long() -> None:
 def test_help_names_every_command_of_the_contract_and_fits_80_columns() -> None:
     told = gpu_agent("--help")
     assert told.returncode == 0
-    for name in ("serve", "run", "submit", "ps", "show", "logs", "events", "stats", "top", "exec", "ssh", "stop", "rm", "chute", "outputs", "host", "images", "token", "doctor", "config"):  # fmt: skip
+    for name in ("serve", "run", "submit", "ps", "show", "logs", "events", "stats", "top", "exec", "ssh", "stop", "rm", "chute", "schedule", "outputs", "host", "images", "token", "doctor", "config"):  # fmt: skip
         assert f"│ {name} " in told.stdout
     assert max(map(len, told.stdout.splitlines())) <= 80
 

@@ -59,10 +59,24 @@ def test_each_refused_function_is_told_with_each_of_its_faults() -> None:
     assert (found[0].message, found[0].remedy) == ("8000 is no port", "Use another.")
 
 
-def test_a_schedule_is_refused_by_the_functions_name_and_never_ignored() -> None:
-    (fault,) = faults_of(a_manifest(a_job("nightly", schedule="0 3 * * *")))
-    assert (fault.field, fault.code) == ("jobs.nightly.schedule", "not_supported_yet")
-    assert "nightly" in fault.message
+def test_a_schedule_that_can_fire_is_taken() -> None:
+    optional = a_parameter("limit", required=False)
+    rest = a_parameter("rest", "var_keyword")
+    job = a_job("nightly", schedule="0 3 * * *", parameters=[a_parameter("output_dir"), optional, rest])
+    assert good(job).jobs[0].schedule == "0 3 * * *"
+
+
+def test_a_schedule_is_refused_with_each_fault_at_the_functions_own_name() -> None:
+    job = a_job(
+        "nightly", schedule="61 25 * * *", parameters=[a_parameter("table"), a_parameter("output_dir")]
+    )
+    found = [(fault.field, fault.code) for fault in faults_of(a_manifest(job))]
+    assert found == [
+        ("jobs.nightly.schedule", "cron_invalid"),
+        ("jobs.nightly.schedule", "cron_invalid"),
+        ("jobs.nightly.schedule", "schedule_without_payload"),
+    ]
+    assert "table" in faults_of(a_manifest(job))[2].message
 
 
 def test_two_jobs_of_one_name_are_refused() -> None:
@@ -80,7 +94,7 @@ def test_a_file_without_a_function_is_refused() -> None:
 
 
 def test_faults_of_several_functions_come_in_one_answer() -> None:
-    manifest = a_manifest(a_job("-"), a_job("nightly", schedule="@daily"), chute={"name": "no name"})
+    manifest = a_manifest(a_job("-"), a_job("nightly", schedule="@reboot"), chute={"name": "no name"})
     assert fields_of(manifest) == {"chute.name", "jobs.-.name", "jobs.nightly.schedule"}
 
 

@@ -14,6 +14,7 @@ from agent.adapters.folders.jobs import FoundRecord
 from agent.adapters.folders.names import attempt_log, job_folder
 from agent.adapters.folders.page_key import PageKey
 from agent.adapters.folders.quotas import DiskQuotas
+from agent.adapters.folders.schedules import DiskSchedules
 from agent.adapters.folders.streams import (
     Hashes,
     LogReader,
@@ -58,6 +59,7 @@ class DiskFolders:
         self._watching = OutputWatching(disk)
         self.quotas = DiskQuotas(opened, disk)
         self.page_key = PageKey(opened.root, disk)
+        self.schedules = DiskSchedules(opened.schedules, disk)
         self._chute_threads = Threads("chutes", CHUTE_THREADS)
         self.chutes = DiskChutes(opened.root, opened.chutes, disk, Disk(self._chute_threads, opened.path))
 

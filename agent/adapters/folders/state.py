@@ -12,7 +12,8 @@ from agent.adapters.folders.loops import Loops
 from agent.adapters.folders.roots import Roots
 from agent.errors import AgentError, Blame
 
-JOBS, CHUTES, ASIDE, LOCK, AGENT_ID = "jobs", "chutes", "aside", "lock", "agent-id"
+JOBS, CHUTES, SCHEDULES, ASIDE = "jobs", "chutes", "schedules", "aside"
+LOCK, AGENT_ID = "lock", "agent-id"
 PUBLIC_FOLDER = 0o755
 WRITABLE_BY_OTHERS = 0o022
 
@@ -56,7 +57,7 @@ class AgentIdUnreadableError(AgentError):
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """Open descriptors of the locked state folder, of the folders of jobs in it and in the runtime folder, and of chutes; and what of the
+    """Open descriptors of the locked state folder, of the folders of jobs in it and in the runtime folder, of chutes and schedules; and what of the
     quotas in them is mounted.
     """
 
@@ -67,13 +68,14 @@ class State:
     lock: int
     jobs: int
     chutes: int
+    schedules: int
     runtime_jobs: int
     loops: Loops
     roots: Roots
 
     def close(self) -> None:
         self.roots.close()
-        for descriptor in (self.runtime_jobs, self.chutes, self.jobs, self.root, self.lock):
+        for descriptor in (self.runtime_jobs, self.schedules, self.chutes, self.jobs, self.root, self.lock):
             os.close(descriptor)
 
 
@@ -87,6 +89,7 @@ def open_state(state_dir: Path, runtime_dir: Path) -> State:
         agent_id = _agent_id(root, state_dir)
         opened.append(jobs := _open_private(root, JOBS))
         opened.append(chutes := _open_private(root, CHUTES))
+        opened.append(schedules := _open_private(root, SCHEDULES))
         os.fsync(root)
         # The runtime folder keeps its mode: the API's socket lies there, too. Secrets are one private level below.
         opened.append(runtime := _open_own(runtime_dir, PUBLIC_FOLDER))
@@ -98,7 +101,8 @@ def open_state(state_dir: Path, runtime_dir: Path) -> State:
         raise
     loops = Loops(agent_id)
     roots = Roots(loops)
-    return State(state_dir, runtime_dir, agent_id, root, lock, jobs, chutes, runtime_jobs, loops, roots)
+    folders = (root, lock, jobs, chutes, schedules, runtime_jobs)
+    return State(state_dir, runtime_dir, agent_id, *folders, loops, roots)
 
 
 def _open_own(path: Path, mode: int) -> int:

@@ -16,6 +16,8 @@ T = TypeVar("T")
 class SqliteChutes(ABC):
     """What of the store is about chutes; see interfaces.ChuteStore for the promises."""
 
+    _now: Callable[[], float]
+
     @abstractmethod
     async def _read(self, ask: Callable[[sqlite3.Connection], T]) -> T: ...
 
@@ -26,7 +28,7 @@ class SqliteChutes(ABC):
         return await self._write(lambda db: chutes.add(db, version))
 
     async def settle_version(self, version_id: str, described: Described) -> Version | None:
-        return await self._write(lambda db: chutes.settle_one(db, version_id, described))
+        return await self._write(lambda db: chutes.settle_one(db, version_id, described, self._now()))
 
     async def version(self, version_id: str, viewer: Viewer) -> Version | None:
         return await self._read(lambda db: chutes.read_seen(db, version_id, viewer))

@@ -6,8 +6,19 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
+from agent.adapters.sqlite import schedules
 from agent.adapters.sqlite.rows import dump_data
-from agent.core.chute import Brief, Described, Kept, Version, VersionState, brief_of, choose_stale, settle
+from agent.core.chute import (
+    Brief,
+    Described,
+    Kept,
+    Owned,
+    Version,
+    VersionState,
+    brief_of,
+    choose_stale,
+    settle,
+)
 from agent.core.job import Viewer
 from agent.interfaces import (
     MOST_CODE_BYTES,
@@ -68,19 +79,25 @@ def add(connection: sqlite3.Connection, version: Version) -> Deployed:
     return Deployed(added, is_replay=False)
 
 
-def settle_one(connection: sqlite3.Connection, version_id: str, described: Described) -> Version | None:
+def settle_one(
+    connection: sqlite3.Connection, version_id: str, described: Described, at: float
+) -> Version | None:
     version = read(connection, version_id)
     if version is None or version.state is not VersionState.DESCRIBING:
         return version
     manifest = described.manifest
     before = None if manifest is None else _one(connection, ACTIVE, version.owner, manifest.chute.name)
+    name = None if manifest is None else manifest.chute.name
     chutes = connection.execute(COUNT_ACTIVE, (version.owner,)).fetchone()[0]
-    settled = settle(version, described, before, chutes)
+    owned = Owned(chutes, schedules.count_others(connection, version.owner, name))
+    settled = settle(version, described, before, owned)
     if settled.state is VersionState.ACTIVE and before is not None:
         connection.execute(SUPERSEDE, (before.seq,))
     names = json.dumps(brief_of(settled).jobs)
     values = (settled.state, settled.chute, settled.number, names, _rest(settled), settled.seq)
     connection.execute(UPDATE, values)
+    if settled.state is VersionState.ACTIVE:
+        schedules.follow(connection, settled, at)
     return settled
 
 
@@ -113,6 +130,7 @@ def remove(connection: sqlite3.Connection, chute: Version) -> list[str]:
     running = connection.execute(RUNNING, (chute.owner, chute.chute)).fetchone()[0]
     if running:
         raise ChuteInUseError(str(chute.chute), running)
+    schedules.remove_of_chute(connection, chute.owner, str(chute.chute))
     return _delete(connection, [version.id for version in read_of_chute(connection, chute)])
 
 
@@ -159,6 +177,7 @@ def _rest(version: Version) -> str:
     return dump_data(
         {
             "defaults": version.defaults,
+            "catch_up": version.catch_up,
             "manifest": None if version.manifest is None else version.manifest.model_dump(mode="json"),
             "faults": [asdict(fault) for fault in version.faults],
         }
@@ -183,4 +202,5 @@ def _load(row: tuple[Any, ...]) -> Version:
         faults=tuple(Fault(**fault) for fault in facts["faults"]),
         seq=seq,
         size_bytes=size_bytes,
+        catch_up=facts.get("catch_up", False),
     )

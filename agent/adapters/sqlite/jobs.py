@@ -4,9 +4,9 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from agent.adapters.sqlite import events, family, functions, lists, notify
+from agent.adapters.sqlite import events, family, functions, lists, notify, schedules
 from agent.adapters.sqlite.rows import Rows, dump_closed, dump_rest, load_closed
-from agent.core.job import ClosedAttempt, Job, NewEvent, Viewer
+from agent.core.job import ClosedAttempt, FiredBy, Job, NewEvent, Viewer
 from agent.core.state import phase_event
 from agent.errors import Phase
 from agent.interfaces import (
@@ -49,6 +49,17 @@ ATTEMPTS = """
 
 
 def accept(connection: sqlite3.Connection, rows: Rows, new: NewJob, most_queued: int) -> Accepted:
+    firing = new.firing
+    if firing is None:
+        return _accept(connection, rows, new, most_queued)
+    schedule = schedules.for_firing(connection, firing, new.owner)
+    accepted = _accept(connection, rows, new, most_queued)
+    if firing.due is not None or not accepted.is_replay:
+        schedules.keep_fired(connection, schedule, firing, accepted.job)
+    return accepted
+
+
+def _accept(connection: sqlite3.Connection, rows: Rows, new: NewJob, most_queued: int) -> Accepted:
     earlier = connection.execute(BY_ID, (new.id,)).fetchone()
     if earlier is not None and earlier[2] != new.owner:
         raise ForeignIdError(f"there is no job {new.id}")
@@ -105,7 +116,9 @@ def insert(connection: sqlite3.Connection, job: Job, idempotency_key: str | None
         notify.begin(connection, seq)
     if job.call is not None:
         functions.begin(connection, seq, job.owner, job.call)
-    return replace(job, seq=seq, spec=without_secrets(spec))
+    inserted = replace(job, seq=seq, spec=without_secrets(spec))
+    schedules.begin(connection, inserted)
+    return inserted
 
 
 def import_row(connection: sqlite3.Connection, rows: Rows, job: Job) -> Job:
@@ -221,6 +234,7 @@ def _first_row(new: NewJob) -> Job:
         spec=new.spec,
         created_at=new.created_at,
         call=new.call,
+        fired_by=None if new.firing is None else FiredBy(new.firing.schedule, new.firing.due),
         queued_at=new.created_at,
         not_before=None if not_before is None else not_before.timestamp(),
         ssh_host_key=new.ssh_host_key,

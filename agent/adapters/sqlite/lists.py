@@ -67,7 +67,9 @@ def ids(connection: sqlite3.Connection) -> set[str]:
 def page(connection: sqlite3.Connection, query: JobQuery, viewer: Viewer) -> Found:
     """(seq, version) of the rows that `query` asks for and `viewer` may see, newest first."""
     where = Where(query.limit)
-    if _is_of_unfinished(query) or not query.labels:
+    if query.schedule is not None:
+        source, order = _walk_schedule(where, query, viewer, query.schedule), "started.job"
+    elif _is_of_unfinished(query) or not query.labels:
         source, order = _walk_jobs(where, query, viewer), "jobs.seq"
     else:
         source, order = _walk_label(where, query, viewer, _rarest(connection, query.labels)), "labels.job"
@@ -100,6 +102,15 @@ def _walk_label(where: Where, query: JobQuery, viewer: Viewer, label: Label) -> 
         where.want("labels.job < :before", before=query.before_seq)
     index = "" if viewer.sees_all else "INDEXED BY labels_by_owner"
     return f"labels {index} CROSS JOIN jobs INDEXED BY jobs_listed ON jobs.seq = labels.job"
+
+
+def _walk_schedule(where: Where, query: JobQuery, viewer: Viewer, schedule: str) -> str:
+    where.want("started.schedule = :schedule", schedule=schedule)
+    if not viewer.sees_all:
+        where.want("started.owner = :owner", owner=viewer.principal)
+    if query.before_seq is not None:
+        where.want("started.job < :before", before=query.before_seq)
+    return "scheduled_jobs AS started CROSS JOIN jobs INDEXED BY jobs_listed ON jobs.seq = started.job"
 
 
 def _rarest(connection: sqlite3.Connection, labels: tuple[Label, ...]) -> Label:

@@ -14,6 +14,7 @@ from agent.core.function import FunctionCall
 from agent.core.job import (
     BootTime,
     ClosedAttempt,
+    FiredBy,
     Job,
     Kind,
     Lease,
@@ -37,6 +38,7 @@ class Rest:
     """
 
     call: FunctionCall | None = None
+    fired_by: FiredBy | None = None
     queued_at: float = 0.0
     not_before: float | None = None
     waiting_for: str | None = None

@@ -21,6 +21,7 @@ from agent.adapters.sqlite import (
 from agent.adapters.sqlite.chute_store import SqliteChutes
 from agent.adapters.sqlite.database import BUSY_SECONDS, Database
 from agent.adapters.sqlite.rows import Rows
+from agent.adapters.sqlite.schedule_store import SqliteSchedules
 from agent.aio import Threads
 from agent.core.family import Family
 from agent.core.job import EVERYONE, ClosedAttempt, Event, Job, NewEvent, Viewer
@@ -34,7 +35,7 @@ T = TypeVar("T")
 Changed = tuple[Job, Sequence[NewEvent]]
 
 
-class SqliteStore(SqliteChutes):
+class SqliteStore(SqliteChutes, SqliteSchedules):
     """The rows on disk; see interfaces.Store for the promises. `decide` and `choose` are called in the database's thread.
 
     A cancelled call may still be carried out, whole.

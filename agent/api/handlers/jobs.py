@@ -1,14 +1,13 @@
 """api/handlers/jobs — submit, list, read, forget. Decides nothing: the rules are the intake's, the filter is the store's."""
 
 import asyncio
-import base64
-import binascii
 import re
 
 from aiohttp import web
 
 from agent.api.auth import Caller
 from agent.api.body import read_json
+from agent.api.cursors import read_cursor, write_cursor
 from agent.api.endpoints import JOB_ID, Answer, Endpoint, Parameter
 from agent.api.keys import IDEMPOTENCY_KEY, read_key
 from agent.api.query import Query
@@ -117,7 +116,7 @@ def read_list_query(request: web.Request) -> JobQuery:
     phases = query.choices("phase", Phase)
     kind = query.choice("kind", Kind)
     queue = query.text("queue")
-    prefix = query.text("id")
+    prefix, schedule = query.text("id"), query.text("schedule")
     if prefix is not None and not ID_PREFIX.fullmatch(prefix):
         query.refuse("id", "is no beginning of a UUID", "Write its first hex digits.")
     limit = query.number("limit", DEFAULT_PAGE, 1, MAX_PAGE)
@@ -127,6 +126,7 @@ def read_list_query(request: web.Request) -> JobQuery:
         labels=read_labels(query),
         kind=kind,
         id_prefix=None if prefix is None else prefix.lower(),
+        schedule=None if schedule is None else schedule.lower(),
         before_seq=read_cursor(query),
         limit=limit or DEFAULT_PAGE,
     )
@@ -139,25 +139,6 @@ def read_labels(query: Query) -> tuple[tuple[str, str], ...]:
     if any(not name or not sign for name, sign, _ in pairs):
         query.refuse("label", "must be NAME=VALUE", "Write label=NAME=VALUE, once for each label.")
     return tuple((name, value) for name, _, value in pairs)
-
-
-def read_cursor(query: Query) -> int | None:
-    """The `seq` below which the page begins. Clients take a cursor as it is: only we know what is in it."""
-    cursor = query.text("cursor")
-    if cursor is None:
-        return None
-    try:
-        found = re.fullmatch(rb"before:([0-9]{1,18})", base64.urlsafe_b64decode(cursor.encode("ascii")))
-    except (binascii.Error, UnicodeEncodeError):
-        found = None
-    if found is None:
-        query.refuse("cursor", "is no cursor of ours", "Take `next` of the page before as it is.")
-        return None
-    return int(found[1])
-
-
-def write_cursor(seq: int) -> str:
-    return base64.urlsafe_b64encode(b"before:%d" % seq).decode()
 
 
 def read_wait(request: web.Request) -> float | None:
@@ -183,6 +164,7 @@ LIST_PARAMETERS = (
         "kind", "container, function or describe; default: all but describe, which the agent runs for itself"
     ),
     Parameter("id", "the beginning of an id"),
+    Parameter("schedule", "the id of the schedule that started them"),
     Parameter("cursor", "`next` of the page before"),
     Parameter("limit", f"items a page, at most {MAX_PAGE}; default {DEFAULT_PAGE}", schema=SECONDS),
 )

@@ -78,6 +78,8 @@ def _job_text(job: Json) -> Text:
 
 
 def _settings(job: Json) -> Iterator[str]:
+    if job["schedule"] is not None:
+        yield f"schedule {one_line(job['schedule'])}"
     if job["timeout"] is not None:
         yield f"timeout {span_text(job['timeout'])}"
     if job["retry_count"]:

@@ -121,6 +121,7 @@ def job_facts(job: Json, now: float, bar: int = 0) -> list[tuple[str, str | Text
         # Of a function it is the same for all.
         ("command", None if job.get("chute") else command_text(spec)),
         *function_facts(job, bar),
+        ("schedule", schedule_text(job.get("schedule"))),
         ("queue", f"{one_line(job['queue'])}, priority {job['priority']}"),
         ("created", f"{time_text(job['created_at'])} ({age_text(job['created_at'], now)} ago)"),
         ("started", job.get("started_at") and time_text(job["started_at"])),
@@ -140,6 +141,12 @@ def job_facts(job: Json, now: float, bar: int = 0) -> list[tuple[str, str | Text
         ),
     ]
     return [(name, value) for name, value in rows if value]
+
+
+def schedule_text(fired_by: Json | None) -> str | None:
+    if fired_by is None:
+        return None
+    return f"{one_line(fired_by['id'])}, {time_text(fired_by['due']) if fired_by['due'] else 'run by hand'}"
 
 
 def command_text(spec: Json) -> str | None:

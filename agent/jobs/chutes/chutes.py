@@ -24,7 +24,7 @@ from agent.interfaces import (
     StoreUnavailableError,
     Unpacked,
 )
-from agent.interfaces.chutes import ChildSpec
+from agent.interfaces.chutes import CallSpec, ChildSpec
 from agent.jobs.bell import wait_for_ring
 from agent.jobs.chutes.describing import Describing
 from agent.jobs.chutes.judging import find_door_faults
@@ -134,7 +134,7 @@ class Chutes:
             mismatch = find_payload_fault(declared, payload)
             if mismatch is not None:
                 raise SpecRefusedError([mismatch])
-            call = FunctionCall(name, chute.id, declared.name, chute.entry.file, chute.entry.attribute)
+            call = call_of(chute, declared)
             asked = Submission(
                 await self.compose(chute, declared, spec),
                 Kind.FUNCTION,
@@ -159,6 +159,13 @@ class Chutes:
         if found is None or declared is None:
             return None
         return ChildSpec(await self.compose(found, declared, {}), found.entry.file, found.entry.attribute)
+
+    async def compose_call(self, owner: str, chute: str, function: str) -> CallSpec:
+        """As interfaces.ScheduledFunctions promises it."""
+        found = await self.find(Viewer(owner), chute)
+        declared = find_function(found, function)
+        body = await self.compose(found, declared, {})
+        return CallSpec(body, call_of(found, declared))
 
     async def compose(self, version: Version, function: JobFunction, spec: dict[str, object]) -> object:
         """The body of the spec of a job of this function. Raises ChuteFilesMissingError, SpecRefusedError."""
@@ -239,6 +246,7 @@ class Chutes:
             created_at=self.intake.clock.now(),
             defaults=masked_defaults(deploy),
             size_bytes=unpacked.size_bytes,
+            catch_up=deploy.catch_up,
         )
 
     async def _remove_unless_rowed(self, version_id: str, viewer: Viewer) -> None:
@@ -248,6 +256,11 @@ class Chutes:
                 await self.folders.remove(version_id)
         except StoreUnavailableError:
             log.warning("folder.left_to_the_sweep", version=version_id)
+
+
+def call_of(chute: Version, function: JobFunction) -> FunctionCall:
+    """Nobody's: a job that somebody starts, or a schedule."""
+    return FunctionCall(str(chute.chute), chute.id, function.name, chute.entry.file, chute.entry.attribute)
 
 
 def find_function(chute: Version, name: str) -> JobFunction:

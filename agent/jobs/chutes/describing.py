@@ -5,6 +5,7 @@ ended is read, and the version is settled in one transaction. So a start of the 
 """
 
 import asyncio
+from collections.abc import Callable
 
 import structlog
 
@@ -46,6 +47,8 @@ class Describing:
     def __init__(self, folders: ChuteFolders, intake: Intake) -> None:
         self.arriving: set[str] = set()
         self.settled = Bell()
+        # Whoever has to know that some chute is another now: its schedules may be.
+        self.on_settled: Callable[[], None] = do_nothing
         self._store = intake.store
         self._folders = folders
         self._intake = intake
@@ -163,3 +166,8 @@ class Describing:
         finally:
             # Whoever waits is answered by the row, whatever becomes of the files.
             self.settled.ring()
+            self.on_settled()
+
+
+def do_nothing() -> None:
+    """Nobody listens."""

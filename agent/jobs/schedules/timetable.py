@@ -1,0 +1,149 @@
+"""jobs/schedules/timetable — which schedule is due next, and the standing task that waits for it. What is then done is `firing`'s.
+
+Kept of each is when it is due next, so that a thousand idle ones cost nothing; the rows are read again when one changed, or the clock did.
+"""
+
+import asyncio
+import heapq
+from dataclasses import dataclass
+
+import structlog
+
+from agent.aio import Flag, spawn
+from agent.core.schedule import Timed, next_of
+from agent.errors import AgentError
+from agent.interfaces import Clock, Store
+from agent.jobs.schedules.firing import RETRY_SECONDS, Firings, Tally
+
+log = structlog.get_logger(__name__)
+
+# A step of the clock is noticed so soon.
+LOOK_SECONDS = 5.0
+STEP_SECONDS = 1.0
+# One that waits for a slow GPU driver, say, holds up no other.
+AT_ONCE = 4
+# After a defect of ours.
+BROKEN_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """`timed`: what `next` was made of."""
+
+    timed: Timed
+    next: float
+
+
+class Timetable:
+    """Standing task `watch`."""
+
+    def __init__(self, store: Store, firings: Firings, clock: Clock) -> None:
+        self._store = store
+        self._firings = firings
+        self._clock = clock
+        self._flag = Flag()
+        self._is_stale = True
+        self._entries: dict[str, Entry] = {}
+        self._heap: list[tuple[float, str]] = []
+        self._offset: float | None = None
+
+    @property
+    def tally(self) -> Tally:
+        """Of this daemon's life."""
+        return self._firings.tally
+
+    @property
+    def count(self) -> int:
+        """How many are waited for."""
+        return len(self._entries)
+
+    def seconds_behind(self) -> float:
+        """How long ago the first one was due that nobody has dealt with."""
+        return max(0.0, self._clock.now() - self._heap[0][0]) if self._heap else 0.0
+
+    def look(self) -> None:
+        """A schedule was made, changed or removed."""
+        self._is_stale = True
+        self._flag.set()
+
+    async def watch(self) -> None:
+        """Deal with each minute as it comes, and with those that passed."""
+        while True:
+            self._flag.clear()
+            try:
+                await self.take_due()
+                pause = self._pause()
+            except AgentError as error:
+                log.info("schedules.put_off", code=error.code, error=str(error))
+                pause = RETRY_SECONDS
+            await self._flag.wait(pause)
+
+    async def take_due(self) -> None:
+        """One look. Raises StoreUnavailableError."""
+        if self._has_stepped():
+            self._entries.clear()
+            self._is_stale = True
+        if self._is_stale:
+            await self._read()
+        if self._is_due():
+            async with asyncio.TaskGroup() as group:
+                for number in range(AT_ONCE):
+                    spawn(group, self._work(), f"schedules {number}")
+
+    async def _read(self) -> None:
+        # Before the rows: what changes meanwhile is read again.
+        self._is_stale = False
+        try:
+            rows = await self._store.timed_schedules()
+        except BaseException:
+            self._is_stale = True
+            raise
+        now, before = self._clock.now(), self._entries
+        self._entries = {}
+        for timed in rows:
+            known = before.get(timed.id)
+            is_known = known is not None and known.timed == timed
+            self._entries[timed.id] = known if is_known and known else Entry(timed, next_of(timed, now))
+        self._heap = [(entry.next, schedule_id) for schedule_id, entry in self._entries.items()]
+        heapq.heapify(self._heap)
+
+    async def _work(self) -> None:
+        while self._is_due():
+            _, schedule_id = heapq.heappop(self._heap)
+            entry = self._entries.get(schedule_id)
+            if entry is None:
+                continue
+            when = await self._take(schedule_id)
+            if when is None:
+                self._entries.pop(schedule_id, None)
+                continue
+            self._entries[schedule_id] = Entry(entry.timed, when)
+            heapq.heappush(self._heap, (when, schedule_id))
+
+    async def _take(self, schedule_id: str) -> float | None:
+        try:
+            return await self._firings.take(schedule_id)
+        except AgentError as error:
+            log.info("schedule.put_off", schedule=schedule_id, code=error.code, error=str(error))
+            return self._clock.now() + RETRY_SECONDS
+        except Exception:
+            # A defect of ours, or a damaged row: it ends no other schedule, and not the daemon.
+            log.exception("schedule.broke", schedule=schedule_id)
+            return self._clock.now() + BROKEN_SECONDS
+
+    def _is_due(self) -> bool:
+        return bool(self._heap) and self._heap[0][0] <= self._clock.now()
+
+    def _pause(self) -> float:
+        if self._is_stale or not self._heap:
+            return 0.0 if self._is_stale else LOOK_SECONDS
+        return min(LOOK_SECONDS, max(0.0, self._heap[0][0] - self._clock.now()))
+
+    def _has_stepped(self) -> bool:
+        """Whether the wall clock was set since the last look: the host's other clock takes no steps."""
+        offset = self._clock.now() - self._clock.boot_seconds()
+        before, self._offset = self._offset, offset
+        if before is None or abs(offset - before) < STEP_SECONDS:
+            return False
+        log.warning("clock.stepped", seconds=round(offset - before, 3))
+        return True
