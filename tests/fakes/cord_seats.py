@@ -116,10 +116,14 @@ class Seats:
         for seat in self._all:
             seat.close()
 
-    async def begin(self, position: int, function: str, *, call: str = CALL, **request: object) -> Calling:
-        """On the connection that has been idle for longest, as soon as there is one. `request`: params, query, body."""
+    async def take(self) -> Seat:
+        """The connection that has been idle for longest, as soon as there is one."""
         async with asyncio.timeout(20):
-            seat = await self._idle.get()
+            return await self._idle.get()
+
+    async def begin(self, position: int, function: str, *, call: str = CALL, **request: object) -> Calling:
+        """`request`: params, query, body."""
+        seat = await self.take()
         said = {"cord": position, "function": function, "call": call, "params": {}, "query": {}}
         said |= {"has_body": "body" in request, "body": None} | request
         seat.writer.write(json.dumps(said).encode() + b"\n")

@@ -111,7 +111,7 @@ class JobSocket:
                     call = json.loads(line)
                     await self._take(call, reader, writer)
                     if call["call"] == "serve" and not any(call is each for each in self.refused):
-                        await self.seats.sit(reader, writer)
+                        return await self.seats.sit(reader, writer)
         finally:
             self._writers.discard(writer)
             writer.transport.abort()
