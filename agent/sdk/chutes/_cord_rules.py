@@ -22,6 +22,12 @@ PATH = Form(
     '"/status/{job_id}"',
 )
 
+# Of a type and a subtype, with a character set at most. Compiled where it is needed, since most cords have none.
+MEDIA_TYPE = (
+    r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]*/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]*( *; *charset=[A-Za-z0-9_-]+)?"
+)
+MAX_MEDIA_TYPE_CHARACTERS = 200
+
 
 def find_cord_faults(cord: Cord, others: Sequence[Cord]) -> Iterator[Fault]:
     """`cord` may hold anything: it was made of what the author wrote."""
@@ -57,3 +63,11 @@ def find_parameter_faults(cord: Cord) -> Iterator[Fault]:
         if name not in known:
             told = f"{{{name}}} is no parameter of {cord.function.__name__}"
             yield Fault("public_api_path", told, f"Add {name} to the function, or take it out of the path.")
+
+
+def media_type_of(cord: Cord) -> str | None:
+    """Its `output_content_type`, where that is a plain one: for bytes and streams."""
+    given = cord.options.get("output_content_type")
+    if not isinstance(given, str) or len(given) > MAX_MEDIA_TYPE_CHARACTERS:
+        return None
+    return given if re.fullmatch(MEDIA_TYPE, given) else None

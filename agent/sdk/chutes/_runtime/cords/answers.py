@@ -11,10 +11,6 @@ from chutes._runtime.results import MAX_RESULT_BYTES
 from chutes._runtime.texts import name_of, shorten, text_of
 
 JSON, BYTES, TEXT = "application/json", "application/octet-stream", "text/plain; charset=utf-8"
-MEDIA_TYPE = re.compile(
-    r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]*/[A-Za-z0-9*][A-Za-z0-9!#$&^_.+*-]*( *; *charset=[A-Za-z0-9_-]+)?"
-)
-MAX_MEDIA_TYPE_CHARACTERS = 200
 
 # What a host takes: more would be dropped there.
 MAX_HEADERS, MAX_HEADERS_CHARACTERS = 32, 16_000
@@ -84,14 +80,6 @@ def json_of(value: Any, what: str) -> bytes:
     except BaseException as why:  # noqa: BLE001 — a mapping of the author's making may raise anything
         told = f"{what} {name_of(value)} is no JSON: {shorten(text_of(why), 1_000)}"
         raise NotJsonError(told) from (why if isinstance(why, Exception) else None)
-
-
-def media_type_of(options: Mapping[str, Any]) -> str | None:
-    """The decorator's `output_content_type`, where it is a plain one."""
-    given = options.get("output_content_type")
-    if not isinstance(given, str) or len(given) > MAX_MEDIA_TYPE_CHARACTERS:
-        return None
-    return given if MEDIA_TYPE.fullmatch(given) else None
 
 
 def _bounded(answer: Whole) -> Whole | Refusal:

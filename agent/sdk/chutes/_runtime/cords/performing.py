@@ -7,12 +7,12 @@ from os import getpid
 from typing import Any, NamedTuple
 
 from chutes._cord_binding import Request, bind_request
+from chutes._cord_rules import media_type_of
 from chutes._runtime.cords.answers import (
     TEXT,
     NotJsonError,
     Refusal,
     Whole,
-    media_type_of,
     raised,
     refused,
     returned,
@@ -43,8 +43,8 @@ async def perform(chute: Chute, cord: Cord, request: Request, threads: Threads) 
         value = await _called(threads, cord.function, chute, args, kwargs)
         leave_if_forked(pid)
         if is_stream(value):
-            return await _begun(Pieces(value, threads), media_type_of(cord.options) or TEXT)
-        return returned(value, media_type_of(cord.options))
+            return await _begun(Pieces(value, threads), media_type_of(cord) or TEXT)
+        return returned(value, media_type_of(cord))
     except NotJsonError as error:
         return refused("result_not_json", error)
     except BaseException as error:  # noqa: BLE001 — the author's code may raise anything, SystemExit included
