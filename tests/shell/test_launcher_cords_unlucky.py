@@ -228,6 +228,25 @@ async def later(self):
     async def leave():
         sys.exit(5)
     self.task = asyncio.create_task(leave())
+
+@chute.cord("/stream_fork")
+async def stream_fork(self):
+    yield "begun "
+    if os.fork() == 0:
+        yield "the child's"
+    yield "the parent's"
+
+@chute.cord("/last")
+async def last(self):
+    try:
+        yield "begun"
+        await asyncio.sleep(60)
+    finally:
+        sys.exit(3)
+
+@chute.cord("/one")
+async def one(self):
+    return 1
 """
 
 
@@ -255,6 +274,20 @@ async def test_a_forked_child_that_comes_out_of_the_function_answers_nothing(
     async with launched(LEAVING, **cords(1)) as job:
         for _ in range(5):
             assert (await job.host.seats.call(position, function)).value == "the parent's"
+
+
+async def test_nor_does_one_that_goes_on_with_the_stream() -> None:
+    async with launched(LEAVING, **cords(1)) as job:
+        for _ in range(5):
+            assert (await job.host.seats.call(5, "stream_fork")).body == b"begun the parent's"
+
+
+async def test_a_generator_that_exits_as_it_is_closed_ends_nothing_else() -> None:
+    async with launched(LEAVING, **cords(1)) as job:
+        calling = await job.host.seats.begin(6, "last")
+        assert await calling.frame_after_head() == b"begun"
+        calling.give_up()
+        assert (await job.host.seats.call(7, "one")).value == 1
 
 
 async def test_a_stream_that_breaks_off_is_seen_though_a_child_holds_the_connection() -> None:

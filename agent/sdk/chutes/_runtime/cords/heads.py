@@ -32,7 +32,7 @@ def read_call(line: bytes) -> Asked:
         said = loads(line)
         request = Request(said["params"], said["query"], said["has_body"], said["body"])
         return Asked(said["cord"], said["function"], said["call"], request)
-    except (LookupError, TypeError, ValueError) as unread:
+    except (LookupError, RecursionError, TypeError, ValueError) as unread:
         warn(f"the host sent a call that can't be read: {unread!r:.500}")
         raise ConnectionAbortedError from unread
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from socket import SHUT_RDWR
+from socket import AF_UNIX, SHUT_RDWR, SOCK_STREAM, socket
 from typing import Any, Callable
 
 # Twice what a host may send.
@@ -15,8 +15,24 @@ class LineLostError(ConnectionError):
     """The host has closed the connection. No other code raises it, as it may raise any ConnectionError."""
 
 
+async def dial(path: str) -> Line:
+    """Raises OSError where nobody listens, or too many wait to be heard: asyncio's own way takes that for a connection."""
+    made = socket(AF_UNIX, SOCK_STREAM)
+    try:
+        made.setblocking(False)  # noqa: FBT003 — the library's own
+        made.connect(path)
+        line = Line(made)
+        await asyncio.get_running_loop().create_unix_connection(lambda: line, sock=made)
+    except BaseException:
+        made.close()
+        raise
+    return line
+
+
 class Line(asyncio.Protocol):
-    def __init__(self) -> None:
+    def __init__(self, made: socket) -> None:
+        """`made`: a connected socket, for the transport that is made of it."""
+        self._socket = made
         self._transport: Any = None
         self._unread = bytearray()
         # How much of it has no line feed, so that a long line is searched once.
@@ -63,7 +79,7 @@ class Line(asyncio.Protocol):
         if self._transport is None or self.is_lost:
             return
         with suppress(OSError):
-            self._transport.get_extra_info("socket").shutdown(SHUT_RDWR)
+            self._socket.shutdown(SHUT_RDWR)
         self._transport.abort()
 
     def connection_made(self, transport: Any) -> None:

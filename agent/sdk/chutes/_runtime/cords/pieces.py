@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from asyncio import sleep
+from os import getpid
 from typing import Any
 
 from chutes._runtime.cords.answers import json_of
-from chutes._runtime.cords.threads import Threads
+from chutes._runtime.cords.threads import Threads, leave_if_forked
 from chutes._runtime.failures import traceback_of
 from chutes._runtime.lines import warn
 
@@ -23,6 +24,7 @@ class Pieces:
         self._source = source
         self._threads = threads
         self._is_async = hasattr(source, "__anext__")
+        self._pid = getpid()
 
     async def next(self) -> bytes | None:
         """None at its end. Raises what the generator raises, and NotJsonError."""
@@ -43,7 +45,7 @@ class Pieces:
                     await self._source.aclose()
             elif hasattr(self._source, "close"):
                 await self._threads.run(self._source.close)
-        except Exception as error:  # noqa: BLE001 — the author's code, after all that was asked of it
+        except BaseException as error:  # noqa: BLE001 — the author's code, after all that was asked of it
             warn(f"a generator could not be closed: {traceback_of(error)}")
 
     async def _pull(self) -> Any:
@@ -55,6 +57,8 @@ class Pieces:
             return await self._source.__anext__()
         except StopAsyncIteration:
             return _END
+        finally:
+            leave_if_forked(self._pid)
 
 
 def as_bytes(piece: Any) -> bytes:

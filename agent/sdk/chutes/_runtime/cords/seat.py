@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from json import loads
 from os import getpid
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from chutes._runtime.cords.answering import Answering
 from chutes._runtime.cords.heads import Asked, read_call, serve_line
-from chutes._runtime.cords.line import Line
+from chutes._runtime.cords.line import Line, dial
 from chutes._runtime.cords.threads import Threads
+from chutes._runtime.failures import traceback_of
 from chutes._runtime.lines import warn
 from chutes.chute import Chute
 from chutes.errors import PlatformError
@@ -61,19 +61,27 @@ class Seat:
     async def _keep(self) -> None:
         wait = _FIRST_WAIT_SECONDS
         while not self._is_stopping:
-            # The daemon may be away, or may leave at any time.
-            with suppress(OSError):
-                if await self._sit():
-                    wait = _FIRST_WAIT_SECONDS
+            if await self._try_to_sit():
+                wait = _FIRST_WAIT_SECONDS
             if not self._is_stopping:
                 await asyncio.sleep(wait)
                 wait = min(2 * wait, _LONGEST_WAIT_SECONDS)
 
+    async def _try_to_sit(self) -> bool:
+        try:
+            return await self._sit()
+        except OSError:
+            return False  # the daemon is away, or has left
+        except PlatformError as refused:
+            warn(f"the host refuses a place for calls of cords: {refused.message:.500}")
+            raise
+        except Exception as error:  # noqa: BLE001 — the place is needed: what failed is told and tried anew
+            warn(f"a place for calls of cords failed: {traceback_of(error)}")
+            return False
+
     async def _sit(self) -> bool:
         """Answer calls for as long as the connection lasts. Whether the host took it."""
-        loop = asyncio.get_running_loop()
-        made: Any = await loop.create_unix_connection(Line, self._stage.path)
-        self._line = line = made[1]
+        self._line = line = await dial(self._stage.path)
         try:
             await line.send(serve_line(getpid()))
             if not is_welcome(await line.next()):
@@ -119,7 +127,6 @@ def is_welcome(line: bytes | None) -> bool:
     if error is None:
         return True
     if error["code"] != "unavailable":
-        warn(f"the host refused one of the places for calls of cords: {error['message']:.500}")
         raise PlatformError(error["code"], error["message"])
     return False
 
