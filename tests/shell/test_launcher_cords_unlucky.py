@@ -91,6 +91,13 @@ class Odd(BaseException):
     def __str__(self):
         raise SystemExit(3)
 
+class HTTPException(Exception):
+    status_code = 500
+
+    @property
+    def detail(self):
+        raise SystemExit(3)
+
 class Deep(dict):
     def items(self):
         raise KeyboardInterrupt
@@ -99,7 +106,7 @@ class Deep(dict):
 async def fail(self, what: str):
     raise {"value": ValueError("no luck"), "exit": SystemExit(3), "interrupt": KeyboardInterrupt(), "odd": Odd(),
            "cancel": asyncio.CancelledError(), "long": ValueError("\\U0001f600" * 100_000), "stop": StopIteration(),
-           "halves": ValueError("\\ud800"), "zeros": ValueError("\\0" * 10_000)}[what]
+           "halves": ValueError("\\ud800"), "property": HTTPException(), "zeros": ValueError("\\0" * 10_000)}[what]
 
 @chute.cord("/plain")
 def plain(self, what: str):
@@ -132,7 +139,7 @@ async def one(self):
 
 
 @pytest.mark.parametrize(
-    "what", ["value", "exit", "interrupt", "odd", "cancel", "long", "stop", "halves", "zeros"]
+    "what", ["value", "exit", "interrupt", "odd", "cancel", "long", "stop", "halves", "zeros", "property"]
 )
 @pytest.mark.parametrize(("position", "function"), [(0, "fail"), (1, "plain")])
 async def test_whatever_a_cord_raises_is_told_and_ends_that_call_alone(
@@ -209,13 +216,11 @@ async def leave(self):
 
 @chute.cord("/fork")
 async def fork(self):
-    if os.fork() == 0:
-        return "the child's"
-    return "the parent's"
+    return os.fork()
 
 @chute.cord("/plain_fork")
 def plain_fork(self):
-    return "the child's" if os.fork() == 0 else "the parent's"
+    return os.fork()
 
 @chute.cord("/keep")
 async def keep(self):
@@ -242,8 +247,8 @@ async def stream_fork(self):
 @chute.cord("/last")
 async def last(self):
     try:
-        yield "begun"
-        await asyncio.sleep(60)
+        while True:
+            yield b"more than anybody reads" * 10_000
     finally:
         sys.exit(3)
 
@@ -271,12 +276,19 @@ async def test_a_task_of_the_authors_that_exits_ends_the_host_job() -> None:
 
 
 @pytest.mark.parametrize(("position", "function"), [(1, "fork"), (2, "plain_fork")])
-async def test_a_forked_child_that_comes_out_of_the_function_answers_nothing(
+async def test_a_forked_child_that_comes_out_of_the_function_answers_nothing_and_ends(
     position: int, function: str
 ) -> None:
     async with launched(LEAVING, **cords(1)) as job:
         for _ in range(5):
-            assert (await job.host.seats.call(position, function)).value == "the parent's"
+            child = (await job.host.seats.call(position, function)).value
+            async with asyncio.timeout(20):
+                while state_of(child) != "Z":
+                    await asyncio.sleep(0.005)
+
+
+def state_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
 async def test_nor_does_one_that_goes_on_with_the_stream() -> None:
@@ -288,7 +300,7 @@ async def test_nor_does_one_that_goes_on_with_the_stream() -> None:
 async def test_a_generator_that_exits_as_it_is_closed_ends_nothing_else() -> None:
     async with launched(LEAVING, **cords(1)) as job:
         calling = await job.host.seats.begin(6, "last")
-        assert await calling.frame_after_head() == b"begun"
+        assert await calling.frame_after_head()
         calling.give_up()
         assert (await job.host.seats.call(7, "one")).value == 1
 
@@ -320,6 +332,11 @@ def plain(self):
     finally:
         self.state.closed = True
 
+@chute.cord("/kept")
+async def kept(self):
+    self.state.kept = self.flood()
+    return self.state.kept
+
 @chute.cord("/seen")
 async def seen(self):
     return [getattr(self.state, "sent", None), getattr(self.state, "closed", None)]
@@ -344,7 +361,7 @@ def peak_kib(pid: int) -> int:
     return int(status.partition("VmHWM:")[2].split()[0])
 
 
-@pytest.mark.parametrize(("position", "function"), [(0, "flood"), (1, "plain")])
+@pytest.mark.parametrize(("position", "function"), [(0, "flood"), (1, "plain"), (2, "kept")])
 async def test_a_generator_waits_for_its_reader_and_is_closed_when_that_leaves(
     position: int, function: str
 ) -> None:
@@ -355,7 +372,7 @@ async def test_a_generator_waits_for_its_reader_and_is_closed_when_that_leaves(
         assert sent < 16
         calling.give_up()
         async with asyncio.timeout(20):
-            while (await job.host.seats.call(2, "seen")).value != [sent, True]:
+            while (await job.host.seats.call(3, "seen")).value != [sent, True]:
                 await asyncio.sleep(0.01)
 
 
@@ -363,9 +380,9 @@ async def settled(job: Launched) -> int:
     """How many pieces were asked for, once that stays the same."""
     async with asyncio.timeout(20):
         while True:
-            first = await job.host.seats.call(2, "seen")
+            first = await job.host.seats.call(3, "seen")
             await asyncio.sleep(0.1)
-            second = await job.host.seats.call(2, "seen")
+            second = await job.host.seats.call(3, "seen")
             if first.value == second.value:
                 return int(second.value[0])
 
@@ -511,8 +528,10 @@ async def test_a_stop_lets_calls_under_way_end_and_takes_no_new_ones(position: i
         calling = await job.host.seats.begin(position, function)
         await job.until_file("works")
         job.send(SIGTERM)
-        assert await (await job.host.seats.take()).reader.read() == b""
-        answer: Answer = await calling.answer()
+        # Long before half the grace is over.
+        async with asyncio.timeout(10):
+            assert await (await job.host.seats.take()).reader.read() == b""
+            answer: Answer = await calling.answer()
         assert b"done" in answer.body
         assert ((await job.ended()).status, await job.out()) == ("succeeded", "after\n")
 
