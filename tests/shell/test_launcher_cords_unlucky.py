@@ -551,8 +551,11 @@ async def test_a_call_that_goes_on_is_cancelled_after_half_the_grace(
         assert ((await job.ended()).status, await job.code(), await job.out()) == ("succeeded", 0, out)
 
 
-async def test_a_call_that_blocks_the_loop_to_the_end_of_a_stop_says_where_it_is() -> None:
-    async with launched(STOPPING, grace=1, **cords(1)) as job:
+async def test_calls_that_outlast_a_stop_since_one_blocks_the_loop_say_where_they_are() -> None:
+    async with launched(STOPPING, grace=1, **cords(2)) as job:
+        await job.host.seats.begin(2, "hang")
+        await job.until_file("works")
+        (job.root / "outputs" / "works").unlink()
         await job.host.seats.begin(4, "block")
         await job.until_file("works")
         job.send(SIGTERM)
@@ -560,6 +563,7 @@ async def test_a_call_that_blocks_the_loop_to_the_end_of_a_stop_says_where_it_is
         assert told.error is not None
         assert (told.error["kind"], told.error["type"]) == ("cancelled", "StillRunningError")
         assert "in block" in told.error["traceback"]
+        assert "in hang" in told.error["traceback"]
 
 
 async def test_a_stop_that_hello_tells_of_is_one() -> None:
