@@ -622,3 +622,31 @@ async def test_a_plain_job_does_not_even_wait_for_asyncio() -> None:
     entry = {"file": "plain.py", "chute": "chute"}
     async with launched("", files={"plain.py": plain}, entry=entry) as job:
         assert (await job.ended()).value == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("position", "function"), [(1, "swallow"), (2, "stuck"), (3, "block")])
+async def test_a_process_whose_places_are_all_taken_in_vain_ends_and_says_where_it_is(
+    position: int, function: str
+) -> None:
+    async with launched(HANGING, grace=0.5, **cords(1)) as job:
+        calling = await job.host.seats.begin(position, function)
+        await job.until_file("hangs")
+        calling.give_up()
+        told = await job.ended()
+        assert told.error is not None
+        assert (told.error["kind"], told.error["type"], await job.code()) == ("raised", "StuckError", 1)
+        assert f"in {function}" in told.error["traceback"]
+
+
+@pytest.mark.slow
+async def test_one_place_that_is_free_is_enough_and_a_call_that_is_waited_for_may_take_its_time() -> None:
+    async with launched(HANGING, grace=0.2, **cords(2)) as job:
+        abandoned = await job.host.seats.begin(2, "stuck")
+        await job.until_file("hangs")
+        abandoned.give_up()
+        waited = await job.host.seats.begin(0, "hang")
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(3):
+                await waited.head()
+        assert job.process.returncode is None

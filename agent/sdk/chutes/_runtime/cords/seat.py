@@ -40,6 +40,12 @@ class Seat:
         self._task: asyncio.Task[None] | None = None
         self.answering: Answering | None = None
 
+    @property
+    def is_abandoned(self) -> bool:
+        """Whether a call is on it that nobody waits for any more. For any thread."""
+        line = self._line
+        return self.answering is not None and (line is None or line.is_left)
+
     def begin(self) -> asyncio.Task[None]:
         """Its task ends after `stop`, or raises PlatformError where the host refuses the seat for good."""
         self._task = asyncio.get_running_loop().create_task(self._keep())
