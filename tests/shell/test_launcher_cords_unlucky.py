@@ -87,6 +87,8 @@ async def test_a_call_that_blocks_the_loop_is_over_once_it_lets_go() -> None:
 
 
 FAILING = """
+HTTP = HTTPException
+
 class Odd(BaseException):
     def __str__(self):
         raise SystemExit(3)
@@ -135,7 +137,29 @@ async def yields(self, what: str):
 @chute.cord("/one")
 async def one(self):
     return 1
+
+class Status(int):
+    def __ge__(self, other):
+        raise SystemExit(3)
+    __int__ = __index__ = __str__ = __le__ = __lt__ = __eq__ = __hash__ = __ge__
+
+class Headers(dict):
+    def items(self):
+        raise SystemExit(3)
+
+@chute.cord("/hostile")
+async def hostile(self):
+    refusal = HTTP(404, "no")
+    refusal.status_code, refusal.headers = Status(404), Headers(a="b")
+    raise refusal
 """
+
+
+async def test_an_exception_made_of_hostile_values_is_an_answer() -> None:
+    async with launched(FAILING, **cords(1)) as job:
+        answer = await job.host.seats.call(7, "hostile")
+        assert (answer.status, answer.head["headers"], answer.value) == (404, {"a": "b"}, {"detail": "no"})
+        assert (await job.host.seats.call(6, "one")).value == 1
 
 
 @pytest.mark.parametrize(

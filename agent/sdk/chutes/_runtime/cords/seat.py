@@ -122,8 +122,10 @@ class Seat:
             self.answering = None
             for timer in timers:
                 timer.cancel()
-        if task.cancelled() or task.exception() is not None:
-            # Before it began, or by a fault of ours: no end of an answer may be waited for.
+        fault = None if task.cancelled() else task.exception()
+        if fault is not None:
+            # Ours, for whatever the author's code does is an answer. Nobody may wait for the rest of this one.
+            warn(f"a call of {answering.asked.function} could not be answered: {traceback_of(fault)}")
             line.close()
 
 
