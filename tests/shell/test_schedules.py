@@ -98,6 +98,16 @@ async def test_many_that_are_due_in_one_minute_all_fire(world: ScheduleWorld) ->
     assert {job.fired_by and job.fired_by.schedule for job in world.jobs()} == ids
 
 
+async def test_who_has_many_in_one_minute_holds_up_nobody_elses_one(world: ScheduleWorld) -> None:
+    for number in range(100):
+        await world.add("0 9 * * *", f"s{number}")
+    await world.add("0 9 * * *", viewer=Viewer("bob"))
+    await world.sleep_until(61)
+    owners = [job.owner for job in world.jobs()]
+    assert len(owners) == 101
+    assert owners.index("bob") < 10
+
+
 async def test_one_that_is_slow_holds_up_no_other(world: ScheduleWorld) -> None:
     slow, quick = await world.add_function(), await world.add("0 * * * *")
     compose, gate = world.functions.compose_call, asyncio.Event()
