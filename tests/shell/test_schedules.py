@@ -15,7 +15,9 @@ from agent.interfaces import (
     ScheduleNameTakenError,
     StoreUnavailableError,
 )
+from agent.jobs.health import CheckState
 from agent.jobs.schedules.schedules import ScheduleOfChuteError
+from agent.jobs.schedules_probe import schedules_probe
 from agent.spec import ScheduleRefusedError
 from tests.shell.schedule_world import ANN, BEGIN, BODY, DAY, HOUR, ScheduleWorld
 
@@ -388,6 +390,21 @@ async def test_so_does_one_that_comes_before_a_minute_is_counted_as_missed(world
     await asyncio.sleep(10)
     assert (await world.read(schedule)).paused
     assert await world.counts(schedule) == (0, 0, 0)
+
+
+async def test_health_counts_and_warns_once_the_first_is_a_minute_late(world: ScheduleWorld) -> None:
+    await world.add("0 * * * *")
+    probe = schedules_probe(world.all.timetable)
+    await world.sleep_until(60.1)
+    found = await probe()
+    assert found.state is CheckState.OK
+    assert "1 are waited for; since the start 1 jobs were started" in found.evidence
+    await world.finish_all()
+    world.fault = lambda step: StoreUnavailableError("the disk is full")
+    await world.sleep_until(119.99)
+    world.clock.started += 120  # and nobody has looked yet
+    late = await probe()
+    assert (late.state, "119 s late" in late.evidence) == (CheckState.WARN, True)
 
 
 # ── what people ask for ──
