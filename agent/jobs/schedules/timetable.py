@@ -99,12 +99,14 @@ class Timetable:
         except BaseException:
             self._is_stale = True
             raise
-        now, before = self._clock.now(), self._entries
-        self._entries = {}
+        entries = {}
         for timed in rows:
-            known = before.get(timed.id)
-            is_known = known is not None and known.timed == timed
-            self._entries[timed.id] = known if is_known and known else Entry(timed, next_of(timed, now))
+            known = self._entries.get(timed.id)
+            if known is None or known.timed != timed:
+                known = Entry(timed, next_of(timed, self._clock.now()))
+                await asyncio.sleep(0)  # a thousand rare ones take a while, and the loop is everybody's
+            entries[timed.id] = known
+        self._entries = entries
         self._calendar = Calendar(
             (entry.timed.owner, entry.next, schedule_id) for schedule_id, entry in self._entries.items()
         )
