@@ -84,6 +84,7 @@ class Timed:
     """Of a schedule what says when it is due next."""
 
     id: str
+    owner: str
     cron: str
     since: float
 

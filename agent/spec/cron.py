@@ -3,7 +3,7 @@
 from bisect import bisect_right
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from itertools import islice
+from itertools import islice, pairwise
 
 from cronsim import CronSim, CronSimError
 
@@ -49,6 +49,8 @@ WORDS = frozenset(
 )
 ANY_TIME = datetime(2000, 1, 1, tzinfo=UTC)
 MINUTE = 60
+# Between two leap days there are up to eight years.
+LONGEST, LOOKED_AT = timedelta(days=8 * 366), 3
 # Of more than a year of minutes nobody wants the exact number.
 MAX_COUNTED_DAYS = 366
 
@@ -67,10 +69,7 @@ def find_cron_faults(text: object, field: str) -> list[Fault]:
     if len(parts) != len(FIELDS):
         return [Fault(field, "cron_invalid", f"has {len(parts)} fields, and five are a schedule", REMEDY)]
     faults = list(_find_field_faults(parts, field))
-    if not faults and _first(parts) is None:
-        message = f"{show(text)} never comes: no month has such a day"
-        faults = [Fault(field, "cron_never", message, "Name a day that some month of yours has.")]
-    return faults
+    return faults or list(_find_rareness(parts, field))
 
 
 def tidy_cron(text: str) -> str:
@@ -144,9 +143,16 @@ def _is_field(part: str, index: int) -> bool:
     return True
 
 
-def _first(parts: list[str]) -> datetime | None:
-    """None: it never comes."""
+def _find_rareness(parts: list[str], field: str) -> Iterator[Fault]:
+    remedy = "Name a day that some month of yours has."
+    text = " ".join(parts)
     try:
-        return next(CronSim(" ".join(parts), ANY_TIME), None)
+        first = list(islice(CronSim(text, ANY_TIME), LOOKED_AT))
     except CronSimError:
-        return None
+        first = []
+    if not first:
+        yield Fault(field, "cron_never", f"{show(text)} never comes: no month has such a day", remedy)
+    elif any(later - earlier > LONGEST for earlier, later in pairwise([ANY_TIME, *first])):
+        # A leap day that is a Sunday, say: to find the next one takes a thousand times as long as of any other.
+        message = f"{show(text)} comes less than once in eight years"
+        yield Fault(field, "cron_never", message, remedy)

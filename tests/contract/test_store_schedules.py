@@ -141,7 +141,7 @@ async def test_lists_are_pages_by_the_newest_and_can_be_asked_for_one(store: Tes
 async def test_those_that_are_paused_are_waited_for_by_nobody(store: TestedStore) -> None:
     one, other = await added(store, 1), await added(store, 2)
     await changed(store, pause(other))
-    assert await store.timed_schedules() == [Timed(one.id, one.cron, one.since)]
+    assert await store.timed_schedules() == [Timed(one.id, "ann", one.cron, one.since)]
     assert await store.schedule_ids() == {one.id, other.id}
 
 

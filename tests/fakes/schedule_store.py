@@ -59,7 +59,7 @@ class MemorySchedules(ABC):
         return await self._call(
             "timed_schedules",
             lambda: [
-                Timed(found.id, found.cron, found.since)
+                Timed(found.id, found.owner, found.cron, found.since)
                 for found in self._schedules.values()
                 if not found.paused
             ],

@@ -173,9 +173,11 @@ class ScheduleWorld:
         assert self.schedules is not None
         return self.schedules
 
-    async def add(self, cron: str = "0 * * * *", name: str = "s", *, catch_up: bool = False) -> str:
+    async def add(
+        self, cron: str = "0 * * * *", name: str = "s", *, catch_up: bool = False, viewer: Viewer = ANN
+    ) -> str:
         body = {"name": name, "cron": cron, "catch_up": catch_up, "spec": BODY}
-        return (await self.all.add(ANN, body)).id
+        return (await self.all.add(viewer, body)).id
 
     async def add_function(self, cron: str = "0 * * * *") -> str:
         """As a deploy leaves it."""

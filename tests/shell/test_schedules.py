@@ -15,7 +15,9 @@ from agent.interfaces import (
     ScheduleNameTakenError,
     StoreUnavailableError,
 )
+from agent.jobs.health import CheckState
 from agent.jobs.schedules.schedules import ScheduleOfChuteError
+from agent.jobs.schedules_probe import schedules_probe
 from agent.spec import ScheduleRefusedError
 from tests.shell.schedule_world import ANN, BEGIN, BODY, DAY, HOUR, ScheduleWorld
 
@@ -96,6 +98,16 @@ async def test_many_that_are_due_in_one_minute_all_fire(world: ScheduleWorld) ->
     ids = {await world.add("0 9 * * *", f"s{number}") for number in range(100)}
     await world.sleep_until(60.5)
     assert {job.fired_by and job.fired_by.schedule for job in world.jobs()} == ids
+
+
+async def test_who_has_many_in_one_minute_holds_up_nobody_elses_one(world: ScheduleWorld) -> None:
+    for number in range(100):
+        await world.add("0 9 * * *", f"s{number}")
+    await world.add("0 9 * * *", viewer=Viewer("bob"))
+    await world.sleep_until(61)
+    owners = [job.owner for job in world.jobs()]
+    assert len(owners) == 101
+    assert owners.index("bob") < 10
 
 
 async def test_one_that_is_slow_holds_up_no_other(world: ScheduleWorld) -> None:
@@ -378,6 +390,21 @@ async def test_so_does_one_that_comes_before_a_minute_is_counted_as_missed(world
     await asyncio.sleep(10)
     assert (await world.read(schedule)).paused
     assert await world.counts(schedule) == (0, 0, 0)
+
+
+async def test_health_counts_and_warns_once_the_first_is_a_minute_late(world: ScheduleWorld) -> None:
+    await world.add("0 * * * *")
+    probe = schedules_probe(world.all.timetable)
+    await world.sleep_until(60.1)
+    found = await probe()
+    assert found.state is CheckState.OK
+    assert "1 are waited for; since the start 1 jobs were started" in found.evidence
+    await world.finish_all()
+    world.fault = lambda step: StoreUnavailableError("the disk is full")
+    await world.sleep_until(119.99)
+    world.clock.started += 120  # and nobody has looked yet
+    late = await probe()
+    assert (late.state, "119 s late" in late.evidence) == (CheckState.WARN, True)
 
 
 # ── what people ask for ──

@@ -90,7 +90,7 @@ def test_a_row_of_a_time_that_is_a_day_ahead_begins_anew_with_other_jobs() -> No
     anew = begin_anew(ahead, NOON)
     assert look(anew, NOON) == Wait(NOON + HOUR)
     assert anew.job_of(NOON + HOUR) != ahead.job_of(NOON + HOUR)
-    assert next_of(Timed(ahead.id, ahead.cron, ahead.since), NOON) == NOON
+    assert next_of(Timed(ahead.id, "ann", ahead.cron, ahead.since), NOON) == NOON
 
 
 def test_every_minute_has_one_job_and_nobody_can_guess_it_from_what_is_shown() -> None:

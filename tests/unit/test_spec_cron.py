@@ -84,6 +84,12 @@ def test_a_day_that_no_month_has_is_told_as_that(text: str) -> None:
     assert faults_of(text) == ["cron_never"]
 
 
+@pytest.mark.parametrize("text", ["0 0 29 2 */7", "0 0 29 FEB */6", "0 0 29 2 */8"])
+def test_what_comes_less_than_once_in_eight_years_is_refused_for_what_it_costs(text: str) -> None:
+    assert faults_of(text) == ["cron_never"]
+    assert faults_of("0 0 29 2 *") == []
+
+
 @pytest.mark.parametrize("value", [None, 5, ["* * * * *"], {}, True])
 def test_what_is_no_text_is_refused(value: object) -> None:
     assert faults_of(value) == ["wrong_type"]

@@ -4,7 +4,6 @@ Kept of each is when it is due next, so that a thousand idle ones cost nothing; 
 """
 
 import asyncio
-import heapq
 from dataclasses import dataclass
 
 import structlog
@@ -13,6 +12,7 @@ from agent.aio import Flag, spawn
 from agent.core.schedule import Timed, next_of
 from agent.errors import AgentError
 from agent.interfaces import Clock, Store
+from agent.jobs.schedules.calendar import Calendar
 from agent.jobs.schedules.firing import RETRY_SECONDS, Firings, Tally
 
 log = structlog.get_logger(__name__)
@@ -44,7 +44,7 @@ class Timetable:
         self._flag = Flag()
         self._is_stale = True
         self._entries: dict[str, Entry] = {}
-        self._heap: list[tuple[float, str]] = []
+        self._calendar = Calendar()
         self._offset: float | None = None
 
     @property
@@ -59,7 +59,8 @@ class Timetable:
 
     def seconds_behind(self) -> float:
         """How long ago the first one was due that nobody has dealt with."""
-        return max(0.0, self._clock.now() - self._heap[0][0]) if self._heap else 0.0
+        first = self._calendar.first()
+        return 0.0 if first is None else max(0.0, self._clock.now() - first)
 
     def look(self) -> None:
         """A schedule was made, changed or removed."""
@@ -98,27 +99,25 @@ class Timetable:
         except BaseException:
             self._is_stale = True
             raise
-        now, before = self._clock.now(), self._entries
-        self._entries = {}
+        entries = {}
         for timed in rows:
-            known = before.get(timed.id)
-            is_known = known is not None and known.timed == timed
-            self._entries[timed.id] = known if is_known and known else Entry(timed, next_of(timed, now))
-        self._heap = [(entry.next, schedule_id) for schedule_id, entry in self._entries.items()]
-        heapq.heapify(self._heap)
+            known = self._entries.get(timed.id)
+            if known is None or known.timed != timed:
+                known = Entry(timed, next_of(timed, self._clock.now()))
+                await asyncio.sleep(0)  # a thousand rare ones take a while, and the loop is everybody's
+            entries[timed.id] = known
+        self._entries = entries
+        self._calendar = Calendar(
+            (entry.timed.owner, entry.next, schedule_id) for schedule_id, entry in self._entries.items()
+        )
 
     async def _work(self) -> None:
-        while self._is_due():
-            _, schedule_id = heapq.heappop(self._heap)
-            entry = self._entries.get(schedule_id)
-            if entry is None:
-                continue
+        while (schedule_id := self._calendar.pop_due(self._clock.now())) is not None:
             when = await self._take(schedule_id)
-            if when is None:
-                self._entries.pop(schedule_id, None)
-                continue
-            self._entries[schedule_id] = Entry(entry.timed, when)
-            heapq.heappush(self._heap, (when, schedule_id))
+            timed = self._entries.pop(schedule_id).timed
+            if when is not None:
+                self._entries[schedule_id] = Entry(timed, when)
+                self._calendar.add(timed.owner, when, schedule_id)
 
     async def _take(self, schedule_id: str) -> float | None:
         try:
@@ -132,12 +131,14 @@ class Timetable:
             return self._clock.now() + BROKEN_SECONDS
 
     def _is_due(self) -> bool:
-        return bool(self._heap) and self._heap[0][0] <= self._clock.now()
+        first = self._calendar.first()
+        return first is not None and first <= self._clock.now()
 
     def _pause(self) -> float:
-        if self._is_stale or not self._heap:
-            return 0.0 if self._is_stale else LOOK_SECONDS
-        return min(LOOK_SECONDS, max(0.0, self._heap[0][0] - self._clock.now()))
+        if self._is_stale:
+            return 0.0
+        first = self._calendar.first()
+        return LOOK_SECONDS if first is None else min(LOOK_SECONDS, max(0.0, first - self._clock.now()))
 
     def _has_stepped(self) -> bool:
         """Whether the wall clock was set since the last look: the host's other clock takes no steps."""

@@ -15,7 +15,7 @@ CREATE TABLE schedules (
 CREATE UNIQUE INDEX schedules_by_name ON schedules (owner, name);
 CREATE INDEX schedules_of_owner ON schedules (owner, seq, id);
 CREATE INDEX schedules_of_chute ON schedules (owner, chute) WHERE chute IS NOT NULL;
-CREATE INDEX schedules_timed ON schedules (id, cron, since) WHERE paused = 0;
+CREATE INDEX schedules_timed ON schedules (id, owner, cron, since) WHERE paused = 0;
 
 -- Which jobs a schedule has started, for lists; the job says itself for which minute.
 CREATE TABLE scheduled_jobs (
