@@ -23,10 +23,13 @@ demo: $(READY) ## an author's function on a real engine, the daemon killed in it
 check: lint compiler ## what a commit must pass: lint, types, import contracts, all tests that take no second (under a minute)
 	$(PYTEST) -q -n 2 --hypothesis-profile=check -m "not soak and not slow" tests/unit tests/contract tests/shell
 
+# On an engine most tests wait: three files of them go side by side, however few cores there are; each process has an engine of its own.
+# A file stays together, since many share what they set up; those that measure time come afterwards, alone.
 .PHONY: test
-test: lint engine-works upload-servers compiler kit browser ## everything, on a real engine (up to 15 min); fails where no engine can be had
+test: lint engine-works upload-servers compiler kit browser ## everything, on a real engine (half an hour); fails where no engine can be had
 	$(PYTEST) -q -n 2 -m "not soak" --durations=10 tests/unit tests/contract tests/shell
-	$(PYTEST) -q -m "not soak" --durations=20 tests/docker tests/e2e
+	$(PYTEST) -q -n 3 --dist loadfile -m "not soak and not alone" --durations=20 tests/docker tests/e2e
+	$(PYTEST) -q -m "alone and not soak" tests/docker tests/e2e
 	$(if $(PAGE),$(MAKE) test-page)
 
 # The page is no part of this repository. Each file there has what it tests in its first line.

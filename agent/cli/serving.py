@@ -1,7 +1,7 @@
 """cli/serving — the process that `gpu-agent serve` becomes: the daemon alone. One that does not start says why as any command does.
 
 What draws tables and parses arguments is 5 MB, which the daemon would keep for as long as it runs. So is what libraries take only
-where they find it, and the daemon has no use for: 3 MB more.
+where they find it, and the daemon has no use for: 4 MB more.
 """
 
 import os
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 # For tracebacks on a terminal, which the daemon's log has none of, structlog takes rich wherever it finds it. To guess the encoding
 # of a text that names none, requests takes one of these; the engine answers in UTF-8, which is what requests assumes without them.
-_NEEDLESS = ("rich", "chardet", "charset_normalizer")
+# The lists that aiohttp keeps its handlers in are written in C++, too, whose runtime is another MB and a half; they have a handful of entries.
+_NEEDLESS = ("rich", "chardet", "charset_normalizer", "frozenlist._frozenlist")
 _MISSED_BY_REQUESTS = "Unable to find acceptable character detection"
 
 
@@ -25,7 +26,8 @@ def become_daemon(config: Path | None, *, as_json: bool) -> Never:
     """Replace this process, which keeps its pid. What is run is the code that runs now, from wherever it was started."""
     root = Path(__file__).parents[2]
     # The folder that one happens to stand in is no place to import from, unless it is this code's own.
-    flags = () if _here() == root else ("-P",)
+    # Without the columns of each instruction, which only mark the place within a traceback's line: 1 MB.
+    flags = ("-X", "no_debug_ranges", *(() if _here() == root else ("-P",)))
     words = ("json" if as_json else "people", *(() if config is None else (str(config),)))
     os.execv(sys.executable, (sys.executable, *flags, "-m", "agent.cli.serving", *words))  # noqa: S606 - our own code
 

@@ -37,6 +37,8 @@ MOST_GRACE_SECONDS = 2.0
 # How many measurements one that was asked to end has, before another is stopped in spite of it.
 PATIENCE = 2
 
+_MAY_RUN = frozenset({Phase.STARTING, Phase.RUNNING, Phase.STOPPING})
+
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
@@ -84,8 +86,10 @@ class Watch:
 
 
 def may_write(job: Job) -> bool:
-    """Whether its container may run now, also in the grace of a stop."""
-    return job.phase in {Phase.RUNNING, Phase.STOPPING} and job.run.exit is None and job.container is not None
+    """Whether its container may run now: also in the grace of a stop, and from the start intent on. A program that takes the disk with
+    its first call has done so before the engine's answer to the start is in the row.
+    """
+    return job.phase in _MAY_RUN and job.run.exit is None and job.container is not None
 
 
 def may_be_stopped(job: Job, now: Now) -> bool:

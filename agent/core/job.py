@@ -132,7 +132,7 @@ class StartIntent:
 
 
 class FailureKind(StrEnum):
-    """Why a container could not be started. The first three and the last ask for another lease, the others close the attempt."""
+    """Why a container could not be started. What `core/retry` can move asks for another lease, the others close the attempt."""
 
     PORT = "port_taken"
     GPU = "gpu_start_failed"
@@ -239,6 +239,7 @@ class Job:
     run: Run = field(default_factory=Run)
     port_moves: int = 0
     gpu_moves: int = 0
+    start_moves: int = 0
     attempt_stop: Stop | None = None
     job_stop: Stop | None = None
     kill_at: BootTime | None = None

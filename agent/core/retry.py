@@ -20,6 +20,8 @@ from agent.errors import Phase
 
 MOST_PORT_MOVES = 3
 MOST_GPU_MOVES = 1
+# Of what an engine says no to for reasons of its own, much is over a moment later: it was busy, or a call of ours was cut off before.
+MOST_START_MOVES = 1
 MOST_BACKOFF_SECONDS = 300.0
 
 
@@ -58,6 +60,8 @@ def _may_move(job: Job) -> bool:
             return job.port_moves < MOST_PORT_MOVES
         case FailureKind.GPU:
             return job.gpu_moves < MOST_GPU_MOVES
+        case FailureKind.ENGINE:
+            return failure.code == "engine_refused" and job.start_moves < MOST_START_MOVES
         case FailureKind.GATE:
             # It takes its GPU out of the choice, so it can't repeat without end.
             return True
@@ -79,6 +83,7 @@ def _another_lease(job: Job) -> Closing:
         kill_at=None,
         port_moves=job.port_moves + (kind is FailureKind.PORT),
         gpu_moves=job.gpu_moves + (kind is FailureKind.GPU),
+        start_moves=job.start_moves + (kind is FailureKind.ENGINE),
     )
     return Closing(moved, events, None)
 
@@ -102,6 +107,7 @@ def _next_attempt(job: Job, attempt: ClosedAttempt, now: float, jitter: float) -
         run=Run(),
         port_moves=0,
         gpu_moves=0,
+        start_moves=0,
         attempt_stop=None,
         kill_at=None,
         image_digest=None,

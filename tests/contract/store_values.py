@@ -147,6 +147,7 @@ def with_everything(job: Job) -> Job:
             gpu_usage=USAGE,
         ),
         port_moves=2,
+        start_moves=1,
         gpu_moves=1,
         attempt_stop=Stop(StopCause.TIMEOUT, 15.5, "too long"),
         job_stop=Stop(StopCause.CANCEL, 16.5),

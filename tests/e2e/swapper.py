@@ -1,12 +1,13 @@
-"""swapper — swaps names in a folder for links that lead out of it, as fast as the kernel lets it: python swapper.py FOLDER TARGET SECONDS
+"""swapper — swaps names in a folder for links that lead out of it, as fast as the kernel lets it: python swapper.py FOLDER TARGET SWAPS
 
-It does what a compiled program in a job's container could do to its output folder. Prints how often it swapped.
+It does what a compiled program in a job's container could do to its output folder, at least SWAPS times and until its input is
+closed.
 """
 
 import ctypes
 import os
+import select
 import sys
-import time
 from pathlib import Path
 
 RENAME_EXCHANGE = 2  # linux/fs.h
@@ -21,15 +22,15 @@ def exchange(first: str, second: str) -> None:
 
 
 def main() -> None:
-    root, target, seconds = Path(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3])
+    root, target, wanted = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
     os.chdir(root)
     Path("file").write_text("mine")
     Path("file-link").symlink_to(target / "inner")
     Path("folder").mkdir()
     Path("folder/inner").write_text("mine")
     Path("folder-link").symlink_to(target)
-    swaps, end = 0, time.monotonic() + seconds
-    while time.monotonic() < end:
+    swaps = 0
+    while swaps < wanted or not select.select([sys.stdin], [], [], 0)[0]:
         for _ in range(50):
             exchange("file", "file-link")
             exchange("folder", "folder-link")
@@ -39,7 +40,6 @@ def main() -> None:
             Path(name).write_text("mine")
         exchange("new", "file-link")
         exchange("new", "file-link")
-    sys.stdout.write(f"{swaps}\n")
 
 
 if __name__ == "__main__":

@@ -177,6 +177,7 @@ def test_children_of_children_end_at_some_depth(author: Author) -> None:
     assert "max_depth" in result["message"]
 
 
+@pytest.mark.alone
 def test_jobs_that_flood_their_sockets_hold_up_neither_the_daemon_nor_anothers_calls(
     daemon: Daemon, author: Author
 ) -> None:

@@ -16,7 +16,7 @@ from tests.ssh_kit import KITS, built_kit
 from tests.unit.sdk import reference
 from tests.unit.sdk.test_reference import REFUSED, RUNS
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 SECONDS = 60.0  # of all thirty, on an engine that has run jobs before
 REFERENCE = Path(reference.__file__).read_text()
 # Two functions of the reference have a name that another one has.

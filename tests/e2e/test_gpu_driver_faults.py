@@ -124,25 +124,44 @@ def test_a_child_that_is_killed_costs_no_job_and_errors_are_heard_by_the_next(
     assert (job["outcome"], job["reason"]["code"]) == ("failed", "gpu_fault")
 
 
+def answered_within(daemon: Daemon, path: str) -> float:
+    began = time.perf_counter()
+    assert daemon.local.call("GET", path).status == 200
+    return time.perf_counter() - began
+
+
 @pytest.mark.parametrize("seconds", [15, pytest.param(60, marks=pytest.mark.soak)])
-def test_the_api_answers_at_once_while_the_driver_hangs(daemon: Daemon, host: Standin, seconds: int) -> None:
+def test_the_api_answers_as_fast_while_the_driver_hangs_as_that_of_a_host_without_a_driver(
+    daemon: Daemon, host: Standin, make_daemon: Make, tmp_path: Path, seconds: int
+) -> None:
+    """Call by call beside another agent's, so that a busy host slows down both."""
     job_id = running_job(daemon)
+    other = make_daemon()
+    (tmp_path / "no-driver").mkdir()
+    other.environment = environ_without(tmp_path / "no-driver")
+    other_job = other.start().local.submit("sleep 600")
+    other.local.wait_phase(other_job, "running")
     hanging = FOUR
     for place in range(4):
         hanging = hanging.but(place, "hang *")
     host.become(hanging)
     expect(lambda: daemon.said("gpus.hung"), "a look hangs", 40)
-    taken: list[float] = []
+    taken, usual = list[float](), list[float]()
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        for path in ("/v1/gpus", f"/v1/gpus/{uuid_of(0)}", f"/v1/jobs/{job_id}", "/v1/host", "/health"):
-            began = time.perf_counter()
-            assert daemon.local.call("GET", path).status == 200
-            taken.append(time.perf_counter() - began)
+        for path in ("/v1/gpus", "/v1/host", "/health"):
+            taken.append(answered_within(daemon, path))
+            usual.append(answered_within(other, path))
+        taken.append(answered_within(daemon, f"/v1/jobs/{job_id}"))
+        usual.append(answered_within(other, f"/v1/jobs/{other_job}"))
+        taken.append(answered_within(daemon, f"/v1/gpus/{uuid_of(0)}"))
         time.sleep(0.05)
-    slow = statistics.quantiles(taken, n=100)[94]
-    assert slow < MOST_SECONDS, f"5 % of {len(taken)} answers took more than {1e3 * slow:.0f} ms"
-    assert max(taken) < 20 * MOST_SECONDS
+    slow, usually_slow = (statistics.quantiles(times, n=100)[94] for times in (taken, usual))
+    assert slow < max(MOST_SECONDS, 2 * usually_slow), (
+        f"5 % of {len(taken)} answers took more than {1e3 * slow:.0f} ms, and without a hang {1e3 * usually_slow:.0f} ms"
+    )
+    # A hang that the loop waited for would be seen here: it takes seconds.
+    assert max(taken) < max(20 * MOST_SECONDS, 2 * max(usual))
     assert daemon.local.job(job_id)["phase"] == "running"
     assert len(daemon.said("gpus.hung")) >= 2, "it hung at one GPU after another all the while"
     host.become(FOUR)

@@ -183,6 +183,25 @@ async def test_one_that_takes_all_at_once_is_found_though_nothing_was_measured_b
     await world.crash()
 
 
+async def test_one_that_takes_all_before_the_row_says_that_it_runs_is_found(world: World) -> None:
+    await world.start()
+    quiet = await run(world)
+    await world.quiesce(10)
+
+    def take_all(call: str, container: str) -> None:
+        if call == "start":
+            world.folders.disk.write(world.engine.boxes[container].seen.job, 4 * GIB - 100 * MIB)
+
+    world.engine.after = take_all
+    # The engine's answer is late: the program has run for a while when the agent hears that it runs.
+    world.engine.fates = lambda call, _target: Fate.LOST if call == "start" else Fate.WORKS
+    taker = await world.submit(timeout=7200)
+    job = await world.finish(taker)
+    assert (job.outcome, job.reason.code if job.reason else None) == (Outcome.FAILED, "disk_guard")
+    assert (await world.job(quiet)).phase is Phase.RUNNING
+    await world.crash()
+
+
 async def test_a_bomb_of_files_hides_nobody_but_its_maker(world: World) -> None:
     await world.start()
     writer, bomb = await run(world), await run(world)

@@ -153,6 +153,30 @@ async def test_a_stranger_on_a_port_costs_the_job_a_move_and_not_an_attempt() ->
     await world.crash()
 
 
+async def test_a_start_that_the_engine_refuses_once_is_tried_in_a_new_container_and_costs_no_attempt() -> (
+    None
+):
+    world = World()
+    world.engine.program = Program(seconds=2)
+    world.engine.start_failures.append(StartFailure(FailureKind.ENGINE, "engine_refused", "not just now"))
+    await world.start()
+    job = await world.finish(await world.submit())
+    assert (job.outcome, job.attempt, job.start_moves) == (Outcome.SUCCEEDED, 1, 1)
+    assert [name for name, _ in world.engine.calls].count("create") == 2
+    await world.assert_all_is_well()
+    await world.crash()
+
+
+async def test_a_start_that_the_engine_refuses_twice_has_failed_the_attempt() -> None:
+    world = World()
+    failure = StartFailure(FailureKind.ENGINE, "engine_refused", "no such thing")
+    world.engine.start_failures.extend([failure, failure])
+    await world.start()
+    job = await world.finish(await world.submit())
+    assert (job.outcome, job.reason and job.reason.code) == (Outcome.FAILED, "engine_refused")
+    await world.crash()
+
+
 async def test_a_port_of_a_stranger_is_not_leased_again_for_an_hour_of_the_boot_clock() -> None:
     world = World()
     world.engine.program = Program(seconds=1)

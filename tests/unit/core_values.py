@@ -120,6 +120,7 @@ def jobs(draw: st.DrawFn, phases: tuple[Phase, ...] = tuple(Phase)) -> Job:
         lease=draw(st.none() | LEASES),
         run=draw(RUNS),
         port_moves=draw(st.integers(0, 3)),
+        start_moves=draw(st.integers(0, 1)),
         gpu_moves=draw(st.integers(0, 1)),
         attempt_stop=draw(st.none() | st.builds(Stop, st.sampled_from(ATTEMPT_CAUSES), WALLS)),
         job_stop=draw(st.none() | st.builds(Stop, st.sampled_from(JOB_CAUSES), WALLS)),

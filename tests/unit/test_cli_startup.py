@@ -125,3 +125,16 @@ def test_the_daemon_has_nothing_of_the_command_line_in_its_memory() -> None:
         for name in loaded
         if name.startswith(("rich.", "typer", "click", "pygments", "chardet.", "charset_normalizer."))
     ]
+
+
+def test_the_daemon_loads_no_runtime_of_another_language_for_short_lists() -> None:
+    script = """
+from agent.cli.serving import main
+assert main(["people", "/nonexistent"]) == 1
+import frozenlist
+assert frozenlist.FrozenList is frozenlist.PyFrozenList
+"""
+    told = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, check=False, capture_output=True, text=True
+    )
+    assert (told.returncode, told.stdout) == (0, ""), told.stderr

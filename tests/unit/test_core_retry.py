@@ -8,6 +8,7 @@ from agent.core.retry import (
     MOST_BACKOFF_SECONDS,
     MOST_GPU_MOVES,
     MOST_PORT_MOVES,
+    MOST_START_MOVES,
     backoff_seconds,
     close,
 )
@@ -56,14 +57,18 @@ def test_another_lease_keeps_attempt_and_place_and_is_counted(job: Job) -> None:
     assert job.run.failure is not None
     assert (closing.job.attempt, closing.job.queued_at) == (job.attempt, job.queued_at)
     assert (closing.job.image_digest, closing.job.not_before) == (job.image_digest, job.not_before)
-    moved = closing.job.port_moves - job.port_moves, closing.job.gpu_moves - job.gpu_moves
+    moved = (
+        closing.job.port_moves - job.port_moves,
+        closing.job.gpu_moves - job.gpu_moves,
+        closing.job.start_moves - job.start_moves,
+    )
     kind = job.run.failure.kind
-    assert moved == (kind is FailureKind.PORT, kind is FailureKind.GPU)
+    assert moved == (kind is FailureKind.PORT, kind is FailureKind.GPU, kind is FailureKind.ENGINE)
     assert job.run.exit is None or job.run.exit.verdict is Verdict.NONE
     assert not job.stop_asked
 
 
-@given(st.sampled_from([FailureKind.PORT, FailureKind.GPU]), st.integers(0, 3))
+@given(st.sampled_from([FailureKind.PORT, FailureKind.GPU, FailureKind.ENGINE]), st.integers(0, 3))
 def test_moves_are_bounded_and_then_the_attempt_has_failed(kind: FailureKind, retries: int) -> None:
     job = make_job({"retry": {"count": retries}}, phase=Phase.STOPPING)
     ends = 0
@@ -75,18 +80,25 @@ def test_moves_are_bounded_and_then_the_attempt_has_failed(kind: FailureKind, re
             attempt=job.attempt,
             port_moves=job.port_moves,
             gpu_moves=job.gpu_moves,
+            start_moves=job.start_moves,
             run=Run(failure=failure, exit=ExitFacts(Verdict.NONE)),
         )
         closing = close(job, WALL, 0.5)
         job = closing.job
         assert job.port_moves <= MOST_PORT_MOVES
         assert job.gpu_moves <= MOST_GPU_MOVES
+        assert job.start_moves <= MOST_START_MOVES
         ends += closing.attempt is not None
         if job.phase is Phase.UPLOADING:
             break
     assert job.phase is Phase.UPLOADING
     assert ends == retries + 1
     assert job.outcome is Outcome.FAILED
+
+
+def test_an_engine_that_can_not_start_any_job_is_asked_once() -> None:
+    run = Run(failure=StartFailure(FailureKind.ENGINE, "no_seccomp", "no"), exit=ExitFacts(Verdict.NONE))
+    assert close(make_job(phase=Phase.STOPPING, run=run), WALL, 0.5).job.outcome is Outcome.FAILED
 
 
 def test_the_record_of_an_attempt_names_what_it_held() -> None:

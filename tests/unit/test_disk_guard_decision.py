@@ -261,8 +261,13 @@ def test_who_is_ending_soon_is_let_end_and_who_has_a_long_grace_is_not() -> None
     assert not may_be_stopped(replace(leaving, kill_at=BootTime("an earlier boot", 1e9)), NOW)
     over = replace(leaving, run=replace(runs, exit=ExitFacts(Verdict.OWN, 0)))
     assert not may_be_stopped(over, NOW)
-    for phase in set(Phase) - {Phase.RUNNING, Phase.STOPPING}:
-        assert not may_write(replace(job, phase=phase))
+
+
+def test_who_may_run_now_may_write_also_before_the_row_says_that_it_runs() -> None:
+    intended = make_job(phase=Phase.RUNNING, run=Run(intent=StartIntent("c1", NOW.boot.boot_id)))
+    may_run = {Phase.STARTING, Phase.RUNNING, Phase.STOPPING}
+    assert {phase for phase in Phase if may_write(replace(intended, phase=phase))} == may_run
+    assert not may_write(replace(intended, phase=Phase.STARTING, run=Run()))
 
 
 def test_the_job_is_told_how_much_it_held_and_where() -> None:

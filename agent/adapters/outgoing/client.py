@@ -54,7 +54,8 @@ class OutgoingClient:
         self._rules = rules
         self._agent = agent
         self._look_up = look_up or SystemNames().look_up
-        self._tls = tls or ssl.create_default_context()
+        # True: the context that aiohttp makes when it is imported. One more of all the system's authorities is 1 MB.
+        self._tls: ssl.SSLContext | bool = tls or True
         self._http = self._open(Connection.USED_ONCE)
 
     async def close(self) -> None:

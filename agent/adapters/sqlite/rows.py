@@ -47,6 +47,7 @@ class Rest:
     run: Run = field(default_factory=Run)
     port_moves: int = 0
     gpu_moves: int = 0
+    start_moves: int = 0
     attempt_stop: Stop | None = None
     job_stop: Stop | None = None
     kill_at: BootTime | None = None
