@@ -9,6 +9,7 @@ from agent.core.function import FunctionCall
 from agent.core.job import ClosedAttempt, Event, Job, Kind, NewEvent, Viewer
 from agent.errors import AgentError, Blame, Phase
 from agent.interfaces.chute_store import ChuteStore
+from agent.interfaces.cord_store import CordStore
 from agent.interfaces.function_store import FunctionStore
 from agent.interfaces.notify import NotifyStore
 from agent.interfaces.upload_store import UploadStore
@@ -112,7 +113,7 @@ class Token:
     last_used_at: float | None = None
 
 
-class Store(NotifyStore, UploadStore, FunctionStore, ChuteStore, Protocol):
+class Store(NotifyStore, UploadStore, FunctionStore, ChuteStore, CordStore, Protocol):
     """The rows. Each method is one transaction, durable when it returns. All raise StoreUnavailableError."""
 
     async def accept(self, new: NewJob, most_queued: int) -> Accepted:

@@ -2,12 +2,14 @@
 
 from agent.spec.composing import (
     compose,
+    compose_cords,
     compose_describe,
     find_function_faults,
     place_in_file,
     specs_of,
 )
 from agent.spec.container import is_reserved_env
+from agent.spec.cords import CordMatch, NoCord, OtherMethods, find_cord_faults, lines_of, match_cord
 from agent.spec.deploy import (
     Deploy,
     Entry,
@@ -38,6 +40,7 @@ from agent.spec.job import (
 )
 from agent.spec.manifest import (
     MAX_MANIFEST_BYTES,
+    CordFunction,
     JobFunction,
     Manifest,
     load_manifest,
@@ -59,6 +62,8 @@ from agent.spec.urls import WebUrl, hide_query, read_host, read_url
 
 __all__ = [
     "MAX_MANIFEST_BYTES",
+    "CordFunction",
+    "CordMatch",
     "Deploy",
     "DeployRefusedError",
     "Entry",
@@ -71,7 +76,9 @@ __all__ = [
     "Keys",
     "Manifest",
     "Network",
+    "NoCord",
     "Notify",
+    "OtherMethods",
     "Outputs",
     "OutputsOn",
     "Port",
@@ -87,10 +94,12 @@ __all__ = [
     "UploadTo",
     "WebUrl",
     "compose",
+    "compose_cords",
     "compose_describe",
     "dump_deploy",
     "dump_spec",
     "fill_template",
+    "find_cord_faults",
     "find_function_faults",
     "find_key_faults",
     "find_payload_fault",
@@ -100,11 +109,13 @@ __all__ = [
     "hide_query",
     "hide_upload",
     "is_reserved_env",
+    "lines_of",
     "load_deploy",
     "load_manifest",
     "load_spec",
     "masked",
     "masked_defaults",
+    "match_cord",
     "nearest",
     "parse_duration",
     "parse_reference",

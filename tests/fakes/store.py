@@ -23,6 +23,7 @@ from agent.interfaces import (
     StaleError,
     Token,
 )
+from agent.interfaces.cord_store import CordKey, KeptAnswer
 from agent.spec import without_secrets
 from tests.fakes.chute_store import MemoryChutes
 from tests.fakes.function_store import MemoryFunctions
@@ -61,6 +62,7 @@ class MemoryStore(MemoryUploads, MemoryFunctions, MemoryChutes):
         self._uploads: dict[int, UploadRecord] = {}
         self._journals: dict[int, dict[str, JournalFile]] = {}
         self._versions: dict[str, Version] = {}
+        self._answers: dict[CordKey, tuple[float, KeptAnswer]] = {}
         self._functions: dict[str, Told] = {}
         self._last_job_seq = 0
         self._last_event_seq = 0

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
+from agent.adapters.sqlite import cords
 from agent.adapters.sqlite.rows import dump_data
 from agent.core.chute import Brief, Described, Kept, Version, VersionState, brief_of, choose_stale, settle
 from agent.core.job import Viewer
@@ -113,6 +114,7 @@ def remove(connection: sqlite3.Connection, chute: Version) -> list[str]:
     running = connection.execute(RUNNING, (chute.owner, chute.chute)).fetchone()[0]
     if running:
         raise ChuteInUseError(str(chute.chute), running)
+    cords.remove_of_chute(connection, chute.owner, str(chute.chute))
     return _delete(connection, [version.id for version in read_of_chute(connection, chute)])
 
 
