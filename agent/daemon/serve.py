@@ -61,7 +61,6 @@ from agent.jobs.assembly import Outside, Settings, Shell, assemble
 from agent.jobs.attempt_log import Sources
 from agent.jobs.bell import Bell
 from agent.jobs.capacity import HostCapacity, HostNames
-from agent.jobs.chutes import Chutes
 from agent.jobs.current import Current
 from agent.jobs.execs import Execs
 from agent.jobs.hiding import Hiding
@@ -144,12 +143,13 @@ async def serve(config: Config, read_config: Callable[[], Config] | None, redact
         await kernel_log.open()
         parts = _api_parts(config, outside, settings, shell, folders)
         shell.tools.functions.answer_by(function_calls(parts))
+        shell.tools.functions.call_cords_by(parts.cords.hosts)
         sites = await open_sites(build_app(parts), listen_of(config))
         stack.push_async_callback(sites.close)
         log.info("daemon.started", agent=folders.agent_id, listen=str(config.api.listen), port=sites.port)
         tools = shell.tools
         places = Places(settings, current, shell.janitor, parts.outputs, tools.uploads.allow, tools.ask_grant)
-        await _stand(shell, parts.chutes, sites, Reload(config, read_config, places))
+        await _stand(shell, parts, sites, Reload(config, read_config, places))
 
 
 async def _open_folders(config: Config, stack: AsyncExitStack) -> DiskFolders:
@@ -226,7 +226,8 @@ def _intake(outside: Outside, shell: Shell) -> Intake:
 def _api_parts(
     config: Config, outside: Outside, settings: Settings, shell: Shell, folders: DiskFolders
 ) -> ApiParts:
-    tools, chutes = shell.tools, build_chutes(folders, _intake(outside, shell))
+    tools = shell.tools
+    chutes, cords = build_chutes(folders, _intake(outside, shell), lambda: settings.cord_times)
 
     def names() -> HostNames:
         policy = tools.policy
@@ -243,6 +244,7 @@ def _api_parts(
         folders=outside.folders,
         intake=chutes.intake,
         chutes=chutes,
+        cords=cords,
         logs=Logs(Sources(outside.engine, outside.folders, outside.store, outside.clock, bell)),
         outputs=Outputs(outside.folders, output_limits_of(config)),
         uploads=tools.uploads,
@@ -274,7 +276,7 @@ def program_version() -> str:
         return "0"
 
 
-async def _stand(shell: Shell, chutes: Chutes, sites: Sites, reload: Reload) -> None:
+async def _stand(shell: Shell, parts: ApiParts, sites: Sites, reload: Reload) -> None:
     leave = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -282,7 +284,9 @@ async def _stand(shell: Shell, chutes: Chutes, sites: Sites, reload: Reload) -> 
     loop.add_signal_handler(signal.SIGHUP, reload.ask)
     async with asyncio.TaskGroup() as group:
         shell.start(group)
-        stand(group, chutes.describing.watch(), "chutes")
+        stand(group, parts.chutes.describing.watch(), "chutes")
+        stand(group, parts.cords.hosts.watch(), "cords")
+        stand(group, parts.cords.replays.tidy_up(), "answers of cords")
         stand(group, reload.watch(), "reload")
         stand(group, _watchdog(), "watchdog")
         spawn(group, leave_when(leave, sites), "leave")

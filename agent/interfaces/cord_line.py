@@ -1,6 +1,6 @@
 """interfaces/cord_line — one connection on which a launcher waits for calls of its chute's cords. No implementation."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Protocol
 
 from agent.core.cord_answer import CordFault, CordHead
@@ -25,8 +25,8 @@ class CordLine(Protocol):
         """Send the line, and wait for the head of the answer. Raises CordLineBrokenError, BadCordAnswerError."""
         ...
 
-    def body(self) -> AsyncIterator[bytes]:
-        """What follows the head, as it comes, whole when it ends. Raises CordLineBrokenError, BadCordAnswerError."""
+    def body(self) -> AsyncGenerator[bytes]:
+        """What follows the head, as it comes, whole when it ends; close it. Raises CordLineBrokenError, BadCordAnswerError."""
         ...
 
     def close(self) -> None:

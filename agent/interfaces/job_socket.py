@@ -68,7 +68,6 @@ class JobCalls(Protocol):
         """Durable when it returns; the first one counts. An error of `result` is passed on, and leaves nothing."""
         ...
 
-
     async def may_serve(self) -> None:
         """Whether another connection may be turned round."""
         ...

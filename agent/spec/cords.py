@@ -68,7 +68,9 @@ def find_cord_faults(cords: Sequence[CordFunction]) -> Iterator[Fault]:
     for cord in cords:
         yield from _find_own_faults(cord)
         if forms[cord.method, _form_of(cord)] > 1:
-            told = f"{show(str(cord.method))} {show(str(cord.public_api_path))} would be answered by two cords"
+            told = (
+                f"{show(str(cord.method))} {show(str(cord.public_api_path))} would be answered by two cords"
+            )
             yield Fault(
                 field_of(cord.function, "public_api_path", "cord"),
                 "cord_duplicate",
@@ -94,7 +96,9 @@ def _find_own_faults(cord: CordFunction) -> Iterator[Fault]:
 
 
 def _fault(cord: CordFunction, field: str, message: str) -> Fault:
-    remedy = 'Write it as in @chute.cord(public_api_path="/status/{job_id}", method="GET"), then deploy again.'
+    remedy = (
+        'Write it as in @chute.cord(public_api_path="/status/{job_id}", method="GET"), then deploy again.'
+    )
     return Fault(field_of(cord.function, field, "cord"), "cord_invalid", message, remedy)
 
 

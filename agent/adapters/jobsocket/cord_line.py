@@ -1,7 +1,7 @@
 """adapters/jobsocket/cord_line — a connection that was turned round: a call of a cord out, its answer in, one after the other. Waits without end: its user does not."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 from agent.adapters.jobsocket.incoming import BLOCK_BYTES
@@ -75,10 +75,8 @@ class UnixCordLine:
             self._rest()
         return head
 
-    async def body(self) -> AsyncIterator[bytes]:
-        pieces = self._frames() if self._size is None else self._whole(self._size)
-        async for piece in pieces:
-            yield piece
+    def body(self) -> AsyncGenerator[bytes]:
+        return self._frames() if self._size is None else self._whole(self._size)
 
     def close(self) -> None:
         self._closed.set()
@@ -107,7 +105,7 @@ class UnixCordLine:
             self.close()
             raise
 
-    async def _whole(self, size: int) -> AsyncIterator[bytes]:
+    async def _whole(self, size: int) -> AsyncGenerator[bytes]:
         left = size
         while left:
             data = await self._read(min(left, BLOCK_BYTES))
@@ -116,7 +114,7 @@ class UnixCordLine:
                 self._rest()
             yield data
 
-    async def _frames(self) -> AsyncIterator[bytes]:
+    async def _frames(self) -> AsyncGenerator[bytes]:
         frames = Frames()
         while self._is_busy:
             data, before = await self._read(BLOCK_BYTES), frames.count

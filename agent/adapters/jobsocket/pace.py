@@ -48,9 +48,7 @@ class JobPace:
         now = _now()
         self._lines = opened(LINES_A_SECOND, LINES_AT_ONCE, now)
         self._bytes = opened(BYTES_A_SECOND, BYTES_AT_ONCE, now)
-        self._connections = opened(
-            CONNECTIONS_A_SECOND + lines, CONNECTIONS_AT_ONCE + 2 * lines, now
-        )
+        self._connections = opened(CONNECTIONS_A_SECOND + lines, CONNECTIONS_AT_ONCE + 2 * lines, now)
         self._large = asyncio.Lock()
         self._holder: object | None = None
 

@@ -5,6 +5,7 @@ ended is read, and the version is settled in one transaction. So a start of the 
 """
 
 import asyncio
+from collections.abc import Callable
 
 import structlog
 
@@ -43,7 +44,11 @@ TOO_LARGE = Fault(
 class Describing:
     """Standing task `watch`. `arriving`: versions whose folders are being made, and have no row yet."""
 
-    def __init__(self, folders: ChuteFolders, intake: Intake) -> None:
+    def __init__(
+        self, folders: ChuteFolders, intake: Intake, note_deployed: Callable[[Version], None]
+    ) -> None:
+        """`note_deployed` is told of each version that becomes its chute's current one."""
+        self._note_deployed = note_deployed
         self.arriving: set[str] = set()
         self.settled = Bell()
         self._store = intake.store
@@ -159,6 +164,7 @@ class Describing:
                 )
                 await self._folders.remove(version.id)
             elif settled is not None:
+                self._note_deployed(settled)
                 log.info("chute.deployed", version=version.id, owner=version.owner, chute=settled.chute)
         finally:
             # Whoever waits is answered by the row, whatever becomes of the files.

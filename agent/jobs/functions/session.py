@@ -51,9 +51,7 @@ class Tools:
 class Session:
     """Implements `interfaces.JobCalls`. `tell` is called when there is something to write."""
 
-    def __init__(
-        self, job: Job, lines: int, keeper: Keeper, tools: Tools, tell: Callable[[], None]
-    ) -> None:
+    def __init__(self, job: Job, lines: int, keeper: Keeper, tools: Tools, tell: Callable[[], None]) -> None:
         """`job` calls a function."""
         self.attempt = job.attempt
         self.lines = lines
