@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid5
 
+from tests.fakes.cord_seats import Seats
+
 Message = dict[str, Any]
 
 LONGEST_LINE_BYTES = 2 << 20
@@ -60,11 +62,13 @@ class JobSocket:
         self.statuses: dict[str, Message] = {}
         # What the next calls of a name are refused with, used up from the left.
         self.refusals: dict[str, deque[Message]] = {}
+        self.refused: list[Message] = []
         # By the number of the call, counted from 1, repeats and hellos included.
         self.deaths: dict[int, Death] = {}
         self.connections = 0
         # Calls that take effect, and are not answered.
         self.mute: set[str] = set()
+        self.seats = Seats()
         self._arrived = asyncio.Condition()
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
@@ -78,6 +82,7 @@ class JobSocket:
         if self._server is not None:
             self._server.close()
             self._server = None
+        self.seats.leave()
         for writer in list(self._writers):
             writer.transport.abort()
 
@@ -103,7 +108,10 @@ class JobSocket:
         try:
             with suppress(ConnectionError, asyncio.IncompleteReadError):
                 while line := await reader.readline():
-                    await self._take(json.loads(line), reader, writer)
+                    call = json.loads(line)
+                    await self._take(call, reader, writer)
+                    if call["call"] == "serve" and not any(call is each for each in self.refused):
+                        return await self.seats.sit(reader, writer)
         finally:
             self._writers.discard(writer)
             writer.transport.abort()
@@ -129,10 +137,13 @@ class JobSocket:
     def _answer(self, call: Message, raw: bytes) -> Message:
         refusals = self.refusals.get(call["call"])
         if refusals:
+            self.refused.append(call)
             return {"error": refusals.popleft()}
         match call["call"]:
             case "hello":
                 return {"ok": self.hello}
+            case "serve":
+                return {"ok": None}
             case "start_job":
                 return {"ok": {"job_id": self._start(call)}}
             case "get_job_status":
@@ -150,7 +161,7 @@ class JobSocket:
         return {"error": {"code": "bad_call", "message": f"there is no call {call['call']!r}"}}
 
     def _start(self, call: Message) -> str:
-        child = child_id(self.hello["job"]["id"], call)
+        child = child_id(call.get("cord") or self.hello["job"]["id"], call)
         self.effects.children.setdefault(child, {"name": call["name"], "payload": call["payload"]})
         return child
 

@@ -108,6 +108,12 @@ async def launched(
             await end(job)
 
 
+def cords(concurrency: int = 2, **changed: object) -> dict[str, Any]:
+    """What hello says to the host job of a chute's cords."""
+    job = {"id": JOB, "attempt": 1, "function": None, "chute": "mine", "parent": None}
+    return {"kind": "cords", "job": job, "payload": None, "concurrency": concurrency} | changed
+
+
 @asynccontextmanager
 async def prepared(code: str, files: dict[str, str], **said: object) -> AsyncIterator[tuple[Path, JobSocket]]:
     # A socket's path is short, and pytest's own folders are not.

@@ -35,7 +35,9 @@ def bind(function: Callable[..., Any], payload: Any, output_dir: str) -> Bound:
     values = gather(function, named, payload, is_closed=not takes_rest)
     if takes_rest or any(each.name == OUTPUT_DIR for each in named):
         values[OUTPUT_DIR] = output_dir
-    refuse_misfits(function, named, values, is_closed=not takes_rest)
+    wrong = find_misfits(function, named, values, is_closed=not takes_rest)
+    if wrong:
+        refuse(function, "; ".join(wrong))
     return arrange(function, named, values)
 
 
@@ -63,9 +65,10 @@ def is_no_object(annotation: str) -> bool:
     return annotation.partition("[")[0].rpartition(".")[2] in NO_OBJECTS
 
 
-def refuse_misfits(
+def find_misfits(
     function: Callable[..., Any], named: list[Parameter], values: dict[str, Any], *, is_closed: bool
-) -> None:
+) -> list[str]:
+    """What is missing, unknown or not to be had, in words."""
     known = {each.name for each in named}
     wrong = []
     missing = [each.name for each in named if each.required and each.name not in values]
@@ -77,8 +80,7 @@ def refuse_misfits(
         wrong.append(f"{write_names(unknown)} unknown")
     if taken:
         wrong.append(f"{write_names(taken)} taken by the chute itself")
-    if wrong:
-        refuse(function, "; ".join(wrong))
+    return wrong
 
 
 def name_of_the_chute(function: Callable[..., Any]) -> list[str]:

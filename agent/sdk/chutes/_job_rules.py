@@ -30,13 +30,6 @@ NAME = Form(
     'name="train_model"',
 )
 QUEUE = Form(re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*"), 64, WORD, 'queue="gpu_intensive"')
-# Whether such a time ever comes the host finds out; this finds words, and the six fields of other programs.
-SCHEDULE = Form(
-    re.compile(r"@[a-z]+|[0-9A-Za-z*,/?#-]+( +[0-9A-Za-z*,/?#-]+){4}"),
-    200,
-    "five fields or an @word",
-    '"0 3 * * *" (at 3:00 UTC) or "@daily"',
-)
 SETTINGS = ("ports", "timeout", "upload", "ssh", "name", "schedule", "retry_count", "queue", "priority")
 
 
@@ -76,7 +69,9 @@ def find_name_faults(name: Any, taken: Container[str]) -> Iterator[Fault]:
 def find_schedule_faults(job: Job) -> Iterator[Fault]:
     if job.schedule is None:
         return
-    yield from find_text_fault("schedule", job.schedule, SCHEDULE)
+    from chutes._schedule_rules import find_time_faults  # noqa: PLC0415 — most jobs have no schedule, and start without it
+
+    yield from find_time_faults(job.schedule)
     if not is_function(job.function):
         return
     needed = [each.name for each in read_parameters(job.function) if each.required]

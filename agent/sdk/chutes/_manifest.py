@@ -6,6 +6,7 @@ import inspect
 import sys
 from typing import Any, Iterator
 
+from chutes._cord_rules import media_type_of
 from chutes._signature import read_parameters
 from chutes.chute import Chute, NodeSelector
 from chutes.chute.cord import Cord
@@ -112,9 +113,16 @@ def find_notes(chute: Chute) -> Iterator[str]:
         steps = ", ".join(step.name for step in chute.image.steps)
         yield f"Image {chute.image}: its steps are not run, since the deploy names the image: {steps}"
     for cord in chute.cords:
-        if cord.options:
-            yield f"cord {cord.function.__name__}: without effect here: {', '.join(cord.options)}"
+        if idle := find_idle_options(cord):
+            yield f"cord {cord.function.__name__}: without effect here: {', '.join(idle)}"
     functions = [job.function for job in chute.jobs.values()] + [cord.function for cord in chute.cords]
     for name in [function.__name__ for function in functions]:
         if name in MEMBERS or hasattr(Chute, name) or name in vars(chute):
             yield f"self.{name} is the chute's own, and not the function of that name"
+
+
+def find_idle_options(cord: Cord) -> list[str]:
+    streams = inspect.isgeneratorfunction(cord.function) or inspect.isasyncgenfunction(cord.function)
+    # What `stream` asks for is what a function that yields does anyway.
+    done = {"output_content_type": media_type_of(cord) is not None, "stream": streams}
+    return [name for name in cord.options if not done.get(name, False)]

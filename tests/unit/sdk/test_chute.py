@@ -98,6 +98,33 @@ def test_a_cord_answers_a_path_and_method_alone(chute: Chute) -> None:
         chute.cord("/one")(one)
 
 
+def test_paths_that_differ_in_the_names_of_their_parameters_alone_are_one(chute: Chute) -> None:
+    @chute.cord("/items/{item_id}/parts")
+    async def parts(self, item_id): ...
+
+    with pytest.raises(
+        ValueError, match=r"POST /items/\{other\}/parts is another cord's, /items/\{item_id\}/parts"
+    ):
+
+        @chute.cord("/items/{other}/parts")
+        async def others(self, other): ...
+
+    chute.cord("/items/{item_id}/parts", method="GET")(parts)
+    chute.cord("/items/{item_id}")(parts)
+    chute.cord("/items/all/{item_id}")(parts)
+
+
+def test_a_parameter_stands_in_a_path_once(chute: Chute) -> None:
+    with pytest.raises(ValueError, match=r"public_api_path: \{a\} is in it twice"):
+        chute.cord("/{a}/{a}")(lambda self, a: None)
+
+
+def test_the_chute_itself_is_no_parameter_of_a_path(chute: Chute) -> None:
+    for function in (lambda self: None, lambda self, **rest: None):
+        with pytest.raises(ValueError, match=r"\{self\} is no parameter"):
+            chute.cord("/{self}")(function)
+
+
 def test_every_fault_of_a_cord_comes_at_once(chute: Chute) -> None:
     with pytest.raises(RegistrationError, match="cord 'status' has 3 faults") as refused:
 

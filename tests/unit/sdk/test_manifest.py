@@ -118,6 +118,13 @@ def test_what_has_no_effect_is_noted() -> None:
     @chute.cord("/x", stream=True)
     async def logger(self): ...
 
+    @chute.cord("/y", stream=True, output_content_type="text/event-stream")
+    async def heeded(self):
+        yield "data: 1"
+
+    @chute.cord("/z", minimal_input_schema=None, output_content_type="no type")
+    async def odd(self): ...
+
     @chute.job()
     async def jobs(self): ...
 
@@ -126,6 +133,7 @@ def test_what_has_no_effect_is_noted() -> None:
         "NodeSelector: without effect here: price",
         "Image me/x:1: its steps are not run, since the deploy names the image: set_user",
         "cord logger: without effect here: stream",
+        "cord odd: without effect here: minimal_input_schema, output_content_type",
         "self.jobs is the chute's own, and not the function of that name",
         "self.logger is the chute's own, and not the function of that name",
     ]

@@ -6,7 +6,7 @@ from threading import Lock, Thread, stack_size
 from typing import Callable
 
 # As the main thread's: some C libraries give a thread far less, and the author's recursion would end it.
-_STACK_BYTES = 8 << 20
+STACK_BYTES = 8 << 20
 
 
 class Aside:
@@ -18,7 +18,7 @@ class Aside:
         self._over = Lock()
         self._over.acquire()
         self._work: Callable[[], None] = _nothing
-        stack_size(_STACK_BYTES)
+        stack_size(STACK_BYTES)
         # It may never end: the process does so without it.
         Thread(target=self._run, name="chutes-function", daemon=True).start()
         stack_size(0)

@@ -17,6 +17,8 @@ class Hello(NamedTuple):
     ports: list[dict[str, Any]]
     grace: float
     stopping: bool
+    # How many calls of cords at once.
+    concurrency: int
 
 
 def read_hello(said: Mapping[str, Any]) -> Hello:
@@ -33,4 +35,5 @@ def read_hello(said: Mapping[str, Any]) -> Hello:
         ports=said["ports"] or [],
         grace=float(said["grace"]),
         stopping=bool(said["stopping"]),
+        concurrency=int(said.get("concurrency") or 1),
     )

@@ -59,17 +59,23 @@ class JobPlatform(Platform):
         return bool(await self._wire.call("cancel_job", {"job_id": str(job_id)}))
 
     async def _start(self, name: str, payload: Any, key: str | None) -> str:
+        return await self._start_counted(name, payload, key, self._counts, {})
+
+    async def _start_counted(
+        self, name: str, payload: Any, key: str | None, counts: Counts, origin: Mapping[str, str]
+    ) -> str:
+        """`origin`: what of the call says where it comes from, if it is not the job itself."""
         # A payload is a JSON object to the host.
         payload = {} if payload is None else payload
         call = identity(name, payload, key)
-        k = self._counts.take(call)
+        k = counts.take(call)
         try:
             started = await self._wire.call(
-                "start_job", {"name": name, "payload": payload, "key": key, "k": k}
+                "start_job", {"name": name, "payload": payload, "key": key, "k": k, **origin}
             )
         except PlatformError:
             # There is no such child: the next call like this one is the one that makes it.
-            self._counts.give_back(call, k)
+            counts.give_back(call, k)
             raise
         return str(started["job_id"])
 

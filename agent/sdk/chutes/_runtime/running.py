@@ -42,10 +42,15 @@ def main(root: str) -> NoReturn:
     hello = _greet(wire, stopping)
     telling = Telling(wire, reports, stopping, leaving)
     stopping.last_words_by(telling.say_still_running)
+    folder = os.path.join(root, "chute")
+    sys.path.insert(1, folder)
     try:
-        _work(
-            os.path.join(root, "chute"), hello, JobPlatform(hello, wire, reports, stopping), stopping, telling
-        )
+        if hello.kind == "cords":
+            from chutes._runtime.cords.hosting import host_cords  # noqa: PLC0415 — no other job needs it
+
+            host_cords(root, hello, wire, reports, stopping, telling)
+        else:
+            _work(folder, hello, JobPlatform(hello, wire, reports, stopping), stopping, telling)
     except BaseException as error:  # noqa: BLE001 — a signal handler of the author's may raise anywhere, here as well
         telling.tell(raised(error))
     stopping.listen()
@@ -79,7 +84,6 @@ def _greet(wire: Wire, stopping: Stopping) -> Hello:
 
 
 def _work(folder: str, hello: Hello, platform: JobPlatform, stopping: Stopping, telling: Telling) -> None:
-    sys.path.insert(1, folder)
     file = os.path.join(folder, hello.file)
     if hello.kind == "describe":
         from chutes._runtime.describing import described  # noqa: PLC0415 — no other job needs it

@@ -13,5 +13,5 @@ class Cord:
     function: Callable[..., Any]
     public_api_path: str
     method: str
-    # Settings of the published SDK, kept as they were written; they have no effect here.
+    # Settings of the published SDK, kept as they were written. `output_content_type` is heeded, the others have no effect here.
     options: Mapping[str, Any]

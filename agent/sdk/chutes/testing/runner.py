@@ -7,7 +7,7 @@ import json
 from dataclasses import replace
 from enum import Enum
 from types import SimpleNamespace
-from typing import Any, Mapping
+from typing import Any, Awaitable, Callable, Mapping
 
 from chutes._binding import bind
 from chutes._calls import MAX_PAYLOAD_BYTES
@@ -17,6 +17,7 @@ from chutes.chute.job import Job
 from chutes.errors import PayloadError
 from chutes.platform import Child
 from chutes.testing.attempts import Ended, Limits, OneAttempt, ended_with
+from chutes.testing.cords import NO_BODY, CordAnswer, LocalCords
 from chutes.testing.loops import run_to_its_end
 from chutes.testing.platform import LocalPlatform, Place, Told
 from chutes.testing.results import Attempt, Result, error_shown
@@ -41,7 +42,7 @@ def tell_nobody(kind: str, facts: Mapping[str, Any]) -> None:
 
 
 class LocalRunner:
-    """Runs jobs of one chute, one at a time, in this process.
+    """Runs jobs of one chute, one at a time, in this process, and calls its cords.
 
     Each attempt begins with the chute as it was handed over: what hooks and functions set on it is gone for the next, as it would
     be with the container. What the last attempt left on it can be looked at.
@@ -74,6 +75,7 @@ class LocalRunner:
         self._tell = tell
         self._stop = Stop()
         self._is_running = False
+        self._cords: LocalCords | None = None
 
     def run(self, name: str, payload: Mapping[str, Any] | None = None) -> Result:
         """Run the job of that registered name to its end. In a coroutine, await `run_async` instead."""
@@ -95,11 +97,48 @@ class LocalRunner:
             self._is_running = False
             self._stop.lift()
 
+    async def call_cord(
+        self, method: str, path: str, *, json: Any = NO_BODY, query: Mapping[str, Any] | None = None
+    ) -> CordAnswer:
+        """Call a cord as a request would: its startup hooks run before the first call, and the chute goes on from one to the next.
+
+        `json`: the body, where there is one. `path` is the cord's with its parameters filled in. A job that a cord starts is in
+        `started`; with children RUN it runs when a cord asks for its status.
+        """
+        if self._cords is None:
+            place = Place("cords", -1, None, ())
+            platform = LocalPlatform(self.chute.jobs, place, self._runs(Handed(self.chute)), self._tell)
+            self._cords = LocalCords(self.chute, platform)
+        return await self._cords.call(method, path, query or {}, json)
+
+    @property
+    def started(self) -> list[Child]:
+        """The jobs that cords started: `job_id`, `name`, `payload`, `key`."""
+        return [] if self._cords is None else self._cords.platform.children
+
+    async def shut_down(self) -> None:
+        """Run the shutdown hooks of the cords that were called, as the end of their host job does."""
+        if self._cords is not None:
+            await self._cords.shut_down()
+
     def stop(self) -> None:
         """Ask the job to end, as a cancel does; before `run`: the next one. May be called from anywhere, also by the job's own code."""
         self._stop.ask()
 
     async def _run_job(self, name: str, payload: dict[str, Any], place: Place, handed: Handed) -> Result:
+        job = self._job(name)
+        platform = LocalPlatform(self.chute.jobs, place, self._runs(handed), self._tell)
+        attempts, last = await self._try(job, payload, platform, handed)
+        if not self._stop.is_asked:
+            await platform.run_children()
+        children = tuple(platform.results.values())
+        return Result(
+            place.job_id, name, last.outcome, last.value, last.note, last.error, tuple(attempts), children, platform
+        )  # fmt: skip
+
+    def _runs(self, handed: Handed) -> Callable[[Child, LocalPlatform], Awaitable[Result]] | None:
+        """How a job that another one starts is run; None where it is not."""
+
         async def run_child(child: Child, parent: LocalPlatform) -> Result:
             here = Handed(self.chute)
             ports = self._shown_ports(self._job(child.name))
@@ -109,16 +148,7 @@ class LocalRunner:
             finally:
                 here.put_back()
 
-        job = self._job(name)
-        runs = run_child if self._children is Children.RUN else None
-        platform = LocalPlatform(self.chute.jobs, place, runs, self._tell)
-        attempts, last = await self._try(job, payload, platform, handed)
-        if not self._stop.is_asked:
-            await platform.run_children()
-        children = tuple(platform.results.values())
-        return Result(
-            place.job_id, name, last.outcome, last.value, last.note, last.error, tuple(attempts), children, platform
-        )  # fmt: skip
+        return run_child if self._children is Children.RUN else None
 
     async def _try(
         self, job: Job, payload: dict[str, Any], platform: LocalPlatform, handed: Handed
