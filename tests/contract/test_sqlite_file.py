@@ -145,11 +145,11 @@ async def test_a_migration_that_fails_changes_nothing_and_can_be_tried_again(tmp
                 migrate(connection, path, [*MIGRATIONS, NEXT, BROKEN])
             assert schema(connection) == before
             assert version_of(connection) == NEXT.number
-    assert names(tmp_path) == [
+    assert set(names(tmp_path)) == {
         "agent.db",
         f"agent.db.before-{NEXT.number}",
         f"agent.db.before-{BROKEN.number}",
-    ]
+    }
 
 
 # damage

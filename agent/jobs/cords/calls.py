@@ -6,6 +6,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Se
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 
+import structlog
+
 from agent.core.chute import Version
 from agent.core.cord_answer import BadCordAnswerError, CordFault, CordFaultKind, CordHead
 from agent.core.job import Viewer
@@ -27,6 +29,8 @@ from agent.jobs.cords.hosts import Hosts
 from agent.jobs.cords.replays import Replays, call_id_of, digest_call, may_keep
 from agent.jobs.cords.tally import Tally
 from agent.spec import CordFunction, CordMatch, NoCord, OtherMethods, match_cord
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +113,7 @@ class Cords:
                 body = b"".join([piece async for piece in reply.pieces])
             answer = KeptAnswer(digest, reply.status, reply.content_type, reply.headers, body)
             await self.replays.keep(key, answer)
+            log.debug("cord.answer_kept", call=asked.id)
         yield _whole(answer)
 
     @asynccontextmanager
@@ -117,7 +122,9 @@ class Cords:
             line = await self.hosts.acquire(host)
             job_id = host.job_of(line)
             try:
+                log.debug("cord.called", call=asked.id, job=job_id, cord=asked.match.cord.function)
                 head = await self._head(line, job_id, asked)
+                log.debug("cord.answered", call=asked.id, job=job_id, status=head.status)
                 async with aclosing(self._pieces(line, job_id)) as pieces:
                     yield CordReply(head.status, head.content_type, head.headers, head.size, pieces)
             finally:
