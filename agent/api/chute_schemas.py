@@ -81,6 +81,7 @@ def _form_schema() -> Json:
             "image": TEXT,
             "entry": {**TEXT, "description": "FILE[:ATTRIBUTE]; default main.py:chute"},
             "spec": SPEC,
+            "cords_gpus": {"description": "what the cords get, as `gpus` of a spec; default: none"},
         },
     }
     return {

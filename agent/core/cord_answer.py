@@ -23,6 +23,8 @@ ERRORS = range(400, 600)
 _CONTENT_TYPE = re.compile(
     r"[A-Za-z0-9!#$&^_.+-]{1,64}/[A-Za-z0-9!#$&^_.+-]{1,64}(?:; ?[A-Za-z]{1,32}=[A-Za-z0-9_.+-]{1,64}){0,4}"
 )
+# By it a client knows what the agent says from what an author does.
+_PROBLEM = "application/problem+json"
 # What the answer is made of says them, or the agent does.
 _OURS = frozenset(
     {
@@ -136,7 +138,7 @@ def _read_fault(error: object) -> CordFault:
 
 
 def _content_type(value: object) -> str:
-    if not isinstance(value, str) or not _CONTENT_TYPE.fullmatch(value):
+    if not isinstance(value, str) or not _CONTENT_TYPE.fullmatch(value) or _PROBLEM in value.lower():
         raise BadCordAnswerError("its content type is none")
     return value
 

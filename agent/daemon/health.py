@@ -18,7 +18,8 @@ NEEDED = frozenset({"engine", "store", "state_disk"})
 MANY_ENDPOINTS = 5
 
 
-def build_health(outside: Outside, shell: Shell, port_checks: Mapping[str, Probe]) -> Health:
+def build_health(outside: Outside, shell: Shell, more: Mapping[str, Probe]) -> Health:
+    """`more`: checks of what the shell has not."""
     checks: dict[str, Probe] = {
         "engine": probes.engine_probe(outside.engine),
         "live_restore": probes.live_restore_probe(outside.engine),
@@ -26,7 +27,7 @@ def build_health(outside: Outside, shell: Shell, port_checks: Mapping[str, Probe
         "state_disk": probes.disk_probe(outside.folders.free_bytes),
         "disk_guard": disk_guard_probe(shell.disk_guard.view),
         "clock": probes.clock_probe(outside.clock),
-        **port_checks,
+        **more,
         "network": network_probe(shell.tools.network.view),
         "jobs": _jobs_probe(shell),
         "gpus": gpu_probes.gpus_probe(shell.tools.gpu_care),

@@ -61,6 +61,7 @@ from agent.jobs.assembly import Outside, Settings, Shell, assemble
 from agent.jobs.attempt_log import Sources
 from agent.jobs.bell import Bell
 from agent.jobs.capacity import HostCapacity, HostNames
+from agent.jobs.cords.probe import cords_probe
 from agent.jobs.current import Current
 from agent.jobs.execs import Execs
 from agent.jobs.hiding import Hiding
@@ -256,7 +257,7 @@ def _api_parts(
         host=HostCapacity(
             names, outside.store, outside.engine, outside.gpus, outside.folders, tools.bad_ports
         ),
-        health=build_health(outside, shell, port_checks(config)),
+        health=build_health(outside, shell, {**port_checks(config), "cords": cords_probe(cords)}),
         clock=outside.clock,
         bell=bell,
         addresses=addresses,
