@@ -20,6 +20,7 @@ from chutes._binding import bind
 from chutes._signature import read_parameters
 from chutes.errors import RegistrationError
 from chutes.platform import MEMBERS, Recorder
+from chutes.testing import LocalRunner
 from tests.page.blocks import Decorated, find_blocks, find_decorated, is_python
 
 if not os.environ.get("PAGE"):
@@ -154,3 +155,22 @@ async def test_a_cord_calls_the_platform_and_not_itself(function: Decorated) -> 
         with pytest.raises(HTTPException) as raised:
             await cord.function(chute, job_id="nobody")
         assert raised.value.status_code == 404
+
+
+@pytest.mark.parametrize("function", [each for each in REGISTERED if each.kind == "cord"], ids=str)
+async def test_a_cord_answers_requests(function: Decorated) -> None:
+    chute = define(function, asyncio.Event())
+
+    @chute.job(name="model_training")
+    async def train(self: Chute, epochs: int) -> None: ...
+
+    (cord,) = chute.cords
+    runner = LocalRunner(chute)
+    if "{job_id}" in cord.public_api_path:
+        answer = await runner.call_cord(cord.method, cord.public_api_path.replace("{job_id}", "nobody"))
+        assert (answer.status, list(answer.json()), answer.error) == (404, ["detail"], None)
+    else:
+        answer = await runner.call_cord(cord.method, cord.public_api_path, json={"epochs": 1})
+        (started,) = runner.started
+        assert (answer.status, started.payload) == (200, {"epochs": 1})
+        assert answer.json()["job_id"] == started.job_id

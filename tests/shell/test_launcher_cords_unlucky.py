@@ -69,9 +69,12 @@ async def test_a_call_that_goes_on_when_it_is_given_up_keeps_its_place_until_it_
         await job.until_file("hangs")
         calling.give_up()
         assert [await answers(job) for _ in range(20)] == [True] * 20
-        assert (job.host.seats.opened, job.host.seats.idle) == (2, 1)
+        another = asyncio.ensure_future(job.host.until("serve", 3))
+        # Ten times as long as a place that is free is dialled again after.
+        await asyncio.wait({another}, timeout=0.5)
+        assert not another.done()
         (job.root / "outputs" / "go").touch()
-        await job.host.until("serve", 3)
+        await another
 
 
 async def test_a_call_that_blocks_the_loop_is_over_once_it_lets_go() -> None:
@@ -84,8 +87,17 @@ async def test_a_call_that_blocks_the_loop_is_over_once_it_lets_go() -> None:
 
 
 FAILING = """
+HTTP = HTTPException
+
 class Odd(BaseException):
     def __str__(self):
+        raise SystemExit(3)
+
+class HTTPException(Exception):
+    status_code = 500
+
+    @property
+    def detail(self):
         raise SystemExit(3)
 
 class Deep(dict):
@@ -96,7 +108,7 @@ class Deep(dict):
 async def fail(self, what: str):
     raise {"value": ValueError("no luck"), "exit": SystemExit(3), "interrupt": KeyboardInterrupt(), "odd": Odd(),
            "cancel": asyncio.CancelledError(), "long": ValueError("\\U0001f600" * 100_000), "stop": StopIteration(),
-           "halves": ValueError("\\ud800"), "zeros": ValueError("\\0" * 10_000)}[what]
+           "halves": ValueError("\\ud800"), "property": HTTPException(), "zeros": ValueError("\\0" * 10_000)}[what]
 
 @chute.cord("/plain")
 def plain(self, what: str):
@@ -125,11 +137,33 @@ async def yields(self, what: str):
 @chute.cord("/one")
 async def one(self):
     return 1
+
+class Status(int):
+    def __ge__(self, other):
+        raise SystemExit(3)
+    __int__ = __index__ = __str__ = __le__ = __lt__ = __eq__ = __hash__ = __ge__
+
+class Headers(dict):
+    def items(self):
+        raise SystemExit(3)
+
+@chute.cord("/hostile")
+async def hostile(self):
+    refusal = HTTP(404, "no")
+    refusal.status_code, refusal.headers = Status(404), Headers(a="b")
+    raise refusal
 """
 
 
+async def test_an_exception_made_of_hostile_values_is_an_answer() -> None:
+    async with launched(FAILING, **cords(1)) as job:
+        answer = await job.host.seats.call(7, "hostile")
+        assert (answer.status, answer.head["headers"], answer.value) == (404, {"a": "b"}, {"detail": "no"})
+        assert (await job.host.seats.call(6, "one")).value == 1
+
+
 @pytest.mark.parametrize(
-    "what", ["value", "exit", "interrupt", "odd", "cancel", "long", "stop", "halves", "zeros"]
+    "what", ["value", "exit", "interrupt", "odd", "cancel", "long", "stop", "halves", "zeros", "property"]
 )
 @pytest.mark.parametrize(("position", "function"), [(0, "fail"), (1, "plain")])
 async def test_whatever_a_cord_raises_is_told_and_ends_that_call_alone(
@@ -206,13 +240,11 @@ async def leave(self):
 
 @chute.cord("/fork")
 async def fork(self):
-    if os.fork() == 0:
-        return "the child's"
-    return "the parent's"
+    return os.fork()
 
 @chute.cord("/plain_fork")
 def plain_fork(self):
-    return "the child's" if os.fork() == 0 else "the parent's"
+    return os.fork()
 
 @chute.cord("/keep")
 async def keep(self):
@@ -239,8 +271,8 @@ async def stream_fork(self):
 @chute.cord("/last")
 async def last(self):
     try:
-        yield "begun"
-        await asyncio.sleep(60)
+        while True:
+            yield b"more than anybody reads" * 10_000
     finally:
         sys.exit(3)
 
@@ -268,12 +300,19 @@ async def test_a_task_of_the_authors_that_exits_ends_the_host_job() -> None:
 
 
 @pytest.mark.parametrize(("position", "function"), [(1, "fork"), (2, "plain_fork")])
-async def test_a_forked_child_that_comes_out_of_the_function_answers_nothing(
+async def test_a_forked_child_that_comes_out_of_the_function_answers_nothing_and_ends(
     position: int, function: str
 ) -> None:
     async with launched(LEAVING, **cords(1)) as job:
         for _ in range(5):
-            assert (await job.host.seats.call(position, function)).value == "the parent's"
+            child = (await job.host.seats.call(position, function)).value
+            async with asyncio.timeout(20):
+                while state_of(child) != "Z":
+                    await asyncio.sleep(0.005)
+
+
+def state_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
 async def test_nor_does_one_that_goes_on_with_the_stream() -> None:
@@ -285,7 +324,7 @@ async def test_nor_does_one_that_goes_on_with_the_stream() -> None:
 async def test_a_generator_that_exits_as_it_is_closed_ends_nothing_else() -> None:
     async with launched(LEAVING, **cords(1)) as job:
         calling = await job.host.seats.begin(6, "last")
-        assert await calling.frame_after_head() == b"begun"
+        assert await calling.frame_after_head()
         calling.give_up()
         assert (await job.host.seats.call(7, "one")).value == 1
 
@@ -317,6 +356,11 @@ def plain(self):
     finally:
         self.state.closed = True
 
+@chute.cord("/kept")
+async def kept(self):
+    self.state.kept = self.flood()
+    return self.state.kept
+
 @chute.cord("/seen")
 async def seen(self):
     return [getattr(self.state, "sent", None), getattr(self.state, "closed", None)]
@@ -341,7 +385,7 @@ def peak_kib(pid: int) -> int:
     return int(status.partition("VmHWM:")[2].split()[0])
 
 
-@pytest.mark.parametrize(("position", "function"), [(0, "flood"), (1, "plain")])
+@pytest.mark.parametrize(("position", "function"), [(0, "flood"), (1, "plain"), (2, "kept")])
 async def test_a_generator_waits_for_its_reader_and_is_closed_when_that_leaves(
     position: int, function: str
 ) -> None:
@@ -352,7 +396,7 @@ async def test_a_generator_waits_for_its_reader_and_is_closed_when_that_leaves(
         assert sent < 16
         calling.give_up()
         async with asyncio.timeout(20):
-            while (await job.host.seats.call(2, "seen")).value != [sent, True]:
+            while (await job.host.seats.call(3, "seen")).value != [sent, True]:
                 await asyncio.sleep(0.01)
 
 
@@ -360,9 +404,9 @@ async def settled(job: Launched) -> int:
     """How many pieces were asked for, once that stays the same."""
     async with asyncio.timeout(20):
         while True:
-            first = await job.host.seats.call(2, "seen")
+            first = await job.host.seats.call(3, "seen")
             await asyncio.sleep(0.1)
-            second = await job.host.seats.call(2, "seen")
+            second = await job.host.seats.call(3, "seen")
             if first.value == second.value:
                 return int(second.value[0])
 
@@ -508,8 +552,10 @@ async def test_a_stop_lets_calls_under_way_end_and_takes_no_new_ones(position: i
         calling = await job.host.seats.begin(position, function)
         await job.until_file("works")
         job.send(SIGTERM)
-        assert await (await job.host.seats.take()).reader.read() == b""
-        answer: Answer = await calling.answer()
+        # Long before half the grace is over.
+        async with asyncio.timeout(10):
+            assert await (await job.host.seats.take()).reader.read() == b""
+            answer: Answer = await calling.answer()
         assert b"done" in answer.body
         assert ((await job.ended()).status, await job.out()) == ("succeeded", "after\n")
 
@@ -529,8 +575,11 @@ async def test_a_call_that_goes_on_is_cancelled_after_half_the_grace(
         assert ((await job.ended()).status, await job.code(), await job.out()) == ("succeeded", 0, out)
 
 
-async def test_a_call_that_blocks_the_loop_to_the_end_of_a_stop_says_where_it_is() -> None:
-    async with launched(STOPPING, grace=1, **cords(1)) as job:
+async def test_calls_that_outlast_a_stop_since_one_blocks_the_loop_say_where_they_are() -> None:
+    async with launched(STOPPING, grace=1, **cords(2)) as job:
+        await job.host.seats.begin(2, "hang")
+        await job.until_file("works")
+        (job.root / "outputs" / "works").unlink()
         await job.host.seats.begin(4, "block")
         await job.until_file("works")
         job.send(SIGTERM)
@@ -538,6 +587,7 @@ async def test_a_call_that_blocks_the_loop_to_the_end_of_a_stop_says_where_it_is
         assert told.error is not None
         assert (told.error["kind"], told.error["type"]) == ("cancelled", "StillRunningError")
         assert "in block" in told.error["traceback"]
+        assert "in hang" in told.error["traceback"]
 
 
 async def test_a_stop_that_hello_tells_of_is_one() -> None:
@@ -596,3 +646,31 @@ async def test_a_plain_job_does_not_even_wait_for_asyncio() -> None:
     entry = {"file": "plain.py", "chute": "chute"}
     async with launched("", files={"plain.py": plain}, entry=entry) as job:
         assert (await job.ended()).value == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("position", "function"), [(1, "swallow"), (2, "stuck"), (3, "block")])
+async def test_a_process_whose_places_are_all_taken_in_vain_ends_and_says_where_it_is(
+    position: int, function: str
+) -> None:
+    async with launched(HANGING, grace=0.5, **cords(1)) as job:
+        calling = await job.host.seats.begin(position, function)
+        await job.until_file("hangs")
+        calling.give_up()
+        told = await job.ended()
+        assert told.error is not None
+        assert (told.error["kind"], told.error["type"], await job.code()) == ("raised", "StuckError", 1)
+        assert f"in {function}" in told.error["traceback"]
+
+
+@pytest.mark.slow
+async def test_one_place_that_is_free_is_enough_and_a_call_that_is_waited_for_may_take_its_time() -> None:
+    async with launched(HANGING, grace=0.2, **cords(2)) as job:
+        abandoned = await job.host.seats.begin(2, "stuck")
+        await job.until_file("hangs")
+        abandoned.give_up()
+        waited = await job.host.seats.begin(0, "hang")
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(3):
+                await waited.head()
+        assert job.process.returncode is None

@@ -49,6 +49,11 @@ def test_a_body_that_has_the_lone_parameters_name_gives_it_by_name() -> None:
     assert bound(lone, body={"config": {"rate": 1}}) == {"config": {"rate": 1}}
 
 
+@pytest.mark.parametrize("body", [{}, None])
+def test_an_empty_body_takes_nothing_from_the_query(body: object) -> None:
+    assert bound(lone, query={"config": "x"}, body=body) == {"config": "x"}
+
+
 def test_parameters_of_the_path_do_not_count_for_it() -> None:
     assert bound(of_path, params={"job_id": "7"}, body=[1]) == {"job_id": "7", "config": [1]}
 

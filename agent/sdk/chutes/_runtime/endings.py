@@ -34,9 +34,9 @@ class StillRunningError(Exception):
         )
 
 
-def still_running(stack: str) -> Ending:
-    """At the end of a stop's grace. `stack`: where it is."""
-    ending = failed("cancelled", StillRunningError())
+def still_running(stack: str, error: Exception | None = None) -> Ending:
+    """At the end of a stop's grace, or by `error`. `stack`: where it is."""
+    ending = failed("cancelled", StillRunningError()) if error is None else failed("raised", error)
     return ending._replace(
         error={**(ending.error or {}), "traceback": shorten(stack, MAX_TRACEBACK_CHARACTERS)}
     )

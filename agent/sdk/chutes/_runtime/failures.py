@@ -25,8 +25,8 @@ _NOT_THEIRS = (_OURS, "<frozen importlib")
 
 
 def failure(kind: str, error: BaseException) -> dict[str, Any]:
-    status = _member(error, "status_code")
-    detail = _member(error, "detail") if isinstance(status, int) else None
+    status = member_of(error, "status_code")
+    detail = member_of(error, "detail") if isinstance(status, int) else None
     return {
         "kind": kind,
         "type": name_of(error),
@@ -39,7 +39,7 @@ def failure(kind: str, error: BaseException) -> dict[str, Any]:
 
 def is_permanent(error: BaseException) -> bool:
     """Also a group of nothing else: a task group wraps what its tasks raise."""
-    inner = _member(error, "exceptions")
+    inner = member_of(error, "exceptions")
     if isinstance(inner, tuple) and inner:
         return all(isinstance(one, BaseException) and is_permanent(one) for one in inner)
     return isinstance(error, PermanentError)
@@ -79,14 +79,14 @@ def awaiting(awaited: Any) -> str | None:
     """Where a coroutine waits, down to what it waits for; None where it is no coroutine, or one that is running."""
     lines: list[str] = []
     while len(lines) < _MOST_FRAMES:
-        frame = _member(awaited, "cr_frame") or _member(awaited, "gi_frame")
+        frame = member_of(awaited, "cr_frame") or member_of(awaited, "gi_frame")
         if frame is None:
             break
-        if _member(awaited, "cr_running") or _member(awaited, "gi_running"):
+        if member_of(awaited, "cr_running") or member_of(awaited, "gi_running"):
             return None
         if not frame.f_code.co_filename.startswith(_OURS):
             lines.append(_line_of(frame))
-        awaited = _member(awaited, "cr_await") or _member(awaited, "gi_yieldfrom")
+        awaited = member_of(awaited, "cr_await") or member_of(awaited, "gi_yieldfrom")
     return clean("".join(lines)) or None
 
 
@@ -113,7 +113,8 @@ def _says_all(error: BaseException) -> bool:
     return isinstance(error, SyntaxError) or type(error).__module__.partition(".")[0] == "chutes"
 
 
-def _member(error: Any, name: str) -> Any:
+def member_of(error: Any, name: str) -> Any:
+    """None where it has none, or a property of it raises."""
     try:
         return getattr(error, name, None)
     except BaseException:  # noqa: BLE001 — a property of the author's making

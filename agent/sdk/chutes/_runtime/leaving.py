@@ -47,9 +47,7 @@ class Leaving:
 
     def begin_without_hooks(self, code: int) -> None:
         """The function is still running, and so nothing else may: the process ends once the host has answered."""
-        self._overdue = (
-            "the function was still running at the end of the stop's grace: the process ends without it"
-        )
+        self._overdue = "the function was still running at the end of its time: the process ends without it"
         self._code = code
         self._answers_until = monotonic() + _ANSWER_SECONDS
         self._hooks_until = 0.0

@@ -56,7 +56,16 @@ class Telling:
 
     def say_still_running(self) -> None:
         """Just before the host kills: where the function is. In the wire's thread, since the others may be stuck."""
-        ending = still_running(self._ask() or stack_of(self._thread))
+        self._say_instead(still_running(self._whereabouts()))
+
+    def give_up(self, error: Exception) -> None:
+        """The process ends by this error, whatever runs in it: where that is. In the wire's thread, as above."""
+        self._say_instead(still_running(self._whereabouts(), error))
+
+    def _whereabouts(self) -> str:
+        return self._ask() or stack_of(self._thread)
+
+    def _say_instead(self, ending: Ending) -> None:
         if not self._is_first():
             return
         self._leaving.begin_without_hooks(ending.exit_code)

@@ -25,7 +25,7 @@ class Answering:
         self._threads = threads
         self._line = line
         self._call = Call(asked.call)
-        self._coroutine: Any = None
+        self._performing: Any = None
         self.asked = asked
 
     async def run(self) -> None:
@@ -40,7 +40,7 @@ class Answering:
     def whereabouts(self) -> str:
         """Where it is, as a traceback; nothing where it computes in the loop's thread. For any thread."""
         thread = self._call.thread
-        return (awaiting(self._coroutine) if thread is None else stack_of(thread)) or ""
+        return (awaiting(self._performing) if thread is None else stack_of(thread)) or ""
 
     async def _run(self) -> None:
         cords, asked = self._chute.cords, self.asked
@@ -49,8 +49,8 @@ class Answering:
             told = f"the file has no cord {asked.function!r:.200} at {asked.position}: it says something else at each import"
             await self._line.send(heads.refusal(Refusal("unknown_cord", "LookupError", told)))
             return
-        self._coroutine = perform(self._chute, cord, asked.request, self._threads)
-        answer = await self._coroutine
+        self._performing = perform(self._chute, cord, asked.request, self._threads)
+        answer = await self._performing
         if isinstance(answer, Whole):
             await self._line.send(heads.whole(answer), answer.body)
         elif isinstance(answer, Streamed):
@@ -65,7 +65,7 @@ class Answering:
         except LineLostError:
             raise
         except BaseException as error:  # noqa: BLE001 — the author's code, and the status has left: only the end can be missing
-            self._log(None if self._line.is_lost else error)
+            self._log(error)
             self._line.close()
         finally:
             await answer.rest.close()
@@ -76,13 +76,12 @@ class Answering:
         while piece is not None:
             for frame in heads.frames(piece):
                 await self._line.send(frame)
-            self._coroutine = pieces.next()
-            piece = await self._coroutine
+            piece = await pieces.next()
         await self._line.send(heads.LAST_FRAME)
 
     def _log(self, error: BaseException | None) -> None:
         if error is None or self._line.is_lost:
-            return
+            return  # whoever gave the call up is told of nothing more
         fields = {"cord": self.asked.function, "call": self.asked.call}
         write_text(log_line("error", "the cord raised", fields) + "\n")
         write_text(shorten(traceback_of(error), MAX_TRACEBACK_CHARACTERS))

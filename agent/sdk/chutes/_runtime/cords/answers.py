@@ -6,7 +6,7 @@ import re
 from json import dumps
 from typing import Any, Iterator, Mapping, NamedTuple
 
-from chutes._runtime.failures import MAX_MESSAGE_CHARACTERS
+from chutes._runtime.failures import MAX_MESSAGE_CHARACTERS, member_of
 from chutes._runtime.results import MAX_RESULT_BYTES
 from chutes._runtime.texts import name_of, shorten, text_of
 
@@ -56,21 +56,26 @@ def raised(error: BaseException) -> Whole | Refusal:
     """An HTTPException is the author's own answer, of whichever web framework it is."""
     if not is_http(error):
         return refused("raised", error)
-    status, detail = _member(error, "status_code"), _member(error, "detail")
-    if not isinstance(status, int) or isinstance(status, bool) or not 400 <= status <= 599:
-        told = f"an HTTPException has a status from 400 to 599, and this one {text_of(status)[:80]}"
+    given, detail = member_of(error, "status_code"), member_of(error, "detail")
+    # By the classes' own methods here and below: an author's subclass may do anything in its own.
+    status = int.__int__(given) if issubclass(type(given), int) else 0
+    if not 400 <= status <= 599:
+        told = f"an HTTPException has a status from 400 to 599, and this one {text_of(given)[:80]}"
         return refused("bad_status", error)._replace(message=told)
     try:
         body = json_of({"detail": detail}, "the detail, in a")
     except NotJsonError:
         # The status is what matters: an exception as the detail is a text then.
         body = json_of({"detail": shorten(text_of(detail), MAX_MESSAGE_CHARACTERS)}, "the detail")
-    return _bounded(Whole(int(status), JSON, dict(_passing(_member(error, "headers"))), body))
+    return _bounded(Whole(status, JSON, dict(_passing(member_of(error, "headers"))), body))
 
 
 def is_http(error: BaseException) -> bool:
     names = {each.__name__ for each in type(error).__mro__}
-    return "HTTPException" in names and hasattr(error, "status_code") and hasattr(error, "detail")
+    try:
+        return "HTTPException" in names and hasattr(error, "status_code") and hasattr(error, "detail")
+    except BaseException:  # noqa: BLE001 — a property of the author's making
+        return False
 
 
 def json_of(value: Any, what: str) -> bytes:
@@ -95,18 +100,11 @@ def _bounded(answer: Whole) -> Whole | Refusal:
 
 def _passing(headers: Any) -> Iterator[tuple[str, str]]:
     """Those that can stand in a head."""
-    if not isinstance(headers, dict):
+    if not issubclass(type(headers), dict):
         return
     left = MAX_HEADERS_CHARACTERS
-    for name, value in list(headers.items())[:MAX_HEADERS]:
-        if isinstance(name, str) and isinstance(value, str):
+    for name, value in list(dict.items(headers))[:MAX_HEADERS]:
+        if type(name) is str and type(value) is str:
             left -= len(name) + len(value)
             if left >= 0 and HEADER_NAME.fullmatch(name) and HEADER_VALUE.fullmatch(value):
                 yield name, value
-
-
-def _member(error: Any, name: str) -> Any:
-    try:
-        return getattr(error, name, None)
-    except BaseException:  # noqa: BLE001 — a property of the author's making
-        return None

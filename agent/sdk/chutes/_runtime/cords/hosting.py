@@ -9,6 +9,7 @@ from chutes._runtime.cords.platform import CordPlatform
 from chutes._runtime.cords.seat import Stage
 from chutes._runtime.cords.serving import Serving
 from chutes._runtime.cords.threads import Threads
+from chutes._runtime.cords.watching import StuckError, Watching
 from chutes._runtime.endings import failed
 from chutes._runtime.hello import Hello
 from chutes._runtime.performing import Performance
@@ -33,4 +34,5 @@ def host_cords(  # noqa: PLR0913, PLR0917 — what a launcher is made of
     serving = Serving(stage, wire, stopping, hello.concurrency)
     performance = Performance(chute, stopping, telling.tell)
     telling.ask(lambda: serving.whereabouts() if serving.has_begun else performance.whereabouts())
+    wire.each_turn(Watching(serving.is_stuck, stopping, lambda: telling.give_up(StuckError())).tick)
     performance.play(serving.run, (), {})

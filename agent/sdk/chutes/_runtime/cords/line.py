@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from socket import AF_UNIX, SHUT_RDWR, SOCK_STREAM, socket
+from socket import AF_UNIX, MSG_DONTWAIT, MSG_PEEK, SHUT_RDWR, SOCK_STREAM, socket
 from typing import Any, Callable
 
 # Twice what a host may send.
@@ -56,6 +56,16 @@ class Line(asyncio.Protocol):
     def has_some(self) -> bool:
         """Something has come that nobody took."""
         return bool(self._unread)
+
+    @property
+    def is_left(self) -> bool:
+        """Whether the other side has closed it, also where the loop could not be told yet. For any thread."""
+        try:
+            return self.is_lost or not self._socket.recv(1, MSG_PEEK | MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True  # closed on this side by now
 
     async def send(self, *parts: bytes) -> None:
         """All of it has left the process when this is over. Raises LineLostError once the connection is lost."""

@@ -28,14 +28,8 @@ class Pieces:
 
     async def next(self) -> bytes | None:
         """None at its end. Raises what the generator raises, and NotJsonError."""
-        while True:
-            piece = await self._pull()
-            if piece is _END:
-                return None
-            made = as_bytes(piece)
-            # An empty one says nothing.
-            if made:
-                return made
+        piece = await self._pull()
+        return None if piece is _END else as_bytes(piece)
 
     async def close(self) -> None:
         """Its `finally` runs. What that raises is told in the log alone."""

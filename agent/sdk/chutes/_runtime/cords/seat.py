@@ -40,6 +40,12 @@ class Seat:
         self._task: asyncio.Task[None] | None = None
         self.answering: Answering | None = None
 
+    @property
+    def is_abandoned(self) -> bool:
+        """Whether a call is on it that nobody waits for any more. For any thread."""
+        line = self._line
+        return self.answering is not None and (line is None or line.is_left)
+
     def begin(self) -> asyncio.Task[None]:
         """Its task ends after `stop`, or raises PlatformError where the host refuses the seat for good."""
         self._task = asyncio.get_running_loop().create_task(self._keep())
@@ -116,8 +122,10 @@ class Seat:
             self.answering = None
             for timer in timers:
                 timer.cancel()
-        if task.cancelled() or task.exception() is not None:
-            # Before it began, or by a fault of ours: no end of an answer may be waited for.
+        fault = None if task.cancelled() else task.exception()
+        if fault is not None:
+            # Ours, for whatever the author's code does is an answer. Nobody may wait for the rest of this one.
+            warn(f"a call of {answering.asked.function} could not be answered: {traceback_of(fault)}")
             line.close()
 
 

@@ -53,6 +53,10 @@ class Serving:
         computing = [stack_of(self._thread)] if "" in places else []
         return "".join(computing + places) or None
 
+    def is_stuck(self) -> bool:
+        """Whether no place is left for a call that somebody waits for. For any thread."""
+        return all(seat.is_abandoned for seat in self._seats)
+
     def _tick(self, _now: float) -> float:
         """In the wire's thread, which hears of a stop at once."""
         if self._stopping.is_asked and not self._is_stopping and self._loop is not None:
