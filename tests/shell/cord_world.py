@@ -177,7 +177,7 @@ class CordWorld:
             await self.start()
             await self.deploy()
 
-    async def deploy(self, concurrency: int = LINES, **deploy: object) -> Version:
+    async def deploy(self, concurrency: int = LINES, name: str = "trainer", **deploy: object) -> Version:
         self._version += 1
         version = Version(
             id=f"0190eeee-0000-7000-8000-{self._version:012d}",
@@ -189,7 +189,7 @@ class CordWorld:
         )
         self.folders.kept[version.id] = (dump_deploy(read_deploy({"image": "busybox", **deploy})), {})
         await self.world.store.add_version(version)
-        manifest = good(cords=CORDS, chute={"concurrency": concurrency})
+        manifest = good(cords=CORDS, chute={"concurrency": concurrency, "name": name})
         settled = await self.world.store.settle_version(version.id, Described(manifest))
         assert settled is not None
         self.hosts.note_deployed(settled)
@@ -199,8 +199,9 @@ class CordWorld:
         await self.ready()
         assert self.cords is not None
         text = None if body is None else json.dumps(body).encode()
+        chute = more.pop("chute", "trainer")
         call = CordCall(method, path, more.pop("query", {}), body=text, **more)
-        async with self.cords.answer(ME, "trainer", call) as reply:
+        async with self.cords.answer(ME, chute, call) as reply:
             pieces = [piece async for piece in reply.pieces]
         return Reply(reply.status, b"".join(pieces))
 

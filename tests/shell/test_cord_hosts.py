@@ -241,6 +241,19 @@ async def test_a_call_waits_no_longer_than_a_start_may_take_and_is_told_for_what
     assert "waits for queue" in str(error)
 
 
+async def test_where_no_more_may_be_warm_the_one_that_is_idle_for_longest_makes_way(stage: CordWorld) -> None:
+    stage.world.settings.queue_limits = {"default": 8, "cords": 2}
+    await stage.call(body=1)
+    for name in ("second", "third"):
+        await stage.deploy(name=name)
+        await asyncio.sleep(5)
+        assert (await stage.call(body=name, chute=name)).json == name
+    first, second, third = stage.jobs()
+    assert first.reason is not None
+    assert (first.phase, first.reason.code) == (Phase.FINISHED, "cord_host_not_needed")
+    assert (second.phase, third.phase) == (Phase.RUNNING, Phase.RUNNING)
+
+
 async def test_a_job_that_takes_no_calls_any_more_is_replaced(stage: CordWorld) -> None:
     await stage.call()
     stage.starts_in = None

@@ -514,6 +514,9 @@ queues.extra.concurrency = 2
 retention = 1
 max_files = 3
 max_bytes = 4
+[chutes]
+cord_idle = 1
+cord_timeout = 2
 [uploads]
 parallel = 3
 allow_http = true
@@ -532,6 +535,8 @@ external_ports = {"20000-20001" = "1-2"}
     )
     changes = changed_keys(DEFAULTS, new)
     assert changes.reloadable == (
+        "chutes.cord_idle",
+        "chutes.cord_timeout",
         "images.deny",
         "jobs.ageing",
         "limits.memory",

@@ -39,6 +39,7 @@ WHY_SECONDS = 3.0
 STOPPED_SECONDS = 30.0
 REPLACED = "a newer version of the chute was deployed"
 REMOVED = "the chute is being removed"
+CROWDED = "another chute was called, and no more of them may be answered at once"
 SILENT = "it took no call any more"
 SURPLUS = "another job answers the same cords"
 
@@ -61,6 +62,7 @@ class Hosts:
         self.times = times
         self._hosts: dict[str, Host] = {}  # by version
         self._leaving: dict[str, str] = {}  # jobs that are to be stopped, and why
+        self._making_way: str | None = None  # the job that was stopped last for another
         self._flag = Flag()
         self._bell = Bell()
         self._gathering: asyncio.TimerHandle | None = None
@@ -256,6 +258,8 @@ class Hosts:
         if host.job_id != job_id:
             return
         if job is not None and job.outcome is None and job.job_stop is None:
+            if job.waiting_for == "queue" and host.is_waited_for:
+                await self._make_way()
             return
         if job is not None and job.job_stop is not None:
             host.leave(_now())  # somebody stopped it: whoever waits gets another
@@ -264,6 +268,18 @@ class Hosts:
             log.info("cords.host_ended", job=job_id, chute=host.chute, why=host.why)
         if host.is_waited_for:
             await self._start(host)
+
+    async def _make_way(self) -> None:
+        """As many jobs answer as may, and one more is called: the one that nobody has called for longest ends early."""
+        before = None if self._making_way is None else await self._store.read(self._making_way)
+        if before is not None and before.phase is not Phase.FINISHED:
+            return
+        idle = [host for host in self._hosts.values() if host.job_id and host.open_lines and host.is_idle]
+        if idle:
+            chosen = min(idle, key=lambda host: host.used_at)
+            self._making_way = chosen.job_id
+            self._leave(chosen, CROWDED)
+            self._flag.set()
 
     async def _take_over(self, job: Job) -> Host | None:
         """The host that the job is of; None: it is to end."""
