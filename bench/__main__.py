@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 from bench import (
     cancel_race,
+    cords,
     exit_seen,
     function_calls,
     function_start,
@@ -35,6 +36,7 @@ BENCHES: dict[str, Measure] = {
     "exit_seen": exit_seen.measure,
     "function_start": function_start.measure,
     "function_calls": function_calls.measure,
+    "cords": cords.measure,
     "throughput": throughput.measure,
     "logs": logs.measure,
     "idle": idle.measure,

@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from aiohttp import web
@@ -12,6 +12,7 @@ from agent.api.auth import Auth
 from agent.api.body import MAX_BODY_BYTES
 from agent.api.endpoints import Endpoint
 from agent.api.handlers.chutes import ChuteHandlers
+from agent.api.handlers.cords import CordHandlers
 from agent.api.handlers.events import EventHandlers
 from agent.api.handlers.exec import ExecHandlers
 from agent.api.handlers.families import FamilyHandlers
@@ -43,6 +44,7 @@ from agent.interfaces.job_ports import JobPorts
 from agent.jobs.bell import Bell
 from agent.jobs.capacity import HostCapacity
 from agent.jobs.chutes import Chutes
+from agent.jobs.cords import Cords
 from agent.jobs.execs import Execs
 from agent.jobs.gpu_care import GpuCare
 from agent.jobs.gpu_samples import GpuSamples
@@ -61,6 +63,8 @@ from agent.jobs.uploads import Uploads
 AUTH = web.AppKey("auth", Auth)
 # Who sees each request first, where it listens.
 PAGES = web.AppKey("pages", Pages)
+# Those that are answered at once, and as many as may wait; what one chute has more of is refused as busy.
+CORDS_PER_TOKEN = 512
 # 256 bits.
 TICKET_BYTES = 32
 
@@ -74,6 +78,7 @@ class ApiParts:
     intake: Intake
     chutes: Chutes
     schedules: Schedules
+    cords: Cords
     logs: Logs
     outputs: Outputs
     uploads: Uploads
@@ -107,7 +112,12 @@ def build_app(parts: ApiParts) -> web.Application:
     app[AUTH] = auth
     app[LIMITS] = parts.limits
     app[PAGES] = pages
-    endpoints = (*list_endpoints(parts, streams), *PortHandlers(exchanges, pages).endpoints())
+    cords = Streams(auth.is_live, replace(parts.limits, streams_per_token=CORDS_PER_TOKEN))
+    endpoints = (
+        *list_endpoints(parts, streams),
+        *PortHandlers(exchanges, pages).endpoints(),
+        *CordHandlers(parts.cords, cords).endpoints(),
+    )
     for endpoint in with_description(endpoints, parts.version):
         for base in endpoint.bases:
             add_route(app, base, endpoint, guard(auth, endpoint))
@@ -115,6 +125,7 @@ def build_app(parts: ApiParts) -> web.Application:
     async def end_streams(_app: web.Application) -> None:
         streams.close()
         exchanges.streams.close()
+        cords.close()
 
     app.on_shutdown.append(end_streams)
     app.on_response_prepare.append(set_headers)

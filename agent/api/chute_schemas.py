@@ -86,6 +86,7 @@ def _form_schema() -> Json:
                 "type": "boolean",
                 "description": "whether its schedules make up for the latest minute that they missed; default false",
             },
+            "cords_gpus": {"description": "what the cords get, as `gpus` of a spec; default: none"},
         },
     }
     return {

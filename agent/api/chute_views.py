@@ -6,7 +6,7 @@ from dataclasses import asdict
 from agent.api.views import Json
 from agent.core.chute import Brief, Version, brief_of
 from agent.core.event_form import show_time
-from agent.spec import JobFunction, signature_of
+from agent.spec import CordFunction, JobFunction, signature_of
 
 
 def show_chute(chute: Version, versions: Sequence[Brief]) -> Json:
@@ -23,7 +23,7 @@ def show_chute(chute: Version, versions: Sequence[Brief]) -> Json:
         "spec": chute.defaults,
         "catch_up": chute.catch_up,
         "jobs": [show_job_function(job) for job in manifest.jobs],
-        "cords": [cord.model_dump(mode="json") for cord in manifest.cords],
+        "cords": [show_cord(cord) for cord in manifest.cords],
         "notes": list(manifest.notes),
         "tagline": facts.tagline,
         "readme": facts.readme,
@@ -74,3 +74,7 @@ def show_brief(version: Brief) -> Json:
 
 def show_job_function(job: JobFunction) -> Json:
     return {**job.model_dump(mode="json"), "signature": signature_of(job.function, job.parameters)}
+
+
+def show_cord(cord: CordFunction) -> Json:
+    return {**cord.model_dump(mode="json"), "signature": signature_of(cord.function, cord.parameters)}

@@ -10,6 +10,7 @@ from aiohttp import web
 from agent.core.reasons import reason
 from agent.errors import AgentError, Blame
 from agent.interfaces import PullFailedError
+from agent.jobs.cords import CordMethodError
 from agent.spec import Fault, SpecRefusedError
 
 log = structlog.get_logger(__name__)
@@ -73,6 +74,16 @@ STATUS: dict[str, int] = {
     "too_much_code": 413,
     "chute_not_found": 404,
     "chute_in_use": 409,
+    "cord_not_found": 404,
+    "cord_method_not_allowed": 405,
+    "cord_body_not_json": 415,
+    "cord_arguments_invalid": 422,
+    "cord_failed": 500,
+    "cord_answer_invalid": 500,
+    "cord_host_ended": 502,
+    "cord_host_not_ready": 503,
+    "cord_busy": 503,
+    "cord_timed_out": 504,
     "chute_files_missing": 500,
     "too_many_deploys": 429,
     "schedule_refused": 422,
@@ -106,6 +117,9 @@ RETRY_AFTER_SECONDS: dict[str, int] = {
     "too_many_failures": 60,
     "too_many_streams": 5,
     "port_unreachable": 2,
+    "cord_host_ended": 1,
+    "cord_host_not_ready": 10,
+    "cord_busy": 1,
     "queue_full": 30,
     "too_many_deploys": 10,
     "engine_unavailable": 5,
@@ -179,6 +193,8 @@ def describe_error(error: AgentError) -> web.Response:
         headers["Retry-After"] = str(RETRY_AFTER_SECONDS[error.code])
     if status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = 'Bearer realm="gpu-agent"'
+    if isinstance(error, CordMethodError):
+        headers["Allow"] = ", ".join(error.allowed)
     if status == HTTPStatus.UPGRADE_REQUIRED:
         headers["Upgrade"] = "websocket"
     return build(status, str(error), facts, faults, headers)

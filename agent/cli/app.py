@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from agent.cli import (
+    chute_call,
     chute_deploy,
     chute_list,
     chutes,
@@ -90,6 +91,7 @@ app.command("rm", rich_help_panel=WATCH)(client_command(jobs.remove))
 chute_app = group("Function jobs: chutes, and the jobs in them.")
 chute_app.command("deploy")(client_command(chute_deploy.deploy))
 chute_app.command("run")(client_command(chutes.run, NOT_THE_JOBS))
+chute_app.command("call")(client_command(chute_call.call))
 chute_app.command("ls")(client_command(chute_list.ls))
 chute_app.command("show")(client_command(chute_list.show))
 chute_app.command("rm")(client_command(chute_list.remove))

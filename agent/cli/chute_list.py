@@ -23,7 +23,7 @@ async def ls(call: "Call") -> int:
 
 
 async def show(call: "Call", name: NameArgument) -> int:
-    """Show a chute: its jobs and how they are called, its defaults, its versions."""
+    """Show a chute: its jobs and cords and how they are called, its defaults, its versions."""
     chute = await call.api.ask(get(chute_path(name)))
     call.screen.answer(chute, lambda: chute_view(chute, call.now()))
     return 0

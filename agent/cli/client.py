@@ -18,7 +18,7 @@ from agent.cli.refusals import (
     NotReachableError,
     SocketForbiddenError,
 )
-from agent.cli.request import Pace, Raw, Request
+from agent.cli.request import Pace, Raw, Request, Speaker
 from agent.cli.target import Target
 
 CONNECT_SECONDS = 10.0
@@ -29,6 +29,7 @@ MOST_MESSAGE_BYTES = 4 << 20
 ANSWER_SECONDS = 60.0
 # A log line may have 1 MiB; larger reads are also fewer.
 READ_BYTES = 1 << 20
+PROBLEM = "application/problem+json"  # nobody's but the agent's
 SEND_BYTES = 1 << 17
 
 
@@ -69,8 +70,7 @@ class Api:
                 # A redirect would take the token elsewhere.
                 allow_redirects=False,
             ) as answer:
-                # An unsatisfiable range is an answer: whoever resumes has everything already.
-                if answer.status >= 300 and answer.status != 416:
+                if _is_refusal(request, answer):
                     raise await _refusal(answer, self._target)
                 yield answer
 
@@ -97,6 +97,13 @@ class Api:
                 raise ConnectionLostError(f"{self._target} has fallen silent") from error
             finally:
                 await socket.close()
+
+
+def _is_refusal(request: Request, answer: aiohttp.ClientResponse) -> bool:
+    if request.speaker is Speaker.AUTHOR and answer.content_type != PROBLEM:
+        return False
+    # An unsatisfiable range is an answer: whoever resumes has everything already.
+    return answer.status >= 300 and answer.status != 416
 
 
 def _body_of(request: Request) -> bytes | AsyncIterator[bytes] | None:

@@ -11,7 +11,11 @@ def read_payload(written: str | None) -> dict[str, Any]:
     """None is an empty one. Raises BadArgumentError."""
     if written is None:
         return {}
-    payload = read_json(written.removeprefix("@")) if written == "-" or written[:1] == "@" else parse(written)
+    payload = (
+        read_json(written.removeprefix("@"))
+        if written == "-" or written[:1] == "@"
+        else parse(written, "--payload")
+    )
     if not isinstance(payload, dict):
         raise BadArgumentError(
             f'--payload is a JSON object, as in {{"epochs": 3}}, and this is {json.dumps(payload)[:60]}'
@@ -19,10 +23,10 @@ def read_payload(written: str | None) -> dict[str, Any]:
     return payload
 
 
-def parse(written: str) -> object:
+def parse(written: str, option: str) -> object:
     try:
         return json.loads(written)
     except (ValueError, RecursionError) as unread:
         raise BadArgumentError(
-            f"--payload {written[:60]!a} is no JSON: {unread}. A file is written as @FILE, stdin as -"
+            f"{option} {written[:60]!a} is no JSON: {unread}. A file is written as @FILE, stdin as -"
         ) from unread

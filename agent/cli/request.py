@@ -15,6 +15,13 @@ class Pace(Enum):
     PATIENT = "patient"
 
 
+class Speaker(Enum):
+    """Who answers: the agent, or a chute's author, whose errors are answers as any other."""
+
+    AGENT = "agent"
+    AUTHOR = "author"
+
+
 @dataclass(frozen=True, slots=True)
 class Raw:
     """A body that is no JSON. `sent` is told of each piece that has left, by its size."""
@@ -34,6 +41,7 @@ class Request:
     body: object = None
     headers: Mapping[str, str] = field(default_factory=dict)
     pace: Pace = Pace.PROMPT
+    speaker: Speaker = Speaker.AGENT
 
 
 def get(path: str, query: Mapping[str, QueryValue] | None = None) -> Request:

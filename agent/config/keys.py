@@ -230,8 +230,8 @@ class Uploads(Section):
 
 
 class Chutes(Section):
-    later: ClassVar[frozenset[str]] = frozenset({"cord_idle"})
     cord_idle: AnySeconds = 300
+    cord_timeout: Seconds = 300
 
 
 class Proxy(Section):

@@ -11,7 +11,7 @@ from agent.config.keys import Config
 
 # What the daemon can take over while it runs (SIGHUP). All else was built into something at the start.
 RELOADABLE = re.compile(
-    r"log\.level|queues\..+|limits\..+|jobs\..+|images\..+|uploads\..+|outputs\.(?:retention|max_files|max_bytes)",
+    r"log\.level|queues\..+|limits\..+|jobs\..+|images\..+|uploads\..+|chutes\..+|outputs\.(?:retention|max_files|max_bytes)",
     re.DOTALL,
 )
 BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")

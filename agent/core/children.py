@@ -6,7 +6,9 @@ from uuid import UUID, uuid5
 
 
 def child_id(parent: str, name: str, payload: bytes, k: int) -> str:
-    """`payload`: canonical JSON. `k`: which of the identical calls of one attempt it is, from 0."""
+    """`parent`: the job, or the call of a cord, that starts it; a UUID. `payload`: canonical JSON. `k`: which of the identical
+    calls of one attempt, or of one call, it is, from 0.
+    """
     return _id(parent, [name, hashlib.sha256(payload).hexdigest(), k])
 
 

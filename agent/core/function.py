@@ -6,7 +6,8 @@ from enum import StrEnum
 
 @dataclass(frozen=True, slots=True)
 class FunctionCall:
-    """`version`: the id of the chute's version whose files the job sees. `function`: the registered name; None: its chute is described.
+    """`version`: the id of the chute's version whose files the job sees. `function`: the registered name; None: its chute is
+    described, or its cords are answered.
 
     `file` and `attribute` lead to the chute within these files. `parent`: the job that asked for it, `depth` steps below the
     first one; None: nobody's.

@@ -19,10 +19,11 @@ class Kind(StrEnum):
     CONTAINER = "container"
     FUNCTION = "function"  # our launcher calls a function of a chute in it
     DESCRIBE = "describe"  # our launcher tells what a chute holds
+    CORDS = "cords"  # our launcher answers calls of a chute's cords in it
 
 
 # What the agent runs for itself: no list shows them unless they are asked for.
-INTERNAL_KINDS = (Kind.DESCRIBE,)
+INTERNAL_KINDS = (Kind.DESCRIBE, Kind.CORDS)
 
 
 class Outcome(StrEnum):
@@ -101,11 +102,12 @@ class Lease:
 
 
 class StopCause(StrEnum):
-    """Who asked for an end. The first three are for the job and forbid a retry, the others end one attempt."""
+    """Who asked for an end. The first four are for the job and forbid a retry, the others end one attempt."""
 
     CANCEL = "cancelled"
     DRAIN = "drained"
     PARENT_CANCELLED = "parent_cancelled"
+    NOT_NEEDED = "cord_host_not_needed"
     TIMEOUT = "timeout"
     INTERNAL_ERROR = "internal_error"
     GPU_FAULT = "gpu_fault"

@@ -181,6 +181,12 @@ def for_the_client(headers: Sequence[Header], way: Way) -> list[Header]:
     return [*kept, *_added(kept, way)]
 
 
+def may_come_from_a_job(lowered: str) -> bool:
+    """Whether an answer at the agent's own host may have the header, of which one may be given in one form alone."""
+    never = _HOP_BY_HOP | _NOT_FROM_THE_JOB | _RULES_OF_A_HOST
+    return lowered not in never and not lowered.startswith(_ORDERS)
+
+
 def _passed(lowered: str, value: str, way: Way) -> str | None:
     """The value as the client gets it. None: not at all."""
     if lowered in (_RULES_OF_A_HOST if isinstance(way, ByPath) else {_EMBEDDING}):

@@ -97,6 +97,13 @@ CATALOGUE: dict[str, Entry] = {
     "parent_cancelled": Entry(
         Phase.STOPPING, Blame.USER, FINAL, "the job that started it was cancelled", "Start it by itself."
     ),
+    "cord_host_not_needed": Entry(
+        Phase.STOPPING,
+        Blame.USER,
+        FINAL,
+        "nobody called the chute's cords any more",
+        "Nothing is wrong: the next call starts another; `[chutes] cord_idle` says how long one waits for calls.",
+    ),
     "timeout": Entry(
         Phase.RUNNING,
         Blame.USER,

@@ -8,7 +8,7 @@ import structlog
 from agent import log as logging
 from agent.aio import Flag
 from agent.config import Config, ConfigError, changed_keys
-from agent.daemon.values import output_limits_of, policy_of, queue_limits_of
+from agent.daemon.values import cord_times_of, output_limits_of, policy_of, queue_limits_of
 from agent.jobs.assembly import Settings
 from agent.jobs.current import Current
 from agent.jobs.janitor import Janitor
@@ -65,6 +65,7 @@ class Reload:
         logging.change_level(new.log.level)
         places = self._places
         places.settings.queue_limits = queue_limits_of(new)
+        places.settings.cord_times = cord_times_of(new)
         places.settings.ageing = new.jobs.ageing
         places.janitor.retention_seconds = new.outputs.retention
         places.outputs.limits = places.settings.output_limits = output_limits_of(new)

@@ -62,6 +62,7 @@ from agent.jobs.assembly import Outside, Settings, Shell, assemble
 from agent.jobs.attempt_log import Sources
 from agent.jobs.bell import Bell
 from agent.jobs.capacity import HostCapacity, HostNames
+from agent.jobs.cords.probe import cords_probe
 from agent.jobs.current import Current
 from agent.jobs.execs import Execs
 from agent.jobs.hiding import Hiding
@@ -144,6 +145,7 @@ async def serve(config: Config, read_config: Callable[[], Config] | None, redact
         await kernel_log.open()
         parts = _api_parts(config, outside, settings, shell, folders)
         shell.tools.functions.answer_by(function_calls(parts))
+        shell.tools.functions.call_cords_by(parts.cords.hosts)
         sites = await open_sites(build_app(parts), listen_of(config))
         stack.push_async_callback(sites.close)
         log.info("daemon.started", agent=folders.agent_id, listen=str(config.api.listen), port=sites.port)
@@ -228,7 +230,8 @@ def _intake(outside: Outside, shell: Shell) -> Intake:
 def _api_parts(
     config: Config, outside: Outside, settings: Settings, shell: Shell, folders: DiskFolders
 ) -> ApiParts:
-    tools, chutes = shell.tools, build_chutes(folders, _intake(outside, shell))
+    tools = shell.tools
+    chutes, cords = build_chutes(folders, _intake(outside, shell), lambda: settings.cord_times)
     schedules = build_schedules(folders, chutes)
 
     def names() -> HostNames:
@@ -239,7 +242,11 @@ def _api_parts(
 
     bell = Bell()
     outside.store.on_events(bell.ring)
-    checks = {**port_checks(config), "schedules": schedules_probe(schedules.timetable)}
+    checks = {
+        **port_checks(config),
+        "schedules": schedules_probe(schedules.timetable),
+        "cords": cords_probe(cords),
+    }
     addresses = addresses_of(config)
 
     return ApiParts(
@@ -248,6 +255,7 @@ def _api_parts(
         intake=chutes.intake,
         chutes=chutes,
         schedules=schedules,
+        cords=cords,
         logs=Logs(Sources(outside.engine, outside.folders, outside.store, outside.clock, bell)),
         outputs=Outputs(outside.folders, output_limits_of(config)),
         uploads=tools.uploads,
@@ -289,6 +297,8 @@ async def _stand(shell: Shell, parts: ApiParts, sites: Sites, reload: Reload) ->
         shell.start(group)
         stand(group, parts.chutes.describing.watch(), "chutes")
         stand(group, parts.schedules.timetable.watch(), "schedules")
+        stand(group, parts.cords.hosts.watch(), "cords")
+        stand(group, parts.cords.replays.tidy_up(), "answers of cords")
         stand(group, reload.watch(), "reload")
         stand(group, _watchdog(), "watchdog")
         spawn(group, leave_when(leave, sites), "leave")

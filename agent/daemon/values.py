@@ -18,6 +18,7 @@ from agent.core.ports import NatMap, PortRange
 from agent.core.xids import XidTable
 from agent.interfaces import OutputLimits
 from agent.jobs.assembly import Settings
+from agent.jobs.cords import CordTimes
 from agent.jobs.gpu_care import CareSettings
 from agent.jobs.images import PullTimes
 
@@ -99,6 +100,7 @@ def settings_of(config: Config, dns: tuple[str, ...]) -> Settings:
         output_limits=output_limits_of(config),
         parallel_uploads=config.uploads.parallel,
         network_rules=rules_of(config, dns),
+        cord_times=cord_times_of(config),
     )
 
 
@@ -106,6 +108,10 @@ def care_of(config: Config) -> CareSettings:
     gpus = config.gpus
     policy = HealthPolicy(gpus.probation, XidTable(gpus.xid))
     return CareSettings(policy, gpus.use, gpus.clean_timeout)
+
+
+def cord_times_of(config: Config) -> CordTimes:
+    return CordTimes(config.chutes.cord_idle, config.chutes.cord_timeout)
 
 
 def queue_limits_of(config: Config) -> dict[str, int]:

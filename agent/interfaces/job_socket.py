@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from agent.core.finish import Finish
+from agent.interfaces.cord_line import CordLine
 
 
 class CallFault(StrEnum):
@@ -46,6 +47,11 @@ class Call:
 class JobCalls(Protocol):
     """Who answers one job. Each call may come again, where its answer was lost. All raise CallRefusedError."""
 
+    @property
+    def lines(self) -> int:
+        """On how many connections beside its own calls the job may serve ours; the same for as long as the socket is open."""
+        ...
+
     async def answer(self, call: Call) -> bytes:
         """The answer as JSON, on one line. Of `hello`, and of what is not below."""
         ...
@@ -60,6 +66,14 @@ class JobCalls(Protocol):
 
     async def finish(self, finish: Finish, result: AsyncIterator[bytes]) -> None:
         """Durable when it returns; the first one counts. An error of `result` is passed on, and leaves nothing."""
+        ...
+
+    async def may_serve(self) -> None:
+        """Whether another connection may be turned round."""
+        ...
+
+    async def serve(self, line: CordLine) -> None:
+        """Make calls on it; return when it is closed, or is to be."""
         ...
 
 

@@ -10,6 +10,7 @@ from agent.core.job import ClosedAttempt, Event, Job, Kind, NewEvent, Viewer
 from agent.core.schedule import Firing
 from agent.errors import AgentError, Blame, Phase
 from agent.interfaces.chute_store import ChuteStore
+from agent.interfaces.cord_store import CordStore
 from agent.interfaces.function_store import FunctionStore
 from agent.interfaces.notify import NotifyStore
 from agent.interfaces.schedule_store import ScheduleStore
@@ -127,7 +128,7 @@ class Token:
     last_used_at: float | None = None
 
 
-class Store(NotifyStore, UploadStore, FunctionStore, ChuteStore, ScheduleStore, Protocol):
+class Store(NotifyStore, UploadStore, FunctionStore, ChuteStore, ScheduleStore, CordStore, Protocol):
     """The rows. Each method is one transaction, durable when it returns. All raise StoreUnavailableError."""
 
     async def accept(self, new: NewJob, most_queued: int) -> Accepted:

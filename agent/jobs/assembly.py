@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from agent.aio import Flag, stand
 from agent.core.bridge import Bridge
@@ -29,6 +29,7 @@ from agent.interfaces import (
 )
 from agent.interfaces.job_socket import JobSockets
 from agent.jobs.avoided import Avoided
+from agent.jobs.cords import CordTimes
 from agent.jobs.current import Current
 from agent.jobs.disk_guard import DiskGuard
 from agent.jobs.functions import Functions
@@ -57,7 +58,9 @@ BAD_PORT_SECONDS, BAD_GPU_SECONDS = 3600.0, 60.0
 
 @dataclass(slots=True)
 class Settings:
-    """What an operator sets for the shell; the daemon replaces `queue_limits`, `ageing` and `output_limits` when the config is read again."""
+    """What an operator sets for the shell; the daemon replaces `queue_limits`, `ageing`, `output_limits` and `cord_times` when the config is read
+    again.
+    """
 
     ports: PortRange
     queue_limits: Mapping[str, int]
@@ -68,6 +71,7 @@ class Settings:
     output_limits: OutputLimits
     parallel_uploads: int
     network_rules: RuleSet
+    cord_times: CordTimes = field(default_factory=lambda: CordTimes(idle_seconds=300, call_seconds=300))
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,15 +23,18 @@ MOST_PAYLOAD_BYTES = 1 << 20
 MOST_NAME_CHARACTERS = MOST_KEY_CHARACTERS = 200
 _MOST_K = 2**31
 _SHOWN_FAULTS = 10
+# Of those that our launcher runs, the ones that run an author's functions.
+CALLERS = (Kind.FUNCTION, Kind.CORDS)
 
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """A start that is sound in itself."""
+    """A start that is sound in itself. `is_of_cord`: within a call of a cord, so that it is nobody's child."""
 
     name: str
     payload: bytes
     id: str
+    is_of_cord: bool
 
 
 @dataclass(slots=True, eq=False)
@@ -50,7 +53,7 @@ class FunctionCalls:
         asked = _read_start(job, call)
         turn = self._turns.setdefault(job.id, asyncio.Lock())
         async with turn:
-            if await self._is_mine(job, asked.id):
+            if await self._is_mine(job, asked):
                 return asked.id
             return await self._accept(job, asked)
 
@@ -71,11 +74,23 @@ class FunctionCalls:
     def ports(self, job: Job) -> list[dict[str, object]]:
         return self.ports_of(job)
 
-    async def _is_mine(self, job: Job, child: str) -> bool:
-        known = await self.store.get(child, Viewer(job.owner))
-        return known is not None and known.call is not None and known.call.parent == job.id
+    async def _is_mine(self, job: Job, asked: _Asked) -> bool:
+        known = await self.store.get(asked.id, Viewer(job.owner))
+        if known is None or known.call is None or known.call.chute != _call_of(job).chute:
+            return False
+        return known.call.parent == (None if asked.is_of_cord else job.id)
 
     async def _accept(self, job: Job, asked: _Asked) -> str:
+        if not asked.is_of_cord:
+            await self._refuse_too_many(job)
+        try:
+            accepted = await self.intake.accept(job.owner, await self._submission(job, asked))
+        except AgentError as error:
+            raise _refusal(error) from error
+        log.info("child.started", job=job.id, child=accepted.job.id, function=asked.name)
+        return accepted.job.id
+
+    async def _refuse_too_many(self, job: Job) -> None:
         call, limits = _call_of(job), self.intake.current.policy.limits
         if call.depth >= limits.depth:
             words = (
@@ -86,12 +101,6 @@ class FunctionCalls:
         if len(children) >= limits.children:
             words = f"the job has started {len(children)} jobs, and this host allows no more ([jobs] max_children)"
             raise CallRefusedError(CallFault.TOO_MANY_CHILDREN, words)
-        try:
-            accepted = await self.intake.accept(job.owner, await self._submission(job, asked))
-        except AgentError as error:
-            raise _refusal(error) from error
-        log.info("child.started", job=job.id, child=accepted.job.id, function=asked.name)
-        return accepted.job.id
 
     async def _submission(self, job: Job, asked: _Asked) -> Submission:
         call = _call_of(job)
@@ -99,15 +108,14 @@ class FunctionCalls:
         if spec is None:
             words = f"the chute {call.chute} has no job named {asked.name[:64]!a}"
             raise CallRefusedError(CallFault.UNKNOWN_FUNCTION, words)
-        child = FunctionCall(
-            call.chute, call.version, asked.name, spec.file, spec.attribute, job.id, call.depth + 1
-        )
+        parent, depth = (None, 0) if asked.is_of_cord else (job.id, call.depth + 1)
+        child = FunctionCall(call.chute, call.version, asked.name, spec.file, spec.attribute, parent, depth)
         # The id says which call it is: what its spec is composed of may have changed since, and it is the same call.
         return Submission(spec.body, Kind.FUNCTION, child, asked.payload, asked.id, digest=asked.id)
 
     async def _find(self, job: Job, job_id: object) -> Job | None:
         # One that is being described is of no chute yet, as all those are.
-        if job.kind is not Kind.FUNCTION or not isinstance(job_id, str) or not JOB_ID.fullmatch(job_id):
+        if job.kind not in CALLERS or not isinstance(job_id, str) or not JOB_ID.fullmatch(job_id):
             return None
         found = await self.store.get(job_id.lower(), Viewer(job.owner))
         is_ours = found is not None and found.call is not None and found.call.chute == _call_of(job).chute
@@ -122,7 +130,7 @@ def _call_of(job: Job) -> FunctionCall:
 def _read_start(job: Job, call: Call) -> _Asked:
     """Raises CallRefusedError."""
     name, key, k = call.fields.get("name"), call.fields.get("key"), call.fields.get("k", 0)
-    if job.kind is not Kind.FUNCTION:
+    if job.kind not in CALLERS:
         raise CallRefusedError(CallFault.REFUSED, "a chute that is being described starts nothing")
     if not isinstance(name, str) or not 0 < len(name) <= MOST_NAME_CHARACTERS:
         raise CallRefusedError(CallFault.BAD_CALL, "name must be a text of 1 to 200 characters")
@@ -135,8 +143,13 @@ def _read_start(job: Job, call: Call) -> _Asked:
         raise CallRefusedError(CallFault.PAYLOAD_INVALID, "a payload is a JSON object, or null")
     if len(payload) > MOST_PAYLOAD_BYTES:
         raise CallRefusedError(CallFault.PAYLOAD_INVALID, f"a payload has at most {MOST_PAYLOAD_BYTES} bytes")
-    made = child_id(job.id, name, payload, k) if key is None else keyed_child_id(job.id, name, key)
-    return _Asked(name, payload, made)
+    cord = call.fields.get("cord") if job.kind is Kind.CORDS else None
+    if cord is not None and not (isinstance(cord, str) and JOB_ID.fullmatch(cord)):
+        raise CallRefusedError(CallFault.BAD_CALL, "cord must be null, or the id of the call that it is of")
+    # Whatever it says, what is started is of this job's owner and chute: another's id it would only find taken.
+    starter = job.id if cord is None else cord.lower()
+    made = child_id(starter, name, payload, k) if key is None else keyed_child_id(starter, name, key)
+    return _Asked(name, payload, made, cord is not None)
 
 
 def _refusal(error: AgentError) -> CallRefusedError:

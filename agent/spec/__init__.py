@@ -2,12 +2,14 @@
 
 from agent.spec.composing import (
     compose,
+    compose_cords,
     compose_describe,
     find_function_faults,
     place_in_file,
     specs_of,
 )
 from agent.spec.container import is_reserved_env
+from agent.spec.cords import CordMatch, NoCord, OtherMethods, find_cord_faults, lines_of, match_cord
 from agent.spec.cron import count_between, find_cron_faults, latest_until, next_after, next_few, tidy_cron
 from agent.spec.deploy import (
     Deploy,
@@ -40,6 +42,7 @@ from agent.spec.job import (
 )
 from agent.spec.manifest import (
     MAX_MANIFEST_BYTES,
+    CordFunction,
     JobFunction,
     Manifest,
     load_manifest,
@@ -62,6 +65,8 @@ from agent.spec.urls import WebUrl, hide_query, read_host, read_url
 
 __all__ = [
     "MAX_MANIFEST_BYTES",
+    "CordFunction",
+    "CordMatch",
     "Deploy",
     "DeployRefusedError",
     "Entry",
@@ -74,7 +79,9 @@ __all__ = [
     "Keys",
     "Manifest",
     "Network",
+    "NoCord",
     "Notify",
+    "OtherMethods",
     "Outputs",
     "OutputsOn",
     "Port",
@@ -92,11 +99,13 @@ __all__ = [
     "UploadTo",
     "WebUrl",
     "compose",
+    "compose_cords",
     "compose_describe",
     "count_between",
     "dump_deploy",
     "dump_spec",
     "fill_template",
+    "find_cord_faults",
     "find_cron_faults",
     "find_function_faults",
     "find_key_faults",
@@ -109,11 +118,13 @@ __all__ = [
     "hide_upload",
     "is_reserved_env",
     "latest_until",
+    "lines_of",
     "load_deploy",
     "load_manifest",
     "load_spec",
     "masked",
     "masked_defaults",
+    "match_cord",
     "nearest",
     "next_after",
     "next_few",

@@ -25,6 +25,9 @@ GB = 10**9
 DESCRIBE_SECONDS, DESCRIBE_GRACE_SECONDS, DESCRIBE_QUEUE = 60, 5, "describe"
 # What the author's import may need of the deploy's spec, and costs the host nothing.
 OF_DESCRIBE = ("registry", "env", "user", "workdir", "cpus", "memory", "shm", "pids")
+# A cord host is stopped by its idleness alone. What nobody could reach, read or wait for in it is not asked for.
+CORDS_GRACE_SECONDS, CORDS_QUEUE = 10, "cords"
+NOT_OF_CORDS = ("ssh", "notify", "gpus", "not_before")
 # By the name of a spec's field what its author wrote in the decorator.
 DECORATED = {"retry.count": "retry_count"}
 OF_MACHINE = {"gpus.count": "gpu_count", "gpus.min_memory": "min_vram_gb_per_gpu", "gpus.models": "include"}
@@ -65,6 +68,21 @@ def compose_describe(deploy: Deploy) -> Body:
         # The host's own mishaps are no fault of the file.
         "retry": {"count": 2, "on": ["lost"], "backoff": 1},
     }
+
+
+def compose_cords(deploy: Deploy) -> Body:
+    """The body of the spec of the job that answers the chute's cords."""
+    base = {name: value for name, value in deploy.base.items() if name not in NOT_OF_CORDS}
+    body: Body = {
+        **base,
+        **PROGRAM,
+        "grace": CORDS_GRACE_SECONDS,
+        "queue": CORDS_QUEUE,
+        "outputs": _kept_here(base.get("outputs")),
+    }
+    if deploy.cords_gpus is not None:
+        body["gpus"] = deploy.cords_gpus
+    return body
 
 
 def specs_of(deploy: Deploy, manifest: Manifest) -> Iterator[tuple[JobFunction, JobSpec]]:

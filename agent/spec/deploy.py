@@ -40,12 +40,16 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Deploy:
-    """`spec`: the defaults of the chute's jobs as they were written, secrets and all. Its repr shows none of it. `catch_up`: of its schedules."""
+    """`spec`: the defaults of the chute's jobs as they were written, secrets and all. Its repr shows none of it.
+
+    `catch_up`: of its schedules. `cords_gpus`: what the cords of the chute get, as `gpus` of a spec; None: they run without.
+    """
 
     image: str
     entry: Entry
     spec: Body = field(repr=False)
     catch_up: bool = False
+    cords_gpus: object = None
 
     @property
     def base(self) -> Body:
@@ -58,7 +62,7 @@ def read_deploy(body: object) -> Deploy:
     if not isinstance(body, dict):
         fault = Fault("body", "wrong_type", f"must be an object, not {describe(body)}", "Send a JSON object.")
         raise DeployRefusedError([fault])
-    faults = [*_find_unknown(body), *_find_entry_faults(body.get("entry")), *_find_gpus_fault(body)]
+    faults = [*_find_unknown(body), *_find_entry_faults(body.get("entry"))]
     faults += find_switch_faults(body, "catch_up")
     spec = body.get("spec")
     faults += find_start_faults(spec)
@@ -67,10 +71,16 @@ def read_deploy(body: object) -> Deploy:
         faults.append(Fault("image", "missing_field", "is required: text that names an image", "Add it."))
     # The deploy's own image is judged, whatever another one is beside it.
     given: Body = {name: spec[name] for name in spec if name != "image"} if isinstance(spec, dict) else {}
+    gpus = body.get("cords_gpus")
     deploy = Deploy(
-        str(body.get("image")), read_entry(body.get("entry")), given, body.get("catch_up") is True
+        str(body.get("image")),
+        read_entry(body.get("entry")),
+        given,
+        catch_up=body.get("catch_up") is True,
+        cords_gpus=None if any(is_same(gpus, nothing) for nothing in NO_GPUS) else gpus,
     )
     faults += _find_spec_faults(deploy)
+    faults += _find_gpus_faults(deploy)
     if faults:
         raise DeployRefusedError(dict.fromkeys(faults))
     return deploy
@@ -107,6 +117,8 @@ def dump_deploy(deploy: Deploy) -> str:
     facts: Body = {"image": deploy.image, "entry": deploy.entry.text, "spec": deploy.spec}
     if deploy.catch_up:  # or a deploy of an earlier version of the agent would be another
         facts["catch_up"] = True
+    if deploy.cords_gpus is not None:
+        facts["cords_gpus"] = deploy.cords_gpus
     return json.dumps(facts, sort_keys=True, separators=(",", ":"))
 
 
@@ -114,8 +126,13 @@ def load_deploy(text: str) -> Deploy:
     """Read what `dump_deploy` wrote. Raises ValueError (KeyError, TypeError inside it) for anything else."""
     try:
         facts = json.loads(text)
-        image, entry, spec = facts["image"], facts["entry"], facts["spec"]
-        return Deploy(str(image), read_entry(entry), dict(spec), facts.get("catch_up") is True)
+        return Deploy(
+            str(facts["image"]),
+            read_entry(facts["entry"]),
+            dict(facts["spec"]),
+            catch_up=facts.get("catch_up") is True,
+            cords_gpus=facts.get("cords_gpus"),
+        )
     except (KeyError, TypeError) as unread:
         raise ValueError(f"this is no deploy: {unread!r}") from unread
 
@@ -166,11 +183,19 @@ def _find_second_image(spec: object) -> Iterator[Fault]:
         )
 
 
-def _find_gpus_fault(body: Body) -> Iterator[Fault]:
-    asked = body.get("cords_gpus")
-    if not any(is_same(asked, nothing) for nothing in NO_GPUS):
-        message = "is known, but this version serves no cords yet"
-        yield Fault("cords_gpus", "not_supported_yet", message, "Leave it out.")
+def _find_gpus_faults(deploy: Deploy) -> list[Fault]:
+    """By the rules of a spec's `gpus`."""
+    if deploy.cords_gpus is None:
+        return []
+    try:
+        parse_spec({"image": "none", "gpus": deploy.cords_gpus})
+    except SpecRefusedError as refused:
+        return [
+            replace(fault, field=f"cords_{fault.field}")
+            for fault in refused.faults
+            if fault.field.startswith("gpus")
+        ]
+    return []
 
 
 def _find_spec_faults(deploy: Deploy) -> list[Fault]:

@@ -109,7 +109,7 @@ class JobFunction(ManifestModel):
 
 
 class CordFunction(ManifestModel):
-    """A function under `@chute.cord`: recorded, and served by a later version."""
+    """A function under `@chute.cord`. Where it answers, and whether it may, is `cords`' to say."""
 
     function: str
     public_api_path: str | None = None
@@ -240,7 +240,7 @@ def _find_bounds(manifest: Manifest) -> Iterator[Fault]:
         if count > most:
             yield _lie(field, f"has more than {most} entries")
     if not (manifest.jobs or manifest.cords or manifest.refused):
-        remedy = "Decorate a function with @chute.job()."
+        remedy = "Decorate a function with @chute.job() or @chute.cord()."
         yield Fault("jobs", "no_functions", "are none: the file declares no function", remedy)
 
 

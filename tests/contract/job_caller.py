@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from agent.core.finish import Finish
+from agent.interfaces.cord_line import CordLine
 from agent.interfaces.job_socket import Call, CallFault, CallRefusedError
 
 HELLO = {"id": 0, "call": "hello", "sdk": "1", "pid": 1}
@@ -25,6 +26,15 @@ class Answering:
         self.held = asyncio.Event()
         self.held.set()
         self._kept = asyncio.Event()
+        self.lines = 0
+        self.served: asyncio.Queue[CordLine] = asyncio.Queue()
+
+    async def may_serve(self) -> None:
+        self._look("serve")
+
+    async def serve(self, line: CordLine) -> None:
+        self.served.put_nowait(line)
+        await line.wait_closed()
 
     async def answer(self, call: Call) -> bytes:
         self.heard.append(call)

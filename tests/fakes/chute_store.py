@@ -26,6 +26,7 @@ from agent.interfaces import (
     TooManyDeploysError,
     TooMuchCodeError,
 )
+from agent.interfaces.cord_store import CordKey, KeptAnswer
 
 T = TypeVar("T")
 OPEN = (VersionState.DESCRIBING, VersionState.ACTIVE)
@@ -35,6 +36,7 @@ class MemoryChutes(ABC):
     """What of the memory store is about chutes."""
 
     _versions: dict[str, Version]
+    _answers: dict[CordKey, tuple[float, KeptAnswer]]
 
     @abstractmethod
     async def _call(self, step: str, act: Callable[[], T]) -> T: ...
@@ -92,6 +94,8 @@ class MemoryChutes(ABC):
             if running:
                 raise ChuteInUseError(str(chute.chute), len(running))
             self._remove_schedules_of(chute.owner, chute.chute)
+            for key in [key for key in self._answers if (key.owner, key.chute) == (chute.owner, chute.chute)]:
+                del self._answers[key]
             return self._delete([version.id for version in self._of_chute(chute)])
 
         return await self._call("remove_chute", act)
@@ -113,6 +117,26 @@ class MemoryChutes(ABC):
             return {*kept, *self._in_use()}
 
         return await self._call("version_ids", act)
+
+    async def cord_answer(self, key: CordKey) -> KeptAnswer | None:
+        def act() -> KeptAnswer | None:
+            kept = self._answers.get(key)
+            return None if kept is None else kept[1]
+
+        return await self._call("cord_answer", act)
+
+    async def keep_cord_answer(self, key: CordKey, answer: KeptAnswer, at: float) -> None:
+        def act() -> None:
+            self._answers.setdefault(key, (at, answer))
+
+        await self._call("keep_cord_answer", act)
+
+    async def drop_cord_answers(self, before: float) -> None:
+        def act() -> None:
+            for key in [key for key, (at, _) in self._answers.items() if at < before]:
+                del self._answers[key]
+
+        await self._call("drop_cord_answers", act)
 
     def _in_use(self) -> set[str]:
         unfinished = [job for job in self._jobs() if job.phase is not Phase.FINISHED]

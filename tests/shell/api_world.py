@@ -38,6 +38,8 @@ from agent.jobs.avoided import Avoided
 from agent.jobs.bell import Bell
 from agent.jobs.capacity import HostCapacity, HostNames
 from agent.jobs.chutes import Chutes, Describing
+from agent.jobs.cords import Cords, Hosts
+from agent.jobs.cords.replays import Replays
 from agent.jobs.current import Current
 from agent.jobs.execs import Execs
 from agent.jobs.gpu_accounts import GpuAccounts
@@ -113,6 +115,8 @@ class ApiWorld:
     chutes: Chutes
     sockets: FakeJobSockets
     schedules: Schedules
+    cords: Cords
+    settings: Settings
     sites: Sites | None = None
     http: aiohttp.ClientSession | None = None
     token: str = ""
@@ -209,7 +213,8 @@ async def api_world(
         host_keys,
         sockets,
     )
-    shell = assemble(outside, current, shell_settings(settings))
+    settings_of_shell = shell_settings(settings)
+    shell = assemble(outside, current, settings_of_shell)
     hiding, uploads = shell.tools.hiding, shell.tools.uploads
     intake = Intake(
         store,
@@ -223,10 +228,13 @@ async def api_world(
         kits,
         host_keys,
     )
-    chutes = Chutes(intake, folders.chutes, Describing(folders.chutes, intake), lambda: next(ids))
+    hosts = Hosts(intake, folders.chutes, lambda: settings_of_shell.cord_times)
+    describing = Describing(folders.chutes, intake, hosts.note_deployed)
+    chutes = Chutes(intake, folders.chutes, describing, lambda: next(ids), hosts.close)
+    cords = Cords(chutes, hosts, Replays(store, clock), lambda: next(ids))
     submitting = Submitting(folders.schedules, chutes)
     timetable = Timetable(store, Firings(intake, submitting), clock)
-    chutes.describing.on_settled = timetable.look
+    describing.on_deployed.append(lambda _: timetable.look())
     schedules = Schedules(intake, submitting, timetable, lambda: next(ids))
     care = GpuCare(gpus, store, clock, settings, Wakes(lambda: None, woken.append))
     samples = GpuSamples(gpus, clock)
@@ -248,6 +256,7 @@ async def api_world(
         intake=intake,
         chutes=chutes,
         schedules=schedules,
+        cords=cords,
         logs=Logs(Sources(engine, folders, store, clock, bell)),
         bell=bell,
         outputs=Outputs(folders, OutputLimits(1000, 10**12, 60)),
@@ -299,6 +308,8 @@ async def api_world(
         chutes,
         sockets,
         schedules,
+        cords,
+        settings_of_shell,
     )
     world.sites = await open_sites(app, Listen("127.0.0.1", 0, tls, world.socket, "no-such-group"))
     world.token = await world.new_token("alice")
@@ -324,7 +335,8 @@ async def running(world: ApiWorld) -> AsyncIterator[None]:
     world.intake.wake = world.shell.wake
     world.engine.images.clear()
     world.engine.add_image("busybox")
-    standing = asyncio.ensure_future(stand(world.shell, world.chutes))
+    world.shell.tools.functions.call_cords_by(world.cords.hosts)
+    standing = asyncio.ensure_future(stand(world.shell, world.chutes, world.cords))
     try:
         yield
     finally:
@@ -333,10 +345,12 @@ async def running(world: ApiWorld) -> AsyncIterator[None]:
             await standing
 
 
-async def stand(shell: Shell, chutes: Chutes) -> None:
+async def stand(shell: Shell, chutes: Chutes, cords: Cords) -> None:
     async with asyncio.TaskGroup() as group:
         shell.start(group)
         aio.stand(group, chutes.describing.watch(), "chutes")
+        aio.stand(group, cords.hosts.watch(), "cords")
+        aio.stand(group, cords.replays.tidy_up(), "answers of cords")
 
 
 async def until(holds: Callable[[], bool], seconds: float = 5.0) -> None:

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from agent.cli import chute_deploy, chute_list, chutes
+from agent.cli import chute_call, chute_deploy, chute_list, chutes
 from agent.cli.screen import Form
 from agent.core.job import Kind
+from tests.fakes.cord_lines import FakeCordLine, Said, whole
 from tests.fakes.tars import MAIN
 from tests.shell.api_world import until
 from tests.shell.cli_world import CliWorld, Seen, cli_world
@@ -181,3 +182,67 @@ async def test_a_removed_chute_is_gone(world: CliWorld, code: str) -> None:
     status, seen = await world.run(chute_list.show, "trainer")
     assert status == -1
     assert "no chute" in seen.err.getvalue()
+
+
+CORDS = [
+    {
+        "function": "ask",
+        "public_api_path": "/ask",
+        "method": "POST",
+        "doc": "Asks.\nLong.",
+        "parameters": [a_parameter("value")],
+    }
+]
+
+
+async def test_cords_are_shown_with_the_way_to_call_them(world: CliWorld, code: str) -> None:
+    await deploy(world, code, cords=CORDS)
+    _, seen = await world.run(chute_list.show, "trainer")
+    told = seen.out.getvalue()
+    assert "POST   /ask  ask(value)" in told
+    assert "Asks." in told
+
+
+async def answering(world: CliWorld, said: Said) -> None:
+    """One call, on the job of cords that it starts."""
+    async with asyncio.timeout(10):
+        while not (jobs := [job for job in world.api.store.jobs() if job.kind is Kind.CORDS]):
+            await asyncio.sleep(0.01)
+        while jobs[0].id not in world.api.sockets.calls:
+            await asyncio.sleep(0.01)
+
+    async def author(_request: dict[str, Any]) -> Said:
+        return said
+
+    await world.api.sockets.calls[jobs[0].id].serve(FakeCordLine(author))
+
+
+@pytest.mark.parametrize(("status", "exit_code"), [(200, 0), (404, 1)])
+async def test_a_call_prints_what_the_cord_answers_whatever_that_is(
+    world: CliWorld, code: str, status: int, exit_code: int
+) -> None:
+    await deploy(world, code, cords=CORDS)
+    serving = asyncio.ensure_future(answering(world, whole({"a": 1}, status)))
+    found, seen = await world.run(
+        chute_call.call, "trainer", "post", "/ask?x=1", body='{"value": 2}', key="k"
+    )
+    assert (found, seen.raw_out.getvalue()) == (exit_code, b'{"a": 1}')
+    serving.cancel()
+
+
+async def test_a_call_of_no_cord_says_which_is_near(world: CliWorld, code: str) -> None:
+    await deploy(world, code, cords=CORDS)
+    status, seen = await world.run(chute_call.call, "trainer", "POST", "/aks")
+    assert status == -1
+    assert "did you mean /ask?" in seen.err.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [("FETCH", "/ask", None), ("GET", "ask", None), ("GET", "/a b", None), ("POST", "/ask", "{")],
+)
+async def test_a_call_that_can_not_be_sent_is_refused_here(
+    world: CliWorld, method: str, path: str, body: str | None
+) -> None:
+    status, _ = await world.run(chute_call.call, "trainer", method, path, body=body)
+    assert status == -1

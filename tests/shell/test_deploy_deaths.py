@@ -12,6 +12,7 @@ from agent.core.chute import Version, VersionState
 from agent.core.job import Kind
 from agent.interfaces import Receiving, Unpacked
 from agent.jobs.chutes import Chutes, Describing
+from agent.jobs.cords import Hosts
 from agent.jobs.current import Current
 from agent.jobs.intake import Intake
 from tests.fakes.chute_folders import FakeChuteFolders
@@ -88,8 +89,9 @@ class DeployTrial:
             world.ssh_kits,
             FakeHostKeys(),
         )
-        describing = Describing(self.folders, intake)
-        self.chutes = Chutes(intake, self.folders, describing, lambda: next(self._ids))
+        hosts = Hosts(intake, self.folders, lambda: world.settings.cord_times)
+        describing = Describing(self.folders, intake, hosts.note_deployed)
+        self.chutes = Chutes(intake, self.folders, describing, lambda: next(self._ids), hosts.close)
         self._standing = asyncio.get_running_loop().create_task(describing.watch())
 
     async def stop(self) -> None:

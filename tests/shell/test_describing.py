@@ -82,7 +82,13 @@ async def test_deploys_of_one_owner_are_unpacked_one_after_the_other_and_another
     world: ApiWorld,
 ) -> None:
     folders, ids = _Slow(), (str(UUID(int=number)) for number in range(1, 99))
-    chutes = Chutes(world.intake, folders, Describing(folders, world.intake), lambda: next(ids))
+    chutes = Chutes(
+        world.intake,
+        folders,
+        Describing(folders, world.intake, lambda _version: None),
+        lambda: next(ids),
+        world.cords.hosts.close,
+    )
 
     async def send(owner: str, code: bytes) -> None:
         received = await chutes.receive()

@@ -441,7 +441,6 @@ def test_a_gpu_is_named_by_its_uuid(write: Write, uuid: str) -> None:
 
 LATER = [
     'volumes.allow = ["data"]',
-    "chutes.cord_idle = 1",
 ]
 
 
@@ -453,7 +452,7 @@ def test_a_key_that_nothing_reads_yet_is_refused_rather_than_ignored(write: Writ
 
 
 def test_a_key_that_nothing_reads_yet_may_be_written_with_its_default(write: Write) -> None:
-    assert load_config(write('gpus.injection = "auto"\nchutes.cord_idle = 300\n'), {}) == DEFAULTS
+    assert load_config(write('gpus.injection = "auto"\nvolumes.allow = []\n'), {}) == DEFAULTS
 
 
 # Showing and reloading
@@ -515,6 +514,9 @@ queues.extra.concurrency = 2
 retention = 1
 max_files = 3
 max_bytes = 4
+[chutes]
+cord_idle = 1
+cord_timeout = 2
 [uploads]
 parallel = 3
 allow_http = true
@@ -533,6 +535,8 @@ external_ports = {"20000-20001" = "1-2"}
     )
     changes = changed_keys(DEFAULTS, new)
     assert changes.reloadable == (
+        "chutes.cord_idle",
+        "chutes.cord_timeout",
         "images.deny",
         "jobs.ageing",
         "limits.memory",

@@ -17,9 +17,11 @@ from agent.spec import (
     SpecRefusedError,
     UploadTo,
     compose,
+    compose_cords,
     compose_describe,
     find_function_faults,
     parse_spec,
+    read_deploy,
 )
 from agent.spec.deploy import NOT_OF_SPEC
 from tests.fakes.host_keys import public_key
@@ -190,6 +192,36 @@ def test_a_describe_job_has_no_network_a_minute_and_none_of_the_secrets() -> Non
     assert (spec.secrets, spec.notify, spec.outputs.upload.to) == ({}, None, UploadTo.LOCAL)
     assert spec.env == {"A": "1"}
     assert spec.registry is not None
+
+
+def test_the_job_of_cords_has_the_deploys_defaults_and_no_end_of_its_own() -> None:
+    deploy = read_deploy(
+        {
+            "image": "python:3.12",
+            "cords_gpus": {"count": 1},
+            "spec": {
+                "memory": "1GiB",
+                "env": {"A": "b"},
+                "secrets": {"token": "s"},
+                "gpus": 4,
+                "grace": 600,
+                "ssh": KEYS,
+                "notify": {"url": "https://example.org/", "secret": "s"},
+                "outputs": {"path": "/out", "upload": {"to": "put", "url": "https://example.org/{path}"}},
+            },
+        }
+    )
+    spec = parse_spec(compose_cords(deploy))
+    assert (spec.memory, spec.env, spec.secrets) == (1 << 30, {"A": "b"}, {"token": "s"})
+    assert (spec.gpus.count, spec.grace, spec.timeout, spec.retry.count) == (1, 10, None, 0)
+    assert (spec.ssh, spec.notify, spec.ports, spec.queue) == (None, None, (), "cords")
+    assert (spec.outputs.path, spec.outputs.upload.leaves) == ("/out", False)
+    assert spec.entrypoint == ("python3",)
+
+
+def test_the_job_of_cords_has_no_gpus_unless_the_deploy_asks_for_them() -> None:
+    deploy = read_deploy({"image": "python:3.12", "spec": {"gpus": 4}})
+    assert parse_spec(compose_cords(deploy)).gpus.count == 0
 
 
 def test_a_describe_job_is_retried_only_for_the_hosts_own_mishaps() -> None:

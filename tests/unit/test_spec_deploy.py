@@ -67,7 +67,7 @@ def test_all_faults_come_at_once_and_the_specs_own_at_their_place() -> None:
         "image": "Bad Image",
         "entry": "app",
         "spec": {"timeout": 60, "retry": {}, "memory": "lots", "nmae": "x"},
-        "cords_gpus": 1,
+        "cords_gpus": "lots",
         "more": 1,
     }
     assert {fault.field for fault in faults_of(body)} == {
@@ -99,6 +99,27 @@ def test_what_is_no_deploy_is_refused(body: object) -> None:
 @pytest.mark.parametrize("nothing", [None, 0, False])
 def test_cords_without_gpus_are_nothing_to_refuse(nothing: object) -> None:
     assert read_deploy({**IMAGE, "cords_gpus": nothing})
+
+
+@pytest.mark.parametrize("gpus", [1, {"count": 2, "models": ["*H100*"]}])
+def test_cords_may_ask_for_gpus_as_a_spec_does_and_it_is_kept(gpus: object) -> None:
+    deploy = read_deploy({**IMAGE, "cords_gpus": gpus})
+    assert deploy.cords_gpus == gpus
+    assert load_deploy(dump_deploy(deploy)) == deploy
+    assert dump_deploy(deploy) != dump_deploy(read_deploy(IMAGE))
+
+
+@pytest.mark.parametrize(
+    ("gpus", "field"),
+    [
+        (-1, "cords_gpus.count"),
+        ([], "cords_gpus"),
+        ({"count": 1, "model": "x"}, "cords_gpus.model"),
+        (True, "cords_gpus"),
+    ],
+)
+def test_gpus_of_cords_that_no_spec_may_ask_for_are_refused_by_name(gpus: object, field: str) -> None:
+    assert [fault.field for fault in faults_of({**IMAGE, "cords_gpus": gpus})] == [field]
 
 
 def test_what_is_kept_is_read_again_with_its_secrets() -> None:

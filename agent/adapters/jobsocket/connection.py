@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 import structlog
 
+from agent.adapters.jobsocket.cord_line import TellingReader, UnixCordLine
 from agent.adapters.jobsocket.incoming import CutOffError, Incoming, LineTooLongError
-from agent.adapters.jobsocket.pace import JobPace
+from agent.adapters.jobsocket.pace import CordPace, JobPace
 from agent.adapters.jobsocket.reader import LineReader
 from agent.adapters.jobsocket.reading import NoRequest, Request
 from agent.aio import spawn
@@ -19,7 +20,7 @@ from agent.interfaces.job_socket import CallFault, CallRefusedError, JobCalls
 
 log = structlog.get_logger()
 
-HELLO, REPORT, FINISH = "hello", "report", "finish"
+HELLO, SERVE, REPORT, FINISH = "hello", "serve", "report", "finish"
 # Who connects and says nothing keeps a place from others of the same job.
 HELLO_SECONDS = 10.0
 # For so long who is cut off may go on sending, and read why.
@@ -41,14 +42,17 @@ class Heard:
     job_id: str
     calls: JobCalls
     pace: JobPace
+    cord_pace: CordPace
     lines: LineReader
 
 
 class Connection:
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, heard: Heard) -> None:
+    def __init__(self, reader: TellingReader, writer: asyncio.StreamWriter, heard: Heard) -> None:
         self._incoming = Incoming(reader, heard.pace)
+        self._reader = reader
         self._writer = writer
         self._heard = heard
+        self._line: UnixCordLine | None = None
         self._may_report = asyncio.Semaphore(REPORTS_AT_ONCE)
         self._waiting: set[asyncio.Task[None]] = set()
         writer.transport.set_write_buffer_limits(high=_WRITE_BUFFER_BYTES)
@@ -70,7 +74,9 @@ class Connection:
 
     async def _hear_all(self, group: asyncio.TaskGroup) -> None:
         async with asyncio.timeout(HELLO_SECONDS):
-            is_first_good = await self._hear(group, {HELLO})
+            is_first_good = await self._hear(group, {HELLO, SERVE})
+        if self._line is not None:
+            await self._serve_calls(self._line)
         while is_first_good and await self._hear(group, None):
             pass
 
@@ -89,10 +95,29 @@ class Connection:
                 return await self._close(request.id, request.message)
             await self._refuse(request.id, CallFault.BAD_CALL, request.message)
         elif wanted is not None and request.call.name not in wanted:
-            return await self._close(request.id, "the first call of a connection is hello")
+            return await self._close(request.id, "the first call of a connection is hello, or serve")
+        elif wanted is not None and request.call.name == SERVE:
+            return await self._turn_round(request)
         else:
             await self._take(group, request)
         return True
+
+    async def _turn_round(self, request: Request) -> bool:
+        """From now on it is we who call."""
+        try:
+            await self._heard.calls.may_serve()
+        except CallRefusedError as refused:
+            await self._refuse(request.id, refused.fault, str(refused))
+            return False
+        self._line = UnixCordLine(self._reader, self._writer, self._heard.cord_pace)
+        await self._answer(request.id, b"null")
+        return False
+
+    async def _serve_calls(self, line: UnixCordLine) -> None:
+        try:
+            await self._heard.calls.serve(line)
+        finally:
+            line.close()
 
     async def _close(self, request_id: Id, why: str) -> bool:
         """The last answer. A socket that is closed with something unread takes the answer away from who has not read it yet."""

@@ -15,10 +15,10 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _BACKLOG = 8
 
 
-def listen(job_id: str, folder: Path) -> socket.socket:
-    """Raises JobFolderMissingError, StateFullError, StateReadOnlyError, OSError."""
+def listen(job_id: str, folder: Path, lines: int) -> socket.socket:
+    """`lines`: so many more connect at once. Raises JobFolderMissingError, StateFullError, StateReadOnlyError, OSError."""
     try:
-        return _listen(folder)
+        return _listen(folder, _BACKLOG + lines)
     except FileNotFoundError as error:
         raise JobFolderMissingError(job_id, "folder of the socket") from error
     except OSError as error:
@@ -29,7 +29,7 @@ def listen(job_id: str, folder: Path) -> socket.socket:
         raise
 
 
-def _listen(folder: Path) -> socket.socket:
+def _listen(folder: Path, backlog: int) -> socket.socket:
     descriptor = os.open(folder, _FOLDER)
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
@@ -37,7 +37,7 @@ def _listen(folder: Path) -> socket.socket:
         # The path of a state folder may be longer than an address of a socket (unix(7): 108 bytes); this one never is.
         listening.bind(f"/proc/self/fd/{descriptor}/{NEW}")
         os.chmod(NEW, MODE, dir_fd=descriptor)
-        listening.listen(_BACKLOG)
+        listening.listen(backlog)
         # In one step: who looks for it finds the old one, or this one.
         os.rename(NEW, NAME, src_dir_fd=descriptor, dst_dir_fd=descriptor)
     except BaseException:

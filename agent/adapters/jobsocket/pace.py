@@ -11,15 +11,44 @@ LINES_OF_A_QUESTION = 4
 BYTES_OF_A_POINT = 200
 CONNECTIONS_A_SECOND, CONNECTIONS_AT_ONCE = 10, 20
 
+# What comes of cords is carried on as it is. A head is read in the loop, and a frame takes as long as so many bytes.
+CORD_BYTES_A_SECOND, CORD_BYTES_AT_ONCE = 64 << 20, 64 << 20
+BYTES_OF_A_HEAD_BYTE = 16
+BYTES_OF_A_FRAME = 200
 
-class JobPace:
-    """Waits in the caller's place. One line beyond a block is held at a time, so that a job takes no more memory than that."""
+
+class CordPace:
+    """How fast what the cords of one job answer is carried, over all of its lines."""
 
     def __init__(self) -> None:
+        self._bytes = opened(CORD_BYTES_A_SECOND, CORD_BYTES_AT_ONCE, _now())
+
+    async def wait(self) -> None:
+        seconds = wait_seconds(self._bytes, _now())
+        if seconds > 0:
+            await asyncio.sleep(seconds)
+
+    def spend(self, count: int) -> None:
+        self._bytes = spend(self._bytes, count, _now())
+
+    def spend_head(self, count: int) -> None:
+        self.spend(count * BYTES_OF_A_HEAD_BYTE)
+
+    def spend_frames(self, count: int) -> None:
+        self.spend(count * BYTES_OF_A_FRAME)
+
+
+class JobPace:
+    """Waits in the caller's place. One line beyond a block is held at a time, so that a job takes no more memory than that.
+
+    `lines`: how many connections beside its own it has for cords, which all come at once.
+    """
+
+    def __init__(self, lines: int = 0) -> None:
         now = _now()
         self._lines = opened(LINES_A_SECOND, LINES_AT_ONCE, now)
         self._bytes = opened(BYTES_A_SECOND, BYTES_AT_ONCE, now)
-        self._connections = opened(CONNECTIONS_A_SECOND, CONNECTIONS_AT_ONCE, now)
+        self._connections = opened(CONNECTIONS_A_SECOND + lines, CONNECTIONS_AT_ONCE + 2 * lines, now)
         self._large = asyncio.Lock()
         self._holder: object | None = None
 

@@ -9,8 +9,8 @@ import structlog
 
 from agent.adapters.jobsocket import listening
 from agent.adapters.jobsocket.connection import Connection, Heard
-from agent.adapters.jobsocket.incoming import BLOCK_BYTES
-from agent.adapters.jobsocket.pace import JobPace
+from agent.adapters.jobsocket.cord_line import TellingReader
+from agent.adapters.jobsocket.pace import CordPace, JobPace
 from agent.adapters.jobsocket.reader import LineReader
 from agent.aio import Threads, spawn
 from agent.interfaces.job_socket import JobCalls
@@ -30,7 +30,7 @@ class _Socket:
         self.listening = listening_
         self.folder = folder
         self._heard = heard
-        self._places = asyncio.Semaphore(MOST_CONNECTIONS)
+        self._places = asyncio.Semaphore(MOST_CONNECTIONS + heard.calls.lines)
         self._connections: set[asyncio.Task[None]] = set()
         self.accepting: asyncio.Task[None] | None = None
 
@@ -57,7 +57,10 @@ class _Socket:
 
     async def _serve(self, connected: socket.socket) -> None:
         try:
-            reader, writer = await asyncio.open_unix_connection(sock=connected, limit=BLOCK_BYTES)
+            reader, loop = TellingReader(), asyncio.get_running_loop()
+            protocol = asyncio.StreamReaderProtocol(reader)
+            transport, _ = await loop.create_unix_connection(lambda: protocol, sock=connected)
+            writer = asyncio.StreamWriter(transport, protocol, reader, loop)
             await Connection(reader, writer, self._heard).serve()
         except Exception:
             # The top of the connection's task: a bug of ours ends this connection, and the SDK makes another.
@@ -100,8 +103,9 @@ class UnixJobSockets:
             if self._group is None:
                 raise RuntimeError("no socket is opened before there is a group to serve it in")
             folder = self._place(job_id)
-            made = await self._threads.run(listening.listen, job_id, folder)
-            opened = _Socket(made, folder, Heard(job_id, calls, JobPace(), self._lines))
+            made = await self._threads.run(listening.listen, job_id, folder, calls.lines)
+            heard = Heard(job_id, calls, JobPace(calls.lines), CordPace(), self._lines)
+            opened = _Socket(made, folder, heard)
             opened.accepting = spawn(self._group, opened.accept(self._group), f"job socket {job_id}")
             self._sockets[job_id] = opened
 

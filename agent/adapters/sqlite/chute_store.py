@@ -1,20 +1,21 @@
-"""adapters/sqlite/chute_store — the ChuteStore protocol: each method one transaction. Holds no SQL."""
+"""adapters/sqlite/chute_store — the ChuteStore and CordStore protocols: each method one transaction. Holds no SQL."""
 
 import sqlite3
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import TypeVar
 
-from agent.adapters.sqlite import chutes
+from agent.adapters.sqlite import chutes, cords
 from agent.core.chute import Brief, Described, Version
 from agent.core.job import Viewer
 from agent.interfaces import Deployed
+from agent.interfaces.cord_store import CordKey, KeptAnswer
 
 T = TypeVar("T")
 
 
 class SqliteChutes(ABC):
-    """What of the store is about chutes; see interfaces.ChuteStore for the promises."""
+    """What of the store is about chutes; see interfaces.ChuteStore and CordStore for the promises."""
 
     _now: Callable[[], float]
 
@@ -53,3 +54,12 @@ class SqliteChutes(ABC):
 
     async def version_ids(self) -> set[str]:
         return await self._read(chutes.ids)
+
+    async def cord_answer(self, key: CordKey) -> KeptAnswer | None:
+        return await self._read(lambda db: cords.read(db, key))
+
+    async def keep_cord_answer(self, key: CordKey, answer: KeptAnswer, at: float) -> None:
+        await self._write(lambda db: cords.keep(db, key, answer, at))
+
+    async def drop_cord_answers(self, before: float) -> None:
+        await self._write(lambda db: cords.drop(db, before))

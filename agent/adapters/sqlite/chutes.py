@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
-from agent.adapters.sqlite import schedules
+from agent.adapters.sqlite import cords, schedules
 from agent.adapters.sqlite.rows import dump_data
 from agent.core.chute import (
     Brief,
@@ -131,6 +131,7 @@ def remove(connection: sqlite3.Connection, chute: Version) -> list[str]:
     if running:
         raise ChuteInUseError(str(chute.chute), running)
     schedules.remove_of_chute(connection, chute.owner, str(chute.chute))
+    cords.remove_of_chute(connection, chute.owner, str(chute.chute))
     return _delete(connection, [version.id for version in read_of_chute(connection, chute)])
 
 

@@ -40,6 +40,8 @@ def chute_view(chute: Json, now: float) -> RenderableType:
         facts_table(_facts(chute, now)),
         Text("\nJobs", style="bold"),
         *map(_job_text, chute["jobs"]),
+        *([Text("\nCords", style="bold")] if chute["cords"] else []),
+        *map(_cord_text, chute["cords"]),
         *([Text("\nNotes", style="bold")] if chute["notes"] else []),
         *(Text(f"  {clean(note)}") for note in chute["notes"]),
     )
@@ -62,9 +64,6 @@ def _facts(chute: Json, now: float) -> Iterator[tuple[str, str]]:
             "before it",
             ", ".join(f"{other['number']} ({age_text(other['created_at'], now)})" for other in earlier),
         )
-    cords = [one_line(cord["function"]) for cord in chute["cords"]]
-    if cords:
-        yield "cords", f"{', '.join(cords)} (not served by this version)"
 
 
 def _job_text(job: Json) -> Text:
@@ -74,6 +73,14 @@ def _job_text(job: Json) -> Text:
         text.append(f"\n      {settings}", style="dim")
     if job.get("doc"):
         text.append(f"\n      {one_line(str(job['doc']).partition(chr(10))[0])}", style="dim")
+    return text
+
+
+def _cord_text(cord: Json) -> Text:
+    method, path = one_line(str(cord["method"])), one_line(str(cord["public_api_path"]))
+    text = Text.assemble("  ", (f"{method:<6} {path}", "cyan"), f"  {one_line(cord['signature'])}")
+    if cord.get("doc"):
+        text.append(f"\n      {one_line(str(cord['doc']).partition(chr(10))[0])}", style="dim")
     return text
 
 

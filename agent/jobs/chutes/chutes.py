@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from weakref import WeakValueDictionary
@@ -55,12 +55,16 @@ Key = tuple[str, str]
 
 @dataclass(slots=True, eq=False)
 class Chutes:
-    """`new_id` makes a fresh UUID. A start is for the chute's own owner alone: what it makes is a job of his."""
+    """`new_id` makes a fresh UUID. A start is for the chute's own owner alone: what it makes is a job of his.
+
+    `close_cords` stops what answers the chute's cords, where nobody calls them.
+    """
 
     intake: Intake
     folders: ChuteFolders
     describing: Describing
     new_id: Callable[[], str]
+    close_cords: Callable[[Version], Awaitable[None]]
     _turns: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary, init=False)
     _starting: Counter[Key] = field(default_factory=Counter, init=False)
     _closing: set[Key] = field(default_factory=set, init=False)
@@ -128,7 +132,7 @@ class Chutes:
         if earlier is not None:
             return Accepted(earlier, is_replay=True)
         chute = await self.find(Viewer(viewer.principal), name)
-        with self._started(chute):
+        with self.using(chute):
             declared = find_function(chute, function)
             payload, spec = read_start(body)
             mismatch = find_payload_fault(declared, payload)
@@ -151,6 +155,20 @@ class Chutes:
     async def _find_earlier(self, owner: str, name: str, function: str, body: object, key: str) -> Job | None:
         digest = _digest_of_start(name, function, *read_start(body))
         return await self.store.accepted_before(owner, key, digest)
+
+    @contextmanager
+    def using(self, chute: Version) -> Iterator[None]:
+        """While the block runs the chute is not removed. Raises NoSuchChuteError: it is being removed already."""
+        key = _key(chute)
+        if key in self._closing:
+            raise NoSuchChuteError(f"the chute {chute.chute} is being removed")
+        self._starting[key] += 1
+        try:
+            yield
+        finally:
+            self._starting[key] -= 1
+            if not self._starting[key]:
+                del self._starting[key]
 
     async def compose_child(self, owner: str, version: str, function: str) -> ChildSpec | None:
         """As interfaces.Chutes promises it."""
@@ -183,25 +201,13 @@ class Chutes:
         # A start that is let in now would find its version gone before its job is accepted.
         self._closing.add(key)
         try:
+            await self.close_cords(chute)
             removed = await self.store.remove_chute(chute)
         finally:
             self._closing.discard(key)
         for version_id in removed:
             await self.folders.remove(version_id)
         log.info("chute.removed", chute=name, owner=chute.owner, versions=len(removed))
-
-    @contextmanager
-    def _started(self, chute: Version) -> Iterator[None]:
-        key = _key(chute)
-        if key in self._closing:
-            raise NoSuchChuteError(f"the chute {chute.chute} is being removed")
-        self._starting[key] += 1
-        try:
-            yield
-        finally:
-            self._starting[key] -= 1
-            if not self._starting[key]:
-                del self._starting[key]
 
     async def _keep(self, viewer: Viewer, version_id: str, body: object, received: Receiving) -> Deployed:
         try:

@@ -44,11 +44,13 @@ TOO_LARGE = Fault(
 class Describing:
     """Standing task `watch`. `arriving`: versions whose folders are being made, and have no row yet."""
 
-    def __init__(self, folders: ChuteFolders, intake: Intake) -> None:
+    def __init__(
+        self, folders: ChuteFolders, intake: Intake, note_deployed: Callable[[Version], None]
+    ) -> None:
+        # Each is told of every version that becomes its chute's current one: its cords and its schedules may be others now.
+        self.on_deployed: list[Callable[[Version], None]] = [note_deployed]
         self.arriving: set[str] = set()
         self.settled = Bell()
-        # Whoever has to know that some chute is another now: its schedules may be.
-        self.on_settled: Callable[[], None] = do_nothing
         self._store = intake.store
         self._folders = folders
         self._intake = intake
@@ -162,12 +164,9 @@ class Describing:
                 )
                 await self._folders.remove(version.id)
             elif settled is not None:
+                for note in self.on_deployed:
+                    note(settled)
                 log.info("chute.deployed", version=version.id, owner=version.owner, chute=settled.chute)
         finally:
             # Whoever waits is answered by the row, whatever becomes of the files.
             self.settled.ring()
-            self.on_settled()
-
-
-def do_nothing() -> None:
-    """Nobody listens."""

@@ -16,6 +16,7 @@ from agent.spec import (
     JobSpec,
     Manifest,
     SpecRefusedError,
+    find_cord_faults,
     find_function_faults,
     place,
     place_in_file,
@@ -23,24 +24,17 @@ from agent.spec import (
     specs_of,
 )
 
-CORDS_LATER = "cords are recorded; this version of the agent serves none of them yet"
-
 
 def judge(data: bytes, deploy: Deploy, policy: Policy) -> Described:
     """Raises DeployRefusedError where the data are no manifest."""
     manifest, faults = read_manifest(data)
     faults += find_function_faults(deploy, manifest)
+    faults += find_cord_faults(manifest.cords)
     if not faults:
         faults += _find_host_faults(deploy, manifest, policy)
     if faults:
         return Described(None, tuple(dict.fromkeys(faults)))
-    return Described(with_notes(manifest))
-
-
-def with_notes(manifest: Manifest) -> Manifest:
-    """What its author should know of it, though nothing is wrong."""
-    notes = (*manifest.notes, CORDS_LATER) if manifest.cords else manifest.notes
-    return manifest.model_copy(update={"notes": notes})
+    return Described(manifest)
 
 
 def find_door_faults(deploy: Deploy, spec: JobSpec, policy: Policy) -> list[Fault]:

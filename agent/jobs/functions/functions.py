@@ -8,12 +8,14 @@ import structlog
 
 from agent.aio import Flag
 from agent.core.function import Report
-from agent.core.job import Job
+from agent.core.job import EVERYONE, Job, Kind
 from agent.interfaces import Folders, Store, StoreUnavailableError, Telling
 from agent.interfaces.job_socket import JobSockets
+from agent.jobs.functions.cord_hosts import CordHosts
 from agent.jobs.functions.keeper import Keeper
 from agent.jobs.functions.neighbours import Neighbours
 from agent.jobs.functions.session import Session, Tools
+from agent.spec import lines_of
 
 log = structlog.get_logger()
 
@@ -42,6 +44,10 @@ class Functions:
         """Who answers what functions ask of other jobs."""
         self._tools.neighbours = neighbours
 
+    def call_cords_by(self, hosts: CordHosts) -> None:
+        """Who makes calls on the connections on which cords are answered."""
+        self._tools.cord_hosts = hosts
+
     async def open(self, job: Job) -> None:
         """Let the attempt's container speak. Open already is fine.
 
@@ -53,9 +59,16 @@ class Functions:
         if known is not None:
             await self.leave(job.id)
         keeper = Keeper(job.id, job.attempt, await self._store.told(job.id))
-        session = Session(job, job.call, keeper, self._tools, self._flag.set)
+        session = Session(job, await self._lines_of(job), keeper, self._tools, self._flag.set)
         await self._sockets.open(job.id, session)
         self._sessions[job.id] = session
+
+    async def _lines_of(self, job: Job) -> int:
+        if job.kind is not Kind.CORDS or job.call is None:
+            return 0
+        version = await self._store.version(job.call.version, EVERYONE)
+        manifest = None if version is None else version.manifest
+        return lines_of(None if manifest is None else manifest.chute.concurrency)
 
     async def end(self, job: Job) -> Report | None:
         """The container has ended: hear what it had sent, write what it told, and see how it ended. None: it did not say.

@@ -18,7 +18,9 @@ from agent.interfaces import (
     Store,
     StoreUnavailableError,
 )
+from agent.interfaces.cord_line import CordLine
 from agent.interfaces.job_socket import Call, CallFault, CallRefusedError
+from agent.jobs.functions.cord_hosts import CordHosts
 from agent.jobs.functions.keeper import Keeper
 from agent.jobs.functions.neighbours import Neighbours
 
@@ -28,28 +30,35 @@ RESULT_SECONDS = 60.0
 
 @dataclass(slots=True)
 class Tools:
-    """`neighbours` None: the daemon is not that far yet."""
+    """`neighbours`, `cord_hosts` None: the daemon is not that far yet."""
 
     store: Store
     folders: Folders
     neighbours: Neighbours | None = None
+    cord_hosts: CordHosts | None = None
 
     def ask(self) -> Neighbours:
         if self.neighbours is None:
             raise CallRefusedError(CallFault.UNAVAILABLE, "the agent has just started")
         return self.neighbours
 
+    def host_cords(self) -> CordHosts:
+        if self.cord_hosts is None:
+            raise CallRefusedError(CallFault.UNAVAILABLE, "the agent has just started")
+        return self.cord_hosts
+
 
 class Session:
     """Implements `interfaces.JobCalls`. `tell` is called when there is something to write."""
 
-    def __init__(
-        self, job: Job, call: FunctionCall, keeper: Keeper, tools: Tools, tell: Callable[[], None]
-    ) -> None:
+    def __init__(self, job: Job, lines: int, keeper: Keeper, tools: Tools, tell: Callable[[], None]) -> None:
+        """`job` calls a function."""
         self.attempt = job.attempt
+        self.lines = lines
+        self._open_lines = 0
         self.keeper = keeper
         self._job_id = job.id
-        self._call = call
+        self._call = _call_of(job)
         self._tools = tools
         self._tell = tell
         self._finishing = asyncio.Lock()
@@ -106,6 +115,21 @@ class Session:
         self.keeper.hurry()
         self._tell()
 
+    async def may_serve(self) -> None:
+        if not self.lines:
+            raise CallRefusedError(CallFault.REFUSED, "this job answers no cords")
+        if self._open_lines >= self.lines:
+            raise CallRefusedError(CallFault.UNAVAILABLE, f"{self.lines} connections serve already")
+        self._tools.host_cords()
+
+    async def serve(self, line: CordLine) -> None:
+        self._open_lines += 1
+        try:
+            with _refusing():
+                await self._tools.host_cords().serve(await self._job(), line)
+        finally:
+            self._open_lines -= 1
+
     async def _job(self) -> Job:
         job = await self._tools.store.read(self._job_id)
         if job is None:
@@ -129,9 +153,15 @@ class Session:
             "ports": self._tools.ask().ports(job),
             "grace": job.spec.grace,
             "stopping": job.stop_asked,
+            **({"concurrency": self.lines} if self.lines else {}),
         }
         # As it is kept: to read it would cost the loop what it costs to read it in the job.
         return _dump(said)[:-1] + b',"payload":' + _on_one_line(payload) + b"}"
+
+
+def _call_of(job: Job) -> FunctionCall:
+    assert job.call is not None  # noqa: S101 - only jobs that call a function have a socket
+    return job.call
 
 
 @contextmanager

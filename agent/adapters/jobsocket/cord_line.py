@@ -1,0 +1,156 @@
+"""adapters/jobsocket/cord_line — a connection that was turned round: a call of a cord out, its answer in, one after the other. Waits without end: its user does not."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from typing import Any
+
+from agent.adapters.jobsocket.incoming import BLOCK_BYTES
+from agent.adapters.jobsocket.pace import CordPace
+from agent.core.cord_answer import MOST_HEAD_BYTES, BadCordAnswerError, CordFault, CordHead, Frames, read_head
+from agent.interfaces.cord_line import CordLineBrokenError
+
+
+class TellingReader(asyncio.StreamReader):
+    """Tells of whatever comes, the end too, while nobody reads."""
+
+    def __init__(self) -> None:
+        super().__init__(limit=BLOCK_BYTES)
+        self.tell: Callable[[], None] = _tell_nobody
+        self.has_ended = False
+        self._unread_bytes = 0
+
+    @property
+    def is_silent(self) -> bool:
+        """Nothing lies here that was not read, and more may come."""
+        return not self.has_ended and not self._unread_bytes
+
+    def feed_data(self, data: Any) -> None:  # noqa: ANN401 - bytes; its stub says less than is true
+        super().feed_data(data)
+        self._unread_bytes += len(data)
+        self.tell()
+
+    def feed_eof(self) -> None:
+        super().feed_eof()
+        self.has_ended = True
+        self.tell()
+
+    def set_exception(self, exc: Exception) -> None:
+        super().set_exception(exc)
+        self.has_ended = True
+        self.tell()
+
+    async def read(self, n: int = -1) -> bytes:
+        data = await super().read(n)
+        self._unread_bytes -= len(data)
+        return data
+
+    async def read_line(self) -> bytes:
+        """Raises asyncio.IncompleteReadError, asyncio.LimitOverrunError."""
+        line = await self.readuntil(b"\n")
+        self._unread_bytes -= len(line)
+        return line
+
+
+class UnixCordLine:
+    """Implements `interfaces.CordLine`."""
+
+    def __init__(self, reader: TellingReader, writer: asyncio.StreamWriter, pace: CordPace) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._pace = pace
+        self._size: int | None = 0
+        self._is_busy = False
+        self._closed = asyncio.Event()
+        reader.tell = self._heed
+
+    @property
+    def is_open(self) -> bool:
+        return not self._is_busy and not self._closed.is_set()
+
+    async def call(self, request: bytes) -> CordHead | CordFault:
+        self._is_busy = True
+        head = await self._ask(request)
+        self._size = 0 if isinstance(head, CordFault) else head.size
+        if self._size == 0:
+            self._rest()
+        return head
+
+    def body(self) -> AsyncGenerator[bytes]:
+        return self._frames() if self._size is None else self._whole(self._size)
+
+    def close(self) -> None:
+        self._closed.set()
+        # Aborted: who does not read what was sent would hold it here.
+        self._writer.transport.abort()
+
+    async def wait_closed(self) -> None:
+        await self._closed.wait()
+
+    async def _ask(self, request: bytes) -> CordHead | CordFault:
+        try:
+            self._writer.write(request + b"\n")
+            await self._writer.drain()
+            await self._pace.wait()
+            line = await self._reader.read_line()
+        except (asyncio.IncompleteReadError, ConnectionError) as error:
+            self.close()
+            raise CordLineBrokenError(str(error)) from error
+        except asyncio.LimitOverrunError as error:
+            self.close()
+            raise BadCordAnswerError(f"the head is longer than {MOST_HEAD_BYTES} bytes") from error
+        self._pace.spend_head(len(line))
+        try:
+            return read_head(line)
+        except BadCordAnswerError:
+            self.close()
+            raise
+
+    async def _whole(self, size: int) -> AsyncGenerator[bytes]:
+        left = size
+        while left:
+            data = await self._read(min(left, BLOCK_BYTES))
+            left -= len(data)
+            if not left:
+                self._rest()
+            yield data
+
+    async def _frames(self) -> AsyncGenerator[bytes]:
+        frames = Frames()
+        while self._is_busy:
+            data, before = await self._read(BLOCK_BYTES), frames.count
+            try:
+                piece = frames.feed(data)
+            except BadCordAnswerError:
+                self.close()
+                raise
+            self._pace.spend_frames(frames.count - before)
+            if frames.is_over:
+                self._rest()
+            if piece:
+                yield piece
+
+    async def _read(self, most: int) -> bytes:
+        await self._pace.wait()
+        try:
+            data = await self._reader.read(most)
+        except ConnectionError as error:
+            self.close()
+            raise CordLineBrokenError(str(error)) from error
+        if not data:
+            self.close()
+            raise CordLineBrokenError("the connection ended within an answer")
+        self._pace.spend(len(data))
+        return data
+
+    def _rest(self) -> None:
+        """The answer is whole. What came behind it was not asked for."""
+        self._is_busy = False
+        self._heed()
+
+    def _heed(self) -> None:
+        if not self._is_busy and not self._reader.is_silent:
+            self.close()
+
+
+def _tell_nobody() -> None:
+    """Of a connection that is no line."""

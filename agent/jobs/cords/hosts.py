@@ -1,0 +1,380 @@
+"""jobs/cords/hosts — which job answers the cords of which version: found or started when a call wants one, stopped when none does. Makes no call.
+
+Each look takes every version a step further, by what the rows say; what is in memory alone is connections and who waits for them. So
+a start of the daemon is a look as any other: jobs of an earlier one are taken over as they connect.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import structlog
+
+from agent.aio import Flag
+from agent.core.chute import Version, VersionState
+from agent.core.function import FunctionCall
+from agent.core.job import EVERYONE, BootTime, Job, Kind, NewEvent, Reason, StopCause
+from agent.core.stop_requests import request_job_stop
+from agent.errors import AgentError, Phase
+from agent.interfaces import ChuteFolders, Clock, StoreUnavailableError
+from agent.interfaces.cord_line import CordLine
+from agent.interfaces.job_socket import CallFault, CallRefusedError
+from agent.jobs.bell import Bell, wait_for_ring
+from agent.jobs.cords.errors import CordBusyError, CordHostNotReadyError
+from agent.jobs.cords.host import MOST_WAITING, Host
+from agent.jobs.intake import Intake, Submission
+from agent.spec import compose_cords, load_deploy
+
+log = structlog.get_logger(__name__)
+
+# Whoever writes events pokes, and there may be many: one look serves all of a while.
+GATHER_SECONDS = 0.05
+LOOK_AGAIN_SECONDS = 5.0
+# From a call until a job has connected for it: a pull of the image, a wait for GPUs, the import of the author's file.
+START_SECONDS = 120.0
+# Until an ended job's row says why: the engine's inspect, and its write.
+WHY_SECONDS = 3.0
+# Beyond the grace, until a job that was stopped is finished.
+STOPPED_SECONDS = 30.0
+REPLACED = "a newer version of the chute was deployed"
+REMOVED = "the chute is being removed"
+CROWDED = "another chute was called, and no more of them may be answered at once"
+SILENT = "it took no call any more"
+SURPLUS = "another job answers the same cords"
+
+
+@dataclass(frozen=True, slots=True)
+class CordTimes:
+    """`[chutes]`: how long a job waits for calls, and how long a call for its answer."""
+
+    idle_seconds: float
+    call_seconds: float
+
+
+class Hosts:
+    """Standing task `watch`. `times` is read anew each time."""
+
+    def __init__(self, intake: Intake, folders: ChuteFolders, times: Callable[[], CordTimes]) -> None:
+        self._intake = intake
+        self._store = intake.store
+        self._folders = folders
+        self.times = times
+        self._hosts: dict[str, Host] = {}  # by version
+        self._leaving: dict[str, str] = {}  # jobs that are to be stopped, and why
+        self._making_way: str | None = None  # the job that was stopped last for another
+        self._flag = Flag()
+        self._bell = Bell()
+        self._gathering: asyncio.TimerHandle | None = None
+        self._store.on_events(self._heed)
+
+    @property
+    def warm(self) -> int:
+        """How many jobs answer."""
+        return sum(host.job_id is not None and host.open_lines > 0 for host in self._hosts.values())
+
+    @property
+    def failing(self) -> list[str]:
+        """Why chutes are called in vain, of those for which nothing is started just now."""
+        return [host.why for host in self._hosts.values() if host.why and host.paused_until > _now()]
+
+    # ── calls ──
+
+    @contextmanager
+    def called(self, version: Version) -> Iterator[Host]:
+        """While a call is made: its version is not idle."""
+        host = self._host(version)
+        host.calls += 1
+        try:
+            yield host
+        finally:
+            host.calls -= 1
+            host.used_at = _now()
+            if not host.calls:
+                self._flag.set()
+
+    async def acquire(self, host: Host) -> CordLine:
+        """A connection for one call; then `host.free` it. Raises CordHostNotReadyError, CordBusyError, and what refuses its job."""
+        self._refuse_paused(host)
+        line = host.take_free()
+        if line is not None:
+            return line
+        if host.is_full:
+            raise CordBusyError(f"{MOST_WAITING} calls of {host.chute} wait already")
+        future = host.wait()
+        self._flag.set()
+        seconds = self.times().call_seconds if host.open_lines else START_SECONDS
+        try:
+            async with asyncio.timeout(seconds):
+                return await future
+        except TimeoutError:
+            host.give_up(future)
+            raise await self._say_late(host, seconds) from None
+        except asyncio.CancelledError:
+            host.give_up(future)
+            raise
+
+    async def why_ended(self, job_id: str) -> Reason | None:
+        """Of a job whose connection broke. None: it goes on, or its row does not say so soon."""
+        deadline = _now() + WHY_SECONDS
+        while True:
+            ring = self._bell.listen()
+            job = await self._store.read(job_id)
+            if job is None or job.outcome is not None or _now() >= deadline:
+                return None if job is None else job.reason
+            await wait_for_ring(ring, deadline - _now())
+
+    async def serve(self, job: Job, line: CordLine) -> None:
+        """As jobs.functions.CordHosts promises it."""
+        host = await self._take_over(job)
+        if host is None:
+            raise CallRefusedError(CallFault.UNAVAILABLE, "the job is to end")
+        host.add(line, _now())
+        try:
+            await line.wait_closed()
+        finally:
+            host.drop(line)
+            self._flag.set()
+
+    # ── chutes ──
+
+    def note_deployed(self, version: Version) -> None:
+        """It is the chute's current one: jobs of those before it are stopped once their calls are over."""
+        self._note_newest(version)
+        self._flag.set()
+
+    async def close(self, chute: Version) -> None:
+        """Stop what answers for the chute, unless it is called just now, and see it finished. Raises StoreUnavailableError."""
+        for host in self._of(chute.owner, str(chute.chute)):
+            if host.is_idle:
+                self._leave(host, REMOVED)
+        await self._stop_leaving()
+        deadline = _now() + STOPPED_SECONDS
+        while True:
+            ring = self._bell.listen()
+            ending = [job for job in await self._unfinished() if _is_ending(job, chute)]
+            if not ending or _now() >= deadline:
+                return
+            await wait_for_ring(ring, min(1.0, deadline - _now()))
+
+    # ── the standing task ──
+
+    async def watch(self) -> None:
+        """Take every version further: when it is called, when something happened that one waits for, and each 5 s."""
+        is_adopted = False
+        while True:
+            self._flag.clear()
+            try:
+                if not is_adopted:
+                    await self._adopt()
+                    is_adopted = True
+                await self._stop_leaving()
+                for host in list(self._hosts.values()):
+                    await self._try_further(host)
+            except AgentError as error:
+                log.info("cords.put_off", code=error.code, error=str(error))
+            await self._flag.wait(self._next_seconds())
+
+    def _heed(self) -> None:
+        """Something happened to some job."""
+        self._bell.ring()
+        if self._gathering is None and any(
+            host.job_id and not host.open_lines for host in self._hosts.values()
+        ):
+            self._gathering = asyncio.get_running_loop().call_later(GATHER_SECONDS, self._look_soon)
+
+    def _look_soon(self) -> None:
+        self._gathering = None
+        self._flag.set()
+
+    def _next_seconds(self) -> float:
+        idle, now = self.times().idle_seconds, _now()
+        due = [host.used_at + idle - now for host in self._hosts.values() if host.job_id and host.is_idle]
+        return max(0.01, min([LOOK_AGAIN_SECONDS, *due]))
+
+    async def _adopt(self) -> None:
+        """What an earlier daemon has left running is idle from now on."""
+        for job in await self._unfinished():
+            if job.job_stop is None:
+                await self._take_over(job)
+
+    async def _try_further(self, host: Host) -> None:
+        try:
+            await self._take_further(host)
+        except AgentError:
+            raise
+        except Exception:
+            # A damaged folder of one chute ends the calls of that one, and neither the daemon nor the calls of others.
+            log.exception("cords.host_broke", chute=host.chute, version=host.version)
+            host.refuse_all(
+                CordHostNotReadyError(f"no job for {host.chute} could be started: an internal error")
+            )
+
+    async def _take_further(self, host: Host) -> None:
+        if host.job_id is None and host.is_waited_for:
+            await self._start(host)
+        elif host.job_id is not None and not host.open_lines:
+            await self._look_at_job(host, host.job_id)
+        idle = self.times().idle_seconds
+        if host.job_id is not None and host.is_idle:
+            if host.is_superseded:
+                self._leave(host, REPLACED)
+            elif _now() - host.used_at >= idle:
+                self._leave(host, f"no call for {idle:g} s")
+            await self._stop_leaving()
+        if host.job_id is None and host.is_idle and host.paused_until <= _now():
+            del self._hosts[host.version]
+
+    async def _start(self, host: Host) -> None:
+        try:
+            self._refuse_paused(host)
+            job = await self._find(host) or await self._accept(host)
+        except AgentError as error:
+            host.refuse_all(error)
+            return
+        if host.job_id is None:
+            host.begin(job.id)
+        elif host.job_id != job.id:
+            self._leaving[job.id] = SURPLUS  # one of an earlier daemon has connected meanwhile
+        log.info("cords.host_started", job=job.id, chute=host.chute, owner=host.owner)
+
+    async def _find(self, host: Host) -> Job | None:
+        """One that was accepted, though its answer was lost."""
+        found = [job for job in await self._unfinished() if job.call and job.call.version == host.version]
+        usable = [job for job in found if job.job_stop is None and job.outcome is None]
+        return next((job for job in usable if job.id not in self._leaving), None)
+
+    async def _accept(self, host: Host) -> Job:
+        version = await self._store.version(host.version, EVERYONE)
+        if version is None:
+            raise CordHostNotReadyError(f"the chute {host.chute} has just been removed")
+        body = compose_cords(load_deploy(await self._folders.deploy(version.id)))
+        call = FunctionCall(host.chute, version.id, None, version.entry.file, version.entry.attribute)
+        asked = Submission(body, Kind.CORDS, call, b"null")
+        return (await self._intake.accept(host.owner, asked)).job
+
+    async def _look_at_job(self, host: Host, job_id: str) -> None:
+        job = await self._store.read(job_id)
+        if host.job_id != job_id:
+            return
+        if job is not None and job.outcome is None and job.job_stop is None:
+            if job.waiting_for == "queue" and host.is_waited_for:
+                await self._make_way()
+            return
+        if job is not None and job.job_stop is not None:
+            host.leave(_now())  # somebody stopped it: whoever waits gets another
+        else:
+            host.note_end(None if job is None else job.reason, _now())
+            log.info("cords.host_ended", job=job_id, chute=host.chute, why=host.why)
+        if host.is_waited_for:
+            await self._start(host)
+
+    async def _make_way(self) -> None:
+        """As many jobs answer as may, and one more is called: the one that nobody has called for longest ends early."""
+        before = None if self._making_way is None else await self._store.read(self._making_way)
+        if before is not None and before.phase is not Phase.FINISHED:
+            return
+        idle = [host for host in self._hosts.values() if host.job_id and host.open_lines and host.is_idle]
+        if idle:
+            chosen = min(idle, key=lambda host: host.used_at)
+            self._making_way = chosen.job_id
+            self._leave(chosen, CROWDED)
+            self._flag.set()
+
+    async def _take_over(self, job: Job) -> Host | None:
+        """The host that the job is of; None: it is to end."""
+        call = job.call
+        if call is None or job.job_stop is not None or job.outcome is not None or job.id in self._leaving:
+            return None
+        host = self._hosts.get(call.version)
+        if host is None:
+            version = await self._store.version(call.version, EVERYONE)
+            if version is None:  # its chute was removed, which no row would allow: nobody can call it
+                self._leaving[job.id] = REMOVED
+                return None
+            made = Host(version, _now())
+            made.is_superseded = version.state is not VersionState.ACTIVE
+            host = self._hosts.setdefault(call.version, made)
+        if host.job_id is None:
+            host.begin(job.id)
+        elif host.job_id != job.id:
+            self._leaving[job.id] = SURPLUS
+            self._flag.set()
+            return None
+        return host
+
+    def _leave(self, host: Host, why: str) -> None:
+        """From here on a call starts another job; the request is written as soon as it can be."""
+        job_id = host.leave(_now())
+        if job_id is not None:
+            self._leaving[job_id] = why
+
+    async def _stop_leaving(self) -> None:
+        """Raises StoreUnavailableError."""
+        for job_id, why in list(self._leaving.items()):
+            decide = _stop(self._intake.clock, why)
+            await self._store.change(job_id, EVERYONE, decide)
+            self._leaving.pop(job_id, None)
+            self._intake.wake(job_id)
+            log.info("cords.host_stopped", job=job_id, why=why)
+
+    async def _say_late(self, host: Host, seconds: float) -> AgentError:
+        """Of a call that has waited in vain."""
+        if host.open_lines:
+            return CordBusyError(f"all that {host.chute} runs at once was busy for {seconds:g} s")
+        job = None if host.job_id is None else await self._read(host.job_id)
+        if job is None:
+            return CordHostNotReadyError(host.why or f"no job for {host.chute} was started in {seconds:g} s")
+        if host.has_answered:
+            self._leave(host, SILENT)
+            self._flag.set()
+            return CordHostNotReadyError(f"the job {job.id} took no call for {seconds:g} s, and is replaced")
+        told = job.phase.value if job.waiting_for is None else f"waits for {job.waiting_for}"
+        words = f": {job.waiting_words}" if job.waiting_for and job.waiting_words else ""
+        return CordHostNotReadyError(f"after {seconds:g} s the job {job.id} is not ready: it {told}{words}")
+
+    async def _read(self, job_id: str) -> Job | None:
+        try:
+            return await self._store.read(job_id)
+        except StoreUnavailableError:
+            return None
+
+    async def _unfinished(self) -> list[Job]:
+        return [job for job in await self._store.unfinished() if job.kind is Kind.CORDS]
+
+    def _host(self, version: Version) -> Host:
+        host = self._hosts.get(version.id)
+        if host is None:
+            host = self._hosts[version.id] = Host(version, _now())
+            self._note_newest(version)
+        return host
+
+    def _note_newest(self, version: Version) -> None:
+        for host in self._of(version.owner, str(version.chute)):
+            host.is_superseded = host.is_superseded or host.number < (version.number or 0)
+
+    def _of(self, owner: str, chute: str) -> list[Host]:
+        return [host for host in self._hosts.values() if (host.owner, host.chute) == (owner, chute)]
+
+    def _refuse_paused(self, host: Host) -> None:
+        if host.job_id is None and host.why is not None and host.paused_until > _now():
+            raise CordHostNotReadyError(host.why)
+
+
+def _stop(clock: Clock, why: str) -> Callable[[Job], tuple[Job, list[NewEvent]]]:
+    now, boot = clock.now(), clock.boot_seconds()
+
+    def decide(job: Job) -> tuple[Job, list[NewEvent]]:
+        kill_at = BootTime(clock.boot_id, boot + job.spec.grace)
+        return request_job_stop(job, StopCause.NOT_NEEDED, now, kill_at, why)
+
+    return decide
+
+
+def _is_ending(job: Job, chute: Version) -> bool:
+    is_its = job.call is not None and (job.owner, job.call.chute) == (chute.owner, chute.chute)
+    return is_its and job.job_stop is not None and job.phase is not Phase.FINISHED
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
