@@ -143,7 +143,8 @@ def _left_text(left: int, tree: Json) -> str:
 
 def ended_alone(job: Json) -> bool:
     """Whether nothing came of a function that did not succeed. A step of a workflow would have started the next one."""
-    return bool(job["chute"]) and job["outcome"] in ALONE and not job["children"]
+    calls = (job["chute"] or {}).get("function") is not None
+    return calls and job["outcome"] in ALONE and not job["children"]
 
 
 def family_stopped_text(job: Json, asked: int) -> str:
