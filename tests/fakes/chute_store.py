@@ -37,6 +37,7 @@ class MemoryChutes(ABC):
 
     _versions: dict[str, Version]
     _answers: dict[CordKey, tuple[float, KeptAnswer]]
+    _last_version_seq: int
 
     @abstractmethod
     async def _call(self, step: str, act: Callable[[], T]) -> T: ...
@@ -152,7 +153,8 @@ class MemoryChutes(ABC):
         kept = sum(found.size_bytes for found in own if found.state is not VersionState.REFUSED)
         if kept + version.size_bytes > MOST_CODE_BYTES:
             raise TooMuchCodeError
-        added = replace(version, seq=max((found.seq for found in self._versions.values()), default=0) + 1)
+        self._last_version_seq += 1
+        added = replace(version, seq=self._last_version_seq)
         self._versions[version.id] = added
         return Deployed(added, is_replay=False)
 

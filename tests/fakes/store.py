@@ -66,6 +66,7 @@ class MemoryStore(MemoryUploads, MemoryFunctions, MemorySchedules, MemoryChutes)
         self._journals: dict[int, dict[str, JournalFile]] = {}
         self._versions: dict[str, Version] = {}
         self._answers: dict[CordKey, tuple[float, KeptAnswer]] = {}
+        self._last_version_seq = 0
         self._functions: dict[str, Told] = {}
         self._schedules: dict[str, Schedule] = {}
         self._last_schedule_seq = 0
