@@ -233,7 +233,11 @@ async def test_more_metrics_than_a_report_may_have_are_refused_before_they_are_l
     assert calls.names == ["hello"]
 
 
-@pytest.mark.parametrize("size", [10, 3000, 100_000], ids=["small", "middling", "large"])
+@pytest.mark.parametrize(
+    "size",
+    [10, pytest.param(3000, marks=pytest.mark.slow), pytest.param(100_000, marks=pytest.mark.slow)],
+    ids=["small", "middling", "large"],
+)
 async def test_a_call_of_very_many_values_beside_its_payload_is_refused(
     caller: Caller, calls: Answering, size: int
 ) -> None:

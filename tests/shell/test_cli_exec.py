@@ -160,6 +160,7 @@ async def test_a_lost_connection_leaves_the_terminal_as_it_was(world: CliWorld) 
     await until(lambda: the_command(world).code == HUNG_UP)
 
 
+@pytest.mark.slow
 async def test_an_engine_that_goes_down_and_an_agent_that_leaves_are_told(world: CliWorld) -> None:
     job_id = await running_job(world)
     async with at_terminal(world, job_id) as process:
@@ -177,6 +178,7 @@ async def test_an_engine_that_goes_down_and_an_agent_that_leaves_are_told(world:
         assert b"the agent is leaving" in process.seen
 
 
+@pytest.mark.slow
 async def test_a_tilde_and_a_dot_leave_though_the_other_side_says_nothing(world: CliWorld) -> None:
     job_id = await running_job(world)
     async with at_terminal(world, job_id) as process:
@@ -190,6 +192,7 @@ async def test_a_tilde_and_a_dot_leave_though_the_other_side_says_nothing(world:
     await until(lambda: the_command(world).code == HUNG_UP)
 
 
+@pytest.mark.slow
 async def test_a_terminal_that_was_stopped_and_goes_on_is_raw_again(world: CliWorld) -> None:
     job_id = await running_job(world)
     async with at_terminal(world, job_id) as process:
@@ -237,6 +240,7 @@ async def test_stdin_goes_there_with_i_alone(world: CliWorld, tmp_path: Path) ->
         assert out == (b"300000\n" if "file" in given else b"0\n")
 
 
+@pytest.mark.slow
 async def test_a_shell_without_a_terminal_reads_stdin(world: CliWorld) -> None:
     job_id = await running_job(world)
     code, out, _ = await on_pipes(world, job_id, sent=b"q")
@@ -290,11 +294,13 @@ async def test_options_stand_before_the_job_and_the_commands_own_behind_it(world
     assert plan.environment == (("A", "b=c"), ("HERE", "there"))
 
 
+@pytest.mark.slow
 async def test_two_dashes_behind_the_job_are_nobodys(world: CliWorld) -> None:
     job_id = await running_job(world)
     assert (await on_pipes(world, job_id, "--", "both"))[0] == 5
 
 
+@pytest.mark.slow
 async def test_a_terminal_that_is_asked_for_must_be_there(world: CliWorld) -> None:
     job_id = await running_job(world)
     for flags in ("-t", "-it"):
@@ -304,6 +310,7 @@ async def test_a_terminal_that_is_asked_for_must_be_there(world: CliWorld) -> No
     assert world.engine.execs.plans == []
 
 
+@pytest.mark.slow
 async def test_with_i_alone_there_are_pipes_at_a_terminal_too(world: CliWorld) -> None:
     job_id = await running_job(world)
     async with at_terminal(world, "-i", job_id, "shell") as process:
@@ -324,6 +331,7 @@ async def test_a_refusal_is_the_apis_own_words(world: CliWorld) -> None:
     assert (code, b"there is no job" in err) == (125, True)
 
 
+@pytest.mark.slow
 async def test_a_beginning_of_the_id_will_do_and_what_is_not_there_says_so(world: CliWorld) -> None:
     job_id = await running_job(world)
     code, out, _ = await on_pipes(world, job_id[:8], "no-such-program")

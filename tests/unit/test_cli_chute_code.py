@@ -101,6 +101,7 @@ def test_an_attribute_that_is_none_is_said(folder: Path) -> None:
         read_code(f"{folder}:a.b", None)
 
 
+@pytest.mark.slow
 def test_too_much_code_is_refused_with_the_largest_files(folder: Path) -> None:
     (folder / "weights.bin").write_bytes(os.urandom(33 << 20))
     with pytest.raises(BadArgumentError, match=r"weights\.bin \(33\.0 MiB\)"):

@@ -2,6 +2,7 @@
 
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -48,6 +49,7 @@ def cut(whole: bytes, places: list[int]) -> list[bytes]:
     return [whole[start:end] for start, end in pairwise(ends)]
 
 
+@pytest.mark.slow
 @given(LINES, st.lists(st.integers(min_value=0), max_size=8))
 def test_every_line_comes_out_with_its_own_bytes_on_its_own_stream_however_chunks_are_cut(
     lines: list[tuple[Stream, bytes]], places: list[int]

@@ -207,6 +207,7 @@ def test_the_names_of_a_query_stay_so_that_the_url_can_be_recognised() -> None:
     assert hidden == f"https://s3.example/b/k?X-Amz-Date={MARK}&X-Amz-Signature={MARK}"
 
 
+@pytest.mark.slow
 def test_long_hostile_text_does_not_hold_up_the_log() -> None:
     redactor = Redactor()
     for piece in (

@@ -161,6 +161,7 @@ JSON = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(functions(), JSON)
 @settings(max_examples=tries(300), deadline=None)
 def test_whatever_is_bound_can_be_called_and_whatever_is_not_is_the_users_fault(

@@ -89,6 +89,7 @@ def test_what_the_page_says_is_refused_is_refused_for_that() -> None:
         assert [fault.field for fault in refused.value.faults] == said
 
 
+@pytest.mark.slow
 def test_its_tests_run_in_a_project_of_their_own(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,6 +11,7 @@ from agent.spec import find_payload_fault
 from chutes._binding import bind
 from chutes._signature import read_parameters
 from chutes.errors import PayloadError
+from tests.tries import tries
 from tests.unit.chute_values import a_job, good
 
 NAMES = ["a", "b", "output_dir", "data"]
@@ -47,7 +48,7 @@ def annotation(draw: st.DrawFn) -> str:
     return draw(st.sampled_from(["", ": dict", ": int", ": list"]))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=tries(300), deadline=None)
 @given(functions(), PAYLOADS)
 def test_what_is_refused_at_the_door_would_be_refused_in_the_job(
     function: Callable[..., Any], payload: object
