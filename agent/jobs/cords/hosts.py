@@ -29,6 +29,8 @@ log = structlog.get_logger(__name__)
 # Whoever writes events pokes, and there may be many: one look serves all of a while.
 GATHER_SECONDS = 0.05
 LOOK_AGAIN_SECONDS = 5.0
+# What could not be read or written is not asked for in a circle.
+RETRY_SECONDS = 1.0
 # From a call until a job has connected for it: a pull of the image, a wait for GPUs, the import of the author's file.
 START_SECONDS = 120.0
 # Until an ended job's row says why: the engine's inspect, and its write.
@@ -159,6 +161,7 @@ class Hosts:
         is_adopted = False
         while True:
             self._flag.clear()
+            least = 0.0
             try:
                 if not is_adopted:
                     await self._adopt()
@@ -168,6 +171,8 @@ class Hosts:
                     await self._try_further(host)
             except AgentError as error:
                 log.info("cords.put_off", code=error.code, error=str(error))
+                least = RETRY_SECONDS
+            await asyncio.sleep(least)
             await self._flag.wait(self._next_seconds())
 
     def _heed(self) -> None:
