@@ -21,7 +21,7 @@ def function_name(job: Json) -> str | None:
     call = job.get("chute")
     if call is None:
         return None
-    what = "its cords" if job["kind"] == "cords" else "described"
+    what = "its cords" if job.get("kind") == "cords" else "described"
     return f"{call['name']}/{call['function']}" if call["function"] else f"{call['name']} ({what})"
 
 
