@@ -29,6 +29,8 @@ log = structlog.get_logger(__name__)
 # Whoever writes events pokes, and there may be many: one look serves all of a while.
 GATHER_SECONDS = 0.05
 LOOK_AGAIN_SECONDS = 5.0
+# Where no chute is called there is nothing to look at.
+IDLE_SECONDS = 600.0
 # What could not be read or written is not asked for in a circle.
 RETRY_SECONDS = 1.0
 # From a call until a job has connected for it: a pull of the image, a wait for GPUs, the import of the author's file.
@@ -188,6 +190,8 @@ class Hosts:
         self._flag.set()
 
     def _next_seconds(self) -> float:
+        if not self._hosts and not self._jobs.leaving:
+            return IDLE_SECONDS
         idle, now = self.times().idle_seconds, _now()
         due = [host.used_at + idle - now for host in self._hosts.values() if host.job_id and host.is_idle]
         return max(0.01, min([LOOK_AGAIN_SECONDS, *due]))
