@@ -20,6 +20,17 @@ FLOODS = {
     "no_json": b"\0" * 100_000 + b"\n",
 }
 CONNECTIONS = 6
+SERVE = b'{"id":1,"call":"serve"}\n'
+STREAM = b'{"status":200,"content_type":"a/b","stream":true}\n'
+WHOLE = b'{"status":200,"content_type":"a/b","bytes":8388608}\n'
+# What a cord answers, again and again.
+ANSWERS = {
+    "small_frames": STREAM + b"\0\0\0\1x" * 1_000_000 + bytes(4),
+    "frames": STREAM + (b"\0\1\0\0" + bytes(1 << 16)) * 200 + bytes(4),
+    "answers": WHOLE + bytes(8_388_608),
+    "heads": b'{"error":{"kind":"raised","message":"' + b"\\n" * 32_000 + b'"}}\n',
+    "lists": b'{"error":{"kind":"raised","a":[' + b",".join([b"[]"] * 21_000) + b"]}}\n",
+}
 
 
 def flood(path: str, data: bytes, end: float, sent: list[int]) -> None:
@@ -36,6 +47,18 @@ def flood(path: str, data: bytes, end: float, sent: list[int]) -> None:
             continue
 
 
+def serve(path: str, answer: bytes, end: float, sent: list[int]) -> None:
+    """One connection on which calls are answered as fast as they come."""
+    with suppress(OSError), socket.socket(socket.AF_UNIX) as one:
+        one.settimeout(0.5)
+        one.connect(path)
+        one.sendall(SERVE)
+        while time.monotonic() < end:
+            with suppress(TimeoutError):
+                if one.recv(1 << 16).endswith(b"}}\n"):
+                    push(one, answer, end, sent)
+
+
 def push(one: socket.socket, data: bytes, end: float, sent: list[int]) -> None:
     """All of it, however long nobody reads."""
     rest = memoryview(data)
@@ -49,9 +72,8 @@ def push(one: socket.socket, data: bytes, end: float, sent: list[int]) -> None:
 def main() -> None:
     path, name, seconds = sys.argv[1:]
     sent, end = [0], time.monotonic() + float(seconds)
-    threads = [
-        threading.Thread(target=flood, args=(path, FLOODS[name], end, sent)) for _ in range(CONNECTIONS)
-    ]
+    work = (flood, FLOODS[name]) if name in FLOODS else (serve, ANSWERS[name])
+    threads = [threading.Thread(target=work[0], args=(path, work[1], end, sent)) for _ in range(CONNECTIONS)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -20,6 +20,7 @@ from agent.core.cord_answer import (
     CordHead,
 )
 from agent.interfaces.cord_line import CordLine, CordLineBrokenError
+from agent.interfaces.job_socket import CallFault, CallRefusedError
 from tests.contract.job_caller import HELLO, Answering, Caller
 from tests.contract.test_job_sockets import JOB, opened
 from tests.fakes.cord_lines import Author, FakeCordLine, Said, stream, whole
@@ -281,6 +282,24 @@ async def test_who_may_not_serve_is_told_why_and_closed(tmp_path: Path) -> None:
         async with Caller(folder) as caller:
             assert (await caller.ask(SERVE))["error"]["code"] == "unavailable"
             assert await caller.next() is None
+
+
+async def test_a_line_that_is_refused_once_it_is_turned_round_is_closed_and_is_no_defect(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Late(Answering):
+        async def serve(self, line: CordLine) -> None:
+            raise CallRefusedError(CallFault.UNAVAILABLE, "the job is to end")
+
+    (tmp_path / JOB).mkdir()
+    calls = Late()
+    calls.lines = 1
+    async with opened(tmp_path) as made:
+        await made.open(JOB, calls)
+        async with Caller(tmp_path / JOB) as caller:
+            assert await caller.ask(SERVE) == {"id": 1, "ok": None}
+            assert await caller.next() is None
+    assert "connection_broke" not in caplog.text + capsys.readouterr().out
 
 
 async def test_serve_is_no_call_behind_hello(tmp_path: Path) -> None:

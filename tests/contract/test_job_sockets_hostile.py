@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from agent.core.cord_answer import BadCordAnswerError, CordHead
 from agent.core.finish import Finish
+from agent.interfaces.cord_line import CordLine, CordLineBrokenError
 from agent.interfaces.job_socket import Call
 from tests.contract import socket_floods
 from tests.contract.job_caller import HELLO, Answering, Caller
@@ -29,7 +31,7 @@ MOST_BYTES = (16 << 20) + 5 * (4 << 20) + (8 << 20)
 
 
 class Forgetful(Answering):
-    """What is kept of a flood would be the test's memory, and not the socket's."""
+    """What is kept of a flood would be the test's memory, and not the socket's. Cords are called without a pause."""
 
     async def answer(self, call: Call) -> bytes:
         return b"null"
@@ -40,6 +42,16 @@ class Forgetful(Answering):
     async def finish(self, finish: Finish, result: AsyncIterator[bytes]) -> None:
         async for _ in result:
             pass
+
+    async def serve(self, line: CordLine) -> None:
+        while line.is_open:
+            try:
+                head = await line.call(b'{"cord":{}}')
+                if isinstance(head, CordHead):
+                    async for _ in line.body():
+                        pass
+            except (CordLineBrokenError, BadCordAnswerError):
+                return
 
 
 @pytest.fixture
@@ -80,6 +92,33 @@ async def test_a_flood_costs_nobody_else_anything(tmp_path: Path, flood: str) ->
         assert sum(hold for hold in holds.result() if hold > LAG_SECONDS) < STALLED_SECONDS
         assert percentile(waits.result(), 50) < LAG_SECONDS
         assert sent < MOST_BYTES
+        assert resident_bytes() - before < GROWTH_BYTES
+
+
+@pytest.mark.usefixtures("frozen_heap")
+@pytest.mark.parametrize("answer", socket_floods.ANSWERS)
+async def test_whatever_cords_answer_costs_no_other_job_its_calls(tmp_path: Path, answer: str) -> None:
+    for name in ("hostile", "other"):
+        (tmp_path / name).mkdir()
+    calls, called = Answering(), Forgetful()
+    called.lines = socket_floods.CONNECTIONS
+    async with opened(tmp_path) as made:
+        await made.open("hostile", called)
+        await made.open("other", calls)
+        before = resident_bytes()
+        path = str(tmp_path / "hostile" / "agent.sock")
+        arguments = (str(Path(socket_floods.__file__)), path, answer, str(SECONDS))
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, *arguments, stdout=asyncio.subprocess.PIPE
+        )
+        async with asyncio.TaskGroup() as group:
+            holds = group.create_task(measure_holds(SECONDS))
+            waits = group.create_task(measure_calls(tmp_path / "other", SECONDS))
+        sent = int((await process.communicate())[0])
+        assert sent > 1 << 20
+        assert percentile(holds.result(), 99) < LAG_SECONDS
+        assert sum(hold for hold in holds.result() if hold > LAG_SECONDS) < STALLED_SECONDS
+        assert percentile(waits.result(), 50) < LAG_SECONDS
         assert resident_bytes() - before < GROWTH_BYTES
 
 

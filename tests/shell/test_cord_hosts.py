@@ -13,6 +13,7 @@ from agent.jobs.cords import CordTimes
 from agent.jobs.cords.host import MOST_WAITING, PAUSE_SECONDS, QUICK_ENDS
 from agent.jobs.cords.hosts import START_SECONDS
 from tests.fakes.cord_lines import Said, whole
+from tests.fakes.upload_store import go_on
 from tests.shell.cord_world import LINES, CordWorld, cord_world
 from tests.shell.world import ME, Outcome
 
@@ -144,6 +145,26 @@ async def test_a_stop_that_could_not_be_written_is_written_later(stage: CordWorl
     stage.world.store.before = fail
     await asyncio.sleep(60)
     assert failures == 0
+    assert not stage.alive()
+
+
+async def test_a_database_that_is_away_is_not_asked_in_a_circle(stage: CordWorld) -> None:
+    stage.times = CordTimes(idle_seconds=10, call_seconds=60)
+    await stage.call()
+    await stage.deploy(name="other")
+    await stage.call(chute="other")
+    asked = 0
+
+    async def fail(step: str) -> None:
+        nonlocal asked
+        asked += step == "change"
+        raise StoreUnavailableError("disk I/O error")
+
+    stage.world.store.before = fail
+    await asyncio.sleep(100)
+    assert 10 < asked < 200
+    stage.world.store.before = go_on
+    await asyncio.sleep(30)
     assert not stage.alive()
 
 

@@ -262,3 +262,68 @@ async def test_a_job_that_is_over_can_not_be_cancelled(stage: Stage) -> None:
     assert row.job_stop is not None
     await stage.world.finish(sibling.id)
     assert await stage.calls.cancel(parent, sibling.id) is False
+
+
+# within a call of a cord
+
+CORDS = FunctionCall("trainer", VERSION, None, "main.py")
+CALL_ID = "33333333-0000-7000-8000-000000000001"
+
+
+async def a_host(stage: Stage, owner: str = "alice") -> Job:
+    return await stage.job(CORDS, owner, Kind.CORDS)
+
+
+async def test_what_a_cord_starts_is_nobodys_child_and_of_the_calls_id(stage: Stage) -> None:
+    host = await a_host(stage)
+    started = await stage.start(host, cord=CALL_ID)
+    job = await stage.world.store.read(started)
+    assert job is not None
+    assert job.call is not None
+    assert (job.call.parent, job.call.depth, job.call.chute) == (None, 0, "trainer")
+    assert started == child_id(CALL_ID, "step", b"{}", 0)
+    assert await stage.start(host, cord=CALL_ID) == started
+    assert await stage.start(host, cord=CALL_ID, k=1) != started
+    assert await stage.start(host, cord=CALL_ID.replace("3", "4")) != started
+
+
+async def test_another_host_finds_what_the_same_call_started_before(stage: Stage) -> None:
+    started = await stage.start(await a_host(stage), cord=CALL_ID)
+    assert await stage.start(await a_host(stage), cord=CALL_ID) == started
+
+
+async def test_a_host_starts_more_for_its_calls_than_children_of_its_own(stage: Stage) -> None:
+    host = await a_host(stage)
+    for k in range(5):
+        await stage.start(host, cord=CALL_ID, k=k)
+    for k in range(3):
+        await stage.start(host, k=k)
+    assert await stage.refusal(host, k=3) is CallFault.TOO_MANY_CHILDREN
+
+
+@pytest.mark.parametrize("cord", ["", "x", 5, [], "../../etc", {"a": 1}])
+async def test_what_is_no_id_of_a_call_is_refused(stage: Stage, cord: object) -> None:
+    assert await stage.refusal(await a_host(stage), cord=cord) is CallFault.BAD_CALL
+
+
+async def test_a_job_that_answers_no_cords_is_of_no_call(stage: Stage) -> None:
+    parent = await stage.job()
+    job = await stage.world.store.read(await stage.start(parent, cord=CALL_ID))
+    assert job is not None
+    assert job.call is not None
+    assert job.call.parent == parent.id
+
+
+async def test_anothers_call_is_nothing_to_a_host(stage: Stage) -> None:
+    theirs = await stage.start(await a_host(stage, "bob"), cord=CALL_ID)
+    assert await stage.refusal(await a_host(stage), cord=CALL_ID) is CallFault.REFUSED
+    job = await stage.world.store.read(theirs)
+    assert job is not None
+    assert job.owner == "bob"
+
+
+async def test_a_cord_sees_and_cancels_jobs_of_its_chute(stage: Stage) -> None:
+    host = await a_host(stage)
+    started = await stage.start(host, cord=CALL_ID)
+    assert await stage.calls.status(host, started) is not None
+    assert await stage.calls.cancel(host, started)

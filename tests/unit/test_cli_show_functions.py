@@ -87,6 +87,7 @@ def test_a_list_names_a_job_by_its_chute_and_function() -> None:
     assert lines[1].split()[1] == "digits/train"
     described = {**JOB, "chute": {**JOB["chute"], "function": None}}
     assert "digits (described)" in drawn(jobs_table([described], NOW, 80))[1]
+    assert "digits (its cords)" in drawn(jobs_table([{**described, "kind": "cords"}], NOW, 80))[1]
 
 
 def test_a_result_too_large_for_the_answer_says_where_it_is() -> None:

@@ -116,6 +116,9 @@ class Connection:
     async def _serve_calls(self, line: UnixCordLine) -> None:
         try:
             await self._heard.calls.serve(line)
+        except CallRefusedError as refused:
+            # It is turned round already, and no answer can be given on it: its end says that it may be tried again.
+            log.debug("job_socket.line_refused", job=self._heard.job_id, why=str(refused))
         finally:
             line.close()
 

@@ -21,7 +21,8 @@ def function_name(job: Json) -> str | None:
     call = job.get("chute")
     if call is None:
         return None
-    return f"{call['name']}/{call['function']}" if call["function"] else f"{call['name']} (described)"
+    what = "its cords" if job.get("kind") == "cords" else "described"
+    return f"{call['name']}/{call['function']}" if call["function"] else f"{call['name']} ({what})"
 
 
 def percent_text(job: Json) -> str | None:

@@ -13,24 +13,26 @@ import structlog
 
 from agent.aio import Flag
 from agent.core.chute import Version, VersionState
-from agent.core.function import FunctionCall
-from agent.core.job import EVERYONE, BootTime, Job, Kind, NewEvent, Reason, StopCause
-from agent.core.stop_requests import request_job_stop
+from agent.core.job import EVERYONE, Job, Reason
 from agent.errors import AgentError, Phase
-from agent.interfaces import ChuteFolders, Clock, StoreUnavailableError
+from agent.interfaces import ChuteFolders, StoreUnavailableError
 from agent.interfaces.cord_line import CordLine
 from agent.interfaces.job_socket import CallFault, CallRefusedError
 from agent.jobs.bell import Bell, wait_for_ring
 from agent.jobs.cords.errors import CordBusyError, CordHostNotReadyError
 from agent.jobs.cords.host import MOST_WAITING, Host
-from agent.jobs.intake import Intake, Submission
-from agent.spec import compose_cords, load_deploy
+from agent.jobs.cords.host_jobs import HostJobs
+from agent.jobs.intake import Intake
 
 log = structlog.get_logger(__name__)
 
 # Whoever writes events pokes, and there may be many: one look serves all of a while.
 GATHER_SECONDS = 0.05
 LOOK_AGAIN_SECONDS = 5.0
+# Where no chute is called there is nothing to look at.
+IDLE_SECONDS = 600.0
+# What could not be read or written is not asked for in a circle.
+RETRY_SECONDS = 1.0
 # From a call until a job has connected for it: a pull of the image, a wait for GPUs, the import of the author's file.
 START_SECONDS = 120.0
 # Until an ended job's row says why: the engine's inspect, and its write.
@@ -56,12 +58,10 @@ class Hosts:
     """Standing task `watch`. `times` is read anew each time."""
 
     def __init__(self, intake: Intake, folders: ChuteFolders, times: Callable[[], CordTimes]) -> None:
-        self._intake = intake
         self._store = intake.store
-        self._folders = folders
+        self._jobs = HostJobs(intake, folders)
         self.times = times
         self._hosts: dict[str, Host] = {}  # by version
-        self._leaving: dict[str, str] = {}  # jobs that are to be stopped, and why
         self._making_way: str | None = None  # the job that was stopped last for another
         self._flag = Flag()
         self._bell = Bell()
@@ -148,12 +148,11 @@ class Hosts:
         for host in self._of(chute.owner, str(chute.chute)):
             if host.is_idle:
                 self._leave(host, REMOVED)
-        await self._stop_leaving()
+        await self._jobs.stop()
         deadline = _now() + STOPPED_SECONDS
         while True:
             ring = self._bell.listen()
-            ending = [job for job in await self._unfinished() if _is_ending(job, chute)]
-            if not ending or _now() >= deadline:
+            if not await self._jobs.ending(chute) or _now() >= deadline:
                 return
             await wait_for_ring(ring, min(1.0, deadline - _now()))
 
@@ -164,15 +163,18 @@ class Hosts:
         is_adopted = False
         while True:
             self._flag.clear()
+            least = 0.0
             try:
                 if not is_adopted:
                     await self._adopt()
                     is_adopted = True
-                await self._stop_leaving()
+                await self._jobs.stop()
                 for host in list(self._hosts.values()):
                     await self._try_further(host)
             except AgentError as error:
                 log.info("cords.put_off", code=error.code, error=str(error))
+                least = RETRY_SECONDS
+            await asyncio.sleep(least)
             await self._flag.wait(self._next_seconds())
 
     def _heed(self) -> None:
@@ -188,13 +190,15 @@ class Hosts:
         self._flag.set()
 
     def _next_seconds(self) -> float:
+        if not self._hosts and not self._jobs.leaving:
+            return IDLE_SECONDS
         idle, now = self.times().idle_seconds, _now()
         due = [host.used_at + idle - now for host in self._hosts.values() if host.job_id and host.is_idle]
         return max(0.01, min([LOOK_AGAIN_SECONDS, *due]))
 
     async def _adopt(self) -> None:
         """What an earlier daemon has left running is idle from now on."""
-        for job in await self._unfinished():
+        for job in await self._jobs.unfinished():
             if job.job_stop is None:
                 await self._take_over(job)
 
@@ -221,37 +225,22 @@ class Hosts:
                 self._leave(host, REPLACED)
             elif _now() - host.used_at >= idle:
                 self._leave(host, f"no call for {idle:g} s")
-            await self._stop_leaving()
+            await self._jobs.stop()
         if host.job_id is None and host.is_idle and host.paused_until <= _now():
             del self._hosts[host.version]
 
     async def _start(self, host: Host) -> None:
         try:
             self._refuse_paused(host)
-            job = await self._find(host) or await self._accept(host)
+            job = await self._jobs.find(host) or await self._jobs.accept(host)
         except AgentError as error:
             host.refuse_all(error)
             return
         if host.job_id is None:
             host.begin(job.id)
         elif host.job_id != job.id:
-            self._leaving[job.id] = SURPLUS  # one of an earlier daemon has connected meanwhile
+            self._jobs.leaving[job.id] = SURPLUS  # one of an earlier daemon has connected meanwhile
         log.info("cords.host_started", job=job.id, chute=host.chute, owner=host.owner)
-
-    async def _find(self, host: Host) -> Job | None:
-        """One that was accepted, though its answer was lost."""
-        found = [job for job in await self._unfinished() if job.call and job.call.version == host.version]
-        usable = [job for job in found if job.job_stop is None and job.outcome is None]
-        return next((job for job in usable if job.id not in self._leaving), None)
-
-    async def _accept(self, host: Host) -> Job:
-        version = await self._store.version(host.version, EVERYONE)
-        if version is None:
-            raise CordHostNotReadyError(f"the chute {host.chute} has just been removed")
-        body = compose_cords(load_deploy(await self._folders.deploy(version.id)))
-        call = FunctionCall(host.chute, version.id, None, version.entry.file, version.entry.attribute)
-        asked = Submission(body, Kind.CORDS, call, b"null")
-        return (await self._intake.accept(host.owner, asked)).job
 
     async def _look_at_job(self, host: Host, job_id: str) -> None:
         job = await self._store.read(job_id)
@@ -284,13 +273,13 @@ class Hosts:
     async def _take_over(self, job: Job) -> Host | None:
         """The host that the job is of; None: it is to end."""
         call = job.call
-        if call is None or job.job_stop is not None or job.outcome is not None or job.id in self._leaving:
+        if call is None or not self._jobs.may_answer(job):
             return None
         host = self._hosts.get(call.version)
         if host is None:
             version = await self._store.version(call.version, EVERYONE)
             if version is None:  # its chute was removed, which no row would allow: nobody can call it
-                self._leaving[job.id] = REMOVED
+                self._jobs.leaving[job.id] = REMOVED
                 return None
             made = Host(version, _now())
             made.is_superseded = version.state is not VersionState.ACTIVE
@@ -298,7 +287,7 @@ class Hosts:
         if host.job_id is None:
             host.begin(job.id)
         elif host.job_id != job.id:
-            self._leaving[job.id] = SURPLUS
+            self._jobs.leaving[job.id] = SURPLUS
             self._flag.set()
             return None
         return host
@@ -307,16 +296,7 @@ class Hosts:
         """From here on a call starts another job; the request is written as soon as it can be."""
         job_id = host.leave(_now())
         if job_id is not None:
-            self._leaving[job_id] = why
-
-    async def _stop_leaving(self) -> None:
-        """Raises StoreUnavailableError."""
-        for job_id, why in list(self._leaving.items()):
-            decide = _stop(self._intake.clock, why)
-            await self._store.change(job_id, EVERYONE, decide)
-            self._leaving.pop(job_id, None)
-            self._intake.wake(job_id)
-            log.info("cords.host_stopped", job=job_id, why=why)
+            self._jobs.leaving[job_id] = why
 
     async def _say_late(self, host: Host, seconds: float) -> AgentError:
         """Of a call that has waited in vain."""
@@ -339,9 +319,6 @@ class Hosts:
         except StoreUnavailableError:
             return None
 
-    async def _unfinished(self) -> list[Job]:
-        return [job for job in await self._store.unfinished() if job.kind is Kind.CORDS]
-
     def _host(self, version: Version) -> Host:
         host = self._hosts.get(version.id)
         if host is None:
@@ -359,21 +336,6 @@ class Hosts:
     def _refuse_paused(self, host: Host) -> None:
         if host.job_id is None and host.why is not None and host.paused_until > _now():
             raise CordHostNotReadyError(host.why)
-
-
-def _stop(clock: Clock, why: str) -> Callable[[Job], tuple[Job, list[NewEvent]]]:
-    now, boot = clock.now(), clock.boot_seconds()
-
-    def decide(job: Job) -> tuple[Job, list[NewEvent]]:
-        kill_at = BootTime(clock.boot_id, boot + job.spec.grace)
-        return request_job_stop(job, StopCause.NOT_NEEDED, now, kill_at, why)
-
-    return decide
-
-
-def _is_ending(job: Job, chute: Version) -> bool:
-    is_its = job.call is not None and (job.owner, job.call.chute) == (chute.owner, chute.chute)
-    return is_its and job.job_stop is not None and job.phase is not Phase.FINISHED
 
 
 def _now() -> float:

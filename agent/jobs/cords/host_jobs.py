@@ -1,0 +1,78 @@
+"""jobs/cords/host_jobs — the jobs that answer cords, as rows: found, accepted, asked to stop. Which are wanted is `hosts`' to say."""
+
+from collections.abc import Callable
+
+import structlog
+
+from agent.core.chute import Version
+from agent.core.function import FunctionCall
+from agent.core.job import EVERYONE, BootTime, Job, Kind, NewEvent, StopCause
+from agent.core.stop_requests import request_job_stop
+from agent.errors import Phase
+from agent.interfaces import ChuteFolders, Clock
+from agent.jobs.cords.errors import CordHostNotReadyError
+from agent.jobs.cords.host import Host
+from agent.jobs.intake import Intake, Submission
+from agent.spec import compose_cords, load_deploy
+
+log = structlog.get_logger(__name__)
+
+
+class HostJobs:
+    """`leaving`: jobs that no call goes to any more and whose stop request is not written yet, each with why."""
+
+    def __init__(self, intake: Intake, folders: ChuteFolders) -> None:
+        self._intake = intake
+        self._store = intake.store
+        self._folders = folders
+        self.leaving: dict[str, str] = {}
+
+    def may_answer(self, job: Job) -> bool:
+        return job.job_stop is None and job.outcome is None and job.id not in self.leaving
+
+    async def unfinished(self) -> list[Job]:
+        """Raises StoreUnavailableError."""
+        return [job for job in await self._store.unfinished() if job.kind is Kind.CORDS]
+
+    async def find(self, host: Host) -> Job | None:
+        """One that was accepted, though its answer was lost. Raises StoreUnavailableError."""
+        found = [job for job in await self.unfinished() if job.call and job.call.version == host.version]
+        return next(filter(self.may_answer, found), None)
+
+    async def accept(self, host: Host) -> Job:
+        """A new one. Raises CordHostNotReadyError, ChuteFilesMissingError, and as `Intake.accept` does."""
+        version = await self._store.version(host.version, EVERYONE)
+        if version is None:
+            raise CordHostNotReadyError(f"the chute {host.chute} has just been removed")
+        body = compose_cords(load_deploy(await self._folders.deploy(version.id)))
+        call = FunctionCall(host.chute, version.id, None, version.entry.file, version.entry.attribute)
+        asked = Submission(body, Kind.CORDS, call, b"null")
+        return (await self._intake.accept(host.owner, asked)).job
+
+    async def stop(self) -> None:
+        """Write what is left of requests. Raises StoreUnavailableError."""
+        for job_id, why in list(self.leaving.items()):
+            decide = _stop(self._intake.clock, why)
+            await self._store.change(job_id, EVERYONE, decide)
+            self.leaving.pop(job_id, None)
+            self._intake.wake(job_id)
+            log.info("cords.host_stopped", job=job_id, why=why)
+
+    async def ending(self, chute: Version) -> list[Job]:
+        """Of the chute, those that were asked to stop and have not come to it. Raises StoreUnavailableError."""
+        return [job for job in await self.unfinished() if _is_ending(job, chute)]
+
+
+def _stop(clock: Clock, why: str) -> Callable[[Job], tuple[Job, list[NewEvent]]]:
+    now, boot = clock.now(), clock.boot_seconds()
+
+    def decide(job: Job) -> tuple[Job, list[NewEvent]]:
+        kill_at = BootTime(clock.boot_id, boot + job.spec.grace)
+        return request_job_stop(job, StopCause.NOT_NEEDED, now, kill_at, why)
+
+    return decide
+
+
+def _is_ending(job: Job, chute: Version) -> bool:
+    is_its = job.call is not None and (job.owner, job.call.chute) == (chute.owner, chute.chute)
+    return is_its and job.job_stop is not None and job.phase is not Phase.FINISHED
