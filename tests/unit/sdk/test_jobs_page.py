@@ -135,7 +135,7 @@ def test_each_row_leads_to_a_test_that_is_there(head: str, name: str) -> None:
 
 def test_its_commands_have_the_options_that_it_writes() -> None:
     lines = [line for line in PAGE.splitlines() if line.startswith("gpu-agent ")]
-    assert len(lines) == 4
+    assert len(lines) == 5
     for line in lines:
         words = line.partition("  #")[0].split()[1:]
         told = CliRunner().invoke(app, [*words[:2], "--help"], env={"COLUMNS": "200"}).output
