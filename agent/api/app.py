@@ -125,6 +125,7 @@ def build_app(parts: ApiParts) -> web.Application:
     async def end_streams(_app: web.Application) -> None:
         streams.close()
         exchanges.streams.close()
+        await parts.cords.hosts.hang_up()
         cords.close()
 
     app.on_shutdown.append(end_streams)

@@ -128,7 +128,7 @@ class CordWorld:
                     continue
                 self._launched.add(container.id)
                 self._launchers.add(loop.create_task(self._launch(job.id, container.id)))
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.1)
 
     async def _launch(self, job_id: str, container: str) -> None:
         await asyncio.sleep(self.starts_in or 0)
@@ -154,7 +154,7 @@ class CordWorld:
 
     async def _close_with(self, container: str, line: FakeCordLine) -> None:
         while self._is_running(container):
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.1)
         line.close()
 
     async def _answer(self, request: dict[str, Any]) -> Any:  # noqa: ANN401 - as above

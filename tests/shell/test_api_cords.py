@@ -266,6 +266,26 @@ async def test_a_caller_that_hangs_up_cancels_his_call(stage: Stage) -> None:
             await asyncio.sleep(0.01)
 
 
+async def test_a_daemon_that_leaves_says_so_to_those_who_wait(stage: Stage) -> None:
+    begun = asyncio.Event()
+
+    async def never(_request: dict[str, Any]) -> Said:
+        begun.set()
+        await asyncio.sleep(3600)
+        raise AssertionError
+
+    stage.author = never
+    calls = [asyncio.ensure_future(stage.call("POST", "/ask")) for _ in range(6)]  # two more than run at once
+    await asyncio.wait_for(begun.wait(), 5)
+    await asyncio.sleep(0.1)
+    assert stage.world.sites is not None
+    await stage.world.sites.close()
+    replies = await asyncio.gather(*calls)
+    assert {(reply.status, reply.json["code"]) for reply in replies} == {(502, "cord_host_ended")}
+    assert all("leaving" in reply.json["detail"] for reply in replies)
+    assert [job.job_stop for job in stage.world.store.jobs() if job.kind is Kind.CORDS] == [None]
+
+
 async def test_the_same_key_gives_the_same_answer_without_a_call(stage: Stage) -> None:
     calls = 0
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-from agent.core.job import Reason
 from agent.errors import AgentError, Blame
 
 
@@ -61,9 +60,8 @@ class CordHostEndedError(AgentError):
     code, blame = "cord_host_ended", Blame.USER
     remedy = "Call again: another job is started for it. With an Idempotency-Key, what the first call had started is not started twice."
 
-    def __init__(self, job_id: str, why: Reason | None) -> None:
-        told = "" if why is None else f": {why.message} ({why.code})"
-        super().__init__(f"the job {job_id}, which answered the chute's cords, ended{told}")
+    def __init__(self, job_id: str, why: str) -> None:
+        super().__init__(f"no answer came from the job {job_id}: {why}")
 
 
 class CordHostNotReadyError(AgentError):

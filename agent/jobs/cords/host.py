@@ -131,6 +131,11 @@ class Host:
                 return
         self._free.append(line)
 
+    def hang_up(self) -> None:
+        """All of its connections, also those with a call."""
+        for line in list(self._lines):
+            line.close()
+
     def refuse_all(self, error: Exception) -> None:
         """Of those who wait."""
         while self._waiting:

@@ -13,13 +13,13 @@ import structlog
 
 from agent.aio import Flag
 from agent.core.chute import Version, VersionState
-from agent.core.job import EVERYONE, Job, Reason
+from agent.core.job import EVERYONE, Job
 from agent.errors import AgentError, Phase
 from agent.interfaces import ChuteFolders, StoreUnavailableError
 from agent.interfaces.cord_line import CordLine
 from agent.interfaces.job_socket import CallFault, CallRefusedError
 from agent.jobs.bell import Bell, wait_for_ring
-from agent.jobs.cords.errors import CordBusyError, CordHostNotReadyError
+from agent.jobs.cords.errors import CordBusyError, CordHostEndedError, CordHostNotReadyError
 from agent.jobs.cords.host import MOST_WAITING, Host
 from agent.jobs.cords.host_jobs import HostJobs
 from agent.jobs.intake import Intake
@@ -37,11 +37,14 @@ RETRY_SECONDS = 1.0
 START_SECONDS = 120.0
 # Until an ended job's row says why: the engine's inspect, and its write.
 WHY_SECONDS = 3.0
+# Until those who were hung up on have their answers.
+HANG_UP_SECONDS = 1.0
 # Beyond the grace, until a job that was stopped is finished.
 STOPPED_SECONDS = 30.0
 REPLACED = "a newer version of the chute was deployed"
 REMOVED = "the chute is being removed"
 CROWDED = "another chute was called, and no more of them may be answered at once"
+LEAVING = "the agent is leaving, and its next one goes on"
 SILENT = "it took no call any more"
 SURPLUS = "another job answers the same cords"
 
@@ -62,6 +65,7 @@ class Hosts:
         self._jobs = HostJobs(intake, folders)
         self.times = times
         self._hosts: dict[str, Host] = {}  # by version
+        self._is_leaving = False
         self._making_way: str | None = None  # the job that was stopped last for another
         self._flag = Flag()
         self._bell = Bell()
@@ -92,10 +96,13 @@ class Hosts:
             host.used_at = _now()
             if not host.calls:
                 self._flag.set()
+                self._bell.ring()
 
     async def acquire(self, host: Host) -> CordLine:
         """A connection for one call; then `host.free` it. Raises CordHostNotReadyError, CordBusyError, and what refuses its job."""
         self._refuse_paused(host)
+        if self._is_leaving:
+            raise CordHostEndedError(host.job_id or "of the chute", LEAVING)
         line = host.take_free()
         if line is not None:
             return line
@@ -114,14 +121,30 @@ class Hosts:
             host.give_up(future)
             raise
 
-    async def why_ended(self, job_id: str) -> Reason | None:
-        """Of a job whose connection broke. None: it goes on, or its row does not say so soon."""
+    async def why_ended(self, job_id: str) -> str:
+        """Of a job whose connection broke, as far as its row says so soon."""
         deadline = _now() + WHY_SECONDS
-        while True:
+        while not self._is_leaving:
             ring = self._bell.listen()
             job = await self._store.read(job_id)
-            if job is None or job.outcome is not None or _now() >= deadline:
-                return None if job is None else job.reason
+            if job is not None and job.outcome is not None:
+                return "it ended" if job.reason is None else f"{job.reason.message} ({job.reason.code})"
+            if job is None or _now() >= deadline:
+                return "its connection ended"
+            await wait_for_ring(ring, deadline - _now())
+        return LEAVING
+
+    async def hang_up(self) -> None:
+        """The daemon leaves: calls under way are answered so, while somebody can still be answered. Their jobs go on."""
+        self._is_leaving = True
+        for host in self._hosts.values():
+            host.refuse_all(CordHostEndedError(host.job_id or "of the chute", LEAVING))
+            host.hang_up()
+        deadline = _now() + HANG_UP_SECONDS
+        while True:
+            ring = self._bell.listen()
+            if not any(host.calls for host in self._hosts.values()) or _now() >= deadline:
+                return
             await wait_for_ring(ring, deadline - _now())
 
     async def serve(self, job: Job, line: CordLine) -> None:
