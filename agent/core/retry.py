@@ -21,7 +21,7 @@ from agent.errors import Phase
 MOST_PORT_MOVES = 3
 MOST_GPU_MOVES = 1
 # Of what an engine says no to for reasons of its own, much is over a moment later: it was busy, or a call of ours was cut off before.
-MOST_START_MOVES = 1
+MOST_START_MOVES, START_PAUSE_SECONDS = 1, 2.0
 MOST_BACKOFF_SECONDS = 300.0
 
 
@@ -37,7 +37,7 @@ class Closing:
 def close(job: Job, now: float, jitter: float) -> Closing:
     """Decide what follows *stopping*. `now` is wall time, `jitter` in [0, 1)."""
     if _may_move(job):
-        return _another_lease(job)
+        return _another_lease(job, now)
     outcome, why = decide_outcome(job)
     held = job.run.held or job.lease
     attempt = ClosedAttempt(
@@ -72,9 +72,10 @@ def _may_move(job: Job) -> bool:
             return False
 
 
-def _another_lease(job: Job) -> Closing:
+def _another_lease(job: Job, now: float) -> Closing:
     """The attempt goes on, in its old place in the queue."""
     kind = job.run.failure.kind if job.run.failure else None
+    is_refused = kind is FailureKind.ENGINE
     moved, events = move(
         job,
         Phase.QUEUED,
@@ -83,7 +84,8 @@ def _another_lease(job: Job) -> Closing:
         kill_at=None,
         port_moves=job.port_moves + (kind is FailureKind.PORT),
         gpu_moves=job.gpu_moves + (kind is FailureKind.GPU),
-        start_moves=job.start_moves + (kind is FailureKind.ENGINE),
+        start_moves=job.start_moves + is_refused,
+        not_before=now + START_PAUSE_SECONDS if is_refused else job.not_before,
     )
     return Closing(moved, events, None)
 

@@ -9,6 +9,7 @@ from agent.core.retry import (
     MOST_GPU_MOVES,
     MOST_PORT_MOVES,
     MOST_START_MOVES,
+    START_PAUSE_SECONDS,
     backoff_seconds,
     close,
 )
@@ -56,7 +57,9 @@ def test_another_lease_keeps_attempt_and_place_and_is_counted(job: Job) -> None:
         return
     assert job.run.failure is not None
     assert (closing.job.attempt, closing.job.queued_at) == (job.attempt, job.queued_at)
-    assert (closing.job.image_digest, closing.job.not_before) == (job.image_digest, job.not_before)
+    assert closing.job.image_digest == job.image_digest
+    is_refused = job.run.failure.kind is FailureKind.ENGINE
+    assert closing.job.not_before == (WALL + START_PAUSE_SECONDS if is_refused else job.not_before)
     moved = (
         closing.job.port_moves - job.port_moves,
         closing.job.gpu_moves - job.gpu_moves,
