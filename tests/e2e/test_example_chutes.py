@@ -68,3 +68,35 @@ def test_the_web_server_is_met_by_the_proxy_until_it_is_stopped(client: Client, 
     client.call("POST", f"/v1/jobs/{job_id}/cancel?grace=20")
     job = client.wait_finished(job_id)
     assert (job["outcome"], job["result"]) == ("cancelled", {"pages": 2})
+
+
+def test_the_training_service_starts_shows_and_cancels_by_its_cords(
+    client: Client, python_image: str
+) -> None:
+    name = deployed(client, python_image, (EXAMPLES / "training_service" / "main.py").read_text())["name"]
+    trainings = f"/v1/chutes/{name}/cords/trainings"
+    refused = client.call("POST", trainings, {"rate": 2})
+    assert (refused.status, len(refused.json["detail"])) == (400, 2)
+    ids = [client.call("POST", trainings, {"epochs": epochs}).json["job_id"] for epochs in (4, 10_000)]
+    whole = client.wait_finished(ids[0])
+    assert client.call("GET", f"{trainings}/{ids[0]}").json["result"] == whole["result"]
+    assert (whole["result"]["status"], whole["metrics"]["loss"]["count"]) == ("trained", 4)
+    assert [client.call("DELETE", f"{trainings}/{job_id}").status for job_id in ids] == [404, 200]
+    assert client.wait_finished(ids[1])["outcome"] == "cancelled"
+
+
+def test_the_health_check_is_scheduled_measures_and_alerts(client: Client, python_image: str) -> None:
+    chute = deployed(client, python_image, (EXAMPLES / "health_check" / "main.py").read_text())["name"]
+    (schedule,) = client.call("GET", "/v1/schedules").json["items"]
+    assert (schedule["name"], schedule["cron"]) == (f"{chute}/health_check", "*/5 * * * *")
+    started = client.call("POST", f"/v1/schedules/{schedule['id']}/run")
+    assert started.status == 201, started.body
+    job = client.wait_finished(started.json["id"])
+    assert (job["outcome"], job["metrics"].keys()) == (
+        "succeeded",
+        {"disk_free", "inodes_free", "memory_free", "alerts"},
+    )
+    reply = client.call("POST", f"/v1/chutes/{chute}/jobs/health_check", {"payload": {"least_free": 101}})
+    short = client.wait_finished(reply.json["id"])
+    assert (short["result"]["is_healthy"], short["metrics"]["alerts"]["last"]) == (False, 3)
+    assert client.log(short["id"]).count("ALERT ") == 3

@@ -4,13 +4,16 @@ import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
 from tests.e2e.author import Author, serving
-from tests.e2e.client import Client, Json, expect
+from tests.e2e.client import Client, Json, Reply, expect
 from tests.private_engine import PrivateEngine
 from tests.ssh_kit import KITS, built_kit
 from tests.unit.sdk import reference
@@ -49,6 +52,13 @@ HERE: dict[tuple[str, str], Any] = {("errors", "graceful_job"): {"processed": 2}
 STOPPED = ("uploads_and_ssh", "streaming_job")
 STARTS = {"workflow_step_1": "workflow_step_2", "workflow_step_2": "workflow_step_final"}
 CONCURRENCY = 10
+# The scheduled ones: when, and which of the clock's minutes these are.
+SCHEDULES = {
+    "daily_maintenance": ("0 3 * * *", timedelta(days=1), timedelta(hours=3)),
+    "data_sync": ("0 * * * *", timedelta(hours=1), timedelta()),
+    "health_check": ("*/5 * * * *", timedelta(minutes=5), timedelta()),
+}
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -77,8 +87,13 @@ def author(session_engine: PrivateEngine, tmp_path_factory: pytest.TempPathFacto
 
 
 @pytest.fixture(scope="module")
-def played(author: Author, python_image: str) -> Played:
-    author.deployed(python_image, {"main.py": THIRTY, "reference.py": REFERENCE})
+def deployed(author: Author, python_image: str) -> Author:
+    return author.deployed(python_image, {"main.py": THIRTY, "reference.py": REFERENCE})
+
+
+@pytest.fixture(scope="module")
+def played(deployed: Author) -> Played:
+    author = deployed
     began = time.monotonic()
     ids = {key: author.start(name, RUNS[key][0], chute="reference") for key, name in names().items()}
     expect(lambda: "streaming" in author.client.log(ids[STOPPED]), "it streams", SECONDS)
@@ -125,6 +140,46 @@ def test_what_they_wrote_is_among_the_outputs(played: Played) -> None:
     assert played.client.call("GET", f"/v1/jobs/{report}/outputs/report.pdf").body == b"%PDF"
     logged = played.jobs["scheduled", "data_sync"]["id"]
     assert "api1 is down" in played.client.log(logged)
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_each_scheduled_one_is_a_schedule_and_says_when_it_comes_next(deployed: Author, name: str) -> None:
+    cron, every, offset = SCHEDULES[name]
+    asked = datetime.now(UTC)
+    (schedule,) = deployed.client.call("GET", f"/v1/schedules?name=reference/{name}").json["items"]
+    assert (schedule["chute"], schedule["function"], schedule["cron"]) == ("reference", name, cron)
+    coming = [datetime.fromisoformat(minute) for minute in schedule["next"]]
+    assert asked < coming[0] <= datetime.now(UTC) + every
+    assert [(minute - EPOCH) % every for minute in coming] == [offset] * 5
+    assert [later - minute for minute, later in pairwise(coming)] == [every] * 4
+
+
+def test_no_other_of_its_functions_has_a_schedule(deployed: Author) -> None:
+    items = deployed.client.call("GET", "/v1/schedules").json["items"]
+    assert {item["name"] for item in items} == {f"reference/{name}" for name in SCHEDULES}
+
+
+def test_its_three_cords_start_a_job_tell_of_it_and_end_it(deployed: Author) -> None:
+    started = cord(deployed, "POST", "/start_training", {"epochs": 1})
+    assert started.status == 200, started.body
+    told = cord(deployed, "POST", f"/job_status/{started.json}")
+    assert (told.json["id"], told.json["chute"]["function"]) == (started.json, "model_training")
+    assert cord(deployed, "POST", f"/job_status/{uuid4()}").json == {"detail": "no such job"}
+    assert cord(deployed, "DELETE", f"/cancel_job/{uuid4()}").json is False
+    ended = deployed.client.wait_finished(started.json)
+    assert (ended["outcome"], ended["result"]) == ("succeeded", 0.8)
+
+
+def test_its_cord_that_cancels_ends_a_job_that_waits(deployed: Author) -> None:
+    # In an hour: it is there to be cancelled however quick the host is.
+    later = {"not_before": (datetime.now(UTC) + timedelta(hours=1)).isoformat()}
+    job_id = deployed.start("model_training", {"epochs": 1}, chute="reference", **later)
+    assert cord(deployed, "DELETE", f"/cancel_job/{job_id}").json is True
+    assert deployed.client.wait_finished(job_id)["outcome"] == "cancelled"
+
+
+def cord(author: Author, method: str, path: str, body: object = None) -> Reply:
+    return author.client.call(method, f"/v1/chutes/reference/cords{path}", body)
 
 
 def test_a_deploy_with_the_two_that_break_the_port_rules_is_refused_with_each_fault(

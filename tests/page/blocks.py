@@ -1,4 +1,4 @@
-"""What of a Markdown page is Python: its blocks, and the functions in them that a chute decorates. Runs none of it."""
+"""What is on a Markdown page: its sections, its blocks of Python, and the functions in them that a chute decorates. Runs none of it."""
 
 import ast
 import re
@@ -8,6 +8,9 @@ from dataclasses import dataclass
 
 # A block may be part of a list, and indented with it.
 FENCED = re.compile(r"^( *)```python\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
+ANY_FENCED = re.compile(r"^( *)```.*?^\1```$", re.MULTILINE | re.DOTALL)
+# A heading, or what a list has in bold letters as the title of a point.
+SECTION = re.compile(r"^(?:#+ |\d+\. \*\*)(.*?)(?:\*\*)?$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +28,11 @@ class Decorated:
 
 def find_blocks(markdown: str) -> list[str]:
     return [textwrap.dedent(text) for _, text in FENCED.findall(markdown)]
+
+
+def find_sections(markdown: str) -> list[str]:
+    """In its order, without the marks of code."""
+    return [title.strip("` ") for title in SECTION.findall(ANY_FENCED.sub("", markdown))]
 
 
 def is_python(block: str) -> bool:

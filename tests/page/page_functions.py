@@ -9,12 +9,13 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from agent.spec.cron import find_cron_faults, next_few
 from chutes import Chute, HTTPException, PermanentError, Port, RetriableError
 from chutes._binding import bind
 from chutes._signature import read_parameters
@@ -57,6 +58,13 @@ GIVEN: dict[str, Any] = {
 }
 PLAIN_METHODS = {"validate_training_config"}
 ENDLESS = {"streaming_job"}
+# When its scheduled functions come next, on that day at that time.
+AT = datetime(2030, 3, 17, 17, 46, tzinfo=UTC)
+NEXT = {
+    "daily_maintenance": ["18 03:00", "19 03:00"],
+    "data_sync": ["17 18:00", "17 19:00"],
+    "health_check": ["17 17:50", "17 17:55"],
+}
 
 
 class FastAPI:
@@ -71,6 +79,11 @@ def define(function: Decorated, called: asyncio.Event) -> Chute:
     chute = Chute(username="page", name="page")
     for name in function.methods - MEMBERS:
         setattr(chute, name, stand_in(name, called))
+    put(function, chute)
+    return chute
+
+
+def put(function: Decorated, chute: Chute) -> None:
     scope = {
         "FastAPI": FastAPI,
         "HTTPException": HTTPException,
@@ -85,7 +98,6 @@ def define(function: Decorated, called: asyncio.Event) -> Chute:
         "time": time,
     }
     exec(compile(function.source, function.name, "exec"), scope)
-    return chute
 
 
 def stand_in(name: str, called: asyncio.Event) -> Callable[..., Any]:
@@ -174,3 +186,30 @@ async def test_a_cord_answers_requests(function: Decorated) -> None:
         (started,) = runner.started
         assert (answer.status, started.payload) == (200, {"epochs": 1})
         assert answer.json()["job_id"] == started.job_id
+
+
+def test_its_scheduled_functions_come_when_they_say() -> None:
+    jobs = [job for each in REGISTERED for job in define(each, asyncio.Event()).jobs.values()]
+    schedules = {job.name: job.schedule for job in jobs if job.schedule}
+    assert [fault for cron in schedules.values() for fault in find_cron_faults(cron, "schedule")] == []
+    coming = {name: next_few(cron, AT.timestamp(), 2) for name, cron in schedules.items()}
+    told = {
+        name: [f"{datetime.fromtimestamp(at, UTC):%d %H:%M}" for at in all_of]
+        for name, all_of in coming.items()
+    }
+    assert told == NEXT
+
+
+async def test_its_cords_together_start_a_job_tell_of_it_and_cancel_it() -> None:
+    chute = Chute(username="page", name="page")
+    chute.validate_training_config = lambda config: "epochs" in config
+    for function in REGISTERED:
+        if function.kind == "cord" or "model_training" in function.source.partition("def ")[0]:
+            put(function, chute)
+    runner = LocalRunner(chute)
+    unfit = await runner.call_cord("POST", "/start_training", json={"rate": 1})
+    assert (unfit.status, list(unfit.json())) == (400, ["detail"])
+    job_id = (await runner.call_cord("POST", "/start_training", json={"epochs": 1})).json()["job_id"]
+    assert (await runner.call_cord("POST", f"/job_status/{job_id}")).json()["id"] == job_id
+    cancelled = [(await runner.call_cord("DELETE", f"/cancel_job/{job_id}")).status for _ in range(2)]
+    assert cancelled == [200, 404]

@@ -1,4 +1,4 @@
-"""docs/control-plane.md: its receiver runs as printed, and takes what the agent signs and nothing else; its example is one of ours."""
+"""docs/control-plane.md: its receiver runs as printed, and takes what the agent signs and nothing else; its examples are of ours."""
 
 import json
 import re
@@ -14,7 +14,8 @@ from agent.core.webhook import message_body, message_id, sign
 from agent.spec import parse_spec
 from tests.unit.test_webhook import EVENT
 
-PAGE = (Path(__file__).parents[2] / "docs" / "control-plane.md").read_text()
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "control-plane.md").read_text()
 
 
 def block(kind: str) -> str:
@@ -56,3 +57,24 @@ def test_the_printed_request_is_signed_with_the_printed_secret(receiver: dict[st
 
 def test_every_end_has_its_word_on_the_page() -> None:
     assert all(f"`{end}`" in PAGE for end in ("open", *NotifyEnd))
+
+
+def test_its_calls_of_a_chute_are_those_that_the_example_answers() -> None:
+    example = (ROOT / "examples" / "training_service" / "main.py").read_text()
+    answered = re.findall(r'@chute\.cord\(public_api_path="([^"]+)"(?:, method="(\w+)")?\)', example)
+    called = re.findall(
+        r"^curl.*?(?:-X (\w+) )?\$A/v1/chutes/training-service/cords(\S+)(.*)$", PAGE, re.MULTILINE
+    )
+    assert [(path.replace("$ID", "{job_id}"), method or ("POST" if body else "GET")) for method, path, body in called] == [
+        (path, method or "POST") for path, method in answered
+    ]  # fmt: skip
+    assert re.findall(r"/v1/chutes/training-service/jobs/(\w+)", PAGE) == re.findall(
+        r'job\(name="(\w+)"', example
+    )
+
+
+def test_the_codes_that_it_names_for_cords_are_in_the_catalogue() -> None:
+    codes = set(re.findall(r"`(cord_[a-z_]+)`", PAGE)) - {"cord_timeout"}
+    catalogue = (ROOT / "docs" / "errors.md").read_text()
+    assert codes
+    assert {code for code in codes if f"`{code}`" not in catalogue} == set()

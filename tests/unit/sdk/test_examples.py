@@ -127,7 +127,72 @@ def fetch(url: str) -> str:
         return str(answer.read().decode())
 
 
-@pytest.mark.parametrize("name", ["train_classifier", "pipeline", "workflow", "web_server"])
+async def test_the_service_starts_a_training_tells_how_far_it_is_and_what_came_of_it(example: Load) -> None:
+    runner = LocalRunner(example("training_service"), children=Children.RUN)
+    started = await runner.call_cord("POST", "/trainings", json={"epochs": 4})
+    assert (started.status, [child.payload for child in runner.started]) == (200, [{"epochs": 4}])
+    shown = (await runner.call_cord("GET", f"/trainings/{started.json()['job_id']}")).json()
+    assert (shown["progress"], shown["result"]["status"]) == (
+        {"percent": 100, "message": "epoch 4 of 4"},
+        "trained",
+    )
+
+
+async def test_the_service_names_everything_that_is_wrong_with_a_configuration(example: Load) -> None:
+    runner = LocalRunner(example("training_service"))
+    refused = await runner.call_cord("POST", "/trainings", json={"epochs": True, "rate": 0, "layers": 3})
+    assert refused.status == 400
+    assert [fault.partition(":")[0] for fault in refused.json()["detail"]] == ["layers", "epochs", "rate"]
+    assert runner.started == []
+
+
+async def test_the_service_knows_no_training_that_it_did_not_start(example: Load) -> None:
+    runner = LocalRunner(example("training_service"))
+    assert [(await runner.call_cord(method, "/trainings/none")).status for method in ("GET", "DELETE")] == [
+        404,
+        404,
+    ]
+
+
+def test_a_training_of_the_service_that_is_stopped_keeps_what_it_has_learned(example: Load) -> None:
+    chute = example("training_service")
+    runner = LocalRunner(chute, tell=lambda kind, _: runner.stop() if kind == "progress" else None)
+    result = runner.run("train", {"epochs": 1_000})
+    assert (result.outcome, result.value["status"]) == ("cancelled", "stopped")
+    assert json.loads(result.outputs["line.json"].read_text())["slope"] == result.value["slope"] > 0
+
+
+def test_the_health_check_is_scheduled_and_finds_nothing_wrong(example: Load) -> None:
+    chute = example("health_check")
+    assert chute.jobs["health_check"].schedule == "*/5 * * * *"
+    result = LocalRunner(chute).run("health_check", {"least_free": 0})
+    assert result.value == {"is_healthy": True, "alerts": []}
+    assert [name for name, _ in result.metrics] == ["disk_free", "inodes_free", "memory_free", "alerts"]
+
+
+def test_the_health_check_alerts_in_its_log_of_all_that_is_short(
+    example: Load, caplog: pytest.LogCaptureFixture
+) -> None:
+    result = LocalRunner(example("health_check")).run("health_check", {"least_free": 101})
+    told = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert [line.partition(":")[0] for line in told] == ["ALERT disk", "ALERT inodes", "ALERT memory"]
+    assert result.metrics[-1] == ("alerts", 3)
+
+
+def test_what_the_health_check_cannot_read_is_an_alert_beside_the_others(
+    example: Load, tmp_path: Path
+) -> None:
+    chute = example("health_check")
+    chute.jobs["health_check"].function.__globals__["MEMORY"] = tmp_path / "none"
+    result = LocalRunner(chute).run("health_check", {"least_free": 0})
+    (alert,) = result.value["alerts"]
+    assert alert.startswith("memory: can't be read: ")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["train_classifier", "pipeline", "workflow", "web_server", "training_service", "health_check"],
+)
 def test_the_command_that_an_example_names_is_one_of_its_jobs(example: Load, name: str) -> None:
     text = (EXAMPLES / name / "main.py").read_text()
     found = re.search(rf"gpu-agent chute run examples/{name}/main.py:(\w+) --local", text)

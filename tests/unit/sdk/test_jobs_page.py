@@ -42,6 +42,12 @@ RUNS: dict[str, tuple[dict[str, Any], object]] = {
     "second_step": ({"previous": {"number": 1}}, {"number": 2}),
     "whole": ({}, {"workflow": "w1", "number": 20}),
     "measured": ({"items": ["a", "bc"]}, 2),
+    "render": ({"item_id": "a"}, {"item": "a", "again": False}),
+    "ask": ({}, {"answer": "an answer"}),
+    "deliver": ({"address": "host:25"}, {"delivered": ["host", 25]}),
+    "alarm": ({}, "sent"),
+    "fine_tune": ({}, None),
+    "watched": ({"items": [1, 2]}, 3),
 }
 
 
@@ -76,6 +82,40 @@ def test_an_example_is_registered_and_runs_as_printed(block: str) -> None:
         assert result.value == RUNS[name][1]
 
 
+def chute_with(name: str) -> Chute:
+    """The one of the block that has this job."""
+    (found,) = [chute for chute in map(read, EXAMPLES) if name in chute.jobs]
+    return found
+
+
+def test_what_is_done_is_not_done_again(tmp_path: Path) -> None:
+    runner = LocalRunner(chute_with("render"), output_dir=tmp_path)
+    again = [runner.run("render", {"item_id": "a"}).value["again"] for _ in range(2)]
+    assert again == [False, True]
+    assert [path.name for path in tmp_path.iterdir()] == ["a.svg"]
+
+
+def test_what_takes_too_long_says_what_it_was() -> None:
+    result = LocalRunner(chute_with("ask")).run("ask", {"seconds": 0})
+    assert result.error is not None
+    assert (result.error.message, len(result.attempts)) == ("no answer within 0 s", 2)
+
+
+def test_what_no_attempt_can_heal_is_tried_once() -> None:
+    result = LocalRunner(chute_with("deliver")).run("deliver", {"address": "nowhere"})
+    assert result.error is not None
+    assert (result.error.kind, len(result.attempts)) == ("permanent", 1)
+    healed = LocalRunner(chute_with("deliver")).run("deliver", {"address": "host:25"})
+    assert [attempt.outcome for attempt in healed.attempts] == ["failed", "succeeded"]
+
+
+def test_what_failed_is_counted_by_its_type() -> None:
+    result = LocalRunner(chute_with("watched")).run("watched", {"items": ["a"]})
+    assert (result.outcome, result.metrics) == ("failed", [("failure", "TypeError")] * 2)
+    (name, seconds), *_ = LocalRunner(chute_with("watched")).run("watched", {"items": [1]}).metrics
+    assert (name, seconds >= 0) == ("seconds", True)
+
+
 def test_each_job_of_the_page_is_known_here() -> None:
     assert {name for block in EXAMPLES for name in read(block).jobs} == set(RUNS)
 
@@ -102,6 +142,9 @@ def test_its_tests_run_in_a_project_of_their_own(
     told.assert_outcomes(passed=sum(block.count("def test_") for block in TESTS))
 
 
+REFERENCE = "section of the reference"
+
+
 def rows(head: str) -> dict[str, tuple[str, str]]:
     """Of the table under that head: what stands first, in the middle and last."""
     table = PAGE.partition(f"| {head} |")[2].partition("\n\n")[0].splitlines()[2:]
@@ -125,12 +168,37 @@ def test_the_table_of_the_runner_is_its_own() -> None:
 
 
 @pytest.mark.parametrize(
-    ("head", "name"), [(head, name) for head in ("parameter", "member") for name in rows(head)]
+    ("head", "name"), [(head, name) for head in ("parameter", "member", REFERENCE) for name in rows(head)]
 )
 def test_each_row_leads_to_a_test_that_is_there(head: str, name: str) -> None:
     link = re.fullmatch(r"\[(\w+)\]\(\.\./(tests/[\w/]+/test_\w+\.py)\)", rows(head)[name][1])
     assert link is not None
     assert re.search(rf"^(async )?def {link[1]}\(", (ROOT / link[2]).read_text(), re.MULTILINE)
+
+
+def test_the_table_of_sections_leads_to_chapters_and_examples_that_are_there() -> None:
+    chapters = {slug(title) for title in re.findall(r"^##+ (.*)$", PAGE, re.MULTILINE)}
+    shown = "\n".join(middle for middle, _ in rows(REFERENCE).values())
+    anchors = re.findall(r"\(#([^)]+)\)", shown)
+    examples = re.findall(r"`(examples/[a-z_]+)`", shown)
+    assert anchors
+    assert examples
+    assert [anchor for anchor in anchors if anchor not in chapters] == []
+    assert [name for name in examples if not (ROOT / name / "main.py").is_file()] == []
+
+
+def slug(title: str) -> str:
+    return re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-")
+
+
+def test_the_table_of_sections_has_each_parameter_that_the_reference_has_a_section_for() -> None:
+    said = [name.partition(":")[0] for name in rows(REFERENCE) if ":" in name]
+    assert said == ["ports", "timeout", "upload", "ssh"]
+
+
+def test_every_example_for_authors_is_named_on_the_page() -> None:
+    examples = {f"examples/{file.parent.name}" for file in (ROOT / "examples").glob("*/main.py")}
+    assert {name for name in examples if f"`{name}`" not in PAGE} == set()
 
 
 def test_its_commands_have_the_options_that_it_writes() -> None:

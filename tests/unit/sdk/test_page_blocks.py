@@ -1,11 +1,14 @@
-"""What `make test-page` takes out of a page: every function that a chute decorates, also in a list, and nothing else."""
+"""What `make test-page` takes out of a page: its sections, and every function that a chute decorates, also in a list; nothing else."""
 
-from tests.page.blocks import find_blocks, find_decorated, is_python
+from tests.page.blocks import find_blocks, find_decorated, find_sections, is_python
 
 PAGE = '''
 # A page
 
+## `a: int = 1`
+
 ```python
+# A comment
 @chute.job(
     ports=[Port] = []
 )
@@ -32,7 +35,7 @@ async def second(self):
 async def not_ours(self): ...
 ```
 
-1. In a list
+1. **In a list**
 
    ```python
    @chute.job()
@@ -67,3 +70,7 @@ def test_what_it_needs_of_its_chute_is_known() -> None:
 
 def test_a_block_that_is_no_python_is_told_apart() -> None:
     assert [is_python(block) for block in find_blocks(PAGE)] == [False, True, True]
+
+
+def test_a_section_is_a_heading_or_a_point_of_a_list_and_no_comment() -> None:
+    assert find_sections(PAGE) == ["A page", "a: int = 1", "In a list"]
