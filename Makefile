@@ -20,8 +20,8 @@ demo: $(READY) ## an author's function on a real engine, the daemon killed in it
 	@$(BIN)/python examples/demo/demo.py
 
 .PHONY: check
-check: lint compiler ## what a commit must pass: lint, types, import contracts, all tests that take no second (under a minute)
-	$(PYTEST) -q -n 2 --hypothesis-profile=check -m "not soak and not slow" tests/unit tests/contract tests/shell
+check: lint compiler ## what a commit must pass: lint, types, import contracts, unit and contract tests that take no second (a minute)
+	$(PYTEST) -q -n 2 --hypothesis-profile=check -m "not soak and not slow" tests/unit tests/contract
 
 # On an engine most tests wait: three files of them go side by side, however few cores there are; each process has an engine of its own.
 # A file stays together, since many share what they set up; those that measure time come afterwards, alone.
