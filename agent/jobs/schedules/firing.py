@@ -38,6 +38,7 @@ from agent.interfaces import (
 )
 from agent.jobs.intake import Intake
 from agent.jobs.schedules.submitting import Submitting
+from agent.spec import next_after
 
 log = structlog.get_logger(__name__)
 
@@ -154,8 +155,9 @@ class Firings:
             return now
         if not is_told:
             await self._keep(schedule, replace(schedule, trouble=trouble))
-        # Until `look` says that its minute is too long ago; of one that catches up it never is.
-        return now + min(MOST_SECONDS, max(PUT_OFF_SECONDS, (now - due.minute) / 6))
+        # Until `look` says that its minute is too long ago; of one that catches up it never is. The next minute is not waited over.
+        pause = min(MOST_SECONDS, max(PUT_OFF_SECONDS, (now - due.minute) / 6))
+        return min(now + pause, next_after(schedule.cron, now))
 
     def _tell_failed(self, schedule: Schedule, due: Due, error: AgentError) -> None:
         self.tally.failed += 1
