@@ -169,3 +169,19 @@ async def test_a_whole_id_is_an_id_whatever_is_named_like_it(world: CliWorld, sp
     await add(world, spec, one)
     _, seen = await world.run(schedules.show, one, form=Form.JSON)
     assert json.loads(seen.out.getvalue())["id"] == one
+
+
+async def test_one_that_cannot_be_read_is_shown_with_the_others_and_can_be_removed(
+    world: CliWorld, spec: str
+) -> None:
+    damaged = await add(world, spec)
+    await add(world, spec, "sound")
+    await world.api.store.change_schedule(
+        damaged, EVERYONE, lambda found: (replace(found, cron="when it suits"), {})
+    )
+    for command, words in ((schedules.ls, []), (schedules.show, ["nightly"])):
+        status, seen = await world.run(command, *words)
+        assert (status, "cannot be read" in f"{seen.out.getvalue()}{seen.err.getvalue()}") == (0, True)
+    for command in (schedules.pause, schedules.resume, schedules.remove):
+        status, _ = await world.run(command, ["nightly"])
+        assert status == 0
