@@ -5,11 +5,21 @@ from agent.core.event_form import show_time
 from agent.core.schedule import OfFunction, Schedule, ScheduleTrouble, Started, next_minutes
 
 SHOWN_NEXT = 5
+DAMAGED = (
+    "cron_unreadable",
+    "its cron cannot be read: the row is damaged, or of another release",
+    "Remove the schedule and make it again; of a function's, deploy its chute again.",
+)
 
 
 def show_schedule(schedule: Schedule, now: float) -> Json:
     """`now` in UTC seconds."""
-    what = schedule.what
+    what, trouble = schedule.what, schedule.trouble
+    try:
+        following = next_minutes(schedule, now, SHOWN_NEXT)
+    except Exception:  # noqa: BLE001 - whatever a damaged text does to whoever reads it
+        # A damaged row: whoever lists his schedules sees the others all the same.
+        following, trouble = (), ScheduleTrouble(*DAMAGED, now)
     is_function = isinstance(what, OfFunction)
     return {
         "id": schedule.id,
@@ -21,12 +31,12 @@ def show_schedule(schedule: Schedule, now: float) -> Json:
         "cron": schedule.cron,
         "catch_up": schedule.catch_up,
         "paused": schedule.paused,
-        "next": [show_time(minute) for minute in next_minutes(schedule, now, SHOWN_NEXT)],
+        "next": [show_time(minute) for minute in following],
         "last": show_started(schedule.last),
         "fired": schedule.fired,
         "skipped": schedule.skipped,
         "missed": schedule.missed,
-        "trouble": show_trouble(schedule.trouble),
+        "trouble": show_trouble(trouble),
         "created_at": show_time(schedule.created_at),
         "spec": None if isinstance(what, OfFunction) else what.spec,
     }

@@ -60,3 +60,7 @@ async def see_family_end(call: "Call", job_id: str) -> None:
     for item in tree["items"]:
         if item["phase"] != "finished":
             await see_end(call, item["id"])
+    if tree["truncated"]:
+        call.screen.say(
+            f"there are more of them than the {len(tree['items'])} that were waited for; gpu-agent ps shows which go on"
+        )

@@ -88,13 +88,13 @@ class NoSuchScheduleHereError(AgentError):
 
 
 class AmbiguousScheduleError(AgentError):
-    """Several ids of schedules begin like that. `candidates`: a line each."""
+    """Several schedules that one may see have that name, or an id that begins like that. `candidates`: a line each."""
 
     code, blame = "schedule_ambiguous", Blame.USER
-    remedy = "Write more of the id, or the whole name."
+    remedy = "Write more of the id, or the whole name; where others' have that name too, the whole id."
 
-    def __init__(self, prefix: str, candidates: Sequence[str]) -> None:
-        super().__init__("\n".join([f"several schedules begin with {prefix}:", *candidates]))
+    def __init__(self, how: str, candidates: Sequence[str]) -> None:
+        super().__init__("\n".join([f"several schedules {how}:", *candidates]))
 
 
 class NoSuchOutputError(AgentError):

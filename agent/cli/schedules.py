@@ -1,5 +1,6 @@
 """cli/schedules — `schedule ls`, `show`, `add`, `rm`, `run`, `pause`, `resume`: one request each. Knows no cron."""
 
+import re
 from typing import TYPE_CHECKING, Annotated, Any
 from uuid import uuid4
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from agent.cli.session import Call
 
 PAGE, SHOWN_CANDIDATES = 200, 10
+WHOLE_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 Schedule = Annotated[
     str,
     typer.Argument(metavar="SCHEDULE", help="Its name, or any beginning of its id that is unique."),
@@ -99,24 +101,35 @@ async def resume(call: "Call", schedules: SchedulesArgument) -> int:
 
 async def find_schedule(api: "Api", given: str) -> str:
     """The whole id. Raises NoSuchScheduleHereError, AmbiguousScheduleError, and what the API refuses."""
-    named = await api.ask(get("/v1/schedules", {"name": given, "limit": 1}))
+    if WHOLE_ID.fullmatch(given):
+        # Before all names: a name may look like an id.
+        page = await api.ask(get("/v1/schedules", {"id": given.lower(), "limit": 1}))
+        if page["items"]:
+            return str(page["items"][0]["id"])
+    named = await api.ask(get("/v1/schedules", {"name": given, "limit": SHOWN_CANDIDATES}))
     if named["items"]:
-        return str(named["items"][0]["id"])
+        return _only_one(f"are named {given}", named)
     if not BEGINNING.fullmatch(given):
         raise NoSuchScheduleHereError(f"no schedule is named {given[:64]!a}")
     page = await api.ask(get("/v1/schedules", {"id": given.lower(), "limit": SHOWN_CANDIDATES}))
-    found = page["items"]
-    if not found:
+    if not page["items"]:
         raise NoSuchScheduleHereError(f"no schedule is named {given}, and no schedule's id begins so")
+    return _only_one(f"begin with {given}", page)
+
+
+def _only_one(how: str, page: Any) -> str:  # noqa: ANN401 - decoded JSON
+    found = page["items"]
     if len(found) > 1:
-        lines = [f"  {each['id']}  {one_line(each['name'])}" for each in found]
-        raise AmbiguousScheduleError(given, [*lines, "  …"] if page["next"] else lines)
+        lines = [f"  {each['id']}  {one_line(each['name'])}, of {one_line(each['owner'])}" for each in found]
+        raise AmbiguousScheduleError(how, [*lines, "  …"] if page["next"] else lines)
     return str(found[0]["id"])
 
 
 async def _switch(call: "Call", schedules: list[str], to: str) -> int:
     for schedule_id in [await find_schedule(call.api, given) for given in schedules]:
         changed = await call.api.ask(Request("POST", schedule_path(schedule_id, f"/{to}")))
-        following = "paused" if changed["paused"] else f"next {changed['next'][0]}"
+        # Of a damaged one nobody knows when it comes.
+        coming = changed["next"][0] if changed["next"] else "-"
+        following = "paused" if changed["paused"] else f"next {coming}"
         call.screen.answer_line(changed, f"{one_line(changed['name'])} {following}")
     return 0

@@ -14,7 +14,7 @@ from agent.spec import count_between, latest_until, next_after, next_few, tidy_c
 # A minute that is longer ago is not made up for, unless the schedule asks for that.
 LATE_SECONDS = 60
 # A row that is so far ahead of the clock was written while the clock was wrong; nearer, the clock has been set back a little.
-AHEAD_SECONDS = 86_400
+AHEAD_SECONDS = 3_600
 _OF_FUNCTIONS = UUID("5c9f3d1e-8a47-5c0b-9d35-3f6a1c7b20e4")
 
 
@@ -54,7 +54,10 @@ class ScheduleTrouble:
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """One row. `since`: the minutes that count come after it. `seed` makes the ids of its jobs: nobody can guess them, and take them."""
+    """One row. `since`: the minutes that count come after it. `seed` makes the ids of its jobs: nobody can guess them, and take them.
+
+    `told_job`: the last job that was told that it holds up minutes.
+    """
 
     id: str
     owner: str
@@ -71,6 +74,7 @@ class Schedule:
     skipped: int = 0
     missed: int = 0
     trouble: ScheduleTrouble | None = None
+    told_job: str | None = None
     seq: int = 0
     version: int = 0
 
@@ -91,14 +95,14 @@ class Timed:
 
 @dataclass(frozen=True, slots=True)
 class Firing:
-    """That a job is accepted for a schedule. `due` None: somebody runs it by hand, whatever its row is. Else only the `version`
-    that was looked at fires; `missed` minutes passed before this one.
+    """That a job is accepted for a schedule. `due` None: somebody runs it by hand, whatever its row is. Else only the row that was
+    looked at fires: `seq` and `version` say which. (A function's schedule has its id again when it was removed and comes back.)
     """
 
     schedule: str
     due: float | None = None
     version: int = 0
-    missed: int = 0
+    seq: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,10 +114,9 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """A job is to be started for `minute`. `missed`: of earlier ones that passed."""
+    """A job is to be started for `minute`, and no earlier one is left."""
 
     minute: float
-    missed: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,9 +140,12 @@ def look(schedule: Schedule, now: float) -> Wait | Due | Missed | Ahead:
     if minute <= schedule.since:
         return Wait(next_after(schedule.cron, max(now, schedule.since)))
     count = count_between(schedule.cron, schedule.since, minute)
-    if schedule.catch_up or now - minute <= LATE_SECONDS:
-        return Due(minute, count - 1)
-    return Missed(minute, count)
+    if not schedule.catch_up and now - minute > LATE_SECONDS:
+        return Missed(minute, count)
+    if count > 1:
+        # By themselves, and first: the latest one may be refused for a long time, and these are over.
+        return Missed(latest_until(schedule.cron, minute - 1), count - 1)
+    return Due(minute)
 
 
 def next_of(timed: Timed, now: float) -> float:
@@ -166,16 +172,13 @@ def fire(schedule: Schedule, firing: Firing, job: str, at: float) -> Schedule:
         since=firing.due,
         last=Started(firing.due, job, at),
         fired=schedule.fired + 1,
-        missed=schedule.missed + firing.missed,
         trouble=None,
     )
 
 
-def skip(schedule: Schedule, due: Due) -> Schedule:
-    """The job before it has not ended."""
-    return replace(
-        schedule, since=due.minute, skipped=schedule.skipped + 1, missed=schedule.missed + due.missed
-    )
+def skip(schedule: Schedule, due: Due, job: str) -> Schedule:
+    """That job of it, an earlier one, has not ended."""
+    return replace(schedule, since=due.minute, skipped=schedule.skipped + 1, told_job=job)
 
 
 def miss(schedule: Schedule, missed: Missed, trouble: ScheduleTrouble | None = None) -> Schedule:

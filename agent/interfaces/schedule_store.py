@@ -48,7 +48,10 @@ class TooManySchedulesError(AgentError):
 
 @dataclass(frozen=True, slots=True)
 class ScheduleQuery:
-    """Filters of a list, newest first; None is no filter. `before_seq`: the keyset, exclusive."""
+    """Filters of a list, newest first; None is no filter. `before_seq`: the keyset, exclusive.
+
+    `name`: the viewer's own of that name; others' that he may see only where he has none.
+    """
 
     name: str | None = None
     id_prefix: str | None = None
@@ -84,6 +87,10 @@ class ScheduleStore(Protocol):
         ...
 
     async def remove_schedule(self, schedule_id: str, viewer: Viewer) -> bool: ...
+
+    async def unfinished_of_schedule(self, schedule_id: str) -> str | None:
+        """The oldest job that it started, by a minute or by hand, and that has not ended."""
+        ...
 
     async def schedule_ids(self) -> set[str]:
         """Of all that have a file: of container jobs."""

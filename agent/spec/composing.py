@@ -36,7 +36,7 @@ OF_MACHINE = {"gpus.count": "gpu_count", "gpus.min_memory": "min_vram_gb_per_gpu
 def compose(
     deploy: Deploy, manifest: Manifest, function: JobFunction, started: Body, models: Sequence[str]
 ) -> Body:
-    """The body of the job's spec, by which `parse_spec(…, Keys.LATER)` judges it. `models`: of the host's GPUs.
+    """The body of the job's spec, by which `parse_spec(…, Keys.LATER)` judges it. `models`: of the host's GPUs, where the selector names some.
 
     Raises SpecRefusedError for what the start may not say.
     """
@@ -114,7 +114,7 @@ def _machine(selector: NodeSelector | None, models: Sequence[str]) -> Body:
     if selector.min_vram_gb_per_gpu is not None:
         # As cards are sold: one of 80 GB has less than 80 GiB.
         gpus["min_memory"] = selector.min_vram_gb_per_gpu * GB
-    if selector.include or selector.exclude:
+    if selector.names_models:
         gpus["models"] = match_models(models, selector.include or (), selector.exclude or ())
     return {"gpus": gpus}
 

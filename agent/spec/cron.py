@@ -49,7 +49,7 @@ WORDS = frozenset(
 )
 ANY_TIME = datetime(2000, 1, 1, tzinfo=UTC)
 MINUTE = 60
-# Between two leap days there are up to eight years.
+# Between two leap days there are up to eight years. Judged by the first ones from ANY_TIME on.
 LONGEST, LOOKED_AT = timedelta(days=8 * 366), 3
 # Of more than a year of minutes nobody wants the exact number.
 MAX_COUNTED_DAYS = 366
@@ -154,5 +154,5 @@ def _find_rareness(parts: list[str], field: str) -> Iterator[Fault]:
         yield Fault(field, "cron_never", f"{show(text)} never comes: no month has such a day", remedy)
     elif any(later - earlier > LONGEST for earlier, later in pairwise([ANY_TIME, *first])):
         # A leap day that is a Sunday, say: to find the next one takes a thousand times as long as of any other.
-        message = f"{show(text)} comes less than once in eight years"
+        message = f"{show(text)} comes too rarely: more than eight years may lie between two of its minutes"
         yield Fault(field, "cron_never", message, remedy)

@@ -76,6 +76,11 @@ class NodeSelector(ManifestModel):
     include: tuple[str, ...] | None = None
     exclude: tuple[str, ...] | None = None
 
+    @property
+    def names_models(self) -> bool:
+        """Whether it needs to be known which GPUs the host has."""
+        return bool(self.include or self.exclude)
+
 
 class ChuteFacts(ManifestModel):
     """The chute itself. `image` is what the file says of it, as text."""

@@ -76,13 +76,13 @@ class Twins(RuleBasedStateMachine):
         if self.held:
             row = data.draw(st.sampled_from(self.held))
             self.jobs += 1
-            new = a_firing_job(row, Firing(row.id, due, row.version, 1), f"j{self.jobs % 5}")
+            new = a_firing_job(row, Firing(row.id, due, row.version, row.seq), f"j{self.jobs % 5}")
             self.both(lambda store: store.accept(new, most))
 
     @rule(data=st.data(), viewer=VIEWERS, act=st.sampled_from(["pause", "resume", "skip"]))
     def change(self, data: st.DataObject, viewer: Viewer, act: str) -> None:
         def decide(found: Schedule) -> tuple[Schedule, Mapping[str, NewEvent]]:
-            skipped = skip(found, Due(found.since + 60, 1)), {"j1": NewEvent("schedule.skipped", {})}
+            skipped = skip(found, Due(found.since + 60), "j1"), {"j1": NewEvent("schedule.skipped", {})}
             return {"pause": (pause(found), {}), "resume": (resume(found, 500.0), {}), "skip": skipped}[act]
 
         if self.held:
@@ -122,11 +122,16 @@ class Twins(RuleBasedStateMachine):
         query = ScheduleQuery(before_seq=before, limit=limit)
         self.both(lambda store: store.schedules(query, viewer))
 
+    @rule(viewer=VIEWERS, name=st.sampled_from(["x", "y", "trainer/a"]))
+    def named(self, viewer: Viewer, name: str) -> None:
+        self.both(lambda store: store.schedules(ScheduleQuery(name=name), viewer))
+
     @rule(data=st.data(), viewer=VIEWERS)
     def jobs_of(self, data: st.DataObject, viewer: Viewer) -> None:
         if self.held:
-            query = JobQuery(schedule=data.draw(st.sampled_from(self.held)).id)
-            self.both(lambda store: store.page(query, viewer))
+            row = data.draw(st.sampled_from(self.held))
+            self.both(lambda store: store.page(JobQuery(schedule=row.id), viewer))
+            self.both(lambda store: store.unfinished_of_schedule(row.id))
 
     @invariant()
     def all_is_the_same(self) -> None:

@@ -131,7 +131,10 @@ async def test_rows_that_name_each_other_end_the_search(store: TestedStore) -> N
     await accepted(store, "b", call=below("a"))
     if not hasattr(store, "peek"):  # the twin has no such rows to be found in a damaged file
         assert len((await family(store, "a", 10)).relatives) == 10
-        await change(store, "a", lambda job, others: [(one, []) for one in (job, *others)])
+        assert await change(store, "a", lambda job, others: [(one, []) for one in (job, *others)]) == [
+            "a",
+            "b",
+        ]
 
 
 # changing all of it at once

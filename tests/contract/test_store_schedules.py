@@ -90,6 +90,7 @@ async def test_a_schedule_is_kept_as_it_is(store: TestedStore) -> None:
         skipped=2,
         missed=3,
         trouble=ScheduleTrouble("queue_full", "ä", "Wait.", 5.5),
+        told_job="another",
     )
     assert await changed(store, full) == replace(full, version=1)
     assert await read(store, schedule) == replace(full, version=1)
@@ -161,7 +162,7 @@ async def test_a_row_and_the_event_of_a_job_are_written_together(store: TestedSt
 
 
 async def fired(store: TestedStore, schedule: Schedule, due: float = DUE, job_id: str = "j") -> Job:
-    firing = Firing(schedule.id, due, schedule.version, 2)
+    firing = Firing(schedule.id, due, schedule.version, schedule.seq)
     return (await store.accept(a_firing_job(schedule, firing, job_id), PLENTY)).job
 
 
@@ -171,7 +172,7 @@ async def test_a_firing_is_a_job_and_the_row_that_says_so(store: TestedStore) ->
     assert job.fired_by == FiredBy(schedule.id, DUE)
     assert (await store.read(job.id)) == job
     assert await read(store, schedule) == replace(
-        schedule, version=1, since=DUE, last=Started(DUE, job.id, 20.0), fired=1, missed=2
+        schedule, version=1, since=DUE, last=Started(DUE, job.id, 20.0), fired=1
     )
 
 
@@ -191,7 +192,7 @@ async def test_a_schedule_that_is_gone_or_anothers_fires_nothing(store: TestedSt
     with pytest.raises(NoSuchScheduleError):
         await store.accept(a_firing_job(replace(schedule, owner="bob"), Firing(schedule.id)), PLENTY)
     await store.remove_schedule(schedule.id, ANN)
-    for firing in (Firing(schedule.id), Firing(schedule.id, DUE)):
+    for firing in (Firing(schedule.id), Firing(schedule.id, DUE, 0, schedule.seq)):
         with pytest.raises(NoSuchScheduleError):
             await store.accept(a_firing_job(schedule, firing), PLENTY)
     assert await store.job_ids() == set()
@@ -200,21 +201,61 @@ async def test_a_schedule_that_is_gone_or_anothers_fires_nothing(store: TestedSt
 async def test_a_job_that_is_refused_leaves_the_row_as_it_was(store: TestedStore) -> None:
     schedule = await added(store)
     with pytest.raises(QueueFullError):
-        await store.accept(a_firing_job(schedule, Firing(schedule.id, DUE)), 0)
+        await store.accept(a_firing_job(schedule, Firing(schedule.id, DUE, 0, schedule.seq)), 0)
     await store.accept(
         replace(a_firing_job(schedule, Firing(schedule.id)), firing=None, body_digest="x"), PLENTY
     )
     with pytest.raises(BodyConflictError):
-        await store.accept(a_firing_job(schedule, Firing(schedule.id, DUE)), PLENTY)
+        await store.accept(a_firing_job(schedule, Firing(schedule.id, DUE, 0, schedule.seq)), PLENTY)
     assert await read(store, schedule) == schedule
 
 
 async def test_a_minute_has_one_job_however_often_it_fires(store: TestedStore) -> None:
     schedule = await added(store)
     job = await fired(store, schedule)
-    again = await store.accept(a_firing_job(schedule, Firing(schedule.id, DUE, version=1), job.id), PLENTY)
+    again = await store.accept(
+        a_firing_job(schedule, Firing(schedule.id, DUE, 1, schedule.seq), job.id), PLENTY
+    )
     assert (again.is_replay, again.job) == (True, job)
     assert (await read(store, schedule)).since == DUE
+
+
+async def test_a_minute_whose_job_is_there_without_its_row_knowing_is_dealt_with(store: TestedStore) -> None:
+    # As after a repair: the job's row was made anew of its record, the schedule's is an older one.
+    schedule = await added(store)
+    job = (await store.accept(replace(a_firing_job(schedule, Firing(schedule.id)), firing=None), PLENTY)).job
+    assert await fired(store, schedule) == job
+    assert (await read(store, schedule)).since == DUE
+
+
+async def test_a_row_that_was_removed_and_is_there_again_fires_nothing_by_a_look_at_the_old_one(
+    store: TestedStore,
+) -> None:
+    old = await added(store)
+    await store.remove_schedule(old.id, ANN)
+    fresh = await added(store)
+    assert (fresh.id, fresh.version) == (old.id, old.version)
+    with pytest.raises(StaleError):
+        await fired(store, old)
+
+
+async def test_of_a_name_that_others_have_too_ones_own_is_found(store: TestedStore) -> None:
+    own, theirs = await added(store, 1, "root", "nightly"), await added(store, 2, "bob", "nightly")
+    query = ScheduleQuery(name="nightly")
+    assert await store.schedules(query, ROOT) == [own]
+    assert await store.schedules(query, ANN) == []
+    await store.remove_schedule(own.id, ROOT)
+    other = await added(store, 3, "ann", "nightly")
+    assert await store.schedules(query, ROOT) == [other, theirs]
+
+
+async def test_the_oldest_of_its_jobs_that_has_not_ended_is_found(store: TestedStore) -> None:
+    one, other = await added(store, 1), await added(store, 2)
+    assert await store.unfinished_of_schedule(one.id) is None
+    jobs = [(await store.accept(a_firing_job(one, Firing(one.id), name), PLENTY)).job for name in "abc"]
+    await store.accept(a_firing_job(other, Firing(other.id), "d"), PLENTY)
+    await store.save(replace(jobs[0], phase=Phase.FINISHED, finished_at=5.0))
+    assert await store.unfinished_of_schedule(one.id) == "b"
 
 
 async def test_a_run_by_hand_is_the_last_job_and_no_minute_also_of_one_that_is_paused(

@@ -30,6 +30,9 @@ class MemorySchedules(ABC):
     async def _call(self, step: str, act: Callable[[], T]) -> T: ...
 
     @abstractmethod
+    def _unfinished(self) -> list[Job]: ...
+
+    @abstractmethod
     def _tell(self, job_id: str, at: float, told: Sequence[NewEvent]) -> None: ...
 
     async def add_schedule(self, schedule: Schedule) -> Schedule:
@@ -49,9 +52,10 @@ class MemorySchedules(ABC):
     async def schedules(self, query: ScheduleQuery, viewer: Viewer) -> list[Schedule]:
         def act() -> list[Schedule]:
             newest = sorted(self._schedules.values(), key=lambda found: found.seq, reverse=True)
-            return [found for found in newest if may_see(viewer, found) and is_asked(found, query)][
-                : query.limit
-            ]
+            asked = [found for found in newest if may_see(viewer, found) and is_asked(found, query)]
+            if any(found.name == query.name for found in self._owned(viewer.principal)):
+                asked = [found for found in asked if found.owner == viewer.principal]
+            return asked[: query.limit]
 
         return await self._call("schedules", act)
 
@@ -91,6 +95,15 @@ class MemorySchedules(ABC):
 
         return await self._call("remove_schedule", act)
 
+    async def unfinished_of_schedule(self, schedule_id: str) -> str | None:
+        def act() -> str | None:
+            for job in self._unfinished():
+                if job.fired_by is not None and job.fired_by.schedule == schedule_id:
+                    return job.id
+            return None
+
+        return await self._call("unfinished_of_schedule", act)
+
     async def schedule_ids(self) -> set[str]:
         return await self._call(
             "schedule_ids",
@@ -101,7 +114,8 @@ class MemorySchedules(ABC):
         found = self._schedule(firing.schedule, Viewer(owner))
         if found is None:
             raise NoSuchScheduleError(firing.schedule)
-        if firing.due is not None and (found.paused or found.version != firing.version):
+        is_same = (found.seq, found.version) == (firing.seq, firing.version)
+        if firing.due is not None and (found.paused or not is_same):
             raise StaleError(f"the schedule {found.id} is not as it was")
         return found
 

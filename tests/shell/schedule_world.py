@@ -179,11 +179,11 @@ class ScheduleWorld:
         body = {"name": name, "cron": cron, "catch_up": catch_up, "spec": BODY}
         return (await self.all.add(viewer, body)).id
 
-    async def add_function(self, cron: str = "0 * * * *") -> str:
+    async def add_function(self, cron: str = "0 * * * *", name: str = "trainer/nightly") -> str:
         """As a deploy leaves it."""
         schedule_id, now = self.new_id(), self.clock.now()
         what = OfFunction("trainer", "nightly")
-        row = Schedule(schedule_id, "ann", "trainer/nightly", what, cron, now, now, schedule_id)
+        row = Schedule(schedule_id, "ann", name, what, cron, now, now, schedule_id)
         await self.store.add_schedule(row)
         self.all.timetable.look()
         return schedule_id

@@ -14,6 +14,7 @@ import pytest
 from agent.api.schemas import component_schemas
 from agent.api.tokens import Scope
 from agent.core.function import FaultKind
+from agent.core.gpus import Inventory
 from agent.core.job import Job, Kind
 from agent.interfaces import MOST_DESCRIBING
 from tests.fakes.host_keys import public_key
@@ -336,6 +337,16 @@ async def read(world: ApiWorld, reply: Reply) -> Job:
     job = await world.store.read(reply.json["id"])
     assert job is not None
     return job
+
+
+async def test_who_needs_no_gpu_waits_for_no_driver(world: ApiWorld) -> None:
+    await deploy(world)
+
+    async def never() -> Inventory:
+        raise TimeoutError
+
+    world.intake.usable_gpus = never
+    assert (await start(world, "trainer/jobs/train", {})).status == 201
 
 
 async def test_a_start_without_anything_has_an_empty_payload(world: ApiWorld) -> None:

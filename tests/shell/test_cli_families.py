@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from agent.api.handlers import families as handlers
 from agent.cli import families, jobs
 from agent.cli.screen import Form
 from agent.core.function import FunctionCall
@@ -145,3 +146,12 @@ async def test_stop_with_children_of_a_job_that_has_ended_says_so(world: CliWorl
     await end_badly(world, first)
     _, seen = await world.run(jobs.stop, [first.id], children=True)
     assert seen.out.getvalue() == f"{first.id} failed; 2 jobs asked to stop\n"
+
+
+async def test_stop_that_does_not_wait_for_all_of_them_says_so(
+    world: CliWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handlers, "MOST_RELATIVES", 2)
+    first, *_ = await chain(world)
+    _, seen = await world.run(jobs.stop, [first.id], children=True, wait=True)
+    assert "more of them than the 2 that were waited for" in " ".join(seen.err.getvalue().split())

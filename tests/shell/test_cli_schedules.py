@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ import pytest
 from agent.cli import schedules
 from agent.cli.chute_deploy import deploy
 from agent.cli.screen import Form
+from agent.core.job import EVERYONE
+from agent.interfaces import ScheduleQuery
 from tests.fakes.tars import MAIN
 from tests.shell.cli_world import CliWorld, cli_world
 from tests.shell.described import Report, answer_describes
@@ -142,3 +145,43 @@ async def test_one_of_a_chute_is_found_by_its_name_and_stays(world: CliWorld, tm
     assert (status, "Pause it" in seen.err.getvalue()) == (-1, True)
     _, seen = await world.run(schedules.show, "trainer/train", form=Form.JSON)
     assert json.loads(seen.out.getvalue())["catch_up"] is True
+
+
+async def test_a_name_is_ones_own_before_it_is_anybodys(world: CliWorld, spec: str) -> None:
+    own = await add(world, spec)
+    row = await world.api.store.schedule(own, EVERYONE)
+    assert row is not None
+    theirs = [f"0190eeee-0000-7000-8000-00000000000{number}" for number in (1, 2)]
+    for schedule_id, owner in zip(theirs, ("bob", "eve"), strict=True):
+        await world.api.store.add_schedule(replace(row, id=schedule_id, owner=owner))
+    status, _ = await world.run(schedules.remove, ["nightly"])
+    left = [each.id for each in await world.api.store.schedules(ScheduleQuery(), EVERYONE)]
+    assert (status, left) == (0, theirs[::-1])
+    status, seen = await world.run(schedules.remove, ["nightly"])
+    told = " ".join(seen.err.getvalue().split())
+    assert status == -1
+    for words in ("several schedules are named nightly", *theirs, "of bob", "of eve"):
+        assert words in told
+
+
+async def test_a_whole_id_is_an_id_whatever_is_named_like_it(world: CliWorld, spec: str) -> None:
+    one = await add(world, spec)
+    await add(world, spec, one)
+    _, seen = await world.run(schedules.show, one, form=Form.JSON)
+    assert json.loads(seen.out.getvalue())["id"] == one
+
+
+async def test_one_that_cannot_be_read_is_shown_with_the_others_and_can_be_removed(
+    world: CliWorld, spec: str
+) -> None:
+    damaged = await add(world, spec)
+    await add(world, spec, "sound")
+    await world.api.store.change_schedule(
+        damaged, EVERYONE, lambda found: (replace(found, cron="when it suits"), {})
+    )
+    for command, words in ((schedules.ls, []), (schedules.show, ["nightly"])):
+        status, seen = await world.run(command, *words)
+        assert (status, "cannot be read" in f"{seen.out.getvalue()}{seen.err.getvalue()}") == (0, True)
+    for command in (schedules.pause, schedules.resume, schedules.remove):
+        status, _ = await world.run(command, ["nightly"])
+        assert status == 0

@@ -3,12 +3,14 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 
+from agent.api.schedule_views import show_schedule
 from agent.core.job import FiredBy, Kind, Viewer
 from agent.core.policy import ImageRules, Limits
-from agent.core.schedule import Started
+from agent.core.schedule import Started, pause, resume
 from agent.errors import Phase
 from agent.interfaces import (
     NoSuchScheduleError,
@@ -80,50 +82,34 @@ async def test_a_function_is_called_without_a_payload(world: ScheduleWorld) -> N
     assert await world.folders.payload(job.id) == b"{}"
 
 
-async def test_of_a_thousand_the_one_that_is_due_is_looked_at_and_no_other(world: ScheduleWorld) -> None:
-    for number in range(999):
-        await world.add("0 3 1 1 *", f"s{number}")
-    due = await world.add("*/5 * * * *", "due")
+async def test_a_deploy_that_changes_a_cron_is_heard_by_who_waits_for_the_one_before(
+    world: ScheduleWorld,
+) -> None:
+    schedule = await world.add_function("@yearly")
     await world.sleep_until(2)
-    world.calls.clear()
-    await world.sleep_until(4.9)
-    assert world.calls == []
-    await world.sleep_until(5 + 1 / 60)
-    assert [job.fired_by and job.fired_by.schedule for job in world.jobs()] == [due]
-    assert world.calls.count("schedule") == 2  # for the minute, and for what comes after it
-    assert world.calls.count("timed_schedules") == 0
+    row = await world.read(schedule)
+    await world.store.change_schedule(
+        schedule, ANN, lambda _: (replace(row, cron="* * * * *", since=world.clock.now()), {})
+    )
+    world.all.timetable.look()
+    await world.sleep_until(3.1)
+    assert world.minutes() == [3]
 
 
-async def test_many_that_are_due_in_one_minute_all_fire(world: ScheduleWorld) -> None:
-    ids = {await world.add("0 9 * * *", f"s{number}") for number in range(100)}
-    await world.sleep_until(60.5)
-    assert {job.fired_by and job.fired_by.schedule for job in world.jobs()} == ids
-
-
-async def test_who_has_many_in_one_minute_holds_up_nobody_elses_one(world: ScheduleWorld) -> None:
-    for number in range(100):
-        await world.add("0 9 * * *", f"s{number}")
-    await world.add("0 9 * * *", viewer=Viewer("bob"))
-    await world.sleep_until(61)
-    owners = [job.owner for job in world.jobs()]
-    assert len(owners) == 101
-    assert owners.index("bob") < 10
-
-
-async def test_one_that_is_slow_holds_up_no_other(world: ScheduleWorld) -> None:
-    slow, quick = await world.add_function(), await world.add("0 * * * *")
-    compose, gate = world.functions.compose_call, asyncio.Event()
-
-    async def wait(owner: str, chute: str, function: str) -> object:
-        await gate.wait()
-        return await compose(owner, chute, function)
-
-    world.functions.compose_call = wait  # type: ignore[method-assign,assignment] # a fake, told to be slow
-    await world.sleep_until(60.1)
-    assert [job.fired_by and job.fired_by.schedule for job in world.jobs()] == [quick]
-    gate.set()
-    await asyncio.sleep(1)
-    assert (await world.read(slow)).fired == 1
+async def test_a_pause_that_ends_before_anybody_looks_is_a_pause_all_the_same(world: ScheduleWorld) -> None:
+    world.limits = Limits(queued_jobs=1)
+    await world.restart()
+    first = (await world.all.intake.submit(ANN, BODY)).job
+    schedule = await world.add("*/2 * * * *", catch_up=True)
+    await world.sleep_until(2.1)  # tried in vain, and waited for again
+    await world.store.change_schedule(schedule, ANN, lambda found: (pause(found), {}))
+    now = world.clock.now()
+    await world.store.change_schedule(schedule, ANN, lambda found: (resume(found, now), {}))
+    world.all.timetable.look()
+    await world.store.save(replace(first, phase=Phase.FINISHED, finished_at=now))
+    await world.sleep_until(4.1)
+    assert world.minutes() == [4]
+    assert await world.counts(schedule) == (1, 0, 0)
 
 
 # ── overlaps ──
@@ -138,9 +124,8 @@ async def test_a_minute_is_skipped_while_the_job_before_it_has_not_ended(world: 
     told = [
         event for event in await world.store.events(ANN, 0, job.id, 99) if event.type == "schedule.skipped"
     ]
-    assert [event.data for event in told] == [
-        {"schedule": schedule, "due": f"2027-01-15T08:0{number}:00.000Z"} for number in (2, 3)
-    ]
+    # Once: of a job that waits for days it would be an event each minute.
+    assert [event.data for event in told] == [{"schedule": schedule, "due": "2027-01-15T08:02:00.000Z"}]
     await world.finish_all()
     await world.sleep_until(4.1)
     assert world.minutes() == [1, 4]
@@ -153,6 +138,15 @@ async def test_a_job_that_was_run_by_hand_is_one_before_it(world: ScheduleWorld)
     await world.sleep_until(1.1)
     assert [job.id for job in world.jobs()] == [ran.id]
     assert await world.counts(schedule) == (0, 1, 0)
+
+
+async def test_a_run_by_hand_hides_no_job_that_has_not_ended(world: ScheduleWorld) -> None:
+    schedule = await world.add("* * * * *")
+    await world.sleep_until(1.1)
+    ran = (await world.all.run(ANN, schedule, None)).job
+    await world.store.save(replace(ran, phase=Phase.FINISHED, finished_at=world.clock.now()))
+    await world.sleep_until(2.1)
+    assert await world.counts(schedule) == (1, 1, 0)
 
 
 async def test_a_job_that_is_forgotten_holds_up_none(world: ScheduleWorld) -> None:
@@ -292,31 +286,15 @@ async def test_a_job_that_is_refused_is_told_and_not_tried_again_for_that_minute
     assert (row.fired, row.missed, row.trouble) == (1, 1, None)
 
 
-async def test_a_full_queue_is_tried_again_while_the_minute_is_young(world: ScheduleWorld) -> None:
-    world.limits = Limits(queued_jobs=1)
+async def test_a_row_whose_cron_cannot_be_read_ends_no_other_and_not_the_daemon(world: ScheduleWorld) -> None:
+    broken, sound = await world.add(name="broken"), await world.add(name="sound")
+    await world.store.change_schedule(broken, ANN, lambda found: (replace(found, cron="when it suits"), {}))
     await world.restart()
-    await world.all.intake.submit(ANN, BODY)
-    schedule = await world.add("0 * * * *")
-    await world.sleep_until(60.3)
-    trouble = (await world.read(schedule)).trouble
-    assert trouble is not None
-    assert trouble.code == "queue_full"
-    await world.finish_all()
-    await world.sleep_until(60.4)
-    row = await world.read(schedule)
-    assert (row.fired, row.missed, row.trouble) == (1, 0, None)
-
-
-async def test_a_queue_that_stays_full_for_a_minute_has_the_minute_missed(world: ScheduleWorld) -> None:
-    world.limits = Limits(queued_jobs=1)
-    await world.restart()
-    await world.all.intake.submit(ANN, BODY)
-    schedule = await world.add("0 * * * *")
-    await world.sleep_until(62)
-    row = await world.read(schedule)
-    assert (row.fired, row.missed) == (0, 1)
-    assert row.trouble is not None
-    assert world.folders.records.keys() == {job.id for job in world.jobs()}
+    await world.sleep_until(60.1)
+    assert await world.counts(sound) == (1, 0, 0)
+    shown = show_schedule(await world.read(broken), world.clock.now())
+    assert shown["next"] == []
+    assert "cron_unreadable" in str(shown["trouble"])
 
 
 async def test_a_store_that_is_down_for_a_while_costs_no_minute(world: ScheduleWorld) -> None:
@@ -406,6 +384,30 @@ async def test_health_counts_and_warns_once_the_first_is_a_minute_late(world: Sc
     assert (late.state, "119 s late" in late.evidence) == (CheckState.WARN, True)
 
 
+async def test_health_warns_of_changes_that_nobody_has_read_for_a_minute(world: ScheduleWorld) -> None:
+    probe = schedules_probe(world.all.timetable)
+    world.fault = lambda step: StoreUnavailableError("locked") if step == "timed_schedules" else None
+    await world.add("@yearly")
+    await asyncio.sleep(59)
+    assert (await probe()).state is CheckState.OK
+    await asyncio.sleep(2)
+    assert (await probe()).state is CheckState.WARN
+    world.fault = lambda step: None
+    await asyncio.sleep(3)
+    assert (await probe()).state is CheckState.OK
+
+
+async def test_health_warns_of_those_that_a_clock_which_was_set_back_has_silenced(
+    world: ScheduleWorld,
+) -> None:
+    await world.add("* * * * *")
+    await world.sleep_until(1.5)
+    world.clock.started -= 30 * MINUTE
+    await asyncio.sleep(6)
+    found = await schedules_probe(world.all.timetable)()
+    assert (found.state, "silent for" in found.evidence) == (CheckState.WARN, True)
+
+
 # ── what people ask for ──
 
 
@@ -445,6 +447,9 @@ async def test_a_run_with_the_same_key_is_the_first_one(world: ScheduleWorld) ->
     first = await world.all.run(ANN, schedule, "key")
     again = await world.all.run(ANN, schedule, "key")
     assert (again.is_replay, again.job.id) == (True, first.job.id)
+    await world.all.remove(ANN, schedule)
+    after = await world.all.run(ANN, schedule, "key")
+    assert (after.is_replay, after.job.id) == (True, first.job.id)
 
 
 async def test_another_principals_does_not_exist(world: ScheduleWorld) -> None:

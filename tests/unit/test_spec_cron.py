@@ -4,7 +4,7 @@ import time
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.spec import count_between, find_cron_faults, latest_until, next_after, next_few, tidy_cron
@@ -85,7 +85,9 @@ def test_a_day_that_no_month_has_is_told_as_that(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["0 0 29 2 */7", "0 0 29 FEB */6", "0 0 29 2 */8"])
-def test_what_comes_less_than_once_in_eight_years_is_refused_for_what_it_costs(text: str) -> None:
+def test_what_leaves_more_than_eight_years_between_two_minutes_is_refused_for_what_it_costs(
+    text: str,
+) -> None:
     assert faults_of(text) == ["cron_never"]
     assert faults_of("0 0 29 2 *") == []
 
@@ -100,14 +102,38 @@ def test_a_long_text_is_refused_before_it_is_read() -> None:
     assert faults_of(",".join(["0"] * 90) + " * * * *") == []
 
 
-@given(st.text(alphabet="0123456789*,/-@JANMON \t\n", max_size=200) | st.text(max_size=200))
+NUMBERS = st.integers(0, 60).map(str)
+ONES = NUMBERS | st.sampled_from(["JAN", "feb", "29", "31", "SUN", "mon", "7", "*", "L", ""])
+RANGES = st.builds("{}-{}".format, NUMBERS, NUMBERS) | ONES
+STEPS = st.builds("{}/{}".format, RANGES, NUMBERS) | RANGES
+PARTS = st.lists(STEPS, min_size=1, max_size=3).map(",".join) | st.just("*")
+FIVE_FIELDS = st.lists(PARTS, min_size=5, max_size=5).map(" ".join)
+SOUND_FIELDS = st.tuples(
+    *(
+        st.just("*")
+        | st.integers(first, last).map(str)
+        | st.builds("*/{}".format, st.integers(1, last))
+        | st.builds("{},{}".format, st.integers(first, last), st.integers(first, last))
+        for first, last in ((0, 59), (0, 23), (1, 31), (1, 12), (0, 7))
+    )
+).map(" ".join)
+
+
+@settings(deadline=None)
+@given(st.text(max_size=200) | FIVE_FIELDS | SOUND_FIELDS)
 def test_any_text_is_judged_in_a_moment_and_what_is_taken_has_a_next_minute(text: str) -> None:
-    began = time.perf_counter()
+    began = time.process_time()
     if not find_cron_faults(text, "cron"):
         first = next_after(text, NOON)
         assert first > NOON
         assert latest_until(text, first) == first
-    assert time.perf_counter() - began < 0.5
+    assert time.process_time() - began < 0.5
+
+
+@settings(deadline=None)
+@given(SOUND_FIELDS)
+def test_fields_in_their_ranges_are_refused_only_for_a_day_that_never_or_rarely_comes(text: str) -> None:
+    assert set(faults_of(text)) <= {"cron_never"}
 
 
 def test_times_are_utc_and_strictly_after() -> None:
@@ -140,6 +166,7 @@ SOME_CRONS = st.sampled_from(
 )
 
 
+@settings(deadline=None)
 @given(SOME_CRONS, st.floats(0, 3 * DAY), st.floats(0, 400_000))
 def test_what_is_counted_is_what_comes(cron: str, begin: float, seconds: float) -> None:
     after, until = NOON + begin, NOON + begin + seconds
@@ -158,9 +185,9 @@ def test_no_minute_lies_between_the_latest_and_the_next(cron: str, offset: float
 
 
 def test_of_many_years_the_last_one_is_counted_and_that_takes_no_time() -> None:
-    began = time.perf_counter()
+    began = time.process_time()
     assert 366 * 1440 <= count_between("* * * * *", 0.0, NOON) <= 367 * 1440
-    assert time.perf_counter() - began < 0.5
+    assert time.process_time() - began < 0.5
 
 
 def test_white_space_is_kept_as_single_spaces() -> None:

@@ -43,5 +43,8 @@ class SqliteSchedules(ABC):
     async def remove_schedule(self, schedule_id: str, viewer: Viewer) -> bool:
         return await self._write(lambda db: schedules.remove(db, schedule_id, viewer))
 
+    async def unfinished_of_schedule(self, schedule_id: str) -> str | None:
+        return await self._read(lambda db: schedules.unfinished(db, schedule_id))
+
     async def schedule_ids(self) -> set[str]:
         return await self._read(schedules.ids)

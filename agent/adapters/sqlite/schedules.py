@@ -48,6 +48,14 @@ INSERT = """
 UPDATE = "UPDATE schedules SET version = version + 1, cron = ?, since = ?, paused = ?, rest = ? WHERE seq = ?"
 DELETE = "DELETE FROM schedules WHERE id = ?"
 DELETE_OF_CHUTE = "DELETE FROM schedules WHERE owner = ? AND chute = ?"
+OWN_OR_OTHERS = """
+    name = :name AND (owner = :owner OR NOT EXISTS (SELECT 1 FROM schedules AS own WHERE own.owner = :owner AND own.name = :name))
+"""
+# From the unfinished: they are few, while what a schedule has started may be very many.
+UNFINISHED = """
+    SELECT jobs.id FROM jobs INDEXED BY jobs_unfinished CROSS JOIN scheduled_jobs ON scheduled_jobs.job = jobs.seq
+    WHERE jobs.phase <> 'finished' AND scheduled_jobs.schedule = ? ORDER BY jobs.seq LIMIT 1
+"""
 INSERT_JOB = "INSERT INTO scheduled_jobs (schedule, job, owner) VALUES (?, ?, ?)"
 
 Decide = Callable[[Schedule], tuple[Schedule, Mapping[str, NewEvent]]]
@@ -66,6 +74,7 @@ class Rest:
     skipped: int = 0
     missed: int = 0
     trouble: ScheduleTrouble | None = None
+    told_job: str | None = None
 
 
 REST: TypeAdapter[Rest] = TypeAdapter(Rest)
@@ -91,7 +100,7 @@ def page(connection: sqlite3.Connection, query: ScheduleQuery, viewer: Viewer) -
     if not viewer.sees_all:
         conditions.append("owner = :owner")
     if query.name is not None:
-        conditions.append("name = :name")
+        conditions.append(OWN_OR_OTHERS)
     if query.id_prefix is not None:
         conditions.append("substr(id, 1, length(:prefix)) = :prefix")
     if query.before_seq is not None:
@@ -120,6 +129,11 @@ def remove(connection: sqlite3.Connection, schedule_id: str, viewer: Viewer) -> 
         return False
     connection.execute(DELETE, (schedule_id,))
     return True
+
+
+def unfinished(connection: sqlite3.Connection, schedule_id: str) -> str | None:
+    found = connection.execute(UNFINISHED, (schedule_id,)).fetchone()
+    return None if found is None else str(found[0])
 
 
 def ids(connection: sqlite3.Connection) -> set[str]:
@@ -155,7 +169,8 @@ def for_firing(connection: sqlite3.Connection, firing: Firing, owner: str) -> Sc
     schedule = read(connection, firing.schedule, Viewer(owner))
     if schedule is None:
         raise NoSuchScheduleError(firing.schedule)
-    if firing.due is not None and (schedule.paused or schedule.version != firing.version):
+    is_same = (schedule.seq, schedule.version) == (firing.seq, firing.version)
+    if firing.due is not None and (schedule.paused or not is_same):
         raise StaleError(f"the schedule {schedule.id} is not as it was")
     return schedule
 

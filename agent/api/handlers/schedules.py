@@ -103,7 +103,9 @@ def read_list_query(request: web.Request) -> ScheduleQuery:
 
 ID = Parameter("id", "the schedule's id", "path", {"type": "string", "format": "uuid"})
 LIST_PARAMETERS = (
-    Parameter("name", "only the one of this name"),
+    Parameter(
+        "name", "only your own one of this name; where you have none, those of others that you may see"
+    ),
     Parameter("id", "only ids that begin so"),
     Parameter(
         "limit",

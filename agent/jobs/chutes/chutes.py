@@ -189,7 +189,11 @@ class Chutes:
         """The body of the spec of a job of this function. Raises ChuteFilesMissingError, SpecRefusedError."""
         assert version.manifest is not None  # noqa: S101 - a version that was described has one
         deploy = load_deploy(await self.folders.deploy(version.id))
-        models = [gpu.model for gpu in (await self.intake.usable_gpus()).gpus]
+        selector = version.manifest.chute.node_selector
+        models = list[str]()
+        if selector is not None and selector.names_models:
+            # Who needs none does not wait for a driver that is slow.
+            models += [gpu.model for gpu in (await self.intake.usable_gpus()).gpus]
         return compose(deploy, version.manifest, function, spec, models)
 
     async def remove(self, viewer: Viewer, name: str) -> None:

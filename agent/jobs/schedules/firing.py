@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 import structlog
 
 from agent.core.event_form import show_time
-from agent.core.job import EVERYONE, Job, NewEvent
+from agent.core.job import EVERYONE, NewEvent
 from agent.core.schedule import (
     Ahead,
     Due,
@@ -24,8 +24,9 @@ from agent.core.schedule import (
     miss,
     skip,
 )
-from agent.errors import AgentError, Phase
+from agent.errors import AgentError
 from agent.interfaces import (
+    Accepted,
     HostKeyNotMadeError,
     NoSuchScheduleError,
     QueueFullError,
@@ -37,10 +38,13 @@ from agent.interfaces import (
 )
 from agent.jobs.intake import Intake
 from agent.jobs.schedules.submitting import Submitting
+from agent.spec import next_after
 
 log = structlog.get_logger(__name__)
 
-RETRY_SECONDS = 2.0
+# What was refused and may heal is tried again so much later, and later as its minute grows old.
+PUT_OFF_SECONDS, MOST_SECONDS = 10.0, 600.0
+QUEUE_IS_FULL = "as many of your jobs are queued as may be"
 MOST_WORDS = 1_000
 # What is otherwise a moment later, without anybody's doing to the schedule.
 HEALING = (
@@ -67,6 +71,7 @@ class Firings:
     intake: Intake
     submitting: Submitting
     tally: Tally = field(default_factory=Tally, init=False)
+    _full_until: dict[str, float] = field(default_factory=dict, init=False)
 
     @property
     def store(self) -> Store:
@@ -95,15 +100,14 @@ class Firings:
         return now
 
     async def _fire(self, schedule: Schedule, due: Due) -> float | None:
-        before = None if schedule.last is None else await self.store.read(schedule.last.job)
-        if before is not None and before.phase is not Phase.FINISHED:
+        # Who starts one by hand from now on makes this row another version, which does not fire.
+        before = await self.store.unfinished_of_schedule(schedule.id)
+        if before is not None:
             await self._skip(schedule, due, before)
             return self.intake.clock.now()
         log.debug("schedule.due", schedule=schedule.id, due=show_time(due.minute))
-        firing = Firing(schedule.id, due.minute, schedule.version, due.missed)
         try:
-            asked = await self.submitting.at_its_minute(schedule, firing)
-            accepted = await self.intake.accept(schedule.owner, asked)
+            accepted = await self._accept(schedule, due)
         except StaleError:
             return self.intake.clock.now()
         except NoSuchScheduleError:
@@ -111,34 +115,49 @@ class Firings:
         except AgentError as error:
             return await self._fail(schedule, due, error)
         self.tally.fired += 1
-        self.tally.missed += due.missed
         minute = show_time(due.minute)
         log.info(
             "schedule.fired", schedule=schedule.id, owner=schedule.owner, due=minute, job=accepted.job.id
         )
         return self.intake.clock.now()
 
-    async def _skip(self, schedule: Schedule, due: Due, before: Job) -> None:
-        told = NewEvent("schedule.skipped", {"schedule": schedule.id, "due": show_time(due.minute)})
-        await self._keep(schedule, skip(schedule, due), {before.id: told})
+    async def _accept(self, schedule: Schedule, due: Due) -> Accepted:
+        # A try makes a folder and removes it: one is enough for all that the owner has due.
+        if self.intake.clock.boot_seconds() < self._full_until.get(schedule.owner, 0.0):
+            raise QueueFullError(QUEUE_IS_FULL)
+        firing = Firing(schedule.id, due.minute, schedule.version, schedule.seq)
+        asked = await self.submitting.at_its_minute(schedule, firing)
+        try:
+            return await self.intake.accept(schedule.owner, asked)
+        except QueueFullError:
+            self._full_until[schedule.owner] = self.intake.clock.boot_seconds() + PUT_OFF_SECONDS
+            raise
+
+    async def _skip(self, schedule: Schedule, due: Due, before: str) -> None:
+        minute = show_time(due.minute)
+        # Once a job: one that waits for days would gather an event each minute. The row has the number.
+        told = NewEvent("schedule.skipped", {"schedule": schedule.id, "due": minute})
+        events = {} if schedule.told_job == before else {before: told}
+        await self._keep(schedule, skip(schedule, due, before), events)
         self.tally.skipped += 1
-        self.tally.missed += due.missed
-        log.info("schedule.skipped", schedule=schedule.id, due=show_time(due.minute), job=before.id)
+        log.info("schedule.skipped", schedule=schedule.id, due=minute, job=before)
 
     async def _fail(self, schedule: Schedule, due: Due, error: AgentError) -> float:
         now = self.intake.clock.now()
         trouble = ScheduleTrouble(error.code, str(error)[:MOST_WORDS], error.remedy, now)
-        is_new = schedule.trouble is None or schedule.trouble.code != error.code
-        if isinstance(error, HEALING):
-            # As long as the minute is not too long ago: `look` says when it is.
-            if is_new:
-                self._tell_failed(schedule, due, error)
-                await self._keep(schedule, replace(schedule, trouble=trouble))
-            return now + RETRY_SECONDS
-        await self._keep(schedule, miss(schedule, Missed(due.minute, due.missed + 1), trouble))
-        self._tell_failed(schedule, due, error)
-        self.tally.missed += due.missed + 1
-        return now
+        earlier = schedule.trouble
+        is_told = earlier is not None and earlier.code == error.code and earlier.at >= due.minute
+        if not is_told:
+            self._tell_failed(schedule, due, error)
+        if not isinstance(error, HEALING):
+            await self._keep(schedule, miss(schedule, Missed(due.minute, 1), trouble))
+            self.tally.missed += 1
+            return now
+        if not is_told:
+            await self._keep(schedule, replace(schedule, trouble=trouble))
+        # Until `look` says that its minute is too long ago; of one that catches up it never is. The next minute is not waited over.
+        pause = min(MOST_SECONDS, max(PUT_OFF_SECONDS, (now - due.minute) / 6))
+        return min(now + pause, next_after(schedule.cron, now))
 
     def _tell_failed(self, schedule: Schedule, due: Due, error: AgentError) -> None:
         self.tally.failed += 1
@@ -157,6 +176,7 @@ class Firings:
         """Where somebody else wrote first, nothing: it is looked at again."""
 
         def decide(found: Schedule) -> tuple[Schedule, Mapping[str, NewEvent]]:
-            return (changed, told or {}) if found.version == schedule.version else (found, {})
+            is_same = (found.seq, found.version) == (schedule.seq, schedule.version)
+            return (changed, told or {}) if is_same else (found, {})
 
         await self.store.change_schedule(schedule.id, EVERYONE, decide)

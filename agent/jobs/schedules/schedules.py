@@ -17,7 +17,7 @@ from agent.interfaces import (
     StoreUnavailableError,
 )
 from agent.jobs.intake import Intake
-from agent.jobs.schedules.submitting import Submitting
+from agent.jobs.schedules.submitting import Submitting, digest_of_run
 from agent.jobs.schedules.timetable import Timetable
 from agent.spec import (
     JobSpec,
@@ -113,6 +113,13 @@ class Schedules:
 
         Raises NoSuchScheduleError, and as `Intake.accept` and `Submitting` do.
         """
+        earlier = None
+        if key is not None:
+            # Before it is looked for: it may have been removed since the answer was lost.
+            digest = digest_of_run(schedule_id)
+            earlier = await self.store.accepted_before(viewer.principal, key, digest)
+        if earlier is not None:
+            return Accepted(earlier, is_replay=True)
         found = await self.find(Viewer(viewer.principal), schedule_id)
         return await self.intake.accept(found.owner, await self.submitting.by_hand(found, key))
 

@@ -32,7 +32,7 @@ class Submitting:
 
     async def by_hand(self, schedule: Schedule, key: str | None) -> Submission:
         """What to accept now, whatever its cron says. Raises as `at_its_minute` does."""
-        digest = digest_of({"schedule": schedule.id})
+        digest = digest_of_run(schedule.id)
         return await self._submission(schedule, Firing(schedule.id), job_id=None, key=key, digest=digest)
 
     async def _submission(
@@ -54,3 +54,8 @@ class Submitting:
         except ValueError as error:
             raise ScheduleFileMissingError(schedule.id) from error
         return body
+
+
+def digest_of_run(schedule_id: str) -> str:
+    """Of what somebody asks for who runs it by hand."""
+    return digest_of({"schedule": schedule_id})

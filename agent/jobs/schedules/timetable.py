@@ -13,15 +13,16 @@ from agent.core.schedule import Timed, next_of
 from agent.errors import AgentError
 from agent.interfaces import Clock, Store
 from agent.jobs.schedules.calendar import Calendar
-from agent.jobs.schedules.firing import RETRY_SECONDS, Firings, Tally
+from agent.jobs.schedules.firing import PUT_OFF_SECONDS, Firings, Tally
 
 log = structlog.get_logger(__name__)
 
 # A step of the clock is noticed so soon.
 LOOK_SECONDS = 5.0
 STEP_SECONDS = 1.0
-# One that waits for a slow GPU driver, say, holds up no other.
-AT_ONCE = 4
+# One that waits for a slow GPU driver, say, holds up no other; those of one owner that all wait hold up the rest so long at most.
+AT_ONCE, TAKE_SECONDS = 4, 20.0
+RETRY_SECONDS = 2.0
 # After a defect of ours.
 BROKEN_SECONDS = 30.0
 
@@ -43,6 +44,7 @@ class Timetable:
         self._clock = clock
         self._flag = Flag()
         self._is_stale = True
+        self._stale_since: float | None = None
         self._entries: dict[str, Entry] = {}
         self._calendar = Calendar()
         self._offset: float | None = None
@@ -62,9 +64,20 @@ class Timetable:
         first = self._calendar.first()
         return 0.0 if first is None else max(0.0, self._clock.now() - first)
 
+    def seconds_unread(self) -> float:
+        """How long ago a schedule was made, changed or removed that this knows nothing of yet."""
+        return 0.0 if self._stale_since is None else self._clock.boot_seconds() - self._stale_since
+
+    def seconds_ahead(self) -> float:
+        """How far ahead of the clock the row is that is furthest: so long its schedule is silent."""
+        now = self._clock.now()
+        return max((entry.timed.since - now for entry in self._entries.values()), default=0.0)
+
     def look(self) -> None:
         """A schedule was made, changed or removed."""
         self._is_stale = True
+        if self._stale_since is None:
+            self._stale_since = self._clock.boot_seconds()
         self._flag.set()
 
     async def watch(self) -> None:
@@ -80,48 +93,64 @@ class Timetable:
             await self._flag.wait(pause)
 
     async def take_due(self) -> None:
-        """One look. Raises StoreUnavailableError."""
+        """One look; what is still due after LOOK_SECONDS is the next one's. Raises StoreUnavailableError."""
         if self._has_stepped():
             self._entries.clear()
             self._is_stale = True
         if self._is_stale:
             await self._read()
         if self._is_due():
+            until = self._clock.boot_seconds() + LOOK_SECONDS
             async with asyncio.TaskGroup() as group:
                 for number in range(AT_ONCE):
-                    spawn(group, self._work(), f"schedules {number}")
+                    spawn(group, self._work(until), f"schedules {number}")
 
     async def _read(self) -> None:
         # Before the rows: what changes meanwhile is read again.
-        self._is_stale = False
+        self._is_stale, since, self._stale_since = False, self._stale_since, None
         try:
             rows = await self._store.timed_schedules()
         except BaseException:
-            self._is_stale = True
+            self._is_stale, self._stale_since = True, since
             raise
         entries = {}
         for timed in rows:
             known = self._entries.get(timed.id)
             if known is None or known.timed != timed:
-                known = Entry(timed, next_of(timed, self._clock.now()))
+                known = Entry(timed, self._next_of(timed))
                 await asyncio.sleep(0)  # a thousand rare ones take a while, and the loop is everybody's
             entries[timed.id] = known
         self._entries = entries
-        self._calendar = Calendar(
-            (entry.timed.owner, entry.next, schedule_id) for schedule_id, entry in self._entries.items()
-        )
+        # Who has waited longest has the first turn, however often this is made anew.
+        dates = ((entry.timed.owner, entry.next, schedule_id) for schedule_id, entry in entries.items())
+        self._calendar = Calendar(sorted(dates, key=lambda date: date[1]))
 
-    async def _work(self) -> None:
+    def _next_of(self, timed: Timed) -> float:
+        try:
+            return next_of(timed, self._clock.now())
+        except Exception:
+            # A damaged row: it ends no other schedule, and not the daemon.
+            log.exception("schedule.broke", schedule=timed.id)
+            return self._clock.now() + BROKEN_SECONDS
+
+    async def _work(self, until: float) -> None:
         while (schedule_id := self._calendar.pop_due(self._clock.now())) is not None:
             when = await self._take(schedule_id)
             timed = self._entries.pop(schedule_id).timed
             if when is not None:
                 self._entries[schedule_id] = Entry(timed, when)
                 self._calendar.add(timed.owner, when, schedule_id)
+            # After the first one, so that who changes schedules all the time keeps none from being taken.
+            if self._is_stale or self._clock.boot_seconds() >= until:
+                break
 
     async def _take(self, schedule_id: str) -> float | None:
         try:
-            return await self._firings.take(schedule_id)
+            async with asyncio.timeout(TAKE_SECONDS):
+                return await self._firings.take(schedule_id)
+        except TimeoutError:
+            log.warning("schedule.put_off", schedule=schedule_id, code="too_slow")
+            return self._clock.now() + PUT_OFF_SECONDS
         except AgentError as error:
             log.info("schedule.put_off", schedule=schedule_id, code=error.code, error=str(error))
             return self._clock.now() + RETRY_SECONDS
