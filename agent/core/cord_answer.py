@@ -13,6 +13,8 @@ from agent.core.proxy_heads import has_control_characters, is_token
 MOST_HEAD_BYTES = 64 << 10
 MOST_WHOLE_BYTES = 8 << 20
 MOST_FRAME_BYTES = 64 << 10
+# Of a byte each they take less than a millisecond.
+FRAMES_AT_ONCE = 1_000
 MOST_HEADERS = 32
 MOST_VALUE_CHARACTERS = 4_096
 MOST_TYPE_CHARACTERS, MOST_MESSAGE_CHARACTERS = 200, 4_000
@@ -99,18 +101,22 @@ def read_head(line: bytes) -> CordHead | CordFault:
 
 
 class Frames:
-    """The frames of one stream: four bytes of length, so many bytes; one of length 0 ends it whole."""
+    """The frames of one stream: four bytes of length, so many bytes; one of length 0 ends it whole.
+
+    `count`: how many were found. `is_behind`: there may be more in what was fed, since only so many are looked for at a time.
+    """
 
     def __init__(self) -> None:
         self._unread = bytearray()
         self.count = 0
+        self.is_behind = False
         self.is_over = False
 
     def feed(self, data: bytes) -> bytes:
         """What of it is the author's, joined. Raises BadCordAnswerError."""
         self._unread += data
-        found, at = bytearray(), 0
-        while len(self._unread) - at >= _LENGTH.size and not self.is_over:
+        found, at, enough = bytearray(), 0, self.count + FRAMES_AT_ONCE
+        while len(self._unread) - at >= _LENGTH.size and not self.is_over and self.count < enough:
             (size,) = _LENGTH.unpack_from(self._unread, at)
             if size > MOST_FRAME_BYTES:
                 raise BadCordAnswerError(f"a frame has more than {MOST_FRAME_BYTES} bytes")
@@ -120,6 +126,7 @@ class Frames:
             found += self._unread[at + _LENGTH.size : end]
             at, self.count, self.is_over = end, self.count + 1, size == 0
         del self._unread[:at]
+        self.is_behind = self.count == enough and not self.is_over
         if self.is_over and self._unread:
             raise BadCordAnswerError("something follows the end of a stream")
         return bytes(found)

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.core.cord_answer import (
+    FRAMES_AT_ONCE,
     MOST_FRAME_BYTES,
     MOST_HEADERS,
     MOST_WHOLE_BYTES,
@@ -127,6 +128,15 @@ def test_frames_are_joined_however_they_are_cut(pieces: list[bytes], cut: int) -
     read, sent = Frames(), frames(*pieces, b"")
     found = b"".join(read.feed(sent[at : at + cut]) for at in range(0, len(sent), cut))
     assert (found, read.is_over, read.count) == (b"".join(pieces), True, len(pieces) + 1)
+
+
+def test_of_many_frames_only_so_many_are_looked_for_at_a_time() -> None:
+    read, whole = Frames(), FRAMES_AT_ONCE * 2 + 5
+    found = [read.feed(frames(*[b"x"] * whole, b""))]
+    while read.is_behind:
+        found.append(read.feed(b""))
+    assert [len(piece) for piece in found] == [FRAMES_AT_ONCE, FRAMES_AT_ONCE, 5]
+    assert (read.is_over, read.count) == (True, whole + 1)
 
 
 def test_a_stream_without_its_last_frame_is_not_over() -> None:
