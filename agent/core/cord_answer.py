@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import islice
 from struct import Struct
 
 from agent.core.proxy_headers import may_come_from_a_job
@@ -15,7 +16,7 @@ MOST_WHOLE_BYTES = 8 << 20
 MOST_FRAME_BYTES = 64 << 10
 # Of a byte each they take less than a millisecond.
 FRAMES_AT_ONCE = 1_000
-MOST_HEADERS = 32
+MOST_HEADERS, MOST_HEADERS_SEEN = 32, 128
 MOST_VALUE_CHARACTERS = 4_096
 MOST_TYPE_CHARACTERS, MOST_MESSAGE_CHARACTERS = 200, 4_000
 JSON_TYPE = "application/json"
@@ -27,19 +28,28 @@ _CONTENT_TYPE = re.compile(
 )
 # By it a client knows what the agent says from what an author does.
 _PROBLEM = "application/problem+json"
-# What the answer is made of says them, or the agent does.
+# What the answer is made of says them, or the agent does: one URL has the cords of every owner's chute of that name, so that a cache
+# before us would give one the answer of the other's.
 _OURS = frozenset(
     {
+        "age",
+        "cache-control",
         "content-disposition",
         "content-encoding",
         "content-security-policy",
         "content-type",
         "date",
+        "edge-control",
+        "expires",
+        "pragma",
         "server",
         "set-cookie",
         "x-content-type-options",
     }
 )
+# To caches before us; and which other sites' pages may read what a cord answers to its owner's token.
+_OURS_BY_START = ("access-control-", "surrogate-")
+_OURS_BY_END = "-cache-control"
 _LENGTH = Struct(">I")
 
 
@@ -151,9 +161,12 @@ def _content_type(value: object) -> str:
 
 
 def _headers(headers: Mapping[object, object]) -> tuple[tuple[str, str], ...]:
-    """Those that may pass; what may not is left out."""
-    kept = [(name, value) for name, value in headers.items() if _may_pass(name, value)]
-    return tuple((str(name), str(value)) for name, value in kept[:MOST_HEADERS])
+    """Those that may pass, each once; what may not is left out, and what comes behind many is not looked at."""
+    kept: dict[str, tuple[str, str]] = {}
+    for name, value in islice(headers.items(), MOST_HEADERS_SEEN):
+        if _may_pass(name, value):
+            kept.setdefault(str(name).lower(), (str(name), str(value)))
+    return tuple(islice(kept.values(), MOST_HEADERS))
 
 
 def _may_pass(name: object, value: object) -> bool:
@@ -161,7 +174,9 @@ def _may_pass(name: object, value: object) -> bool:
         return False
     if not is_token(name) or not value.isascii() or has_control_characters(value):
         return False
-    return name.lower() not in _OURS and may_come_from_a_job(name.lower())
+    lowered = name.lower()
+    is_ours = lowered in _OURS or lowered.startswith(_OURS_BY_START) or lowered.endswith(_OURS_BY_END)
+    return not is_ours and may_come_from_a_job(lowered)
 
 
 def _text(fields: Mapping[str, object], name: str, most: int) -> str:

@@ -105,6 +105,7 @@ async def test_a_request_comes_to_its_cord_and_the_answer_back(stage: Stage) -> 
     assert reply.headers["Content-Type"] == "application/json"
     assert reply.headers["Content-Security-Policy"] == "sandbox"
     assert reply.headers["X-Content-Type-Options"] == "nosniff"
+    assert reply.headers["Cache-Control"] == "no-store"
     assert reply.headers["Content-Length"] == str(len(reply.raw))
 
 
