@@ -73,7 +73,9 @@ async def make(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
     if request.param == "memory":
 
         async def in_memory(author: Author) -> CordLine:
-            return FakeCordLine(author)
+            line = FakeCordLine(author)
+            line.welcome()
+            return line
 
         yield in_memory
         return
@@ -285,11 +287,12 @@ async def test_who_may_not_serve_is_told_why_and_closed(tmp_path: Path) -> None:
             assert await caller.next() is None
 
 
-async def test_a_line_that_is_refused_once_it_is_turned_round_is_closed_and_is_no_defect(
+async def test_a_line_that_is_refused_once_it_is_welcome_is_closed_and_is_no_defect(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
     class Late(Answering):
         async def serve(self, line: CordLine) -> None:
+            line.welcome()
             raise CallRefusedError(CallFault.UNAVAILABLE, "the job is to end")
 
     (tmp_path / JOB).mkdir()

@@ -77,7 +77,6 @@ class Stage:
             line = FakeCordLine(self._answer)
             self.lines.append(line)
             with suppress(CallRefusedError):
-                await calls.may_serve()
                 await calls.serve(line)
             await asyncio.sleep(0.005)
 

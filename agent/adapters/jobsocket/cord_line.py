@@ -48,7 +48,12 @@ class TellingReader(asyncio.StreamReader):
 class UnixCordLine:
     """Implements `interfaces.CordLine`."""
 
-    def __init__(self, reader: TellingReader, writer: asyncio.StreamWriter, pace: CordPace) -> None:
+    def __init__(
+        self, reader: TellingReader, writer: asyncio.StreamWriter, pace: CordPace, welcome: bytes
+    ) -> None:
+        """`welcome`: what is said when it is taken."""
+        self._welcome = welcome
+        self.is_welcome = False
         self._reader = reader
         self._writer = writer
         self._pace = pace
@@ -61,6 +66,11 @@ class UnixCordLine:
     @property
     def is_open(self) -> bool:
         return not self._is_busy and not self._closed.is_set()
+
+    def welcome(self) -> None:
+        self.is_welcome = True
+        if not self._closed.is_set():
+            self._writer.write(self._welcome)
 
     async def call(self, request: bytes) -> CordHead | CordFault:
         self._is_busy = True
