@@ -65,6 +65,8 @@ AUTH = web.AppKey("auth", Auth)
 PAGES = web.AppKey("pages", Pages)
 # Those that are answered at once, and as many as may wait; what one chute has more of is refused as busy.
 CORDS_PER_TOKEN = 512
+# Until those who called cords have their answers, where the daemon leaves.
+ANSWER_SECONDS = 1.0
 # 256 bits.
 TICKET_BYTES = 32
 
@@ -126,6 +128,7 @@ def build_app(parts: ApiParts) -> web.Application:
         streams.close()
         exchanges.streams.close()
         await parts.cords.hosts.hang_up()
+        await cords.wait_for_ends(ANSWER_SECONDS)
         cords.close()
 
     app.on_shutdown.append(end_streams)

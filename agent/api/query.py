@@ -4,14 +4,13 @@ import re
 from collections.abc import Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
-from difflib import get_close_matches
 from enum import StrEnum
 from typing import TypeVar
 
 from aiohttp import web
 
 from agent.api.problems import BadRequestError
-from agent.spec import Fault
+from agent.spec import Fault, nearest
 
 Choice = TypeVar("Choice", bound=StrEnum)
 MAX_TEXT_CHARACTERS = 1024
@@ -116,5 +115,4 @@ class Query:
 
 
 def unknown(name: str, known: Iterable[str]) -> str:
-    near = get_close_matches(name[:64], known, n=1)
-    return f"is no parameter here{f'; did you mean {near[0]}?' if near else ''}"
+    return f"is no parameter here{nearest(name, known)}"

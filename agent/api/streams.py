@@ -12,7 +12,7 @@ from typing import Any, NoReturn, Protocol, cast
 import structlog
 from aiohttp import web
 
-from agent.aio import beside
+from agent.aio import Flag, beside
 from agent.api.auth import Caller
 from agent.api.limits import ApiLimits
 from agent.errors import AgentError, Blame
@@ -41,6 +41,7 @@ class Streams:
         self._per_token: Counter[str] = Counter()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._is_closing = False
+        self._one_ended = Flag()
 
     @property
     def limits(self) -> ApiLimits:
@@ -68,9 +69,18 @@ class Streams:
         finally:
             connection.stream_task = None
             self._tasks.discard(task)
+            self._one_ended.set()
             self._per_token[caller.stream_key] -= 1
             if not self._per_token[caller.stream_key]:
                 del self._per_token[caller.stream_key]
+
+    async def wait_for_ends(self, seconds: float) -> None:
+        """Until all have ended that were told to, otherwise than by `close`: for so long at most."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self._tasks:
+                    self._one_ended.clear()
+                    await self._one_ended.wait()
 
     def close(self) -> None:
         """End every stream: the daemon leaves. Clients resume from their cursors."""

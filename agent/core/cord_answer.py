@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import islice
 from struct import Struct
 
 from agent.core.proxy_headers import may_come_from_a_job
@@ -13,7 +14,9 @@ from agent.core.proxy_heads import has_control_characters, is_token
 MOST_HEAD_BYTES = 64 << 10
 MOST_WHOLE_BYTES = 8 << 20
 MOST_FRAME_BYTES = 64 << 10
-MOST_HEADERS = 32
+# Of a byte each they take less than a millisecond.
+FRAMES_AT_ONCE = 1_000
+MOST_HEADERS, MOST_HEADERS_SEEN = 32, 128
 MOST_VALUE_CHARACTERS = 4_096
 MOST_TYPE_CHARACTERS, MOST_MESSAGE_CHARACTERS = 200, 4_000
 JSON_TYPE = "application/json"
@@ -25,19 +28,28 @@ _CONTENT_TYPE = re.compile(
 )
 # By it a client knows what the agent says from what an author does.
 _PROBLEM = "application/problem+json"
-# What the answer is made of says them, or the agent does.
+# What the answer is made of says them, or the agent does: one URL has the cords of every owner's chute of that name, so that a cache
+# before us would give one the answer of the other's.
 _OURS = frozenset(
     {
+        "age",
+        "cache-control",
         "content-disposition",
         "content-encoding",
         "content-security-policy",
         "content-type",
         "date",
+        "edge-control",
+        "expires",
+        "pragma",
         "server",
         "set-cookie",
         "x-content-type-options",
     }
 )
+# To caches before us; and which other sites' pages may read what a cord answers to its owner's token.
+_OURS_BY_START = ("access-control-", "surrogate-")
+_OURS_BY_END = "-cache-control"
 _LENGTH = Struct(">I")
 
 
@@ -99,18 +111,22 @@ def read_head(line: bytes) -> CordHead | CordFault:
 
 
 class Frames:
-    """The frames of one stream: four bytes of length, so many bytes; one of length 0 ends it whole."""
+    """The frames of one stream: four bytes of length, so many bytes; one of length 0 ends it whole.
+
+    `count`: how many were found. `is_behind`: there may be more in what was fed, since only so many are looked for at a time.
+    """
 
     def __init__(self) -> None:
         self._unread = bytearray()
         self.count = 0
+        self.is_behind = False
         self.is_over = False
 
     def feed(self, data: bytes) -> bytes:
         """What of it is the author's, joined. Raises BadCordAnswerError."""
         self._unread += data
-        found, at = bytearray(), 0
-        while len(self._unread) - at >= _LENGTH.size and not self.is_over:
+        found, at, enough = bytearray(), 0, self.count + FRAMES_AT_ONCE
+        while len(self._unread) - at >= _LENGTH.size and not self.is_over and self.count < enough:
             (size,) = _LENGTH.unpack_from(self._unread, at)
             if size > MOST_FRAME_BYTES:
                 raise BadCordAnswerError(f"a frame has more than {MOST_FRAME_BYTES} bytes")
@@ -120,6 +136,7 @@ class Frames:
             found += self._unread[at + _LENGTH.size : end]
             at, self.count, self.is_over = end, self.count + 1, size == 0
         del self._unread[:at]
+        self.is_behind = self.count == enough and not self.is_over
         if self.is_over and self._unread:
             raise BadCordAnswerError("something follows the end of a stream")
         return bytes(found)
@@ -144,9 +161,12 @@ def _content_type(value: object) -> str:
 
 
 def _headers(headers: Mapping[object, object]) -> tuple[tuple[str, str], ...]:
-    """Those that may pass; what may not is left out."""
-    kept = [(name, value) for name, value in headers.items() if _may_pass(name, value)]
-    return tuple((str(name), str(value)) for name, value in kept[:MOST_HEADERS])
+    """Those that may pass, each once; what may not is left out, and what comes behind many is not looked at."""
+    kept: dict[str, tuple[str, str]] = {}
+    for name, value in islice(headers.items(), MOST_HEADERS_SEEN):
+        if _may_pass(name, value):
+            kept.setdefault(str(name).lower(), (str(name), str(value)))
+    return tuple(islice(kept.values(), MOST_HEADERS))
 
 
 def _may_pass(name: object, value: object) -> bool:
@@ -154,7 +174,9 @@ def _may_pass(name: object, value: object) -> bool:
         return False
     if not is_token(name) or not value.isascii() or has_control_characters(value):
         return False
-    return name.lower() not in _OURS and may_come_from_a_job(name.lower())
+    lowered = name.lower()
+    is_ours = lowered in _OURS or lowered.startswith(_OURS_BY_START) or lowered.endswith(_OURS_BY_END)
+    return not is_ours and may_come_from_a_job(lowered)
 
 
 def _text(fields: Mapping[str, object], name: str, most: int) -> str:

@@ -21,6 +21,10 @@ class CordLine(Protocol):
         """Whether a call may be made."""
         ...
 
+    def welcome(self) -> None:
+        """Tell its launcher that it is taken. Once, before the first call; until then it may be refused."""
+        ...
+
     async def call(self, request: bytes) -> CordHead | CordFault:
         """Send the line, and wait for the head of the answer. Raises CordLineBrokenError, BadCordAnswerError."""
         ...

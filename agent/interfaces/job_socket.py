@@ -68,12 +68,8 @@ class JobCalls(Protocol):
         """Durable when it returns; the first one counts. An error of `result` is passed on, and leaves nothing."""
         ...
 
-    async def may_serve(self) -> None:
-        """Whether another connection may be turned round."""
-        ...
-
     async def serve(self, line: CordLine) -> None:
-        """Make calls on it; return when it is closed, or is to be."""
+        """Welcome it, if another one may serve, and make calls on it; return when it is closed, or is to be."""
         ...
 
 

@@ -46,11 +46,11 @@ from agent.spec.manifest import (
     JobFunction,
     Manifest,
     load_manifest,
-    nearest,
     read_manifest,
     signature_of,
 )
 from agent.spec.masking import Secrets, dump_spec, hide_upload, load_spec, masked, secrets_of, without_secrets
+from agent.spec.near import nearest
 from agent.spec.notify import read_key
 from agent.spec.parse import parse_spec, parse_upload
 from agent.spec.payload import find_payload_fault

@@ -4,11 +4,11 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from urllib.parse import unquote_to_bytes
 
 from agent.spec.faults import Fault, show
 from agent.spec.manifest import MAX_PARAMETERS, REMEDY, CordFunction, field_of
+from agent.spec.near import find_near
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 MAX_PATH_CHARACTERS = 512
@@ -48,8 +48,7 @@ def match_cord(cords: Sequence[CordFunction], method: str, path: str) -> CordMat
     found = [] if segments is None else _find_all(cords, segments)
     if not found:
         known = {cord.public_api_path: None for cord in cords if cord.public_api_path is not None}
-        near = get_close_matches(path[:MAX_PATH_CHARACTERS], known, n=1)
-        return NoCord(near[0] if near else None)
+        return NoCord(find_near(path, known))
     for wanted in (method, "GET" if method == "HEAD" else method):
         for match in found:
             if match.cord.method == wanted:

@@ -7,7 +7,6 @@ rules of the job spec, where it is composed (`composing`).
 import json
 import re
 from collections.abc import Iterator
-from difflib import get_close_matches
 from enum import StrEnum
 from itertools import islice
 
@@ -296,9 +295,3 @@ def _plain(text: str, most: int = MAX_TOLD_CHARACTERS) -> str:
 
 def _lie(field: str, message: str) -> Fault:
     return Fault(field or "manifest", "manifest_invalid", message, REMEDY)
-
-
-def nearest(name: str, known: tuple[str, ...]) -> str:
-    """`; did you mean X?`, where one of the known names is near."""
-    near = get_close_matches(name[:80], known, n=1)
-    return f"; did you mean {near[0]}?" if near else ""

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator
-from difflib import get_close_matches
 from itertools import islice
 
 from pydantic import BaseModel, ValidationError
@@ -11,6 +10,7 @@ from pydantic_core import ErrorDetails
 from agent.spec.faults import MAX_FAULTS, Fault, join_path, show
 from agent.spec.forms import Body
 from agent.spec.job import Gpus, JobSpec, Notify, Outputs, Registry, Retry, Upload
+from agent.spec.near import nearest
 from agent.spec.ports import Port
 from agent.spec.ssh import Ssh
 from agent.spec.text import describe
@@ -78,12 +78,10 @@ def tell_errors(refused: ValidationError) -> Iterator[Fault]:
 def tell_unknown(error: ErrorDetails) -> Fault:
     *above, name = error["loc"]
     model = MODELS[tuple(part for part in above if isinstance(part, str))]
-    near = get_close_matches(str(name)[:80], model.model_fields, n=1)
-    hint = f"; did you mean {near[0]}?" if near else ""
     known = ", ".join(model.model_fields)
     return Fault(
         join_path(*error["loc"]),
         "unknown_field",
-        f"{show(name)} is no field here{hint}",
+        f"{show(name)} is no field here{nearest(str(name), model.model_fields)}",
         f"The fields are: {known}.",
     )

@@ -29,10 +29,9 @@ class Answering:
         self.lines = 0
         self.served: asyncio.Queue[CordLine] = asyncio.Queue()
 
-    async def may_serve(self) -> None:
-        self._look("serve")
-
     async def serve(self, line: CordLine) -> None:
+        self._look("serve")
+        line.welcome()
         self.served.put_nowait(line)
         await line.wait_closed()
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from agent.adapters.jobsocket.pace import BYTES_OF_A_READ, CORD_BYTES_A_SECOND, CORD_BYTES_AT_ONCE
 from agent.adapters.jobsocket.sockets import MOST_CONNECTIONS
 from agent.core.cord_answer import (
     MOST_HEAD_BYTES,
@@ -72,7 +73,9 @@ async def make(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
     if request.param == "memory":
 
         async def in_memory(author: Author) -> CordLine:
-            return FakeCordLine(author)
+            line = FakeCordLine(author)
+            line.welcome()
+            return line
 
         yield in_memory
         return
@@ -284,11 +287,12 @@ async def test_who_may_not_serve_is_told_why_and_closed(tmp_path: Path) -> None:
             assert await caller.next() is None
 
 
-async def test_a_line_that_is_refused_once_it_is_turned_round_is_closed_and_is_no_defect(
+async def test_a_line_that_is_refused_once_it_is_welcome_is_closed_and_is_no_defect(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
     class Late(Answering):
         async def serve(self, line: CordLine) -> None:
+            line.welcome()
             raise CallRefusedError(CallFault.UNAVAILABLE, "the job is to end")
 
     (tmp_path / JOB).mkdir()
@@ -343,3 +347,28 @@ async def test_frames_of_a_byte_each_keep_the_loop_from_nobody(tmp_path: Path) -
         await flooding
         assert count == 200_000
         assert longest < 0.1
+
+
+async def test_an_answer_that_comes_byte_by_byte_is_read_in_larger_pieces(tmp_path: Path) -> None:
+    size = 30_000
+    async with raw(tmp_path) as (line, caller):
+        calling = asyncio.get_running_loop().create_task(line.call(REQUEST))
+        await caller.next()
+
+        async def flood() -> None:
+            await caller.send(b'{"status":200,"content_type":"a/b","bytes":30000}\n')
+            await calling
+            for _ in range(size):
+                await caller.send(b"x")
+                await asyncio.sleep(0)
+
+        began = asyncio.get_running_loop().time()
+        flooding = asyncio.get_running_loop().create_task(flood())
+        await calling
+        pieces = [len(piece) async for piece in line.body()]
+        await flooding
+    seconds = asyncio.get_running_loop().time() - began
+    assert sum(pieces) == size
+    # Few more: what was overdrawn by the last one.
+    most = (CORD_BYTES_AT_ONCE + seconds * CORD_BYTES_A_SECOND) / BYTES_OF_A_READ + 2
+    assert len(pieces) <= most < size

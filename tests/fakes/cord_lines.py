@@ -42,14 +42,19 @@ class FakeCordLine:
         self._said = Said(JSON_HEAD)
         self.calls: list[dict[str, Any]] = []
         self.given_up = 0
+        self.is_welcome = False
 
     @property
     def is_open(self) -> bool:
         return not self._is_busy and not self._closed.is_set()
 
+    def welcome(self) -> None:
+        self.is_welcome = True
+
     async def call(self, request: bytes) -> CordHead | CordFault:
         if self._closed.is_set():
             raise CordLineBrokenError("closed")
+        assert self.is_welcome, "its launcher waits for the answer to `serve`"
         self._is_busy = True
         self.calls.append(json.loads(request))
         loop = asyncio.get_running_loop()

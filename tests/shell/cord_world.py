@@ -144,7 +144,6 @@ class CordWorld:
                 if calls is not None:
                     line = FakeCordLine(self._answer)
                     self.lines.setdefault(job_id, []).append(line)
-                    await calls.may_serve()
                     async with asyncio.TaskGroup() as group:
                         watching = group.create_task(self._close_with(container, line))
                         await calls.serve(line)

@@ -8,8 +8,10 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 
+from agent.api.limits import ApiLimits
 from agent.api.tokens import Scope
 from agent.core.cord_answer import CordFault, CordFaultKind, CordHead
 from agent.core.job import Kind
@@ -17,7 +19,7 @@ from agent.interfaces.job_socket import CallRefusedError
 from agent.jobs.cords import CordTimes
 from tests.fakes.cord_lines import Author, FakeCordLine, Said, stream, whole
 from tests.fakes.tars import MAIN, tar_of
-from tests.shell.api_world import ApiWorld, Reply, api_world, running
+from tests.shell.api_world import LONG, ApiWorld, Reply, api_world, running
 from tests.shell.test_api_chutes import deploy
 from tests.unit.chute_values import a_job
 
@@ -75,7 +77,6 @@ class Stage:
             line = FakeCordLine(self._answer)
             self.lines.append(line)
             with suppress(CallRefusedError):
-                await calls.may_serve()
                 await calls.serve(line)
             await asyncio.sleep(0.005)
 
@@ -83,14 +84,20 @@ class Stage:
         return await self.author(request)
 
 
-@pytest.fixture
-async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
-    async with api_world(tmp_path) as world, running(world):
+@asynccontextmanager
+async def staged(tmp_path: Path, limits: ApiLimits = LONG) -> AsyncIterator[Stage]:
+    async with api_world(tmp_path, api_limits=limits) as world, running(world):
         made = Stage(world)
         reply = await deploy(world, a_job(), manifest={"cords": CORDS, "chute": {"concurrency": 4}})
         assert reply.status == 201, reply.raw
         async with made.launching():
             yield made
+
+
+@pytest.fixture
+async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
+    async with staged(tmp_path) as made:
+        yield made
 
 
 async def test_a_request_comes_to_its_cord_and_the_answer_back(stage: Stage) -> None:
@@ -105,6 +112,7 @@ async def test_a_request_comes_to_its_cord_and_the_answer_back(stage: Stage) -> 
     assert reply.headers["Content-Type"] == "application/json"
     assert reply.headers["Content-Security-Policy"] == "sandbox"
     assert reply.headers["X-Content-Type-Options"] == "nosniff"
+    assert reply.headers["Cache-Control"] == "no-store"
     assert reply.headers["Content-Length"] == str(len(reply.raw))
 
 
@@ -264,6 +272,29 @@ async def test_a_caller_that_hangs_up_cancels_his_call(stage: Stage) -> None:
     async with asyncio.timeout(5):
         while not any(line.given_up for line in stage.lines):
             await asyncio.sleep(0.01)
+
+
+async def test_a_call_that_waits_for_its_answer_ends_with_its_token(tmp_path: Path) -> None:
+    begun = asyncio.Event()
+
+    async def never(_request: dict[str, Any]) -> Said:
+        begun.set()
+        await asyncio.sleep(3600)
+        raise AssertionError
+
+    limits = ApiLimits(stream_seconds=5, recheck_seconds=0.02)
+    async with staged(tmp_path, limits) as stage:
+        stage.author = never
+        calling = asyncio.ensure_future(stage.call("POST", "/ask", {}))
+        await asyncio.wait_for(begun.wait(), 5)
+        for token in await stage.world.store.tokens():
+            await stage.world.store.remove_token(token.id)
+        async with asyncio.timeout(5):
+            with suppress(aiohttp.ClientError):
+                # Where no byte had come, the client asks once more by itself.
+                assert (await calling).status == 401
+            while not any(line.given_up for line in stage.lines):
+                await asyncio.sleep(0.01)
 
 
 async def test_a_daemon_that_leaves_says_so_to_those_who_wait(stage: Stage) -> None:

@@ -1,6 +1,7 @@
 """What a launcher answers, which may be anything: a head is read or refused, headers that may not pass are dropped, frames are joined."""
 
 import json
+from itertools import islice
 from struct import pack
 
 import pytest
@@ -8,8 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.core.cord_answer import (
+    FRAMES_AT_ONCE,
     MOST_FRAME_BYTES,
     MOST_HEADERS,
+    MOST_HEADERS_SEEN,
     MOST_WHOLE_BYTES,
     BadCordAnswerError,
     CordFault,
@@ -77,6 +80,15 @@ def test_a_content_type_that_is_none_is_refused(value: object) -> None:
         "Strict-Transport-Security",
         "Alt-Svc",
         "X-Accel-Redirect",
+        "Cache-Control",
+        "Expires",
+        "Age",
+        "Pragma",
+        "Surrogate-Control",
+        "CDN-Cache-Control",
+        "Cloudflare-CDN-Cache-Control",
+        "Edge-Control",
+        "Access-Control-Allow-Origin",
         "a b",
         "",
         "x\r\ny",
@@ -94,6 +106,18 @@ def test_a_value_that_may_not_pass_takes_its_header_with_it(value: object) -> No
 def test_no_more_headers_pass_than_may() -> None:
     assert len(headers_of({f"X-{number}": "" for number in range(100)})) == MOST_HEADERS
     assert headers_of([["X-Mine", "2"]]) == []
+
+
+def test_a_name_passes_once_whatever_its_case() -> None:
+    read = head(headers={"Vary": "a", "VARY": "b", "vary": "c", "X-Mine": "d"})
+    assert isinstance(read, CordHead)
+    assert read.headers == (("Vary", "a"), ("X-Mine", "d"))
+
+
+def test_of_very_many_headers_only_the_first_are_looked_at() -> None:
+    refused = {f"access-control-{number}": "" for number in range(5_000)}
+    assert headers_of({**dict(islice(refused.items(), MOST_HEADERS_SEEN - 1)), "X-Mine": ""}) == ["X-Mine"]
+    assert headers_of({**refused, "X-Mine": ""}) == []
 
 
 @pytest.mark.parametrize("kind", CordFaultKind)
@@ -127,6 +151,15 @@ def test_frames_are_joined_however_they_are_cut(pieces: list[bytes], cut: int) -
     read, sent = Frames(), frames(*pieces, b"")
     found = b"".join(read.feed(sent[at : at + cut]) for at in range(0, len(sent), cut))
     assert (found, read.is_over, read.count) == (b"".join(pieces), True, len(pieces) + 1)
+
+
+def test_of_many_frames_only_so_many_are_looked_for_at_a_time() -> None:
+    read, whole = Frames(), FRAMES_AT_ONCE * 2 + 5
+    found = [read.feed(frames(*[b"x"] * whole, b""))]
+    while read.is_behind:
+        found.append(read.feed(b""))
+    assert [len(piece) for piece in found] == [FRAMES_AT_ONCE, FRAMES_AT_ONCE, 5]
+    assert (read.is_over, read.count) == (True, whole + 1)
 
 
 def test_a_stream_without_its_last_frame_is_not_over() -> None:

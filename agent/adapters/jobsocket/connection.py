@@ -52,7 +52,7 @@ class Connection:
         self._reader = reader
         self._writer = writer
         self._heard = heard
-        self._line: UnixCordLine | None = None
+        self._asked_to_serve: Request | None = None
         self._may_report = asyncio.Semaphore(REPORTS_AT_ONCE)
         self._waiting: set[asyncio.Task[None]] = set()
         writer.transport.set_write_buffer_limits(high=_WRITE_BUFFER_BYTES)
@@ -75,8 +75,8 @@ class Connection:
     async def _hear_all(self, group: asyncio.TaskGroup) -> None:
         async with asyncio.timeout(HELLO_SECONDS):
             is_first_good = await self._hear(group, {HELLO, SERVE})
-        if self._line is not None:
-            await self._serve_calls(self._line)
+        if self._asked_to_serve is not None:
+            await self._serve_calls(self._asked_to_serve)
         while is_first_good and await self._hear(group, None):
             pass
 
@@ -97,28 +97,24 @@ class Connection:
         elif wanted is not None and request.call.name not in wanted:
             return await self._close(request.id, "the first call of a connection is hello, or serve")
         elif wanted is not None and request.call.name == SERVE:
-            return await self._turn_round(request)
+            self._asked_to_serve = request
+            return False
         else:
             await self._take(group, request)
         return True
 
-    async def _turn_round(self, request: Request) -> bool:
-        """From now on it is we who call."""
-        try:
-            await self._heard.calls.may_serve()
-        except CallRefusedError as refused:
-            await self._refuse(request.id, refused.fault, str(refused))
-            return False
-        self._line = UnixCordLine(self._reader, self._writer, self._heard.cord_pace)
-        await self._answer(request.id, b"null")
-        return False
-
-    async def _serve_calls(self, line: UnixCordLine) -> None:
+    async def _serve_calls(self, request: Request) -> None:
+        """It is turned round: from the welcome on it is we who call."""
+        welcome = _line_of(request.id, b'"ok":null')
+        line = UnixCordLine(self._reader, self._writer, self._heard.cord_pace, welcome)
         try:
             await self._heard.calls.serve(line)
         except CallRefusedError as refused:
-            # It is turned round already, and no answer can be given on it: its end says that it may be tried again.
-            log.debug("job_socket.line_refused", job=self._heard.job_id, why=str(refused))
+            if line.is_welcome:
+                # No answer can be given on it any more: its end says that it may be tried again.
+                log.debug("job_socket.line_refused", job=self._heard.job_id, why=str(refused))
+            else:
+                await self._refuse(request.id, refused.fault, str(refused))
         finally:
             line.close()
 
@@ -185,7 +181,11 @@ class Connection:
         await self._send(request_id, b'"ok":' + ok)
 
     async def _send(self, request_id: Id, said: bytes) -> None:
-        line = b'{"id":' + json.dumps(request_id).encode() + b"," + said + b"}\n"
+        line = _line_of(request_id, said)
         self._heard.pace.spend_bytes(len(line))
         self._writer.write(line)
         await self._writer.drain()
+
+
+def _line_of(request_id: Id, said: bytes) -> bytes:
+    return b'{"id":' + json.dumps(request_id).encode() + b"," + said + b"}\n"

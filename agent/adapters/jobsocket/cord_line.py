@@ -11,10 +11,10 @@ from agent.interfaces.cord_line import CordLineBrokenError
 
 
 class TellingReader(asyncio.StreamReader):
-    """Tells of whatever comes, the end too, while nobody reads."""
+    """Tells of whatever comes, the end too, while nobody reads. Takes next to nothing before it is read: what comes byte by byte is joined in the kernel."""
 
     def __init__(self) -> None:
-        super().__init__(limit=BLOCK_BYTES)
+        super().__init__(limit=1)
         self.tell: Callable[[], None] = _tell_nobody
         self.has_ended = False
         self._unread_bytes = 0
@@ -44,20 +44,20 @@ class TellingReader(asyncio.StreamReader):
         self._unread_bytes -= len(data)
         return data
 
-    async def read_line(self) -> bytes:
-        """Raises asyncio.IncompleteReadError, asyncio.LimitOverrunError."""
-        line = await self.readuntil(b"\n")
-        self._unread_bytes -= len(line)
-        return line
-
 
 class UnixCordLine:
     """Implements `interfaces.CordLine`."""
 
-    def __init__(self, reader: TellingReader, writer: asyncio.StreamWriter, pace: CordPace) -> None:
+    def __init__(
+        self, reader: TellingReader, writer: asyncio.StreamWriter, pace: CordPace, welcome: bytes
+    ) -> None:
+        """`welcome`: what is said when it is taken."""
+        self._welcome = welcome
+        self.is_welcome = False
         self._reader = reader
         self._writer = writer
         self._pace = pace
+        self._unread = bytearray()
         self._size: int | None = 0
         self._is_busy = False
         self._closed = asyncio.Event()
@@ -66,6 +66,11 @@ class UnixCordLine:
     @property
     def is_open(self) -> bool:
         return not self._is_busy and not self._closed.is_set()
+
+    def welcome(self) -> None:
+        self.is_welcome = True
+        if not self._closed.is_set():
+            self._writer.write(self._welcome)
 
     async def call(self, request: bytes) -> CordHead | CordFault:
         self._is_busy = True
@@ -90,25 +95,32 @@ class UnixCordLine:
         try:
             self._writer.write(request + b"\n")
             await self._writer.drain()
-            await self._pace.wait()
-            line = await self._reader.read_line()
-        except (asyncio.IncompleteReadError, ConnectionError) as error:
+        except ConnectionError as error:
             self.close()
             raise CordLineBrokenError(str(error)) from error
-        except asyncio.LimitOverrunError as error:
-            self.close()
-            raise BadCordAnswerError(f"the head is longer than {MOST_HEAD_BYTES} bytes") from error
-        self._pace.spend_head(len(line))
         try:
+            line = await self._head_line()
+            self._pace.spend_head(len(line))
             return read_head(line)
         except BadCordAnswerError:
             self.close()
             raise
 
+    async def _head_line(self) -> bytes:
+        while (end := self._unread.find(b"\n")) < 0:
+            if len(self._unread) > MOST_HEAD_BYTES:
+                break
+            self._unread += await self._read()
+        if not 0 <= end <= MOST_HEAD_BYTES:
+            raise BadCordAnswerError(f"the head is longer than {MOST_HEAD_BYTES} bytes")
+        line = bytes(self._unread[:end])
+        del self._unread[: end + 1]
+        return line
+
     async def _whole(self, size: int) -> AsyncGenerator[bytes]:
         left = size
         while left:
-            data = await self._read(min(left, BLOCK_BYTES))
+            data = await self._take(left)
             left -= len(data)
             if not left:
                 self._rest()
@@ -117,7 +129,12 @@ class UnixCordLine:
     async def _frames(self) -> AsyncGenerator[bytes]:
         frames = Frames()
         while self._is_busy:
-            data, before = await self._read(BLOCK_BYTES), frames.count
+            if frames.is_behind:
+                await self._pace.turn()
+                data = b""
+            else:
+                data = await self._take(BLOCK_BYTES)
+            before = frames.count
             try:
                 piece = frames.feed(data)
             except BadCordAnswerError:
@@ -129,17 +146,25 @@ class UnixCordLine:
             if piece:
                 yield piece
 
-    async def _read(self, most: int) -> bytes:
-        await self._pace.wait()
+    async def _take(self, most: int) -> bytes:
+        """What came behind the head goes first."""
+        if not self._unread:
+            self._unread += await self._read()
+        data = bytes(self._unread[:most])
+        del self._unread[:most]
+        return data
+
+    async def _read(self) -> bytes:
         try:
-            data = await self._reader.read(most)
+            data = await self._reader.read(BLOCK_BYTES)
         except ConnectionError as error:
             self.close()
             raise CordLineBrokenError(str(error)) from error
         if not data:
             self.close()
             raise CordLineBrokenError("the connection ended within an answer")
-        self._pace.spend(len(data))
+        await self._pace.turn()
+        self._pace.spend_read(len(data))
         return data
 
     def _rest(self) -> None:
@@ -148,7 +173,7 @@ class UnixCordLine:
         self._heed()
 
     def _heed(self) -> None:
-        if not self._is_busy and not self._reader.is_silent:
+        if not self._is_busy and (self._unread or not self._reader.is_silent):
             self.close()
 
 

@@ -11,31 +11,41 @@ LINES_OF_A_QUESTION = 4
 BYTES_OF_A_POINT = 200
 CONNECTIONS_A_SECOND, CONNECTIONS_AT_ONCE = 10, 20
 
-# What comes of cords is carried on as it is. A head is read in the loop, and a frame takes as long as so many bytes.
+# What comes of cords is carried on as it is. A head is read in the loop, a frame takes as long as so many bytes, and to be woken for
+# a byte, and to send it on, as long as for so many.
 CORD_BYTES_A_SECOND, CORD_BYTES_AT_ONCE = 64 << 20, 64 << 20
 BYTES_OF_A_HEAD_BYTE = 16
 BYTES_OF_A_FRAME = 200
+BYTES_OF_A_READ = 64 << 10
 
 
 class CordPace:
-    """How fast what the cords of one job answer is carried, over all of its lines."""
+    """How fast what the cords of one job answer is carried, over all of its lines: a step of one of them in a turn of the loop.
+
+    Who has the turn says what his step takes before he waits for anything: so whoever is next knows it.
+    """
 
     def __init__(self) -> None:
         self._bytes = opened(CORD_BYTES_A_SECOND, CORD_BYTES_AT_ONCE, _now())
+        self._turn = asyncio.Lock()
 
-    async def wait(self) -> None:
-        seconds = wait_seconds(self._bytes, _now())
-        if seconds > 0:
-            await asyncio.sleep(seconds)
+    async def turn(self) -> None:
+        """Also where nobody else waits the loop has gone round once."""
+        async with self._turn:
+            await asyncio.sleep(wait_seconds(self._bytes, _now()))
 
-    def spend(self, count: int) -> None:
-        self._bytes = spend(self._bytes, count, _now())
+    def spend_read(self, count: int) -> None:
+        self._spend(max(count, BYTES_OF_A_READ))
 
     def spend_head(self, count: int) -> None:
-        self.spend(count * BYTES_OF_A_HEAD_BYTE)
+        """Beside its read."""
+        self._spend(count * (BYTES_OF_A_HEAD_BYTE - 1))
 
     def spend_frames(self, count: int) -> None:
-        self.spend(count * BYTES_OF_A_FRAME)
+        self._spend(count * BYTES_OF_A_FRAME)
+
+    def _spend(self, count: int) -> None:
+        self._bytes = spend(self._bytes, count, _now())
 
 
 class JobPace:

@@ -54,7 +54,11 @@ class CordHandlers:
         with self._streams.open(request, caller) as stream:
             try:
                 call = await read_call(request)
-                async with self._cords.answer(caller.viewer, request.match_info["name"], call) as reply:
+                # A start and an answer may take minutes, in which nothing flows.
+                async with (
+                    stream.watched(),
+                    self._cords.answer(caller.viewer, request.match_info["name"], call) as reply,
+                ):
                     return await send_reply(request, stream, reply)
             except CordMethodError as refused:
                 if request.method != "OPTIONS":

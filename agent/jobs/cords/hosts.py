@@ -152,6 +152,7 @@ class Hosts:
         host = await self._take_over(job)
         if host is None:
             raise CallRefusedError(CallFault.UNAVAILABLE, "the job is to end")
+        line.welcome()
         host.add(line, _now())
         try:
             await line.wait_closed()

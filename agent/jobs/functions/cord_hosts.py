@@ -8,5 +8,5 @@ from agent.interfaces.cord_line import CordLine
 
 class CordHosts(Protocol):
     async def serve(self, job: Job, line: CordLine) -> None:
-        """Make calls on the line; return when it is closed, or is to be."""
+        """Welcome the line and make calls on it; return when it is closed, or is to be. Raises CallRefusedError."""
         ...

@@ -115,14 +115,11 @@ class Session:
         self.keeper.hurry()
         self._tell()
 
-    async def may_serve(self) -> None:
+    async def serve(self, line: CordLine) -> None:
         if not self.lines:
             raise CallRefusedError(CallFault.REFUSED, "this job answers no cords")
         if self._open_lines >= self.lines:
             raise CallRefusedError(CallFault.UNAVAILABLE, f"{self.lines} connections serve already")
-        self._tools.host_cords()
-
-    async def serve(self, line: CordLine) -> None:
         self._open_lines += 1
         try:
             with _refusing():
