@@ -88,7 +88,7 @@ class CordWorld:
         hosts = Hosts(intake, self.folders, lambda: self.times)
         describing = Describing(self.folders, intake, hosts.note_deployed)
         self.chutes = Chutes(intake, self.folders, describing, lambda: str(next(self._ids)), hosts.close)
-        replays = Replays(world.store, world.clock)
+        replays = Replays(world.store, world.clock, lambda: str(next(self._ids)))
         self.cords = Cords(self.chutes, hosts, replays, lambda: str(next(self._ids)))
         tools.functions.call_cords_by(hosts)
         loop = asyncio.get_running_loop()

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from agent.core.cord_answer import BadCordAnswerError, CordFault, CordFaultKind, CordHead
+from agent.errors import AgentError
 from agent.interfaces import StoreUnavailableError
 from agent.jobs.cords import CordCall, CordTimes
 from agent.jobs.cords.replays import KEPT_SECONDS, MOST_KEPT_BYTES
@@ -220,6 +221,69 @@ async def test_what_failed_under_a_name_is_made_again_with_the_same_id(stage: Co
     assert (await stage.call(key="k")).json == 2
     assert (await stage.call(key="k")).json == 2
     assert len({request["call"] for request in author.asked}) == 1
+
+
+@pytest.mark.parametrize(
+    "said",
+    [fault(CordFaultKind.RAISED), whole(1, 503), stream(b"a"), stream(b"a", None), whole("x" * MOST_KEPT_BYTES)],
+)
+async def test_another_call_under_a_name_is_refused_whatever_became_of_the_first(
+    stage: CordWorld, said: Said
+) -> None:
+    author = answer_with(stage, said)
+    with suppress(AgentError):
+        await stage.call(key="k", body=1)
+    assert (await stage.refusal(key="k", body=2)).code == "idempotency_conflict"
+    assert len(author.asked) == 1
+
+
+async def test_a_daemon_that_is_killed_in_a_named_call_leaves_its_id_and_what_it_was_of(
+    stage: CordWorld,
+) -> None:
+    author = answer_with(stage, whole(1), seconds=50)
+    await stage.ready()
+    first = asyncio.get_running_loop().create_task(stage.call(key="k", body=1))
+    await asyncio.sleep(5)
+    await stage.crash()
+    first.cancel()
+    await asyncio.wait({first})
+    await stage.start()
+    assert (await stage.refusal(key="k", body=2)).code == "idempotency_conflict"
+    assert (await stage.call(key="k", body=1)).json == 1
+    assert len({request["call"] for request in author.asked}) == 1
+    assert len(author.asked) == 2
+
+
+async def test_a_name_that_is_used_again_on_another_day_is_another_call(stage: CordWorld) -> None:
+    author = answer_with(stage, fault(CordFaultKind.RAISED), whole(2))
+    assert (await stage.refusal(key="nightly", body=1)).code == "cord_failed"
+    stage.world.clock.started += KEPT_SECONDS + 1
+    await asyncio.sleep(700)
+    assert (await stage.call(key="nightly", body=2)).json == 2
+    assert len({request["call"] for request in author.asked}) == 2
+
+
+async def test_a_named_call_that_can_not_be_written_down_is_not_made(stage: CordWorld) -> None:
+    async def fail(step: str) -> None:
+        if step == "begin_cord_call":
+            raise StoreUnavailableError("disk full")
+
+    author = answer_with(stage, whole(1))
+    await stage.ready()
+    stage.world.store.before = fail
+    assert (await stage.refusal(key="k")).code == "store_unavailable"
+    assert author.asked == []
+
+
+async def test_who_waits_for_a_call_of_the_same_name_does_not_wait_for_ever(stage: CordWorld) -> None:
+    answer_with(stage, stream(b"a", b"b"))
+    await stage.ready()
+    assert stage.cords is not None
+    async with stage.cords.answer(ME, "trainer", CordCall("POST", "/ask", {}, key="k")) as reply:
+        assert reply.status == 200
+        began = asyncio.get_running_loop().time()
+        assert (await stage.refusal(key="k")).code == "cord_busy"
+        assert asyncio.get_running_loop().time() - began == pytest.approx(60, abs=1)
 
 
 async def test_names_of_other_cords_and_other_names_are_other_calls(stage: CordWorld) -> None:

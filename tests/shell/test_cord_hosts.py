@@ -353,6 +353,42 @@ async def test_a_chute_with_an_idle_job_alone_is_removed_and_one_that_is_called_
     assert (await stage.refusal()).code == "chute_not_found"
 
 
+async def test_a_chute_that_is_removed_while_a_job_is_started_for_it_leaves_none(stage: CordWorld) -> None:
+    await stage.ready()
+    accepting, go = asyncio.Event(), asyncio.Event()
+
+    async def hold(step: str) -> None:
+        if step == "accept":
+            accepting.set()
+            await go.wait()
+
+    stage.world.store.before = hold
+    calling = asyncio.get_running_loop().create_task(stage.call())
+    await accepting.wait()
+    calling.cancel()
+    await asyncio.wait({calling})
+    assert stage.chutes is not None
+    removing = asyncio.get_running_loop().create_task(stage.chutes.remove(ME, "trainer"))
+    await asyncio.sleep(1)
+    go.set()
+    await removing
+    await asyncio.sleep(15)
+    assert not stage.alive()
+
+
+async def test_a_chute_that_may_not_be_removed_keeps_its_warm_job(stage: CordWorld) -> None:
+    await stage.call()
+    (warm,) = stage.jobs()
+    assert stage.chutes is not None
+    assert warm.call is not None
+    child = FunctionCall("trainer", warm.call.version, "train", "main.py", "chute")
+    await stage.world.submit(a_spec(program="long"), call=child)
+    with pytest.raises(ChuteInUseError):
+        await stage.chutes.remove(ME, "trainer")
+    await asyncio.sleep(15)
+    assert stage.alive() == [warm.id]
+
+
 async def test_a_damaged_chute_ends_its_own_calls_alone(stage: CordWorld) -> None:
     await stage.ready()
     (version,) = stage.folders.kept

@@ -26,7 +26,7 @@ from agent.jobs.cords.errors import (
 )
 from agent.jobs.cords.host import Host
 from agent.jobs.cords.hosts import Hosts
-from agent.jobs.cords.replays import Replays, call_id_of, digest_call, may_keep
+from agent.jobs.cords.replays import Replays, digest_call, may_keep
 from agent.jobs.cords.tally import Tally
 from agent.spec import CordFunction, CordMatch, NoCord, OtherMethods, match_cord
 
@@ -100,20 +100,18 @@ class Cords:
     ) -> AsyncIterator[CordReply]:
         key = CordKey(version.owner, str(version.chute), given)
         digest = digest_call(call.method, f"{call.path}?{call.raw_query}", call.body)
-        cord = match.cord
-        asked = _Asked(version, match, call, call_id_of(key, str(cord.method), str(cord.public_api_path)))
-        async with self.replays.turn(key, digest) as kept:
-            if kept is not None:
-                yield _whole(kept)
+        async with self.replays.turn(key, digest, self.hosts.times().call_seconds) as begun:
+            if begun.answer is not None:
+                yield _whole(begun.answer)
                 return
-            async with self._make(asked) as reply:
+            async with self._make(_Asked(version, match, call, begun.id)) as reply:
                 if not may_keep(reply.status, reply.size):
                     yield reply
                     return
                 body = b"".join([piece async for piece in reply.pieces])
-            answer = KeptAnswer(digest, reply.status, reply.content_type, reply.headers, body)
-            await self.replays.keep(key, answer)
-            log.debug("cord.answer_kept", call=asked.id)
+            answer = KeptAnswer(reply.status, reply.content_type, reply.headers, body)
+            await self.replays.keep(key, begun.id, answer)
+            log.debug("cord.answer_kept", call=begun.id)
         yield _whole(answer)
 
     @asynccontextmanager
