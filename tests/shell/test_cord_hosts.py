@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from agent.core.function import FunctionCall
 from agent.core.job import StopCause
 from agent.errors import Phase
 from agent.interfaces import ChuteInUseError, StoreUnavailableError
@@ -382,7 +383,7 @@ async def test_a_chute_that_may_not_be_removed_keeps_its_warm_job(stage: CordWor
     assert stage.chutes is not None
     assert warm.call is not None
     child = FunctionCall("trainer", warm.call.version, "train", "main.py", "chute")
-    await stage.world.submit(a_spec(program="long"), call=child)
+    await stage.world.submit(call=child)
     with pytest.raises(ChuteInUseError):
         await stage.chutes.remove(ME, "trainer")
     await asyncio.sleep(15)
