@@ -150,6 +150,18 @@ async def test_what_the_caller_does_not_read_is_given_up_and_its_place_is_had_ag
     assert len(stage.jobs()) == 1
 
 
+async def test_calls_with_large_bodies_are_refused_before_they_take_the_hosts_memory(
+    stage: CordWorld,
+) -> None:
+    answer_with(stage, whole(1), seconds=5)
+    await stage.ready()
+    large = "x" * (1 << 20)
+    answers = await asyncio.gather(*[stage.call(body=large) for _ in range(40)], return_exceptions=True)
+    refused = [error.code for error in answers if isinstance(error, AgentError)]
+    assert (len(refused), set(refused)) == (9, {"cord_busy"})
+    assert (await stage.call(body=large)).json == 1
+
+
 async def test_a_caller_that_leaves_cancels_the_cord(stage: CordWorld) -> None:
     await stage.call()
     author = answer_with(stage, whole(1), seconds=50)
@@ -225,7 +237,13 @@ async def test_what_failed_under_a_name_is_made_again_with_the_same_id(stage: Co
 
 @pytest.mark.parametrize(
     "said",
-    [fault(CordFaultKind.RAISED), whole(1, 503), stream(b"a"), stream(b"a", None), whole("x" * MOST_KEPT_BYTES)],
+    [
+        fault(CordFaultKind.RAISED),
+        whole(1, 503),
+        stream(b"a"),
+        stream(b"a", None),
+        whole("x" * MOST_KEPT_BYTES),
+    ],
 )
 async def test_another_call_under_a_name_is_refused_whatever_became_of_the_first(
     stage: CordWorld, said: Said

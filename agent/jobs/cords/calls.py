@@ -27,6 +27,7 @@ from agent.jobs.cords.errors import (
 from agent.jobs.cords.host import Host
 from agent.jobs.cords.hosts import Hosts
 from agent.jobs.cords.replays import Replays, digest_call, may_keep
+from agent.jobs.cords.room import Room
 from agent.jobs.cords.tally import Tally
 from agent.spec import CordFunction, CordMatch, NoCord, OtherMethods, match_cord
 
@@ -74,6 +75,7 @@ class Cords:
         self.hosts = hosts
         self.replays = replays
         self._new_id = new_id
+        self._room = Room()
         self.tally = Tally()
 
     @asynccontextmanager
@@ -86,7 +88,8 @@ class Cords:
             # The chute's own owner alone, as a start: what it does is done in his name.
             version = await self._chutes.find(Viewer(viewer.principal), name)
             match = find_cord(version, call)
-            with self._chutes.using(version):
+            held = self._room.holding(version.owner, len(call.body or b""))
+            with self._chutes.using(version), held:
                 if call.key is None:
                     async with self._make(_Asked(version, match, call, self._new_id())) as reply:
                         yield reply
@@ -194,9 +197,9 @@ def request_of(asked: _Asked) -> bytes:
         "has_body": call.body is not None,
     }
     line = json.dumps(said, separators=(",", ":")).encode()
-    # As it was sent, in which line ends are white space and nothing else.
+    # As it was sent, in which line ends are white space and nothing else. One copy of it at a time, where it has none.
     body = b"null" if call.body is None else call.body.replace(b"\n", b" ").replace(b"\r", b" ")
-    return line[:-1] + b',"body":' + body + b"}"
+    return b"".join((line[:-1], b',"body":', body, b"}"))
 
 
 def refusal_of(fault: CordFault, job_id: str) -> AgentError:

@@ -72,7 +72,7 @@ class CordHostNotReadyError(AgentError):
 
 
 class CordBusyError(AgentError):
-    """All that the chute runs at once is under way, and so are as many calls as may wait."""
+    """All that the chute runs at once is under way, and so are as many calls as may wait; or the same call is."""
 
     code, blame = "cord_busy", Blame.USER
     remedy = "Call again later, or give the chute more `concurrency`."

@@ -1,7 +1,8 @@
 """jobs/cords/replays — calls that their callers named: one at a time under a name, and its answer again for a day. Makes no call.
 
 What a call is, and its id, are written down before it is made: whatever becomes of it, another call under its name is refused, and the
-same one starts nothing twice."""
+same one starts nothing twice.
+"""
 
 import asyncio
 import hashlib
