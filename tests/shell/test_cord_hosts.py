@@ -198,6 +198,40 @@ async def test_a_newer_version_takes_the_calls_and_the_older_job_is_stopped_once
     assert second.phase is Phase.RUNNING
 
 
+async def test_a_call_that_crosses_a_deploy_leaves_no_job_of_the_older_version_warm(stage: CordWorld) -> None:
+    await stage.ready()
+    has_deployed = False
+
+    async def deploy(step: str) -> None:
+        nonlocal has_deployed
+        if step == "chute" and not has_deployed:
+            has_deployed = True
+            await stage.deploy()
+
+    stage.world.store.after = deploy
+    assert (await stage.call(body="late")).json == "late"
+    await asyncio.sleep(15)
+    assert not stage.alive()
+
+
+async def test_a_named_call_that_waited_is_of_the_version_that_is_the_newest_then(stage: CordWorld) -> None:
+    async def author(_request: dict[str, Any]) -> Said:
+        await asyncio.sleep(20)
+        return whole("slow")
+
+    await stage.ready()
+    stage.author = author
+    loop = asyncio.get_running_loop()
+    first = loop.create_task(stage.call(key="k"))
+    await asyncio.sleep(5)
+    second = loop.create_task(stage.call(key="k"))
+    await asyncio.sleep(1)
+    newer = await stage.deploy()
+    first.cancel()
+    assert (await second).json == "slow"
+    assert [job.call and job.call.version for job in stage.jobs()][-1] == newer.id
+
+
 async def test_a_job_that_dies_in_a_call_fails_it_and_the_next_call_gets_another(stage: CordWorld) -> None:
     await stage.call()
     await asyncio.sleep(30)

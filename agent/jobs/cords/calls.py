@@ -86,7 +86,8 @@ class Cords:
         """
         with self.tally.counting(asyncio.get_running_loop().time):
             # The chute's own owner alone, as a start: what it does is done in his name.
-            version = await self._chutes.find(Viewer(viewer.principal), name)
+            owner = Viewer(viewer.principal)
+            version = await self._chutes.find(owner, name)
             match = find_cord(version, call)
             held = self._room.holding(version.owner, len(call.body or b""))
             with self._chutes.using(version), held:
@@ -94,12 +95,12 @@ class Cords:
                     async with self._make(_Asked(version, match, call, self._new_id())) as reply:
                         yield reply
                 else:
-                    async with self._make_once(version, match, call, call.key) as reply:
+                    async with self._make_once(owner, version, call, call.key) as reply:
                         yield reply
 
     @asynccontextmanager
     async def _make_once(
-        self, version: Version, match: CordMatch, call: CordCall, given: str
+        self, owner: Viewer, version: Version, call: CordCall, given: str
     ) -> AsyncIterator[CordReply]:
         key = CordKey(version.owner, str(version.chute), given)
         digest = digest_call(call.method, f"{call.path}?{call.raw_query}", call.body)
@@ -107,7 +108,9 @@ class Cords:
             if begun.answer is not None:
                 yield _whole(begun.answer)
                 return
-            async with self._make(_Asked(version, match, call, begun.id)) as reply:
+            # The one before may have been waited for while a newer version was deployed.
+            newest = await self._chutes.find(owner, str(version.chute))
+            async with self._make(_Asked(newest, find_cord(newest, call), call, begun.id)) as reply:
                 if not may_keep(reply.status, reply.size):
                     yield reply
                     return

@@ -263,10 +263,13 @@ class Hosts:
     async def _find_or_accept(self, host: Host) -> None:
         try:
             self._refuse_paused(host)
-            job = await self._jobs.find(host) or await self._jobs.accept(host)
+            version = await self._jobs.version_of(host)
+            job = await self._jobs.find(host) or await self._jobs.accept(version)
         except AgentError as error:
             host.refuse_all(error)
             return
+        if version.state is not VersionState.ACTIVE:
+            host.is_superseded = True  # a newer one was deployed after the call had found this one
         if host.job_id is None:
             host.begin(job.id)
         elif host.job_id != job.id:
