@@ -11,7 +11,7 @@ import pytest
 from agent.core.cord_answer import BadCordAnswerError, CordFault, CordFaultKind, CordHead
 from agent.errors import AgentError
 from agent.interfaces import StoreUnavailableError
-from agent.jobs.cords import CordCall, CordTimes
+from agent.jobs.cords import CordCall, CordTimedOutError, CordTimes
 from agent.jobs.cords.replays import KEPT_SECONDS, MOST_KEPT_BYTES
 from tests.fakes.cord_lines import Said, stream, whole
 from tests.shell.cord_world import CordWorld, cord_world
@@ -130,6 +130,17 @@ async def test_a_stream_may_last_longer_than_a_call_may_wait(stage: CordWorld) -
             await asyncio.sleep(500)  # a slow reader is not the cord's fault
             found.append(piece)
     assert found == [b"a", b"b"]
+
+
+async def test_a_stream_may_not_last_for_ever(stage: CordWorld) -> None:
+    answer_with(stage, stream(*[b"a"] * 1_000))
+    await stage.ready()
+    assert stage.cords is not None
+    with pytest.raises(CordTimedOutError, match="3600 s"):
+        async with stage.cords.answer(ME, "trainer", CordCall("POST", "/ask", {})) as reply:
+            async for _piece in reply.pieces:
+                await asyncio.sleep(59)
+    assert (await stage.call()).status == 200
 
 
 async def test_a_stream_that_breaks_off_is_an_error_at_its_end(stage: CordWorld) -> None:

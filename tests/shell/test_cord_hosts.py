@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from agent.core.function import FunctionCall
-from agent.core.job import StopCause
+from agent.core.job import StopCause, Viewer
 from agent.errors import Phase
 from agent.interfaces import ChuteInUseError, StoreUnavailableError
 from agent.jobs.cords import CordTimes
@@ -16,7 +16,7 @@ from agent.jobs.cords.hosts import START_SECONDS
 from tests.fakes.cord_lines import Said, whole
 from tests.fakes.upload_store import go_on
 from tests.shell.cord_world import LINES, CordWorld, cord_world
-from tests.shell.world import ME, Outcome
+from tests.shell.world import ME, OWNER, Outcome
 
 pytestmark = pytest.mark.looptime
 
@@ -308,6 +308,18 @@ async def test_where_no_more_may_be_warm_the_one_that_is_idle_for_longest_makes_
     assert first.reason is not None
     assert (first.phase, first.reason.code) == (Phase.FINISHED, "cord_host_not_needed")
     assert (second.phase, third.phase) == (Phase.RUNNING, Phase.RUNNING)
+
+
+async def test_of_those_that_are_idle_the_callers_own_makes_way_first(stage: CordWorld) -> None:
+    stage.world.settings.queue_limits = {"default": 8, "cords": 2}
+    await stage.call(body=1)
+    await stage.deploy(name="theirs", owner="bob")
+    assert (await stage.call(body=2, chute="theirs", viewer=Viewer("bob"))).json == 2
+    await asyncio.sleep(5)
+    await stage.call(body=3)  # bob's is now the one that is idle for longest
+    await stage.deploy(name="second")
+    assert (await stage.call(body=4, chute="second")).json == 4
+    assert {job.owner for job in stage.jobs() if job.phase is not Phase.FINISHED} == {OWNER, "bob"}
 
 
 async def test_a_job_that_takes_no_calls_any_more_is_replaced(stage: CordWorld) -> None:

@@ -33,6 +33,9 @@ from agent.spec import CordFunction, CordMatch, NoCord, OtherMethods, match_cord
 
 log = structlog.get_logger(__name__)
 
+# From its head on. What goes on for ever would hold one of the host's places for ever.
+STREAM_SECONDS = 3600.0
+
 
 @dataclass(frozen=True, slots=True)
 class CordCall:
@@ -151,9 +154,13 @@ class Cords:
 
     async def _pieces(self, line: CordLine, job_id: str) -> AsyncGenerator[bytes]:
         seconds = self.hosts.times().call_seconds
+        loop = asyncio.get_running_loop()
+        until = loop.time() + STREAM_SECONDS
         try:
             async with aclosing(line.body()) as body:
                 while True:
+                    if loop.time() >= until:
+                        raise CordTimedOutError(STREAM_SECONDS, job_id)
                     async with asyncio.timeout(seconds):
                         piece = await anext(body, None)
                     if piece is None:

@@ -282,7 +282,7 @@ class Hosts:
             return
         if job is not None and job.outcome is None and job.job_stop is None:
             if job.waiting_for == "queue" and host.is_waited_for:
-                await self._make_way()
+                await self._make_way(host.owner)
             return
         if job is not None and job.job_stop is not None:
             host.leave(_now())  # somebody stopped it: whoever waits gets another
@@ -291,14 +291,14 @@ class Hosts:
             log.info("cords.host_ended", job=job_id, chute=host.chute, why=host.why)
         await self._start(host)
 
-    async def _make_way(self) -> None:
-        """As many jobs answer as may, and one more is called: the one that nobody has called for longest ends early."""
+    async def _make_way(self, owner: str) -> None:
+        """As many jobs answer as may, and one more is called: the one that nobody has called for longest ends early, of the caller's own first."""
         before = None if self._making_way is None else await self._store.read(self._making_way)
         if before is not None and before.phase is not Phase.FINISHED:
             return
         idle = [host for host in self._hosts.values() if host.job_id and host.open_lines and host.is_idle]
         if idle:
-            chosen = min(idle, key=lambda host: host.used_at)
+            chosen = min(idle, key=lambda host: (host.owner != owner, host.used_at))
             self._making_way = chosen.job_id
             self._leave(chosen, CROWDED)
             self._flag.set()
