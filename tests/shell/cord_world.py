@@ -177,7 +177,9 @@ class CordWorld:
             await self.start()
             await self.deploy()
 
-    async def deploy(self, concurrency: int = LINES, name: str = "trainer", owner: str = OWNER, **deploy: object) -> Version:
+    async def deploy(
+        self, concurrency: int = LINES, name: str = "trainer", owner: str = OWNER, **deploy: object
+    ) -> Version:
         self._version += 1
         version = Version(
             id=f"0190eeee-0000-7000-8000-{self._version:012d}",

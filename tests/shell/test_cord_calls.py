@@ -68,6 +68,21 @@ async def test_the_launcher_is_told_which_cord_and_with_what(stage: CordWorld) -
     ]
 
 
+async def test_a_call_is_under_way_in_its_job_while_it_is_made_and_no_longer(stage: CordWorld) -> None:
+    seen: list[int | None] = []
+
+    async def author(request: dict[str, Any]) -> Said:
+        assert stage.cords is not None
+        seen.append(stage.cords.under_way.started(stage.jobs()[0].id, request["call"]))
+        seen.append(stage.cords.under_way.started("another", request["call"]))
+        return whole(request["call"])
+
+    stage.author = author
+    call_id = (await stage.call()).json
+    assert stage.cords is not None
+    assert [*seen, stage.cords.under_way.started(stage.jobs()[0].id, call_id)] == [0, None, None]
+
+
 async def test_a_body_over_several_lines_is_one_line_for_the_launcher(stage: CordWorld) -> None:
     author = answer_with(stage, whole(None))
     await stage.ready()
@@ -136,10 +151,12 @@ async def test_a_stream_may_not_last_for_ever(stage: CordWorld) -> None:
     answer_with(stage, stream(*[b"a"] * 1_000))
     await stage.ready()
     assert stage.cords is not None
-    with pytest.raises(CordTimedOutError, match="3600 s"):
-        async with stage.cords.answer(ME, "trainer", CordCall("POST", "/ask", {})) as reply:
-            async for _piece in reply.pieces:
+    async with stage.cords.answer(ME, "trainer", CordCall("POST", "/ask", {})) as reply:
+        began = asyncio.get_running_loop().time()
+        with pytest.raises(CordTimedOutError, match="3600 s"):
+            while await anext(reply.pieces):
                 await asyncio.sleep(59)
+        assert asyncio.get_running_loop().time() - began < 3_700
     assert (await stage.call()).status == 200
 
 
@@ -376,3 +393,15 @@ async def test_calls_are_counted_by_how_they_ended(stage: CordWorld) -> None:
     assert stage.cords.tally.ends == {"answered": 1, "cord_failed": 1, "cord_not_found": 1}
     assert stage.cords.tally.seconds > 0
     assert json.dumps(stage.cords.tally.ends)
+
+
+async def test_a_mistake_of_the_agents_is_not_counted_as_a_caller_that_left(stage: CordWorld) -> None:
+    async def break_down(_request: dict[str, Any]) -> Said:
+        raise ZeroDivisionError
+
+    await stage.ready()
+    stage.author = break_down
+    with pytest.raises(ZeroDivisionError):
+        await stage.call()
+    assert stage.cords is not None
+    assert stage.cords.tally.ends == {"internal_error": 1}

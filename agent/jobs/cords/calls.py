@@ -29,6 +29,7 @@ from agent.jobs.cords.hosts import Hosts
 from agent.jobs.cords.replays import Replays, digest_call, may_keep
 from agent.jobs.cords.room import Room
 from agent.jobs.cords.tally import Tally
+from agent.jobs.functions.cord_calls import CordCalls
 from agent.spec import CordFunction, CordMatch, NoCord, OtherMethods, match_cord
 
 log = structlog.get_logger(__name__)
@@ -79,6 +80,7 @@ class Cords:
         self.replays = replays
         self._new_id = new_id
         self._room = Room()
+        self.under_way = CordCalls()
         self.tally = Tally()
 
     @asynccontextmanager
@@ -130,10 +132,11 @@ class Cords:
             job_id = host.job_of(line)
             try:
                 log.debug("cord.called", call=asked.id, job=job_id, cord=asked.match.cord.function)
-                head = await self._head(line, job_id, asked)
-                log.debug("cord.answered", call=asked.id, job=job_id, status=head.status)
-                async with aclosing(self._pieces(line, job_id)) as pieces:
-                    yield CordReply(head.status, head.content_type, head.headers, head.size, pieces)
+                with self.under_way.making(job_id, asked.id):
+                    head = await self._head(line, job_id, asked)
+                    log.debug("cord.answered", call=asked.id, job=job_id, status=head.status)
+                    async with aclosing(self._pieces(line, job_id)) as pieces:
+                        yield CordReply(head.status, head.content_type, head.headers, head.size, pieces)
             finally:
                 release(host, line)
 

@@ -85,4 +85,6 @@ class CordTimedOutError(AgentError):
     remedy = "Let the cord answer sooner: what takes long is a job, which a cord can start."
 
     def __init__(self, seconds: float, job_id: str) -> None:
-        super().__init__(f"no answer came, or not all of it, within {seconds:g} s, and the call was given up (job {job_id})")
+        super().__init__(
+            f"no answer came, or not all of it, within {seconds:g} s, and the call was given up (job {job_id})"
+        )
