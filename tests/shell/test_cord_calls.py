@@ -11,7 +11,7 @@ import pytest
 from agent.core.cord_answer import BadCordAnswerError, CordFault, CordFaultKind, CordHead
 from agent.errors import AgentError
 from agent.interfaces import StoreUnavailableError
-from agent.jobs.cords import CordCall, CordTimedOutError, CordTimes
+from agent.jobs.cords import CordCall, CordReply, CordTimedOutError, CordTimes
 from agent.jobs.cords.replays import KEPT_SECONDS, MOST_KEPT_BYTES
 from tests.fakes.cord_lines import Said, stream, whole
 from tests.shell.cord_world import CordWorld, cord_world
@@ -147,6 +147,11 @@ async def test_a_stream_may_last_longer_than_a_call_may_wait(stage: CordWorld) -
     assert found == [b"a", b"b"]
 
 
+async def read_slowly(reply: CordReply) -> None:
+    async for _piece in reply.pieces:
+        await asyncio.sleep(59)
+
+
 async def test_a_stream_may_not_last_for_ever(stage: CordWorld) -> None:
     answer_with(stage, stream(*[b"a"] * 1_000))
     await stage.ready()
@@ -154,8 +159,7 @@ async def test_a_stream_may_not_last_for_ever(stage: CordWorld) -> None:
     async with stage.cords.answer(ME, "trainer", CordCall("POST", "/ask", {})) as reply:
         began = asyncio.get_running_loop().time()
         with pytest.raises(CordTimedOutError, match="3600 s"):
-            while await anext(reply.pieces):
-                await asyncio.sleep(59)
+            await read_slowly(reply)
         assert asyncio.get_running_loop().time() - began < 3_700
     assert (await stage.call()).status == 200
 
