@@ -317,7 +317,9 @@ async def test_a_call_starts_as_many_as_a_job_may_and_another_call_its_own(stage
 
 async def test_what_is_said_to_be_of_a_call_that_is_not_under_way_is_a_child(stage: Stage) -> None:
     host, other = await a_host(stage), await stage.job(CORDS, "alice", Kind.CORDS)
-    started = [await stage.start(other, cord=str(uuid4())) for _ in range(3)]
+    calls = [str(uuid4()) for _ in range(3)]
+    started = [await stage.start(other, cord=call) for call in calls]
+    assert [await stage.start(other, cord=call) for call in calls] == started, "sent again, they are found"
     assert await stage.refusal(other, cord=CALL_ID) is CallFault.TOO_MANY_CHILDREN, "another job answers it"
     job = await stage.world.store.read(started[0])
     assert job is not None
