@@ -8,7 +8,7 @@ from tests.contract.test_store_chutes import deployed
 KEY = CordKey("ann", "trainer", "k")
 CALL = BegunCall("digest", "call 1")
 ANSWER = KeptAnswer(404, "application/json", (("X-A", "1"), ("X-A", "2")), b"\x00{}")
-CAPS = CordCaps(calls=100, answers=100, owner_bytes=1 << 20, all_bytes=1 << 20)
+CAPS = CordCaps(calls=1_000, answers=100, owner_bytes=1 << 20, all_bytes=1 << 20)
 ROW = 1 << 10  # what an answer counts beside its bytes, about
 
 
