@@ -18,4 +18,4 @@ def build_chutes(
     hosts = Hosts(intake, folders.chutes, times)
     describing = Describing(folders.chutes, intake, hosts.note_deployed)
     chutes = Chutes(intake, folders.chutes, describing, new_id, hosts.close)
-    return chutes, Cords(chutes, hosts, Replays(intake.store, intake.clock), new_id)
+    return chutes, Cords(chutes, hosts, Replays(intake.store, intake.clock, new_id), new_id)

@@ -8,5 +8,10 @@ from agent.jobs.function_calls import FunctionCalls
 def function_calls(parts: ApiParts) -> FunctionCalls:
     showing = JobShowing(parts.store, parts.folders, parts.uploads, parts.ssh, parts.addresses)
     return FunctionCalls(
-        parts.store, parts.intake, parts.chutes, showing.write_to_function, showing.show_ports
+        parts.store,
+        parts.intake,
+        parts.chutes,
+        showing.write_to_function,
+        showing.show_ports,
+        parts.cords.under_way,
     )

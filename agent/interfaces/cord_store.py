@@ -1,4 +1,4 @@
-"""interfaces/cord_store — what is kept of the answers of cords, and the promises on each method. No implementation."""
+"""interfaces/cord_store — what is known of named calls of cords, and the promises on each method. No implementation."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -15,24 +15,44 @@ class CordKey:
 
 @dataclass(frozen=True, slots=True)
 class KeptAnswer:
-    """`digest`: of the request."""
+    """What the cord answered, whole."""
 
-    digest: str
     status: int
     content_type: str
     headers: tuple[tuple[str, str], ...]
     body: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class BegunCall:
+    """`digest`: of the request. `id`: by which what it starts is named. `answer` None: there is none yet, or it was not kept."""
+
+    digest: str
+    id: str
+    answer: KeptAnswer | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CordCaps:
+    """Of one owner: how many calls are known, how many answers are kept, of how many bytes; and of how many those of all."""
+
+    calls: int
+    answers: int
+    owner_bytes: int
+    all_bytes: int
+
+
 class CordStore(Protocol):
-    """Answers of calls that were named. Each method is one transaction, durable when it returns. All raise StoreUnavailableError."""
+    """Calls that were named. Each method is durable when it returns. All raise StoreUnavailableError."""
 
-    async def cord_answer(self, key: CordKey) -> KeptAnswer | None: ...
-
-    async def keep_cord_answer(self, key: CordKey, answer: KeptAnswer, at: float) -> None:
-        """The first one stays."""
+    async def begin_cord_call(self, key: CordKey, call: BegunCall, at: float, caps: CordCaps) -> BegunCall:
+        """The call that is known under the name: this one, where there was none. Of too many the owner's oldest are forgotten."""
         ...
 
-    async def drop_cord_answers(self, before: float) -> None:
-        """Those that were kept earlier. Those of a chute go with it (`ChuteStore.remove_chute`)."""
+    async def keep_cord_answer(self, key: CordKey, call_id: str, answer: KeptAnswer, caps: CordCaps) -> None:
+        """Of that call, where it is still known; the first one stays. Beyond the caps the answers of the oldest calls go, and not the calls."""
+        ...
+
+    async def drop_cord_calls(self, before: float) -> None:
+        """Those that began earlier, some at a time. Those of a chute go with it (`ChuteStore.remove_chute`)."""
         ...

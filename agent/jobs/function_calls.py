@@ -14,6 +14,7 @@ from agent.errors import AgentError, Blame
 from agent.interfaces import ChuteFilesMissingError, Store
 from agent.interfaces.chutes import Chutes
 from agent.interfaces.job_socket import Call, CallFault, CallRefusedError
+from agent.jobs.functions.cord_calls import CordCalls
 from agent.jobs.intake import JOB_ID, Intake, JobFinishedError, Submission
 from agent.spec import SpecRefusedError
 
@@ -29,12 +30,12 @@ CALLERS = (Kind.FUNCTION, Kind.CORDS)
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """A start that is sound in itself. `is_of_cord`: within a call of a cord, so that it is nobody's child."""
+    """A start that is sound in itself. `cord`: the call of a cord that it is of, as the job says."""
 
     name: str
     payload: bytes
     id: str
-    is_of_cord: bool
+    cord: str | None
 
 
 @dataclass(slots=True, eq=False)
@@ -46,6 +47,7 @@ class FunctionCalls:
     chutes: Chutes
     write: Callable[[Job], Awaitable[bytes]]
     ports_of: Callable[[Job], list[dict[str, object]]]
+    cord_calls: CordCalls
     # Two starts of one job at once: the second counts the first.
     _turns: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary, init=False)
 
@@ -78,37 +80,49 @@ class FunctionCalls:
         known = await self.store.get(asked.id, Viewer(job.owner))
         if known is None or known.call is None or known.call.chute != _call_of(job).chute:
             return False
-        return known.call.parent == (None if asked.is_of_cord else job.id)
+        # What a call starts is its own by the id, whichever job of cords answered it.
+        return asked.cord is not None or known.call.parent == job.id
 
     async def _accept(self, job: Job, asked: _Asked) -> str:
-        if not asked.is_of_cord:
-            await self._refuse_too_many(job)
+        # Of a call that is not under way it may be true, as of a thread that goes on behind it, or of one that a daemon before this one
+        # made; its id is the same then, and for the rest it is a child.
+        started = None if asked.cord is None else self.cord_calls.started(job.id, asked.cord)
+        if started is None:
+            await self._refuse_child(job)
+            parent, depth = job.id, _call_of(job).depth + 1
+        else:
+            self._refuse_more_than(self.intake.current.policy.limits.children, started)
+            parent, depth = None, 0
         try:
-            accepted = await self.intake.accept(job.owner, await self._submission(job, asked))
+            accepted = await self.intake.accept(job.owner, await self._submission(job, asked, parent, depth))
         except AgentError as error:
             raise _refusal(error) from error
+        if asked.cord is not None:
+            self.cord_calls.note_start(job.id, asked.cord)
         log.info("child.started", job=job.id, child=accepted.job.id, function=asked.name)
         return accepted.job.id
 
-    async def _refuse_too_many(self, job: Job) -> None:
+    async def _refuse_child(self, job: Job) -> None:
         call, limits = _call_of(job), self.intake.current.policy.limits
         if call.depth >= limits.depth:
             words = (
                 f"it would be {call.depth + 1} deep, and this host allows {limits.depth} ([jobs] max_depth)"
             )
             raise CallRefusedError(CallFault.TOO_DEEP, words)
-        children = (await self.store.children_of([job.id]))[job.id]
-        if len(children) >= limits.children:
-            words = f"the job has started {len(children)} jobs, and this host allows no more ([jobs] max_children)"
+        self._refuse_more_than(limits.children, len((await self.store.children_of([job.id]))[job.id]))
+
+    @staticmethod
+    def _refuse_more_than(most: int, started: int) -> None:
+        if started >= most:
+            words = f"{started} jobs were started, and this host allows a job or a call no more ([jobs] max_children)"
             raise CallRefusedError(CallFault.TOO_MANY_CHILDREN, words)
 
-    async def _submission(self, job: Job, asked: _Asked) -> Submission:
+    async def _submission(self, job: Job, asked: _Asked, parent: str | None, depth: int) -> Submission:
         call = _call_of(job)
         spec = await self.chutes.compose_child(job.owner, call.version, asked.name)
         if spec is None:
             words = f"the chute {call.chute} has no job named {asked.name[:64]!a}"
             raise CallRefusedError(CallFault.UNKNOWN_FUNCTION, words)
-        parent, depth = (None, 0) if asked.is_of_cord else (job.id, call.depth + 1)
         child = FunctionCall(call.chute, call.version, asked.name, spec.file, spec.attribute, parent, depth)
         # The id says which call it is: what its spec is composed of may have changed since, and it is the same call.
         return Submission(spec.body, Kind.FUNCTION, child, asked.payload, asked.id, digest=asked.id)
@@ -149,7 +163,7 @@ def _read_start(job: Job, call: Call) -> _Asked:
     # Whatever it says, what is started is of this job's owner and chute: another's id it would only find taken.
     starter = job.id if cord is None else cord.lower()
     made = child_id(starter, name, payload, k) if key is None else keyed_child_id(starter, name, key)
-    return _Asked(name, payload, made, cord is not None)
+    return _Asked(name, payload, made, None if cord is None else starter)
 
 
 def _refusal(error: AgentError) -> CallRefusedError:

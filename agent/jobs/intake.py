@@ -15,7 +15,7 @@ from agent.core.container import Credentials
 from agent.core.function import FunctionCall
 from agent.core.gpus import Inventory, refuse_if_never
 from agent.core.host_key import HostKey
-from agent.core.job import Job, Kind, NewEvent, Viewer
+from agent.core.job import INTERNAL_KINDS, Job, Kind, NewEvent, Viewer
 from agent.core.notify import NotifyTarget
 from agent.core.schedule import Firing
 from agent.core.ssh_kit import KitTrouble
@@ -122,6 +122,8 @@ class Intake:
         NoSuchScheduleError. Nothing of the job is left then.
         """
         spec = await self.check(asked.body, Keys.LATER if asked.kind is Kind.FUNCTION else Keys.NEEDED)
+        if asked.kind in INTERNAL_KINDS:
+            spec = spec.model_copy(update={"queue": asked.kind.value})  # which is nobody else's to name
         host_key = None if spec.ssh is None else await self._make_host_key()
         new = NewJob(
             id=asked.job_id or self.new_id(),

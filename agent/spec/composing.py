@@ -22,11 +22,11 @@ from agent.spec.upload import OF_SENDING
 PROGRAM: Body = {"entrypoint": ["python3"], "command": ["/.agent/sdk/chutes_launch.py"]}
 GB = 10**9
 # An import that takes longer, or more, is no declaration of functions.
-DESCRIBE_SECONDS, DESCRIBE_GRACE_SECONDS, DESCRIBE_QUEUE = 60, 5, "describe"
+DESCRIBE_SECONDS, DESCRIBE_GRACE_SECONDS = 60, 5
 # What the author's import may need of the deploy's spec, and costs the host nothing.
 OF_DESCRIBE = ("registry", "env", "user", "workdir", "cpus", "memory", "shm", "pids")
 # A cord host is stopped by its idleness alone. What nobody could reach, read or wait for in it is not asked for.
-CORDS_GRACE_SECONDS, CORDS_QUEUE = 10, "cords"
+CORDS_GRACE_SECONDS = 10
 NOT_OF_CORDS = ("ssh", "notify", "gpus", "not_before")
 # By the name of a spec's field what its author wrote in the decorator.
 DECORATED = {"retry.count": "retry_count"}
@@ -64,7 +64,6 @@ def compose_describe(deploy: Deploy) -> Body:
         "network": "none",
         "timeout": DESCRIBE_SECONDS,
         "grace": DESCRIBE_GRACE_SECONDS,
-        "queue": DESCRIBE_QUEUE,
         # The host's own mishaps are no fault of the file.
         "retry": {"count": 2, "on": ["lost"], "backoff": 1},
     }
@@ -77,7 +76,6 @@ def compose_cords(deploy: Deploy) -> Body:
         **base,
         **PROGRAM,
         "grace": CORDS_GRACE_SECONDS,
-        "queue": CORDS_QUEUE,
         "outputs": _kept_here(base.get("outputs")),
     }
     if deploy.cords_gpus is not None:

@@ -12,6 +12,8 @@ MAX_NAME_CHARACTERS = 200
 MAX_IMAGE_CHARACTERS = 512
 MAX_USER_CHARACTERS = 128
 MAX_QUEUE_CHARACTERS = 64
+# Each is that of the jobs of the kind of its name, so that no place of theirs is taken by what its user named so.
+RESERVED_QUEUES = ("describe", "cords")
 
 # Linux MAX_ARG_STRLEN (include/uapi/linux/binfmts.h): 32 pages for one argument or NAME=value, its closing NUL included.
 MAX_ARGUMENT_BYTES = 131_071

@@ -96,6 +96,7 @@ def find_field_faults(body: Body) -> Iterator[Fault]:
     yield from find_image_fault(body.get("image"))
     yield from find_entrypoint_fault(body.get("entrypoint"))
     yield from find_gpus_fault(body.get("gpus"))
+    yield from find_queue_fault(body.get("queue"))
 
 
 def look_up(body: Body, path: str) -> object:
@@ -163,6 +164,12 @@ def find_entrypoint_fault(entrypoint: object) -> Iterator[Fault]:
             "may not be empty",
             "Name a program, or write [] to clear the image's.",
         )
+
+
+def find_queue_fault(queue: object) -> Iterator[Fault]:
+    if queue in limits.RESERVED_QUEUES:
+        message = f"may not be {queue}: that is for jobs that the agent runs for itself"
+        yield Fault("queue", "queue_reserved", message, "Use another name, or leave queue out.")
 
 
 def find_gpus_fault(gpus: object) -> Iterator[Fault]:

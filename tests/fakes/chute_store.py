@@ -1,5 +1,6 @@
 """fakes/chute_store — versions of chutes in memory: the part of agent.interfaces.Store that keeps them."""
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import replace
@@ -26,7 +27,7 @@ from agent.interfaces import (
     TooManyDeploysError,
     TooMuchCodeError,
 )
-from agent.interfaces.cord_store import CordKey, KeptAnswer
+from agent.interfaces.cord_store import BegunCall, CordCaps, CordKey, KeptAnswer
 
 T = TypeVar("T")
 OPEN = (VersionState.DESCRIBING, VersionState.ACTIVE)
@@ -36,7 +37,7 @@ class MemoryChutes(ABC):
     """What of the memory store is about chutes."""
 
     _versions: dict[str, Version]
-    _answers: dict[CordKey, tuple[float, KeptAnswer]]
+    _cord_calls: dict[CordKey, tuple[float, BegunCall]]
     _last_version_seq: int
 
     @abstractmethod
@@ -95,8 +96,9 @@ class MemoryChutes(ABC):
             if running:
                 raise ChuteInUseError(str(chute.chute), len(running))
             self._remove_schedules_of(chute.owner, chute.chute)
-            for key in [key for key in self._answers if (key.owner, key.chute) == (chute.owner, chute.chute)]:
-                del self._answers[key]
+            of_it = (chute.owner, chute.chute)
+            for key in [key for key in self._cord_calls if (key.owner, key.chute) == of_it]:
+                del self._cord_calls[key]
             return self._delete([version.id for version in self._of_chute(chute)])
 
         return await self._call("remove_chute", act)
@@ -119,25 +121,49 @@ class MemoryChutes(ABC):
 
         return await self._call("version_ids", act)
 
-    async def cord_answer(self, key: CordKey) -> KeptAnswer | None:
-        def act() -> KeptAnswer | None:
-            kept = self._answers.get(key)
-            return None if kept is None else kept[1]
+    async def begin_cord_call(self, key: CordKey, call: BegunCall, at: float, caps: CordCaps) -> BegunCall:
+        def act() -> BegunCall:
+            if key not in self._cord_calls:
+                self._cord_calls[key] = (at, call)
+                for old in self._newest_calls(key.owner)[caps.calls :]:
+                    del self._cord_calls[old]
+            return self._cord_calls.get(key, (at, call))[1]
 
-        return await self._call("cord_answer", act)
+        return await self._call("begin_cord_call", act)
 
-    async def keep_cord_answer(self, key: CordKey, answer: KeptAnswer, at: float) -> None:
+    async def keep_cord_answer(self, key: CordKey, call_id: str, answer: KeptAnswer, caps: CordCaps) -> None:
         def act() -> None:
-            self._answers.setdefault(key, (at, answer))
+            at, known = self._cord_calls.get(key, (0.0, None))
+            if known is None or known.id != call_id or known.answer is not None:
+                return
+            self._cord_calls[key] = (at, replace(known, answer=answer))
+            self._empty(self._newest_calls(key.owner), caps.owner_bytes, caps.answers)
+            self._empty(self._newest_calls(None), caps.all_bytes, len(self._cord_calls))
 
         await self._call("keep_cord_answer", act)
 
-    async def drop_cord_answers(self, before: float) -> None:
+    async def drop_cord_calls(self, before: float) -> None:
         def act() -> None:
-            for key in [key for key, (at, _) in self._answers.items() if at < before]:
-                del self._answers[key]
+            for key in [key for key, (at, _) in self._cord_calls.items() if at < before]:
+                del self._cord_calls[key]
 
-        await self._call("drop_cord_answers", act)
+        await self._call("drop_cord_calls", act)
+
+    def _newest_calls(self, owner: str | None) -> list[CordKey]:
+        """Newest first; of one moment the one that began last."""
+        known = [key for key in reversed(self._cord_calls) if owner is None or key.owner == owner]
+        return sorted(known, key=lambda key: -self._cord_calls[key][0])
+
+    def _empty(self, newest: list[CordKey], most_bytes: int, most: int) -> None:
+        count = total = 0
+        for key in newest:
+            at, call = self._cord_calls[key]
+            if call.answer is None:
+                continue
+            count += 1
+            total += 1_024 + len(json.dumps(call.answer.headers)) + len(call.answer.body)
+            if count > most or total > most_bytes:
+                self._cord_calls[key] = (at, replace(call, answer=None))
 
     def _in_use(self) -> set[str]:
         unfinished = [job for job in self._jobs() if job.phase is not Phase.FINISHED]

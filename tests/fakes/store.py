@@ -25,7 +25,7 @@ from agent.interfaces import (
     StaleError,
     Token,
 )
-from agent.interfaces.cord_store import CordKey, KeptAnswer
+from agent.interfaces.cord_store import BegunCall, CordKey
 from agent.spec import without_secrets
 from tests.fakes.chute_store import MemoryChutes
 from tests.fakes.function_store import MemoryFunctions
@@ -65,7 +65,7 @@ class MemoryStore(MemoryUploads, MemoryFunctions, MemorySchedules, MemoryChutes)
         self._uploads: dict[int, UploadRecord] = {}
         self._journals: dict[int, dict[str, JournalFile]] = {}
         self._versions: dict[str, Version] = {}
-        self._answers: dict[CordKey, tuple[float, KeptAnswer]] = {}
+        self._cord_calls: dict[CordKey, tuple[float, BegunCall]] = {}
         self._last_version_seq = 0
         self._functions: dict[str, Told] = {}
         self._schedules: dict[str, Schedule] = {}

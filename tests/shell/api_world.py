@@ -231,7 +231,7 @@ async def api_world(
     hosts = Hosts(intake, folders.chutes, lambda: settings_of_shell.cord_times)
     describing = Describing(folders.chutes, intake, hosts.note_deployed)
     chutes = Chutes(intake, folders.chutes, describing, lambda: next(ids), hosts.close)
-    cords = Cords(chutes, hosts, Replays(store, clock), lambda: next(ids))
+    cords = Cords(chutes, hosts, Replays(store, clock, lambda: next(ids)), lambda: next(ids))
     submitting = Submitting(folders.schedules, chutes)
     timetable = Timetable(store, Firings(intake, submitting), clock)
     describing.on_deployed.append(lambda _: timetable.look())

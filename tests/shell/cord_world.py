@@ -88,7 +88,7 @@ class CordWorld:
         hosts = Hosts(intake, self.folders, lambda: self.times)
         describing = Describing(self.folders, intake, hosts.note_deployed)
         self.chutes = Chutes(intake, self.folders, describing, lambda: str(next(self._ids)), hosts.close)
-        replays = Replays(world.store, world.clock)
+        replays = Replays(world.store, world.clock, lambda: str(next(self._ids)))
         self.cords = Cords(self.chutes, hosts, replays, lambda: str(next(self._ids)))
         tools.functions.call_cords_by(hosts)
         loop = asyncio.get_running_loop()
@@ -176,11 +176,13 @@ class CordWorld:
             await self.start()
             await self.deploy()
 
-    async def deploy(self, concurrency: int = LINES, name: str = "trainer", **deploy: object) -> Version:
+    async def deploy(
+        self, concurrency: int = LINES, name: str = "trainer", owner: str = OWNER, **deploy: object
+    ) -> Version:
         self._version += 1
         version = Version(
             id=f"0190eeee-0000-7000-8000-{self._version:012d}",
-            owner=OWNER,
+            owner=owner,
             digest=f"digest {self._version}",
             image="busybox",
             entry=Entry("main.py", "chute"),
@@ -198,9 +200,9 @@ class CordWorld:
         await self.ready()
         assert self.cords is not None
         text = None if body is None else json.dumps(body).encode()
-        chute = more.pop("chute", "trainer")
+        chute, viewer = more.pop("chute", "trainer"), more.pop("viewer", ME)
         call = CordCall(method, path, more.pop("query", {}), body=text, **more)
-        async with self.cords.answer(ME, chute, call) as reply:
+        async with self.cords.answer(viewer, chute, call) as reply:
             pieces = [piece async for piece in reply.pieces]
         return Reply(reply.status, b"".join(pieces))
 

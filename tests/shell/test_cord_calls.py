@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from agent.core.cord_answer import BadCordAnswerError, CordFault, CordFaultKind, CordHead
+from agent.errors import AgentError
 from agent.interfaces import StoreUnavailableError
-from agent.jobs.cords import CordCall, CordTimes
+from agent.jobs.cords import CordCall, CordReply, CordTimedOutError, CordTimes
 from agent.jobs.cords.replays import KEPT_SECONDS, MOST_KEPT_BYTES
 from tests.fakes.cord_lines import Said, stream, whole
 from tests.shell.cord_world import CordWorld, cord_world
@@ -65,6 +66,21 @@ async def test_the_launcher_is_told_which_cord_and_with_what(stage: CordWorld) -
         },
         {"cord": 0, "function": "ask", "params": {}, "query": {}, "has_body": True, "body": {"a": [1, "\n"]}},
     ]
+
+
+async def test_a_call_is_under_way_in_its_job_while_it_is_made_and_no_longer(stage: CordWorld) -> None:
+    seen: list[int | None] = []
+
+    async def author(request: dict[str, Any]) -> Said:
+        assert stage.cords is not None
+        seen.append(stage.cords.under_way.started(stage.jobs()[0].id, request["call"]))
+        seen.append(stage.cords.under_way.started("another", request["call"]))
+        return whole(request["call"])
+
+    stage.author = author
+    call_id = (await stage.call()).json
+    assert stage.cords is not None
+    assert [*seen, stage.cords.under_way.started(stage.jobs()[0].id, call_id)] == [0, None, None]
 
 
 async def test_a_body_over_several_lines_is_one_line_for_the_launcher(stage: CordWorld) -> None:
@@ -131,6 +147,23 @@ async def test_a_stream_may_last_longer_than_a_call_may_wait(stage: CordWorld) -
     assert found == [b"a", b"b"]
 
 
+async def read_slowly(reply: CordReply) -> None:
+    async for _piece in reply.pieces:
+        await asyncio.sleep(59)
+
+
+async def test_a_stream_may_not_last_for_ever(stage: CordWorld) -> None:
+    answer_with(stage, stream(*[b"a"] * 1_000))
+    await stage.ready()
+    assert stage.cords is not None
+    async with stage.cords.answer(ME, "trainer", CordCall("POST", "/ask", {})) as reply:
+        began = asyncio.get_running_loop().time()
+        with pytest.raises(CordTimedOutError, match="3600 s"):
+            await read_slowly(reply)
+        assert asyncio.get_running_loop().time() - began < 3_700
+    assert (await stage.call()).status == 200
+
+
 async def test_a_stream_that_breaks_off_is_an_error_at_its_end(stage: CordWorld) -> None:
     answer_with(stage, stream(b"a", None))
     assert (await stage.refusal()).code == "cord_host_ended"
@@ -147,6 +180,18 @@ async def test_what_the_caller_does_not_read_is_given_up_and_its_place_is_had_ag
                     raise ConnectionResetError
     assert (await stage.call()).body == b"abc"
     assert len(stage.jobs()) == 1
+
+
+async def test_calls_with_large_bodies_are_refused_before_they_take_the_hosts_memory(
+    stage: CordWorld,
+) -> None:
+    answer_with(stage, whole(1), seconds=5)
+    await stage.ready()
+    large = "x" * (1 << 20)
+    answers = await asyncio.gather(*[stage.call(body=large) for _ in range(40)], return_exceptions=True)
+    refused = [error.code for error in answers if isinstance(error, AgentError)]
+    assert (len(refused), set(refused)) == (9, {"cord_busy"})
+    assert (await stage.call(body=large)).json == 1
 
 
 async def test_a_caller_that_leaves_cancels_the_cord(stage: CordWorld) -> None:
@@ -222,6 +267,75 @@ async def test_what_failed_under_a_name_is_made_again_with_the_same_id(stage: Co
     assert len({request["call"] for request in author.asked}) == 1
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        fault(CordFaultKind.RAISED),
+        whole(1, 503),
+        stream(b"a"),
+        stream(b"a", None),
+        whole("x" * MOST_KEPT_BYTES),
+    ],
+)
+async def test_another_call_under_a_name_is_refused_whatever_became_of_the_first(
+    stage: CordWorld, said: Said
+) -> None:
+    author = answer_with(stage, said)
+    with suppress(AgentError):
+        await stage.call(key="k", body=1)
+    assert (await stage.refusal(key="k", body=2)).code == "idempotency_conflict"
+    assert len(author.asked) == 1
+
+
+async def test_a_daemon_that_is_killed_in_a_named_call_leaves_its_id_and_what_it_was_of(
+    stage: CordWorld,
+) -> None:
+    author = answer_with(stage, whole(1), seconds=50)
+    await stage.ready()
+    first = asyncio.get_running_loop().create_task(stage.call(key="k", body=1))
+    await asyncio.sleep(5)
+    await stage.crash()
+    first.cancel()
+    await asyncio.wait({first})
+    await stage.start()
+    assert (await stage.refusal(key="k", body=2)).code == "idempotency_conflict"
+    assert (await stage.call(key="k", body=1)).json == 1
+    assert len({request["call"] for request in author.asked}) == 1
+    assert len(author.asked) == 2
+
+
+async def test_a_name_that_is_used_again_on_another_day_is_another_call(stage: CordWorld) -> None:
+    author = answer_with(stage, fault(CordFaultKind.RAISED), whole(2))
+    assert (await stage.refusal(key="nightly", body=1)).code == "cord_failed"
+    stage.world.clock.started += KEPT_SECONDS + 1
+    await asyncio.sleep(700)
+    assert (await stage.call(key="nightly", body=2)).json == 2
+    assert len({request["call"] for request in author.asked}) == 2
+
+
+async def test_a_named_call_that_can_not_be_written_down_is_not_made(stage: CordWorld) -> None:
+    async def fail(step: str) -> None:
+        if step == "begin_cord_call":
+            raise StoreUnavailableError("disk full")
+
+    author = answer_with(stage, whole(1))
+    await stage.ready()
+    stage.world.store.before = fail
+    assert (await stage.refusal(key="k")).code == "store_unavailable"
+    assert author.asked == []
+
+
+async def test_who_waits_for_a_call_of_the_same_name_does_not_wait_for_ever(stage: CordWorld) -> None:
+    answer_with(stage, stream(b"a", b"b"))
+    await stage.ready()
+    assert stage.cords is not None
+    async with stage.cords.answer(ME, "trainer", CordCall("POST", "/ask", {}, key="k")) as reply:
+        assert reply.status == 200
+        began = asyncio.get_running_loop().time()
+        assert (await stage.refusal(key="k")).code == "cord_busy"
+        assert asyncio.get_running_loop().time() - began == pytest.approx(60, abs=1)
+
+
 async def test_names_of_other_cords_and_other_names_are_other_calls(stage: CordWorld) -> None:
     author = answer_with(stage, whole(1))
     await stage.call(key="k")
@@ -283,3 +397,15 @@ async def test_calls_are_counted_by_how_they_ended(stage: CordWorld) -> None:
     assert stage.cords.tally.ends == {"answered": 1, "cord_failed": 1, "cord_not_found": 1}
     assert stage.cords.tally.seconds > 0
     assert json.dumps(stage.cords.tally.ends)
+
+
+async def test_a_mistake_of_the_agents_is_not_counted_as_a_caller_that_left(stage: CordWorld) -> None:
+    async def break_down(_request: dict[str, Any]) -> Said:
+        raise ZeroDivisionError
+
+    await stage.ready()
+    stage.author = break_down
+    with pytest.raises(ZeroDivisionError):
+        await stage.call()
+    assert stage.cords is not None
+    assert stage.cords.tally.ends == {"internal_error": 1}

@@ -4,6 +4,7 @@ import pytest
 
 from agent.core.chute import Version, VersionState
 from agent.core.reasons import reason
+from agent.jobs.cords import CordMethodError
 from agent.jobs.cords.host import PAUSE_SECONDS, QUICK_ENDS, QUICK_SECONDS, Host
 from agent.spec import Entry
 from tests.fakes.cord_lines import FakeCordLine
@@ -76,3 +77,13 @@ async def test_a_fault_that_no_other_start_would_heal_is_told_at_once(host: Host
     assert host.paused_until == 5.0 + PAUSE_SECONDS
     assert host.why is not None
     assert "chute_import_failed" in host.why
+
+
+async def test_each_of_those_who_are_refused_has_an_error_of_his_own(host: Host) -> None:
+    futures = [host.wait() for _ in range(3)]
+    host.refuse_all(CordMethodError("PUT", "/a", ["GET"]))
+    errors = [future.exception() for future in futures]
+    assert len({id(error) for error in errors}) == 3
+    assert {(str(error), getattr(error, "allowed", None)) for error in errors} == {
+        ("'/a' takes GET, not 'PUT'", ("GET",))
+    }

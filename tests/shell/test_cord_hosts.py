@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from agent.core.job import StopCause
+from agent.core.function import FunctionCall
+from agent.core.job import StopCause, Viewer
 from agent.errors import Phase
 from agent.interfaces import ChuteInUseError, StoreUnavailableError
 from agent.jobs.cords import CordTimes
@@ -15,7 +16,7 @@ from agent.jobs.cords.hosts import START_SECONDS
 from tests.fakes.cord_lines import Said, whole
 from tests.fakes.upload_store import go_on
 from tests.shell.cord_world import LINES, CordWorld, cord_world
-from tests.shell.world import ME, Outcome
+from tests.shell.world import ME, OWNER, Outcome
 
 pytestmark = pytest.mark.looptime
 
@@ -197,6 +198,40 @@ async def test_a_newer_version_takes_the_calls_and_the_older_job_is_stopped_once
     assert second.phase is Phase.RUNNING
 
 
+async def test_a_call_that_crosses_a_deploy_leaves_no_job_of_the_older_version_warm(stage: CordWorld) -> None:
+    await stage.ready()
+    has_deployed = False
+
+    async def deploy(step: str) -> None:
+        nonlocal has_deployed
+        if step == "chute" and not has_deployed:
+            has_deployed = True
+            await stage.deploy()
+
+    stage.world.store.after = deploy
+    assert (await stage.call(body="late")).json == "late"
+    await asyncio.sleep(15)
+    assert not stage.alive()
+
+
+async def test_a_named_call_that_waited_is_of_the_version_that_is_the_newest_then(stage: CordWorld) -> None:
+    async def author(_request: dict[str, Any]) -> Said:
+        await asyncio.sleep(20)
+        return whole("slow")
+
+    await stage.ready()
+    stage.author = author
+    loop = asyncio.get_running_loop()
+    first = loop.create_task(stage.call(key="k"))
+    await asyncio.sleep(5)
+    second = loop.create_task(stage.call(key="k"))
+    await asyncio.sleep(1)
+    newer = await stage.deploy()
+    first.cancel()
+    assert (await second).json == "slow"
+    assert [job.call and job.call.version for job in stage.jobs()][-1] == newer.id
+
+
 async def test_a_job_that_dies_in_a_call_fails_it_and_the_next_call_gets_another(stage: CordWorld) -> None:
     await stage.call()
     await asyncio.sleep(30)
@@ -275,6 +310,18 @@ async def test_where_no_more_may_be_warm_the_one_that_is_idle_for_longest_makes_
     assert (second.phase, third.phase) == (Phase.RUNNING, Phase.RUNNING)
 
 
+async def test_of_those_that_are_idle_the_callers_own_makes_way_first(stage: CordWorld) -> None:
+    stage.world.settings.queue_limits = {"default": 8, "cords": 2}
+    await stage.call(body=1)
+    await stage.deploy(name="theirs", owner="bob")
+    assert (await stage.call(body=2, chute="theirs", viewer=Viewer("bob"))).json == 2
+    await asyncio.sleep(5)
+    await stage.call(body=3)  # bob's is now the one that is idle for longest
+    await stage.deploy(name="second")
+    assert (await stage.call(body=4, chute="second")).json == 4
+    assert {job.owner for job in stage.jobs() if job.phase is not Phase.FINISHED} == {OWNER, "bob"}
+
+
 async def test_a_job_that_takes_no_calls_any_more_is_replaced(stage: CordWorld) -> None:
     await stage.call()
     stage.starts_in = None
@@ -351,6 +398,42 @@ async def test_a_chute_with_an_idle_job_alone_is_removed_and_one_that_is_called_
     await stage.chutes.remove(ME, "trainer")
     assert not stage.alive()
     assert (await stage.refusal()).code == "chute_not_found"
+
+
+async def test_a_chute_that_is_removed_while_a_job_is_started_for_it_leaves_none(stage: CordWorld) -> None:
+    await stage.ready()
+    accepting, go = asyncio.Event(), asyncio.Event()
+
+    async def hold(step: str) -> None:
+        if step == "accept":
+            accepting.set()
+            await go.wait()
+
+    stage.world.store.before = hold
+    calling = asyncio.get_running_loop().create_task(stage.call())
+    await accepting.wait()
+    calling.cancel()
+    await asyncio.wait({calling})
+    assert stage.chutes is not None
+    removing = asyncio.get_running_loop().create_task(stage.chutes.remove(ME, "trainer"))
+    await asyncio.sleep(1)
+    go.set()
+    await removing
+    await asyncio.sleep(15)
+    assert not stage.alive()
+
+
+async def test_a_chute_that_may_not_be_removed_keeps_its_warm_job(stage: CordWorld) -> None:
+    await stage.call()
+    (warm,) = stage.jobs()
+    assert stage.chutes is not None
+    assert warm.call is not None
+    child = FunctionCall("trainer", warm.call.version, "train", "main.py", "chute")
+    await stage.world.submit(call=child)
+    with pytest.raises(ChuteInUseError):
+        await stage.chutes.remove(ME, "trainer")
+    await asyncio.sleep(15)
+    assert stage.alive() == [warm.id]
 
 
 async def test_a_damaged_chute_ends_its_own_calls_alone(stage: CordWorld) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
@@ -17,6 +18,7 @@ from agent.interfaces import StoreUnavailableError
 from agent.interfaces.job_socket import Call, CallFault, CallRefusedError
 from agent.jobs.function_calls import FunctionCalls
 from agent.jobs.functions import Neighbours
+from agent.jobs.functions.cord_calls import CordCalls
 from agent.jobs.intake import Submission
 from agent.spec import Fault
 from tests.fakes.chutes import FakeChutes
@@ -33,7 +35,11 @@ class Stage:
     def __init__(self, world: ApiWorld) -> None:
         self.world = world
         self.chutes = FakeChutes()
-        self.calls = FunctionCalls(world.store, world.intake, self.chutes, self.write, lambda _job: [])
+        self.under_way = CordCalls()
+        self.cord_calls = ExitStack()
+        self.calls = FunctionCalls(
+            world.store, world.intake, self.chutes, self.write, lambda _job: [], self.under_way
+        )
 
     async def write(self, job: Job) -> bytes:
         return json.dumps({"id": job.id}).encode()
@@ -268,10 +274,15 @@ async def test_a_job_that_is_over_can_not_be_cancelled(stage: Stage) -> None:
 
 CORDS = FunctionCall("trainer", VERSION, None, "main.py")
 CALL_ID = "33333333-0000-7000-8000-000000000001"
+OTHER_CALL = "44444444-0000-7000-8000-000000000001"
 
 
 async def a_host(stage: Stage, owner: str = "alice") -> Job:
-    return await stage.job(CORDS, owner, Kind.CORDS)
+    """One that answers two calls."""
+    host = await stage.job(CORDS, owner, Kind.CORDS)
+    for call in (CALL_ID, OTHER_CALL):
+        stage.cord_calls.enter_context(stage.under_way.making(host.id, call))
+    return host
 
 
 async def test_what_a_cord_starts_is_nobodys_child_and_of_the_calls_id(stage: Stage) -> None:
@@ -284,7 +295,7 @@ async def test_what_a_cord_starts_is_nobodys_child_and_of_the_calls_id(stage: St
     assert started == child_id(CALL_ID, "step", b"{}", 0)
     assert await stage.start(host, cord=CALL_ID) == started
     assert await stage.start(host, cord=CALL_ID, k=1) != started
-    assert await stage.start(host, cord=CALL_ID.replace("3", "4")) != started
+    assert await stage.start(host, cord=OTHER_CALL) != started
 
 
 async def test_another_host_finds_what_the_same_call_started_before(stage: Stage) -> None:
@@ -292,13 +303,38 @@ async def test_another_host_finds_what_the_same_call_started_before(stage: Stage
     assert await stage.start(await a_host(stage), cord=CALL_ID) == started
 
 
-async def test_a_host_starts_more_for_its_calls_than_children_of_its_own(stage: Stage) -> None:
+async def test_a_call_starts_as_many_as_a_job_may_and_another_call_its_own(stage: Stage) -> None:
     host = await a_host(stage)
-    for k in range(5):
-        await stage.start(host, cord=CALL_ID, k=k)
     for k in range(3):
+        await stage.start(host, cord=CALL_ID, k=k)
+    assert await stage.refusal(host, cord=CALL_ID, k=3) is CallFault.TOO_MANY_CHILDREN
+    assert await stage.start(host, cord=CALL_ID, k=2), "one that is there already is found"
+    for k in range(3):
+        await stage.start(host, cord=OTHER_CALL, k=k)
         await stage.start(host, k=k)
     assert await stage.refusal(host, k=3) is CallFault.TOO_MANY_CHILDREN
+
+
+async def test_what_is_said_to_be_of_a_call_that_is_not_under_way_is_a_child(stage: Stage) -> None:
+    host, other = await a_host(stage), await stage.job(CORDS, "alice", Kind.CORDS)
+    calls = [str(uuid4()) for _ in range(3)]
+    started = [await stage.start(other, cord=call) for call in calls]
+    assert [await stage.start(other, cord=call) for call in calls] == started, "sent again, they are found"
+    assert await stage.refusal(other, cord=CALL_ID) is CallFault.TOO_MANY_CHILDREN, "another job answers it"
+    job = await stage.world.store.read(started[0])
+    assert job is not None
+    assert job.call is not None
+    assert (job.call.parent, job.call.depth) == (other.id, 1)
+    assert await stage.start(host, cord=CALL_ID)
+
+
+async def test_what_a_call_started_is_found_after_its_end_and_nothing_is_started_twice(stage: Stage) -> None:
+    host = await a_host(stage)
+    started = await stage.start(host, cord=CALL_ID)
+    stage.cord_calls.close()
+    assert await stage.start(host, cord=CALL_ID) == started
+    late = await stage.start(host, cord=CALL_ID, k=1)
+    assert late == child_id(CALL_ID, "step", b"{}", 1)
 
 
 @pytest.mark.parametrize("cord", ["", "x", 5, [], "../../etc", {"a": 1}])

@@ -61,3 +61,4 @@ async def test_a_describe_is_no_job_of_a_list_unless_it_is_asked_for(world: ApiW
     }
     assert shown == {"": [function.id], "?kind=describe": [describe.id], "?kind=function": [function.id]}
     assert (await world.call("GET", f"/v1/jobs/{describe.id}")).json["kind"] == "describe"
+    assert (describe.spec.queue, function.spec.queue) == ("describe", "default")

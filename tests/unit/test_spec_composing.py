@@ -214,9 +214,15 @@ def test_the_job_of_cords_has_the_deploys_defaults_and_no_end_of_its_own() -> No
     spec = parse_spec(compose_cords(deploy))
     assert (spec.memory, spec.env, spec.secrets) == (1 << 30, {"A": "b"}, {"token": "s"})
     assert (spec.gpus.count, spec.grace, spec.timeout, spec.retry.count) == (1, 10, None, 0)
-    assert (spec.ssh, spec.notify, spec.ports, spec.queue) == (None, None, (), "cords")
+    assert (spec.ssh, spec.notify, spec.ports) == (None, None, ())
     assert (spec.outputs.path, spec.outputs.upload.leaves) == ("/out", False)
     assert spec.entrypoint == ("python3",)
+
+
+@pytest.mark.parametrize("queue", ["cords", "describe"])
+def test_a_decorator_may_not_take_a_queue_of_the_agents_own_jobs(queue: str) -> None:
+    (fault,) = find_function_faults(NO_DEPLOY, good(a_job("train", queue=queue)))
+    assert (fault.field, fault.code) == ("jobs.train.queue", "queue_reserved")
 
 
 def test_the_job_of_cords_has_no_gpus_unless_the_deploy_asks_for_them() -> None:

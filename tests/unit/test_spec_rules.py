@@ -145,6 +145,8 @@ REFUSED: list[tuple[dict[str, Any], set[tuple[str, str]]]] = [
     ({"queue": ""}, {("queue", "empty_text")}),
     ({"queue": "a b"}, {("queue", "text_invalid")}),
     ({"queue": "q" * 65}, {("queue", "too_long")}),
+    ({"queue": "cords"}, {("queue", "queue_reserved")}),
+    ({"queue": "describe"}, {("queue", "queue_reserved")}),
     ({"priority": 101}, {("priority", "out_of_range")}),
     ({"priority": -101}, {("priority", "out_of_range")}),
     ({"not_before": "tomorrow"}, {("not_before", "unreadable")}),
@@ -226,6 +228,7 @@ TAKEN: list[dict[str, Any]] = [
     {"priority": -100},
     {"priority": 100},
     {"queue": "gpu_intensive"},
+    {"queue": "Cords"},
     {"labels": {"team.io/a-b": "x y"}},
 ]  # fmt: skip
 

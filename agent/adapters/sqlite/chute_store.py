@@ -1,4 +1,4 @@
-"""adapters/sqlite/chute_store — the ChuteStore and CordStore protocols: each method one transaction. Holds no SQL."""
+"""adapters/sqlite/chute_store — the ChuteStore and CordStore protocols: each method one transaction but where it says otherwise. Holds no SQL."""
 
 import sqlite3
 from abc import ABC, abstractmethod
@@ -9,7 +9,7 @@ from agent.adapters.sqlite import chutes, cords
 from agent.core.chute import Brief, Described, Version
 from agent.core.job import Viewer
 from agent.interfaces import Deployed
-from agent.interfaces.cord_store import CordKey, KeptAnswer
+from agent.interfaces.cord_store import BegunCall, CordCaps, CordKey, KeptAnswer
 
 T = TypeVar("T")
 
@@ -55,11 +55,13 @@ class SqliteChutes(ABC):
     async def version_ids(self) -> set[str]:
         return await self._read(chutes.ids)
 
-    async def cord_answer(self, key: CordKey) -> KeptAnswer | None:
-        return await self._read(lambda db: cords.read(db, key))
+    async def begin_cord_call(self, key: CordKey, call: BegunCall, at: float, caps: CordCaps) -> BegunCall:
+        return await self._write(lambda db: cords.begin(db, key, call, at, caps))
 
-    async def keep_cord_answer(self, key: CordKey, answer: KeptAnswer, at: float) -> None:
-        await self._write(lambda db: cords.keep(db, key, answer, at))
+    async def keep_cord_answer(self, key: CordKey, call_id: str, answer: KeptAnswer, caps: CordCaps) -> None:
+        await self._write(lambda db: cords.keep(db, key, call_id, answer, caps))
 
-    async def drop_cord_answers(self, before: float) -> None:
-        await self._write(lambda db: cords.drop(db, before))
+    async def drop_cord_calls(self, before: float) -> None:
+        """As many transactions as it takes: other writes go between them."""
+        while await self._write(lambda db: cords.drop(db, before)):
+            pass

@@ -205,6 +205,7 @@ class Chutes:
         # A start that is let in now would find its version gone before its job is accepted.
         self._closing.add(key)
         try:
+            await self._refuse_running(chute)
             await self.close_cords(chute)
             removed = await self.store.remove_chute(chute)
         finally:
@@ -212,6 +213,17 @@ class Chutes:
         for version_id in removed:
             await self.folders.remove(version_id)
         log.info("chute.removed", chute=name, owner=chute.owner, versions=len(removed))
+
+    async def _refuse_running(self, chute: Version) -> None:
+        """Before anything is stopped for a removal that is then refused. Whoever comes later, the store refuses."""
+        running = [
+            job
+            for job in await self.store.unfinished()
+            if job.kind is not Kind.CORDS and job.call is not None
+            if (job.owner, job.call.chute) == (chute.owner, chute.chute)
+        ]
+        if running:
+            raise ChuteInUseError(str(chute.chute), len(running))
 
     async def _keep(self, viewer: Viewer, version_id: str, body: object, received: Receiving) -> Deployed:
         try:

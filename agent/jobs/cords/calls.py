@@ -26,11 +26,16 @@ from agent.jobs.cords.errors import (
 )
 from agent.jobs.cords.host import Host
 from agent.jobs.cords.hosts import Hosts
-from agent.jobs.cords.replays import Replays, call_id_of, digest_call, may_keep
+from agent.jobs.cords.replays import Replays, digest_call, may_keep
+from agent.jobs.cords.room import Room
 from agent.jobs.cords.tally import Tally
+from agent.jobs.functions.cord_calls import CordCalls
 from agent.spec import CordFunction, CordMatch, NoCord, OtherMethods, match_cord
 
 log = structlog.get_logger(__name__)
+
+# From its head on. What goes on for ever would hold one of the host's places for ever.
+STREAM_SECONDS = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +79,8 @@ class Cords:
         self.hosts = hosts
         self.replays = replays
         self._new_id = new_id
+        self._room = Room()
+        self.under_way = CordCalls()
         self.tally = Tally()
 
     @asynccontextmanager
@@ -84,36 +91,38 @@ class Cords:
         """
         with self.tally.counting(asyncio.get_running_loop().time):
             # The chute's own owner alone, as a start: what it does is done in his name.
-            version = await self._chutes.find(Viewer(viewer.principal), name)
+            owner = Viewer(viewer.principal)
+            version = await self._chutes.find(owner, name)
             match = find_cord(version, call)
-            with self._chutes.using(version):
+            held = self._room.holding(version.owner, len(call.body or b""))
+            with self._chutes.using(version), held:
                 if call.key is None:
                     async with self._make(_Asked(version, match, call, self._new_id())) as reply:
                         yield reply
                 else:
-                    async with self._make_once(version, match, call, call.key) as reply:
+                    async with self._make_once(owner, version, call, call.key) as reply:
                         yield reply
 
     @asynccontextmanager
     async def _make_once(
-        self, version: Version, match: CordMatch, call: CordCall, given: str
+        self, owner: Viewer, version: Version, call: CordCall, given: str
     ) -> AsyncIterator[CordReply]:
         key = CordKey(version.owner, str(version.chute), given)
         digest = digest_call(call.method, f"{call.path}?{call.raw_query}", call.body)
-        cord = match.cord
-        asked = _Asked(version, match, call, call_id_of(key, str(cord.method), str(cord.public_api_path)))
-        async with self.replays.turn(key, digest) as kept:
-            if kept is not None:
-                yield _whole(kept)
+        async with self.replays.turn(key, digest, self.hosts.times().call_seconds) as begun:
+            if begun.answer is not None:
+                yield _whole(begun.answer)
                 return
-            async with self._make(asked) as reply:
+            # The one before may have been waited for while a newer version was deployed.
+            newest = await self._chutes.find(owner, str(version.chute))
+            async with self._make(_Asked(newest, find_cord(newest, call), call, begun.id)) as reply:
                 if not may_keep(reply.status, reply.size):
                     yield reply
                     return
                 body = b"".join([piece async for piece in reply.pieces])
-            answer = KeptAnswer(digest, reply.status, reply.content_type, reply.headers, body)
-            await self.replays.keep(key, answer)
-            log.debug("cord.answer_kept", call=asked.id)
+            answer = KeptAnswer(reply.status, reply.content_type, reply.headers, body)
+            await self.replays.keep(key, begun.id, answer)
+            log.debug("cord.answer_kept", call=begun.id)
         yield _whole(answer)
 
     @asynccontextmanager
@@ -123,10 +132,11 @@ class Cords:
             job_id = host.job_of(line)
             try:
                 log.debug("cord.called", call=asked.id, job=job_id, cord=asked.match.cord.function)
-                head = await self._head(line, job_id, asked)
-                log.debug("cord.answered", call=asked.id, job=job_id, status=head.status)
-                async with aclosing(self._pieces(line, job_id)) as pieces:
-                    yield CordReply(head.status, head.content_type, head.headers, head.size, pieces)
+                with self.under_way.making(job_id, asked.id):
+                    head = await self._head(line, job_id, asked)
+                    log.debug("cord.answered", call=asked.id, job=job_id, status=head.status)
+                    async with aclosing(self._pieces(line, job_id)) as pieces:
+                        yield CordReply(head.status, head.content_type, head.headers, head.size, pieces)
             finally:
                 release(host, line)
 
@@ -147,9 +157,13 @@ class Cords:
 
     async def _pieces(self, line: CordLine, job_id: str) -> AsyncGenerator[bytes]:
         seconds = self.hosts.times().call_seconds
+        loop = asyncio.get_running_loop()
+        until = loop.time() + STREAM_SECONDS
         try:
             async with aclosing(line.body()) as body:
                 while True:
+                    if loop.time() >= until:
+                        raise CordTimedOutError(STREAM_SECONDS, job_id)
                     async with asyncio.timeout(seconds):
                         piece = await anext(body, None)
                     if piece is None:
@@ -196,9 +210,9 @@ def request_of(asked: _Asked) -> bytes:
         "has_body": call.body is not None,
     }
     line = json.dumps(said, separators=(",", ":")).encode()
-    # As it was sent, in which line ends are white space and nothing else.
+    # As it was sent, in which line ends are white space and nothing else. One copy of it at a time, where it has none.
     body = b"null" if call.body is None else call.body.replace(b"\n", b" ").replace(b"\r", b" ")
-    return line[:-1] + b',"body":' + body + b"}"
+    return b"".join((line[:-1], b',"body":', body, b"}"))
 
 
 def refusal_of(fault: CordFault, job_id: str) -> AgentError:

@@ -72,17 +72,19 @@ class CordHostNotReadyError(AgentError):
 
 
 class CordBusyError(AgentError):
-    """All that the chute runs at once is under way, and so are as many calls as may wait."""
+    """All that the chute runs at once is under way, and so are as many calls as may wait; or the same call is."""
 
     code, blame = "cord_busy", Blame.USER
     remedy = "Call again later, or give the chute more `concurrency`."
 
 
 class CordTimedOutError(AgentError):
-    """The cord gave no answer, or no further piece of one, within `[chutes] cord_timeout`."""
+    """The cord gave no answer, or no further piece of one, within `[chutes] cord_timeout`, or not all of one within an hour."""
 
     code, blame = "cord_timed_out", Blame.USER
     remedy = "Let the cord answer sooner: what takes long is a job, which a cord can start."
 
     def __init__(self, seconds: float, job_id: str) -> None:
-        super().__init__(f"no answer came within {seconds:g} s, and the call was given up (job {job_id})")
+        super().__init__(
+            f"no answer came, or not all of it, within {seconds:g} s, and the call was given up (job {job_id})"
+        )

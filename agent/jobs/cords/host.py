@@ -141,4 +141,11 @@ class Host:
         while self._waiting:
             future = self._waiting.popleft()
             if not future.done():
-                future.set_exception(error)
+                future.set_exception(_alike(error))
+
+
+def _alike(error: Exception) -> Exception:
+    """One for each task: a single one would collect the tracebacks of all, each time that it is raised."""
+    made = type(error).__new__(type(error), *error.args)
+    made.__dict__.update(error.__dict__)
+    return made

@@ -39,15 +39,19 @@ class HostJobs:
         found = [job for job in await self.unfinished() if job.call and job.call.version == host.version]
         return next(filter(self.may_answer, found), None)
 
-    async def accept(self, host: Host) -> Job:
-        """A new one. Raises CordHostNotReadyError, ChuteFilesMissingError, and as `Intake.accept` does."""
+    async def version_of(self, host: Host) -> Version:
+        """As it is now. Raises CordHostNotReadyError, StoreUnavailableError."""
         version = await self._store.version(host.version, EVERYONE)
         if version is None:
             raise CordHostNotReadyError(f"the chute {host.chute} has just been removed")
+        return version
+
+    async def accept(self, version: Version) -> Job:
+        """A new one. Raises ChuteFilesMissingError, and as `Intake.accept` does."""
         body = compose_cords(load_deploy(await self._folders.deploy(version.id)))
-        call = FunctionCall(host.chute, version.id, None, version.entry.file, version.entry.attribute)
+        call = FunctionCall(str(version.chute), version.id, None, version.entry.file, version.entry.attribute)
         asked = Submission(body, Kind.CORDS, call, b"null")
-        return (await self._intake.accept(host.owner, asked)).job
+        return (await self._intake.accept(version.owner, asked)).job
 
     async def stop(self) -> None:
         """Write what is left of requests. Raises StoreUnavailableError."""

@@ -67,6 +67,7 @@ class Hosts:
         self._hosts: dict[str, Host] = {}  # by version
         self._is_leaving = False
         self._making_way: str | None = None  # the job that was stopped last for another
+        self._start_turn = asyncio.Lock()
         self._flag = Flag()
         self._bell = Bell()
         self._gathering: asyncio.TimerHandle | None = None
@@ -169,9 +170,11 @@ class Hosts:
 
     async def close(self, chute: Version) -> None:
         """Stop what answers for the chute, unless it is called just now, and see it finished. Raises StoreUnavailableError."""
-        for host in self._of(chute.owner, str(chute.chute)):
-            if host.is_idle:
-                self._leave(host, REMOVED)
+        # After a start that is under way, whose job nobody knows yet; none begins, since nobody who would wait for it is let in.
+        async with self._start_turn:
+            for host in self._of(chute.owner, str(chute.chute)):
+                if host.is_idle:
+                    self._leave(host, REMOVED)
         await self._jobs.stop()
         deadline = _now() + STOPPED_SECONDS
         while True:
@@ -239,9 +242,9 @@ class Hosts:
             )
 
     async def _take_further(self, host: Host) -> None:
-        if host.job_id is None and host.is_waited_for:
+        if host.job_id is None:
             await self._start(host)
-        elif host.job_id is not None and not host.open_lines:
+        elif not host.open_lines:
             await self._look_at_job(host, host.job_id)
         idle = self.times().idle_seconds
         if host.job_id is not None and host.is_idle:
@@ -254,12 +257,20 @@ class Hosts:
             del self._hosts[host.version]
 
     async def _start(self, host: Host) -> None:
+        async with self._start_turn:
+            if host.is_waited_for:
+                await self._find_or_accept(host)
+
+    async def _find_or_accept(self, host: Host) -> None:
         try:
             self._refuse_paused(host)
-            job = await self._jobs.find(host) or await self._jobs.accept(host)
+            version = await self._jobs.version_of(host)
+            job = await self._jobs.find(host) or await self._jobs.accept(version)
         except AgentError as error:
             host.refuse_all(error)
             return
+        if version.state is not VersionState.ACTIVE:
+            host.is_superseded = True  # a newer one was deployed after the call had found this one
         if host.job_id is None:
             host.begin(job.id)
         elif host.job_id != job.id:
@@ -272,24 +283,23 @@ class Hosts:
             return
         if job is not None and job.outcome is None and job.job_stop is None:
             if job.waiting_for == "queue" and host.is_waited_for:
-                await self._make_way()
+                await self._make_way(host.owner)
             return
         if job is not None and job.job_stop is not None:
             host.leave(_now())  # somebody stopped it: whoever waits gets another
         else:
             host.note_end(None if job is None else job.reason, _now())
             log.info("cords.host_ended", job=job_id, chute=host.chute, why=host.why)
-        if host.is_waited_for:
-            await self._start(host)
+        await self._start(host)
 
-    async def _make_way(self) -> None:
-        """As many jobs answer as may, and one more is called: the one that nobody has called for longest ends early."""
+    async def _make_way(self, owner: str) -> None:
+        """As many jobs answer as may, and one more is called: the one that nobody has called for longest ends early, of the caller's own first."""
         before = None if self._making_way is None else await self._store.read(self._making_way)
         if before is not None and before.phase is not Phase.FINISHED:
             return
         idle = [host for host in self._hosts.values() if host.job_id and host.open_lines and host.is_idle]
         if idle:
-            chosen = min(idle, key=lambda host: host.used_at)
+            chosen = min(idle, key=lambda host: (host.owner != owner, host.used_at))
             self._making_way = chosen.job_id
             self._leave(chosen, CROWDED)
             self._flag.set()

@@ -1,17 +1,21 @@
-"""jobs/cords/replays — calls that their callers named: one at a time under a name, and its answer again for a day. Makes no call."""
+"""jobs/cords/replays — calls that their callers named: one at a time under a name, and its answer again for a day. Makes no call.
+
+What a call is, and its id, are written down before it is made: whatever becomes of it, another call under its name is refused, and the
+same one starts nothing twice.
+"""
 
 import asyncio
 import hashlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from uuid import UUID, uuid5
 
 import structlog
 
 from agent.interfaces import BodyConflictError, Clock, Store, StoreUnavailableError
-from agent.interfaces.cord_store import CordKey, KeptAnswer
+from agent.interfaces.cord_store import BegunCall, CordCaps, CordKey, KeptAnswer
+from agent.jobs.cords.errors import CordBusyError
 
 log = structlog.get_logger(__name__)
 
@@ -20,7 +24,8 @@ TIDY_SECONDS = 600.0
 # A larger answer, or a stream, is made anew; so is one that says that its maker failed.
 MOST_KEPT_BYTES = 256 << 10
 SERVER_ERROR = 500
-_CALLS = UUID("5b0c3f8e-1c35-5d0e-9d0b-3c7b8a5c9e02")
+# Nobody's answers fill the disk of the state, or push those of others out: 6 MB of calls and 32 MiB of answers at most.
+CAPS = CordCaps(calls=10_000, answers=1_000, owner_bytes=32 << 20, all_bytes=256 << 20)
 
 
 @dataclass(slots=True)
@@ -30,36 +35,41 @@ class _UnderWay:
 
 
 class Replays:
-    """Standing task `tidy_up`."""
+    """Standing task `tidy_up`. `new_id` makes a fresh UUID."""
 
-    def __init__(self, store: Store, clock: Clock) -> None:
+    def __init__(self, store: Store, clock: Clock, new_id: Callable[[], str]) -> None:
         self._store = store
         self._clock = clock
+        self._new_id = new_id
         self._under_way: dict[CordKey, _UnderWay] = {}
 
     @asynccontextmanager
-    async def turn(self, key: CordKey, digest: str) -> AsyncIterator[KeptAnswer | None]:
-        """What the same call was answered before; None: make it, and `keep` its answer.
+    async def turn(self, key: CordKey, digest: str, seconds: float) -> AsyncIterator[BegunCall]:
+        """The call, durable; where it has no answer: make it, and `keep` what comes. `seconds`: to wait for the same call.
 
-        Raises BodyConflictError for another call under the same name, StoreUnavailableError.
+        Raises BodyConflictError for another call under the same name, CordBusyError, StoreUnavailableError.
         """
-        while (other := self._under_way.get(key)) is not None:
-            refuse_other(other.digest, digest)
-            await other.is_over.wait()
+        try:
+            async with asyncio.timeout(seconds):
+                while (other := self._under_way.get(key)) is not None:
+                    refuse_other(other.digest, digest)
+                    await other.is_over.wait()
+        except TimeoutError:
+            raise CordBusyError(f"the same call was not over after {seconds:g} s") from None
         mine = self._under_way[key] = _UnderWay(digest)
         try:
-            kept = await self._store.cord_answer(key)
-            if kept is not None:
-                refuse_other(kept.digest, digest)
-            yield kept
+            begun = BegunCall(digest, self._new_id())
+            call = await self._store.begin_cord_call(key, begun, self._clock.now(), CAPS)
+            refuse_other(call.digest, digest)
+            yield call
         finally:
             del self._under_way[key]
             mine.is_over.set()
 
-    async def keep(self, key: CordKey, answer: KeptAnswer) -> None:
+    async def keep(self, key: CordKey, call_id: str, answer: KeptAnswer) -> None:
         """Where it can't be kept, the caller has it all the same; a repetition makes the call again."""
         try:
-            await self._store.keep_cord_answer(key, answer, self._clock.now())
+            await self._store.keep_cord_answer(key, call_id, answer, CAPS)
         except StoreUnavailableError as error:
             log.warning("cords.answer_not_kept", code=error.code, error=str(error))
 
@@ -67,9 +77,9 @@ class Replays:
         """Drop what is older than a day, now and then."""
         while True:
             try:
-                await self._store.drop_cord_answers(self._clock.now() - KEPT_SECONDS)
+                await self._store.drop_cord_calls(self._clock.now() - KEPT_SECONDS)
             except StoreUnavailableError as error:
-                log.info("cords.answers_not_dropped", code=error.code, error=str(error))
+                log.info("cords.calls_not_dropped", code=error.code, error=str(error))
             await asyncio.sleep(TIDY_SECONDS)
 
 
@@ -80,12 +90,6 @@ def refuse_other(known: str, digest: str) -> None:
 
 def may_keep(status: int, size: int | None) -> bool:
     return status < SERVER_ERROR and size is not None and size <= MOST_KEPT_BYTES
-
-
-def call_id_of(key: CordKey, method: str, path: str) -> str:
-    """What a cord starts is named by it, so that the same call starts nothing twice. `path`: the cord's."""
-    parts = [key.owner, key.chute, method, path, key.key]
-    return str(uuid5(_CALLS, json.dumps(parts, separators=(",", ":"))))
 
 
 def digest_call(method: str, target: str, body: bytes | None) -> str:

@@ -1,5 +1,6 @@
 """jobs/cords/tally — how many calls of cords ended how, and how long they took, since the daemon's start. Keeps nothing else."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -7,24 +8,27 @@ from dataclasses import dataclass, field
 
 from agent.errors import AgentError
 
-ANSWERED, LEFT = "answered", "caller_left"
+ANSWERED, LEFT, BROKE = "answered", "caller_left", "internal_error"
 
 
 @dataclass(slots=True)
 class Tally:
-    """`ends`: by how they ended: answered by the author, whatever he said; left by the caller; or the code of our own answer."""
+    """`ends`: by how they ended: answered by the author, whatever he said; left by the caller; the code of our own answer; or by a mistake of ours."""
 
     ends: Counter[str] = field(default_factory=Counter)
     seconds: float = 0.0
 
     @contextmanager
     def counting(self, clock: Callable[[], float]) -> Iterator[None]:
-        began, end = clock(), LEFT
+        began, end = clock(), BROKE
         try:
             yield
             end = ANSWERED
         except AgentError as error:
             end = error.code
+            raise
+        except (asyncio.CancelledError, GeneratorExit, ConnectionError):
+            end = LEFT
             raise
         finally:
             self.ends[end] += 1

@@ -1,0 +1,53 @@
+"""How much calls of cords may hold at once."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from agent.jobs.cords import CordBusyError
+from agent.jobs.cords.room import ALL_BYTES, CALL_BYTES, OWNER_BYTES, Room
+
+BODY = 1 << 20
+
+
+def hold(calls: ExitStack, room: Room, owner: str, bodies: int, size: int = BODY) -> int:
+    """How many of them were let in; they end with `calls`."""
+    for count in range(bodies):
+        try:
+            calls.enter_context(room.holding(owner, size))
+        except CordBusyError:
+            return count
+    return bodies
+
+
+@pytest.fixture
+def calls() -> Iterator[ExitStack]:
+    with ExitStack() as made:
+        yield made
+
+
+def test_calls_of_an_owner_hold_so_much_and_those_of_others_are_let_in_beside_them(
+    calls: ExitStack,
+) -> None:
+    room = Room()
+    assert hold(calls, room, "ann", 100) == (OWNER_BYTES // (BODY + CALL_BYTES))
+    assert hold(calls, room, "bob", 1) == 1
+
+
+def test_calls_of_all_owners_together_hold_so_much(calls: ExitStack) -> None:
+    room = Room()
+    held = sum(hold(calls, room, f"owner {number}", 100) for number in range(10))
+    assert (ALL_BYTES - BODY) // (BODY + CALL_BYTES) <= held <= ALL_BYTES // BODY
+
+
+def test_a_call_without_a_body_holds_something_too(calls: ExitStack) -> None:
+    assert hold(calls, Room(), "ann", 100_000, 0) == OWNER_BYTES // CALL_BYTES
+
+
+def test_what_a_call_held_is_free_when_it_ends_however_it_does(calls: ExitStack) -> None:
+    room = Room()
+    for _ in range(100):
+        with pytest.raises(ValueError, match="x"), room.holding("ann", BODY):
+            raise ValueError("x")
+    assert hold(calls, room, "ann", 1) == 1
