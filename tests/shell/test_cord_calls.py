@@ -152,6 +152,7 @@ async def read_slowly(reply: CordReply) -> None:
         await asyncio.sleep(59)
 
 
+@pytest.mark.slow
 async def test_a_stream_may_not_last_for_ever(stage: CordWorld) -> None:
     answer_with(stage, stream(*[b"a"] * 1_000))
     await stage.ready()
