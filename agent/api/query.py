@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
 from enum import StrEnum
+from itertools import islice
 from typing import TypeVar
 
 from aiohttp import web
@@ -14,6 +15,8 @@ from agent.spec import Fault, nearest
 
 Choice = TypeVar("Choice", bound=StrEnum)
 MAX_TEXT_CHARACTERS = 1024
+# A URL has room for thousands of names, and each is compared with those that there are.
+MOST_UNKNOWN = 16
 DIGITS = re.compile(r"[0-9]{1,18}")
 # As find_unreadable of spec: an offset is always there, since a time without one is anybody's guess.
 RFC_3339 = re.compile(
@@ -94,11 +97,11 @@ class Query:
 
     def refuse_faults(self) -> None:
         """Raises BadRequestError with every fault, unknown parameters among them."""
-        for name in self._given:
-            if name not in self._names:
-                self._refuse(
-                    name[:64], unknown(name, self._names), f"There are: {', '.join(sorted(self._names))}."
-                )
+        unknowns = (name for name in self._given if name not in self._names)
+        for name in islice(unknowns, MOST_UNKNOWN):
+            self._refuse(
+                name[:64], unknown(name, self._names), f"There are: {', '.join(sorted(self._names))}."
+            )
         if self._faults:
             raise BadRequestError(list(dict.fromkeys(self._faults)))
 

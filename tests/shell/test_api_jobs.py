@@ -305,6 +305,13 @@ async def test_every_bad_parameter_is_named_at_once(world: ApiWorld) -> None:
     assert "did you mean limit?" in reply.raw.decode()
 
 
+async def test_of_very_many_unknown_parameters_the_first_are_told(world: ApiWorld) -> None:
+    unknown = "&".join(f"name{number}=1" for number in range(500))
+    reply = await world.call("GET", f"/v1/jobs?{unknown}")
+    assert (reply.status, reply.json["code"]) == (400, "bad_request")
+    assert [fault["field"] for fault in reply.json["faults"]] == [f"name{number}" for number in range(16)]
+
+
 async def test_a_cancel_leaves_a_durable_request_with_its_own_grace(world: ApiWorld) -> None:
     job_id = await world.submit()
     reply = await world.call("POST", f"/v1/jobs/{job_id}/cancel?grace=7")
