@@ -63,7 +63,7 @@ class Chaos:
     daemon: Daemon
     engine: PrivateEngine
     random: random.Random
-    python: str  # an image that functions run in
+    python: str | None = None  # an image that functions run in; None: there are none
     sent: dict[str, Sent] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
     # When the engine was away, as (from, to), on the wall clock: what may be lost, and only then.
@@ -87,7 +87,8 @@ class Chaos:
 
     def run_on(self, seconds: float) -> list[str]:
         self.daemon.start()
-        self.families.deploy(self.python)
+        if self.python is not None:
+            self.families.deploy(self.python)
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             self.counts["strangers"] += self.stranger.move()
@@ -103,6 +104,12 @@ class Chaos:
         self.invariants.violations += self.families.faults(was_away=bool(self.away))
         self.invariants.violations += secrets_left(self.daemon.folder)
         return self.invariants.violations
+
+    def move_families(self) -> None:
+        if self.random.random() < FAMILIES:
+            self.invariants.violations += self.families.grow()
+        if self.random.random() < FAMILIES:
+            self.invariants.violations += self.families.cancel()
 
     def accepted(self) -> set[str]:
         roots = {family.root for family in self.families.grown if family.root is not None}
@@ -143,10 +150,8 @@ class Chaos:
             self.submit()
             if self.random.random() < 0.3:
                 self.cancel(self.random.choice(list(self.sent.values())))
-            if self.random.random() < FAMILIES:
-                self.invariants.violations += self.families.grow()
-            if self.random.random() < FAMILIES:
-                self.invariants.violations += self.families.cancel()
+            if self.python is not None:
+                self.move_families()
             wait(lambda: False, self.random.uniform(0, 0.2))
         thread.join()
 

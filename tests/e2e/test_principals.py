@@ -17,6 +17,7 @@ from tests.e2e.daemon import ALL_SCOPES, OWN_JOBS, Daemon
 # In everything that is Bob's, and nowhere else.
 MARK = "bobs-own-words"
 OPEN = {"/healthz", "/readyz"}
+THINGS = {"chutes": "chute", "schedules": "schedule"}
 
 
 @pytest.fixture
@@ -63,7 +64,7 @@ def test_every_path_of_anothers_job_is_a_404_and_says_nothing_of_it(
             tried += 1
             body = {"PUT": alice.spec("true"), "POST": {}}.get(method)
             reply = alice.call(method, filled(path, bobs_job), body)
-            thing = "chute" if bare(path).startswith("/chutes/") else "job"
+            thing = THINGS.get(bare(path).split("/")[1], "job")
             assert (reply.status, reply.json["code"]) == (404, f"{thing}_not_found"), (method, path)
             if method != "PUT":
                 never = str(uuid.uuid4())
@@ -72,6 +73,22 @@ def test_every_path_of_anothers_job_is_a_404_and_says_nothing_of_it(
                 assert reply.body.replace(bobs_job.encode(), b"") == other.body.replace(never.encode(), b"")
     assert tried >= 7
     assert daemon.client(daemon.token("bob")).job(bobs_job)["outcome"] == "succeeded"
+
+
+def test_anothers_schedule_is_a_404_and_in_no_list(daemon: Daemon, alice: Client) -> None:
+    bob = daemon.client(daemon.token("bob"))
+    body = {"name": MARK, "cron": "@yearly", "spec": bob.spec("true", name=MARK)}
+    reply = bob.call("POST", "/v1/schedules", body)
+    assert reply.status == 201, reply.body
+    for method, path in endpoints(alice):
+        if bare(path).startswith("/schedules/{id}"):
+            asked = alice.call(method, path.format(id=reply.json["id"]), {} if method == "POST" else None)
+            assert (asked.status, asked.json["code"]) == (404, "schedule_not_found"), (method, path)
+            assert MARK.encode() not in asked.body
+    assert alice.call("GET", f"/v1/schedules?name={MARK}").json == {"items": [], "next": None}
+    assert alice.call("GET", "/v1/schedules").json == {"items": [], "next": None}
+    assert alice.call("GET", f"/v1/jobs?schedule={reply.json['id']}").json == {"items": [], "next": None}
+    assert bob.call("GET", f"/v1/schedules/{reply.json['id']}").json["name"] == MARK
 
 
 def test_no_other_path_shows_anything_of_anothers_job(daemon: Daemon, bobs_job: str, alice: Client) -> None:
