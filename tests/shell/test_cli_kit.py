@@ -14,6 +14,9 @@ from agent.daemon import examine
 from agent.jobs.health import Check, CheckState
 from tests.ssh_kit import lay_kit
 
+# The program sets logging up, for the whole process.
+pytestmark = pytest.mark.usefixtures("restored_logging")
+
 
 def kit_command(tmp_path: Path, *words: str, kit: Path | None = None) -> Result:
     config = tmp_path / "config.toml"

@@ -14,6 +14,9 @@ from agent.cli.app import app
 from agent.config import Config, load_config
 from agent.daemon import list_tokens
 
+# The program sets logging up, for the whole process.
+pytestmark = pytest.mark.usefixtures("restored_logging")
+
 
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
