@@ -362,6 +362,29 @@ async def test_a_daemon_that_was_killed_stops_the_job_of_an_older_version(stage:
     assert not stage.alive()
 
 
+async def test_a_start_that_hangs_ends_its_own_callers_wait_and_holds_up_no_other_chute(
+    stage: CordWorld,
+) -> None:
+    await stage.ready()
+    await stage.deploy(name="other")
+    hung = asyncio.Event()
+
+    async def hang(step: str) -> None:
+        if step == "accept" and not hung.is_set():
+            hung.set()
+            await asyncio.Event().wait()
+
+    stage.world.store.before = hang
+    began = now()
+    async with asyncio.TaskGroup() as group:
+        refused = group.create_task(stage.refusal())
+        await hung.wait()
+        answered = group.create_task(stage.call(chute="other"))
+    assert refused.result().code == "cord_host_not_ready"
+    assert answered.result().status == 200
+    assert now() - began < START_SECONDS / 2
+
+
 async def test_a_job_whose_accept_was_not_answered_is_found_by_the_next_call(stage: CordWorld) -> None:
     has_failed = False
 

@@ -4,8 +4,10 @@ import asyncio
 from collections import deque
 
 from agent.core.chute import Version
-from agent.core.job import Reason
+from agent.core.job import Job, Reason
+from agent.errors import AgentError
 from agent.interfaces.cord_line import CordLine
+from agent.jobs.cords.errors import CordBusyError, CordHostNotReadyError
 
 MOST_WAITING = 256
 # A job that ends so soon after it began to answer will do it again.
@@ -51,9 +53,9 @@ class Host:
         return sum(job_id == self.job_id for job_id in self._lines.values())
 
     @property
-    def has_answered(self) -> bool:
-        """Its present job has connected."""
-        return self._connected_at is not None
+    def is_silent(self) -> bool:
+        """Its present job has connected, and does no more."""
+        return self._connected_at is not None and not self.open_lines
 
     def begin(self, job_id: str) -> None:
         """That job answers from now on."""
@@ -83,6 +85,16 @@ class Host:
         self.leave(now)
         if is_hopeless:
             self.paused_until = now + PAUSE_SECONDS
+
+    def say_late(self, job: Job | None, seconds: float) -> AgentError:
+        """Why a call waited in vain for so long. `job`: its present one, as its row is."""
+        if self.open_lines:
+            return CordBusyError(f"all that {self.chute} runs at once was busy for {seconds:g} s")
+        if job is None:
+            return CordHostNotReadyError(self.why or f"no job for {self.chute} was started in {seconds:g} s")
+        told = job.phase.value if job.waiting_for is None else f"waits for {job.waiting_for}"
+        words = f": {job.waiting_words}" if job.waiting_for and job.waiting_words else ""
+        return CordHostNotReadyError(f"after {seconds:g} s the job {job.id} is not ready: it {told}{words}")
 
     def take_free(self) -> CordLine | None:
         while self._free:

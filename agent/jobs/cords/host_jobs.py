@@ -1,5 +1,6 @@
 """jobs/cords/host_jobs — the jobs that answer cords, as rows: found, accepted, asked to stop. Which are wanted is `hosts`' to say."""
 
+import asyncio
 from collections.abc import Callable
 
 import structlog
@@ -10,12 +11,17 @@ from agent.core.job import EVERYONE, BootTime, Job, Kind, NewEvent, StopCause
 from agent.core.stop_requests import request_job_stop
 from agent.errors import Phase
 from agent.interfaces import ChuteFolders, Clock
+from agent.jobs.bell import Bell, wait_for_ring
 from agent.jobs.cords.errors import CordHostNotReadyError
 from agent.jobs.cords.host import Host
 from agent.jobs.intake import Intake, Submission
 from agent.spec import compose_cords, load_deploy
 
 log = structlog.get_logger(__name__)
+
+# Beyond the grace, until a job that was stopped is finished.
+STOPPED_SECONDS = 30.0
+LOOK_AGAIN_SECONDS = 1.0
 
 
 class HostJobs:
@@ -62,9 +68,19 @@ class HostJobs:
             self._intake.wake(job_id)
             log.info("cords.host_stopped", job=job_id, why=why)
 
-    async def ending(self, chute: Version) -> list[Job]:
-        """Of the chute, those that were asked to stop and have not come to it. Raises StoreUnavailableError."""
-        return [job for job in await self.unfinished() if _is_ending(job, chute)]
+    async def wait_stopped(self, chute: Version, bell: Bell) -> None:
+        """Until those of the chute that were asked to stop are finished, or it is of no use to wait. `bell`: rings at events of jobs.
+
+        Raises StoreUnavailableError.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + STOPPED_SECONDS
+        while True:
+            ring = bell.listen()
+            is_over = not any(_is_ending(job, chute) for job in await self.unfinished())
+            if is_over or loop.time() >= deadline:
+                return
+            await wait_for_ring(ring, min(LOOK_AGAIN_SECONDS, deadline - loop.time()))
 
 
 def _stop(clock: Clock, why: str) -> Callable[[Job], tuple[Job, list[NewEvent]]]:

@@ -19,6 +19,7 @@ from agent.interfaces import ChuteFolders, StoreUnavailableError
 from agent.interfaces.cord_line import CordLine
 from agent.interfaces.job_socket import CallFault, CallRefusedError
 from agent.jobs.bell import Bell, wait_for_ring
+from agent.jobs.cords.called import Called
 from agent.jobs.cords.errors import CordBusyError, CordHostEndedError, CordHostNotReadyError
 from agent.jobs.cords.host import MOST_WAITING, Host
 from agent.jobs.cords.host_jobs import HostJobs
@@ -35,12 +36,12 @@ IDLE_SECONDS = 600.0
 RETRY_SECONDS = 1.0
 # From a call until a job has connected for it: a pull of the image, a wait for GPUs, the import of the author's file.
 START_SECONDS = 120.0
+# One that is not accepted so soon, on a disk or a driver that hangs, holds up no other chute's.
+ACCEPT_SECONDS = 20.0
 # Until an ended job's row says why: the engine's inspect, and its write.
 WHY_SECONDS = 3.0
 # Until those who were hung up on have their answers.
 HANG_UP_SECONDS = 1.0
-# Beyond the grace, until a job that was stopped is finished.
-STOPPED_SECONDS = 30.0
 REPLACED = "a newer version of the chute was deployed"
 REMOVED = "the chute is being removed"
 CROWDED = "another chute was called, and no more of them may be answered at once"
@@ -64,7 +65,7 @@ class Hosts:
         self._store = intake.store
         self._jobs = HostJobs(intake, folders)
         self.times = times
-        self._hosts: dict[str, Host] = {}  # by version
+        self._called = Called()
         self._is_leaving = False
         self._making_way: str | None = None  # the job that was stopped last for another
         self._start_turn = asyncio.Lock()
@@ -76,19 +77,19 @@ class Hosts:
     @property
     def warm(self) -> int:
         """How many jobs answer."""
-        return sum(host.job_id is not None and host.open_lines > 0 for host in self._hosts.values())
+        return sum(host.job_id is not None and host.open_lines > 0 for host in self._called)
 
     @property
     def failing(self) -> list[str]:
         """Why chutes are called in vain, of those for which nothing is started just now."""
-        return [host.why for host in self._hosts.values() if host.why and host.paused_until > _now()]
+        return [host.why for host in self._called if host.why and host.paused_until > _now()]
 
     # ── calls ──
 
     @contextmanager
     def called(self, version: Version) -> Iterator[Host]:
         """While a call is made: its version is not idle."""
-        host = self._host(version)
+        host = self._called.host(version, _now())
         host.calls += 1
         try:
             yield host
@@ -103,7 +104,7 @@ class Hosts:
         """A connection for one call; then `host.free` it. Raises CordHostNotReadyError, CordBusyError, and what refuses its job."""
         self._refuse_paused(host)
         if self._is_leaving:
-            raise CordHostEndedError(host.job_id or "of the chute", LEAVING)
+            raise _leaving(host)
         line = host.take_free()
         if line is not None:
             return line
@@ -117,7 +118,7 @@ class Hosts:
                 return await future
         except TimeoutError:
             host.give_up(future)
-            raise await self._say_late(host, seconds) from None
+            raise await self._refuse_late(host, seconds) from None
         except asyncio.CancelledError:
             host.give_up(future)
             raise
@@ -138,13 +139,13 @@ class Hosts:
     async def hang_up(self) -> None:
         """The daemon leaves: calls under way are answered so, while somebody can still be answered. Their jobs go on."""
         self._is_leaving = True
-        for host in self._hosts.values():
-            host.refuse_all(CordHostEndedError(host.job_id or "of the chute", LEAVING))
+        for host in self._called:
+            host.refuse_all(_leaving(host))
             host.hang_up()
         deadline = _now() + HANG_UP_SECONDS
         while True:
             ring = self._bell.listen()
-            if not any(host.calls for host in self._hosts.values()) or _now() >= deadline:
+            if not any(host.calls for host in self._called) or _now() >= deadline:
                 return
             await wait_for_ring(ring, deadline - _now())
 
@@ -165,23 +166,18 @@ class Hosts:
 
     def note_deployed(self, version: Version) -> None:
         """It is the chute's current one: jobs of those before it are stopped once their calls are over."""
-        self._note_newest(version)
+        self._called.note_newest(version)
         self._flag.set()
 
     async def close(self, chute: Version) -> None:
         """Stop what answers for the chute, unless it is called just now, and see it finished. Raises StoreUnavailableError."""
         # After a start that is under way, whose job nobody knows yet; none begins, since nobody who would wait for it is let in.
         async with self._start_turn:
-            for host in self._of(chute.owner, str(chute.chute)):
+            for host in self._called.of(chute.owner, str(chute.chute)):
                 if host.is_idle:
                     self._leave(host, REMOVED)
         await self._jobs.stop()
-        deadline = _now() + STOPPED_SECONDS
-        while True:
-            ring = self._bell.listen()
-            if not await self._jobs.ending(chute) or _now() >= deadline:
-                return
-            await wait_for_ring(ring, min(1.0, deadline - _now()))
+        await self._jobs.wait_stopped(chute, self._bell)
 
     # ── the standing task ──
 
@@ -196,7 +192,7 @@ class Hosts:
                     await self._adopt()
                     is_adopted = True
                 await self._jobs.stop()
-                for host in list(self._hosts.values()):
+                for host in self._called:
                     await self._try_further(host)
             except AgentError as error:
                 log.info("cords.put_off", code=error.code, error=str(error))
@@ -207,9 +203,7 @@ class Hosts:
     def _heed(self) -> None:
         """Something happened to some job."""
         self._bell.ring()
-        if self._gathering is None and any(
-            host.job_id and not host.open_lines for host in self._hosts.values()
-        ):
+        if self._gathering is None and any(host.job_id and not host.open_lines for host in self._called):
             self._gathering = asyncio.get_running_loop().call_later(GATHER_SECONDS, self._look_soon)
 
     def _look_soon(self) -> None:
@@ -217,10 +211,10 @@ class Hosts:
         self._flag.set()
 
     def _next_seconds(self) -> float:
-        if not self._hosts and not self._jobs.leaving:
+        if not self._called and not self._jobs.leaving:
             return IDLE_SECONDS
         idle, now = self.times().idle_seconds, _now()
-        due = [host.used_at + idle - now for host in self._hosts.values() if host.job_id and host.is_idle]
+        due = [host.used_at + idle - now for host in self._called if host.job_id and host.is_idle]
         return max(0.01, min([LOOK_AGAIN_SECONDS, *due]))
 
     async def _adopt(self) -> None:
@@ -254,7 +248,7 @@ class Hosts:
                 self._leave(host, f"no call for {idle:g} s")
             await self._jobs.stop()
         if host.job_id is None and host.is_idle and host.paused_until <= _now():
-            del self._hosts[host.version]
+            self._called.forget(host)
 
     async def _start(self, host: Host) -> None:
         async with self._start_turn:
@@ -264,8 +258,13 @@ class Hosts:
     async def _find_or_accept(self, host: Host) -> None:
         try:
             self._refuse_paused(host)
-            version = await self._jobs.version_of(host)
-            job = await self._jobs.find(host) or await self._jobs.accept(version)
+            async with asyncio.timeout(ACCEPT_SECONDS):
+                version = await self._jobs.version_of(host)
+                job = await self._jobs.find(host) or await self._jobs.accept(version)
+        except TimeoutError:
+            told = f"no job for {host.chute} could be accepted in {ACCEPT_SECONDS:g} s: the host is slow"
+            host.refuse_all(CordHostNotReadyError(told))
+            return
         except AgentError as error:
             host.refuse_all(error)
             return
@@ -297,9 +296,8 @@ class Hosts:
         before = None if self._making_way is None else await self._store.read(self._making_way)
         if before is not None and before.phase is not Phase.FINISHED:
             return
-        idle = [host for host in self._hosts.values() if host.job_id and host.open_lines and host.is_idle]
-        if idle:
-            chosen = min(idle, key=lambda host: (host.owner != owner, host.used_at))
+        chosen = self._called.longest_idle(owner)
+        if chosen is not None:
             self._making_way = chosen.job_id
             self._leave(chosen, CROWDED)
             self._flag.set()
@@ -309,15 +307,13 @@ class Hosts:
         call = job.call
         if call is None or not self._jobs.may_answer(job):
             return None
-        host = self._hosts.get(call.version)
+        host = self._called.get(call.version)
         if host is None:
             version = await self._store.version(call.version, EVERYONE)
             if version is None:  # its chute was removed, which no row would allow: nobody can call it
                 self._jobs.leaving[job.id] = REMOVED
                 return None
-            made = Host(version, _now())
-            made.is_superseded = version.state is not VersionState.ACTIVE
-            host = self._hosts.setdefault(call.version, made)
+            host = self._called.host(version, _now())
         if host.job_id is None:
             host.begin(job.id)
         elif host.job_id != job.id:
@@ -332,20 +328,14 @@ class Hosts:
         if job_id is not None:
             self._jobs.leaving[job_id] = why
 
-    async def _say_late(self, host: Host, seconds: float) -> AgentError:
+    async def _refuse_late(self, host: Host, seconds: float) -> AgentError:
         """Of a call that has waited in vain."""
-        if host.open_lines:
-            return CordBusyError(f"all that {host.chute} runs at once was busy for {seconds:g} s")
         job = None if host.job_id is None else await self._read(host.job_id)
-        if job is None:
-            return CordHostNotReadyError(host.why or f"no job for {host.chute} was started in {seconds:g} s")
-        if host.has_answered:
+        if job is not None and host.is_silent:
             self._leave(host, SILENT)
             self._flag.set()
             return CordHostNotReadyError(f"the job {job.id} took no call for {seconds:g} s, and is replaced")
-        told = job.phase.value if job.waiting_for is None else f"waits for {job.waiting_for}"
-        words = f": {job.waiting_words}" if job.waiting_for and job.waiting_words else ""
-        return CordHostNotReadyError(f"after {seconds:g} s the job {job.id} is not ready: it {told}{words}")
+        return host.say_late(job, seconds)
 
     async def _read(self, job_id: str) -> Job | None:
         try:
@@ -353,23 +343,13 @@ class Hosts:
         except StoreUnavailableError:
             return None
 
-    def _host(self, version: Version) -> Host:
-        host = self._hosts.get(version.id)
-        if host is None:
-            host = self._hosts[version.id] = Host(version, _now())
-            self._note_newest(version)
-        return host
-
-    def _note_newest(self, version: Version) -> None:
-        for host in self._of(version.owner, str(version.chute)):
-            host.is_superseded = host.is_superseded or host.number < (version.number or 0)
-
-    def _of(self, owner: str, chute: str) -> list[Host]:
-        return [host for host in self._hosts.values() if (host.owner, host.chute) == (owner, chute)]
-
     def _refuse_paused(self, host: Host) -> None:
         if host.job_id is None and host.why is not None and host.paused_until > _now():
             raise CordHostNotReadyError(host.why)
+
+
+def _leaving(host: Host) -> CordHostEndedError:
+    return CordHostEndedError(host.job_id or "of the chute", LEAVING)
 
 
 def _now() -> float:
