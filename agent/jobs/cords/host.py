@@ -96,6 +96,11 @@ class Host:
         words = f": {job.waiting_words}" if job.waiting_for and job.waiting_words else ""
         return CordHostNotReadyError(f"after {seconds:g} s the job {job.id} is not ready: it {told}{words}")
 
+    def refuse_paused(self, now: float) -> None:
+        """Raises CordHostNotReadyError where none is started for a while."""
+        if self.job_id is None and self.why is not None and self.paused_until > now:
+            raise CordHostNotReadyError(self.why)
+
     def take_free(self) -> CordLine | None:
         while self._free:
             line = self._free.popleft()

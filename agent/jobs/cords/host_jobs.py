@@ -22,6 +22,7 @@ log = structlog.get_logger(__name__)
 # Beyond the grace, until a job that was stopped is finished.
 STOPPED_SECONDS = 30.0
 LOOK_AGAIN_SECONDS = 1.0
+SURPLUS = "another job answers the same cords"
 
 
 class HostJobs:
@@ -58,6 +59,12 @@ class HostJobs:
         call = FunctionCall(str(version.chute), version.id, None, version.entry.file, version.entry.attribute)
         asked = Submission(body, Kind.CORDS, call, b"null")
         return (await self._intake.accept(version.owner, asked)).job
+
+    def let_go(self, host: Host, why: str) -> None:
+        """From here on a call of it starts another job; the request is written by `stop`."""
+        job_id = host.leave(asyncio.get_running_loop().time())
+        if job_id is not None:
+            self.leaving[job_id] = why
 
     async def stop(self) -> None:
         """Write what is left of requests. Raises StoreUnavailableError."""

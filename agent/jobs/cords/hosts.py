@@ -1,4 +1,4 @@
-"""jobs/cords/hosts — which job answers the cords of which version: found or started when a call wants one, stopped when none does. Makes no call.
+"""jobs/cords/hosts — which job answers the cords of which version: wanted by a call, kept warm, taken over, stopped when none wants it. Makes no call.
 
 Each look takes every version a step further, by what the rows say; what is in memory alone is connections and who waits for them. So
 a start of the daemon is a look as any other: jobs of an earlier one are taken over as they connect.
@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import structlog
 
 from agent.aio import Flag
-from agent.core.chute import Version, VersionState
+from agent.core.chute import Version
 from agent.core.job import EVERYONE, Job
-from agent.errors import AgentError, Phase
+from agent.errors import AgentError
 from agent.interfaces import ChuteFolders, StoreUnavailableError
 from agent.interfaces.cord_line import CordLine
 from agent.interfaces.job_socket import CallFault, CallRefusedError
@@ -22,7 +22,8 @@ from agent.jobs.bell import Bell, wait_for_ring
 from agent.jobs.cords.called import Called
 from agent.jobs.cords.errors import CordBusyError, CordHostEndedError, CordHostNotReadyError
 from agent.jobs.cords.host import MOST_WAITING, Host
-from agent.jobs.cords.host_jobs import HostJobs
+from agent.jobs.cords.host_jobs import SURPLUS, HostJobs
+from agent.jobs.cords.starting import Starting
 from agent.jobs.intake import Intake
 
 log = structlog.get_logger(__name__)
@@ -36,18 +37,14 @@ IDLE_SECONDS = 600.0
 RETRY_SECONDS = 1.0
 # From a call until a job has connected for it: a pull of the image, a wait for GPUs, the import of the author's file.
 START_SECONDS = 120.0
-# One that is not accepted so soon, on a disk or a driver that hangs, holds up no other chute's.
-ACCEPT_SECONDS = 20.0
 # Until an ended job's row says why: the engine's inspect, and its write.
 WHY_SECONDS = 3.0
 # Until those who were hung up on have their answers.
 HANG_UP_SECONDS = 1.0
 REPLACED = "a newer version of the chute was deployed"
 REMOVED = "the chute is being removed"
-CROWDED = "another chute was called, and no more of them may be answered at once"
 LEAVING = "the agent is leaving, and its next one goes on"
 SILENT = "it took no call any more"
-SURPLUS = "another job answers the same cords"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +63,8 @@ class Hosts:
         self._jobs = HostJobs(intake, folders)
         self.times = times
         self._called = Called()
+        self._starting = Starting(self._store, self._jobs, self._called)
         self._is_leaving = False
-        self._making_way: str | None = None  # the job that was stopped last for another
-        self._start_turn = asyncio.Lock()
         self._flag = Flag()
         self._bell = Bell()
         self._gathering: asyncio.TimerHandle | None = None
@@ -102,7 +98,7 @@ class Hosts:
 
     async def acquire(self, host: Host) -> CordLine:
         """A connection for one call; then `host.free` it. Raises CordHostNotReadyError, CordBusyError, and what refuses its job."""
-        self._refuse_paused(host)
+        host.refuse_paused(_now())
         if self._is_leaving:
             raise _leaving(host)
         line = host.take_free()
@@ -172,10 +168,10 @@ class Hosts:
     async def close(self, chute: Version) -> None:
         """Stop what answers for the chute, unless it is called just now, and see it finished. Raises StoreUnavailableError."""
         # After a start that is under way, whose job nobody knows yet; none begins, since nobody who would wait for it is let in.
-        async with self._start_turn:
+        async with self._starting.turn:
             for host in self._called.of(chute.owner, str(chute.chute)):
                 if host.is_idle:
-                    self._leave(host, REMOVED)
+                    self._jobs.let_go(host, REMOVED)
         await self._jobs.stop()
         await self._jobs.wait_stopped(chute, self._bell)
 
@@ -237,70 +233,18 @@ class Hosts:
 
     async def _take_further(self, host: Host) -> None:
         if host.job_id is None:
-            await self._start(host)
+            await self._starting.start(host)
         elif not host.open_lines:
-            await self._look_at_job(host, host.job_id)
+            await self._starting.look_at_job(host, host.job_id)
         idle = self.times().idle_seconds
         if host.job_id is not None and host.is_idle:
             if host.is_superseded:
-                self._leave(host, REPLACED)
+                self._jobs.let_go(host, REPLACED)
             elif _now() - host.used_at >= idle:
-                self._leave(host, f"no call for {idle:g} s")
+                self._jobs.let_go(host, f"no call for {idle:g} s")
             await self._jobs.stop()
         if host.job_id is None and host.is_idle and host.paused_until <= _now():
             self._called.forget(host)
-
-    async def _start(self, host: Host) -> None:
-        async with self._start_turn:
-            if host.is_waited_for:
-                await self._find_or_accept(host)
-
-    async def _find_or_accept(self, host: Host) -> None:
-        try:
-            self._refuse_paused(host)
-            async with asyncio.timeout(ACCEPT_SECONDS):
-                version = await self._jobs.version_of(host)
-                job = await self._jobs.find(host) or await self._jobs.accept(version)
-        except TimeoutError:
-            told = f"no job for {host.chute} could be accepted in {ACCEPT_SECONDS:g} s: the host is slow"
-            host.refuse_all(CordHostNotReadyError(told))
-            return
-        except AgentError as error:
-            host.refuse_all(error)
-            return
-        if version.state is not VersionState.ACTIVE:
-            host.is_superseded = True  # a newer one was deployed after the call had found this one
-        if host.job_id is None:
-            host.begin(job.id)
-        elif host.job_id != job.id:
-            self._jobs.leaving[job.id] = SURPLUS  # one of an earlier daemon has connected meanwhile
-        log.info("cords.host_started", job=job.id, chute=host.chute, owner=host.owner)
-
-    async def _look_at_job(self, host: Host, job_id: str) -> None:
-        job = await self._store.read(job_id)
-        if host.job_id != job_id:
-            return
-        if job is not None and job.outcome is None and job.job_stop is None:
-            if job.waiting_for == "queue" and host.is_waited_for:
-                await self._make_way(host.owner)
-            return
-        if job is not None and job.job_stop is not None:
-            host.leave(_now())  # somebody stopped it: whoever waits gets another
-        else:
-            host.note_end(None if job is None else job.reason, _now())
-            log.info("cords.host_ended", job=job_id, chute=host.chute, why=host.why)
-        await self._start(host)
-
-    async def _make_way(self, owner: str) -> None:
-        """As many jobs answer as may, and one more is called: the one that nobody has called for longest ends early, of the caller's own first."""
-        before = None if self._making_way is None else await self._store.read(self._making_way)
-        if before is not None and before.phase is not Phase.FINISHED:
-            return
-        chosen = self._called.longest_idle(owner)
-        if chosen is not None:
-            self._making_way = chosen.job_id
-            self._leave(chosen, CROWDED)
-            self._flag.set()
 
     async def _take_over(self, job: Job) -> Host | None:
         """The host that the job is of; None: it is to end."""
@@ -322,17 +266,11 @@ class Hosts:
             return None
         return host
 
-    def _leave(self, host: Host, why: str) -> None:
-        """From here on a call starts another job; the request is written as soon as it can be."""
-        job_id = host.leave(_now())
-        if job_id is not None:
-            self._jobs.leaving[job_id] = why
-
     async def _refuse_late(self, host: Host, seconds: float) -> AgentError:
         """Of a call that has waited in vain."""
         job = None if host.job_id is None else await self._read(host.job_id)
         if job is not None and host.is_silent:
-            self._leave(host, SILENT)
+            self._jobs.let_go(host, SILENT)
             self._flag.set()
             return CordHostNotReadyError(f"the job {job.id} took no call for {seconds:g} s, and is replaced")
         return host.say_late(job, seconds)
@@ -342,10 +280,6 @@ class Hosts:
             return await self._store.read(job_id)
         except StoreUnavailableError:
             return None
-
-    def _refuse_paused(self, host: Host) -> None:
-        if host.job_id is None and host.why is not None and host.paused_until > _now():
-            raise CordHostNotReadyError(host.why)
 
 
 def _leaving(host: Host) -> CordHostEndedError:
