@@ -40,7 +40,7 @@ def schedule_schemas() -> dict[str, Json]:
             missed=WHOLE,
             trouble=or_null(everything(code=TEXT, message=TEXT, remedy=TEXT, at=TIME)),
             created_at=TIME,
-            spec={**ANY_OBJECT_OR_NULL, "description": "of a container job, secrets as ***"},
+            spec={**ANY_OBJECT_OR_NULL, "description": "of a container job, secrets as ***; null in lists"},
         ),
         "SchedulePage": page_of("Schedule"),
         "ScheduleRequest": {

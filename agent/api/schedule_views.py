@@ -3,13 +3,9 @@
 from agent.api.views import Json
 from agent.core.event_form import show_time
 from agent.core.schedule import OfFunction, Schedule, ScheduleTrouble, Started, next_minutes
+from agent.spec import CronUnreadableError
 
 SHOWN_NEXT = 5
-DAMAGED = (
-    "cron_unreadable",
-    "its cron cannot be read: the row is damaged, or of another release",
-    "Remove the schedule and make it again; of a function's, deploy its chute again.",
-)
 
 
 def show_schedule(schedule: Schedule, now: float) -> Json:
@@ -17,9 +13,10 @@ def show_schedule(schedule: Schedule, now: float) -> Json:
     what, trouble = schedule.what, schedule.trouble
     try:
         following = next_minutes(schedule, now, SHOWN_NEXT)
-    except Exception:  # noqa: BLE001 - whatever a damaged text does to whoever reads it
+    except CronUnreadableError as error:
         # A damaged row: whoever lists his schedules sees the others all the same.
-        following, trouble = (), ScheduleTrouble(*DAMAGED, now)
+        following = ()
+        trouble = ScheduleTrouble(error.code, str(error), error.remedy, schedule.since)
     is_function = isinstance(what, OfFunction)
     return {
         "id": schedule.id,

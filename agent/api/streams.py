@@ -143,7 +143,8 @@ class Stream:
                 await self.send(response, first)
             async for chunk in flow:
                 await self.send(response, chunk)
-        await response.write_eof()
+        # Of chunks the end is one, too, and waits for who reads.
+        await self.bear(response.write_eof())
 
     @asynccontextmanager
     async def watched(self) -> AsyncIterator[None]:

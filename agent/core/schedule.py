@@ -28,9 +28,9 @@ class OfFunction:
 
 @dataclass(frozen=True, slots=True)
 class OfContainer:
-    """A job spec as it may be shown: its secrets lie in a file."""
+    """A job spec as it may be shown: its secrets lie in a file. None: it was not read, as in lists, where each may be a megabyte."""
 
-    spec: dict[str, object]
+    spec: dict[str, object] | None
 
 
 @dataclass(frozen=True, slots=True)

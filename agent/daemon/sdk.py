@@ -10,6 +10,7 @@ from agent.interfaces import Store
 
 log = structlog.get_logger(__name__)
 
+# What functions import in their containers; nothing of it is imported here.
 SDK = Path(__file__).parents[1] / "sdk"
 
 

@@ -76,7 +76,6 @@ log = structlog.get_logger()
 
 FOLDER_THREADS = 8
 SOCKET_THREADS = 2
-# What functions import in their containers; nothing of it is imported here.
 WATCHDOG_SECONDS = 10.0
 
 

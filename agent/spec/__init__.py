@@ -10,7 +10,15 @@ from agent.spec.composing import (
 )
 from agent.spec.container import is_reserved_env
 from agent.spec.cords import CordMatch, NoCord, OtherMethods, find_cord_faults, lines_of, match_cord
-from agent.spec.cron import count_between, find_cron_faults, latest_until, next_after, next_few, tidy_cron
+from agent.spec.cron import (
+    CronUnreadableError,
+    count_between,
+    find_cron_faults,
+    latest_until,
+    next_after,
+    next_few,
+    tidy_cron,
+)
 from agent.spec.deploy import (
     Deploy,
     Entry,
@@ -67,6 +75,7 @@ __all__ = [
     "MAX_MANIFEST_BYTES",
     "CordFunction",
     "CordMatch",
+    "CronUnreadableError",
     "Deploy",
     "DeployRefusedError",
     "Entry",

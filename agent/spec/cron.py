@@ -7,6 +7,7 @@ from itertools import islice, pairwise
 
 from cronsim import CronSim, CronSimError
 
+from agent.errors import AgentError, Blame
 from agent.spec.faults import Fault, show
 
 MAX_CRON_CHARACTERS = 200
@@ -55,6 +56,13 @@ LONGEST, LOOKED_AT = timedelta(days=8 * 366), 3
 MAX_COUNTED_DAYS = 366
 
 
+class CronUnreadableError(AgentError):
+    """The cron of a schedule that was kept can't be read: its row is damaged, or of another release."""
+
+    code, blame = "cron_unreadable", Blame.HOST
+    remedy = "Remove the schedule and make it again; of a function's, deploy its chute again."
+
+
 def find_cron_faults(text: object, field: str) -> list[Fault]:
     """All that keeps `text`, of any type, from being a schedule; none: every function below takes it."""
     if not isinstance(text, str):
@@ -89,12 +97,12 @@ def next_few(text: str, at: float, count: int) -> tuple[float, ...]:
 
 def latest_until(text: str, at: float) -> float:
     """The last of its minutes that is not after `at`."""
-    return next(CronSim(_plain(text), _whole(at) + timedelta(seconds=1), reverse=True)).timestamp()
+    return next(_read(text, _whole(at) + timedelta(seconds=1), reverse=True)).timestamp()
 
 
 def count_between(text: str, after: float, until: float) -> int:
     """How many of its minutes come after `after`, and not after `until`: those of the last MAX_COUNTED_DAYS days of that time."""
-    read = CronSim(_plain(text), ANY_TIME)
+    read = _read(text, ANY_TIME)
     marks = sorted((hour * 60 + minute) * MINUTE for hour in read.hours for minute in read.minutes)
     last = _whole(until).replace(hour=0, minute=0, second=0)
     first = max(_whole(after).replace(hour=0, minute=0, second=0), last - timedelta(days=MAX_COUNTED_DAYS))
@@ -108,8 +116,16 @@ def count_between(text: str, after: float, until: float) -> int:
 
 
 def _minutes_after(text: str, at: float) -> Iterator[float]:
-    for moment in CronSim(_plain(text), _whole(at)):
+    for moment in _read(text, _whole(at)):
         yield moment.timestamp()
+
+
+def _read(text: str, begin: datetime, *, reverse: bool = False) -> CronSim:
+    """Of what was kept. Raises CronUnreadableError."""
+    try:
+        return CronSim(_plain(text), begin, reverse=reverse)
+    except CronSimError as error:
+        raise CronUnreadableError(f"the cron {show(text)} cannot be read: {error}") from error
 
 
 def _plain(text: str) -> str:

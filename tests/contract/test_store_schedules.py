@@ -33,6 +33,7 @@ from agent.interfaces import (
 from agent.spec import parse_spec
 from tests.contract.store_values import ANN, BOB, PLENTY, ROOT, TestedStore, WallClock
 from tests.contract.test_store_chutes import a_job_of, version
+from tests.fakes.schedule_store import without_spec
 from tests.unit.chute_values import a_job, good
 
 DUE = 3_600.0
@@ -49,6 +50,11 @@ def a_schedule(number: int = 1, owner: str = "ann", name: str | None = None) -> 
         since=10.5,
         seed=f"0190b6a0-0000-7000-8000-{number:012d}",
     )
+
+
+def as_listed(*schedules: Schedule) -> list[Schedule]:
+    """A page has no specs of container jobs, each of which may be a megabyte."""
+    return [without_spec(schedule) for schedule in schedules]
 
 
 def a_firing_job(schedule: Schedule, firing: Firing, job_id: str = "j", key: str | None = None) -> NewJob:
@@ -109,7 +115,7 @@ async def test_a_schedule_is_its_owners_alone(store: TestedStore) -> None:
     assert await store.change_schedule(schedule.id, BOB, lambda found: (pause(found), {})) is None
     assert not await store.remove_schedule(schedule.id, BOB)
     assert await read(store, schedule) == schedule
-    assert await store.schedules(ScheduleQuery(), ROOT) == [schedule]
+    assert await store.schedules(ScheduleQuery(), ROOT) == as_listed(schedule)
 
 
 async def test_a_name_is_one_schedules_of_its_owner(store: TestedStore) -> None:
@@ -132,10 +138,10 @@ async def test_more_than_may_be_are_refused(store: TestedStore) -> None:
 async def test_lists_are_pages_by_the_newest_and_can_be_asked_for_one(store: TestedStore) -> None:
     rows = [await added(store, number) for number in range(1, 5)]
     first = await store.schedules(ScheduleQuery(limit=3), ANN)
-    assert first == rows[:0:-1]
-    assert await store.schedules(ScheduleQuery(before_seq=first[-1].seq, limit=3), ANN) == rows[:1]
-    assert await store.schedules(ScheduleQuery(name="s2"), ANN) == [rows[1]]
-    assert await store.schedules(ScheduleQuery(id_prefix=rows[2].id), ANN) == [rows[2]]
+    assert first == as_listed(*rows[:0:-1])
+    assert await store.schedules(ScheduleQuery(before_seq=first[-1].seq, limit=3), ANN) == as_listed(rows[0])
+    assert await store.schedules(ScheduleQuery(name="s2"), ANN) == as_listed(rows[1])
+    assert await store.schedules(ScheduleQuery(id_prefix=rows[2].id), ANN) == as_listed(rows[2])
     assert await store.schedules(ScheduleQuery(id_prefix="%"), ANN) == []
 
 
@@ -242,11 +248,11 @@ async def test_a_row_that_was_removed_and_is_there_again_fires_nothing_by_a_look
 async def test_of_a_name_that_others_have_too_ones_own_is_found(store: TestedStore) -> None:
     own, theirs = await added(store, 1, "root", "nightly"), await added(store, 2, "bob", "nightly")
     query = ScheduleQuery(name="nightly")
-    assert await store.schedules(query, ROOT) == [own]
+    assert await store.schedules(query, ROOT) == as_listed(own)
     assert await store.schedules(query, ANN) == []
     await store.remove_schedule(own.id, ROOT)
     other = await added(store, 3, "ann", "nightly")
-    assert await store.schedules(query, ROOT) == [other, theirs]
+    assert await store.schedules(query, ROOT) == as_listed(other, theirs)
 
 
 async def test_the_oldest_of_its_jobs_that_has_not_ended_is_found(store: TestedStore) -> None:
@@ -357,4 +363,4 @@ async def test_a_chute_that_is_removed_takes_its_schedules_with_it(store: Tested
     assert await store.schedule(NIGHTLY, ANN) is not None
     await store.save(replace(job, phase=Phase.FINISHED, finished_at=5.0))
     await store.remove_chute(chute)
-    assert await store.schedules(ScheduleQuery(), ANN) == [own]
+    assert await store.schedules(ScheduleQuery(), ANN) == as_listed(own)

@@ -55,7 +55,7 @@ class MemorySchedules(ABC):
             asked = [found for found in newest if may_see(viewer, found) and is_asked(found, query)]
             if any(found.name == query.name for found in self._owned(viewer.principal)):
                 asked = [found for found in asked if found.owner == viewer.principal]
-            return asked[: query.limit]
+            return [without_spec(found) for found in asked[: query.limit]]
 
         return await self._call("schedules", act)
 
@@ -175,3 +175,8 @@ def is_asked(schedule: Schedule, query: ScheduleQuery) -> bool:
         and (query.id_prefix is None or schedule.id.startswith(query.id_prefix))
         and (query.before_seq is None or schedule.seq < query.before_seq)
     )
+
+
+def without_spec(schedule: Schedule) -> Schedule:
+    is_function = isinstance(schedule.what, OfFunction)
+    return schedule if is_function else replace(schedule, what=OfContainer(None))

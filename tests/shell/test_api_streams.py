@@ -10,11 +10,15 @@ from typing import Any, Self
 
 import aiohttp
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import make_mocked_request
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.api.auth import Caller
 from agent.api.cursors import read_cursor, write_cursor
 from agent.api.limits import ApiLimits
+from agent.api.streams import Stream
 from agent.core.job import NewEvent
 from agent.interfaces import StoreUnavailableError
 from tests.shell.api_world import ID, ApiWorld, api_world, until
@@ -219,6 +223,28 @@ async def test_a_reader_that_takes_nothing_is_cut(tmp_path: Path) -> None:
         writer.transport.abort()
         with suppress(ConnectionError):
             await writer.wait_closed()
+
+
+async def test_a_reader_that_does_not_take_the_end_is_cut() -> None:
+    class Endless(web.StreamResponse):
+        prepared = True
+
+        async def write_eof(self, data: bytes = b"") -> None:
+            await asyncio.Event().wait()
+
+    async def nothing() -> AsyncIterator[bytes]:
+        return
+        yield
+
+    async def is_live(_caller: Caller) -> bool:
+        return True
+
+    stream = Stream(
+        make_mocked_request("GET", "/"), Caller("alice", frozenset()), is_live, ApiLimits(stream_seconds=0.05)
+    )
+    async with asyncio.timeout(10):
+        with pytest.raises(ConnectionResetError):
+            await stream.send_all(Endless(), nothing())
 
 
 def tiny_socket(world: ApiWorld) -> socket.socket:

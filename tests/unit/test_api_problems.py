@@ -13,7 +13,7 @@ from agent.errors import AgentError, Blame, Phase
 from agent.spec import Fault, SpecRefusedError
 
 ROOMS = ("agent.api", "agent.jobs", "agent.interfaces", "agent.core", "agent.spec")
-# These end a job, a start of the daemon or a step of the runner, and reach no request.
+# These end a job, a start of the daemon or a step of the runner, or are told as the trouble of a schedule; none is the answer to a request.
 NEVER_ANSWERED = {
     "name_taken",
     "start_failed",
@@ -21,6 +21,7 @@ NEVER_ANSWERED = {
     "gpus_held",
     "gpu_locks_unusable",
     "ssh_kit_missing",
+    "cron_unreadable",
 }
 NAMES = ["type", "title", "status", "detail", "code", "blame", "phase", "remedy", "faults"]
 

@@ -5,10 +5,11 @@ from contextlib import ExitStack
 
 import pytest
 
-from agent.jobs.cords import CordBusyError
+from agent.jobs.cords import CordBusyError, CordRoomFullError
 from agent.jobs.cords.room import ALL_BYTES, CALL_BYTES, OWNER_BYTES, Room
 
 BODY = 1 << 20
+WITH_BODY = 2 * BODY + CALL_BYTES
 
 
 def hold(calls: ExitStack, room: Room, owner: str, bodies: int, size: int = BODY) -> int:
@@ -16,7 +17,7 @@ def hold(calls: ExitStack, room: Room, owner: str, bodies: int, size: int = BODY
     for count in range(bodies):
         try:
             calls.enter_context(room.holding(owner, size))
-        except CordBusyError:
+        except (CordBusyError, CordRoomFullError):
             return count
     return bodies
 
@@ -31,14 +32,16 @@ def test_calls_of_an_owner_hold_so_much_and_those_of_others_are_let_in_beside_th
     calls: ExitStack,
 ) -> None:
     room = Room()
-    assert hold(calls, room, "ann", 100) == (OWNER_BYTES // (BODY + CALL_BYTES))
+    assert hold(calls, room, "ann", 100) == OWNER_BYTES // WITH_BODY
     assert hold(calls, room, "bob", 1) == 1
 
 
 def test_calls_of_all_owners_together_hold_so_much(calls: ExitStack) -> None:
     room = Room()
     held = sum(hold(calls, room, f"owner {number}", 100) for number in range(10))
-    assert (ALL_BYTES - BODY) // (BODY + CALL_BYTES) <= held <= ALL_BYTES // BODY
+    assert held == ALL_BYTES // WITH_BODY
+    with pytest.raises(CordRoomFullError):
+        calls.enter_context(room.holding("another", BODY))
 
 
 def test_a_call_without_a_body_holds_something_too(calls: ExitStack) -> None:

@@ -11,7 +11,7 @@ from agent.interfaces.cord_line import CordLineBrokenError
 
 
 class TellingReader(asyncio.StreamReader):
-    """Tells of whatever comes, the end too, while nobody reads. Takes next to nothing before it is read: what comes byte by byte is joined in the kernel."""
+    """Tells of whatever comes, the end too, while nobody reads. Takes no more than what the loop reads at once before it is read: what comes byte by byte meanwhile is joined in the kernel."""
 
     def __init__(self) -> None:
         super().__init__(limit=1)

@@ -55,9 +55,8 @@ class ScheduleHandlers:
         items = []
         for each in found:
             items.append(self._show(each))
-            await asyncio.sleep(
-                0
-            )  # what comes next takes a while where it is rare, and the loop is everybody's
+            # What comes next takes a while where it is rare, and the loop is everybody's.
+            await asyncio.sleep(0)
         return web.json_response({"items": items, "next": following})
 
     async def show(self, request: web.Request, caller: Caller) -> web.Response:

@@ -9,6 +9,7 @@ from agent.jobs.cords.errors import (
     CordHostEndedError,
     CordHostNotReadyError,
     CordMethodError,
+    CordRoomFullError,
     CordTimedOutError,
     NoSuchCordError,
 )
@@ -25,6 +26,7 @@ __all__ = [
     "CordHostNotReadyError",
     "CordMethodError",
     "CordReply",
+    "CordRoomFullError",
     "CordTimedOutError",
     "CordTimes",
     "Cords",

@@ -72,10 +72,19 @@ class CordHostNotReadyError(AgentError):
 
 
 class CordBusyError(AgentError):
-    """All that the chute runs at once is under way, and so are as many calls as may wait; or the same call is."""
+    """As much of one's own is under way as may be: of this chute, of all of them together, or of the same call."""
 
     code, blame = "cord_busy", Blame.USER
-    remedy = "Call again later, or give the chute more `concurrency`."
+    remedy = (
+        "Call again later, with fewer or smaller calls at once; how many a chute runs is its `concurrency`."
+    )
+
+
+class CordRoomFullError(AgentError):
+    """Calls of all principals together hold the memory that the host has for them."""
+
+    code, blame = "cord_room_full", Blame.HOST
+    remedy = "Call again later; large input is a job's rather than a cord's."
 
 
 class CordTimedOutError(AgentError):

@@ -4,11 +4,11 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from agent.jobs.cords.errors import CordBusyError
+from agent.jobs.cords.errors import CordBusyError, CordRoomFullError
 
 OWNER_BYTES, ALL_BYTES = 32 << 20, 128 << 20
-# What a call holds beside its body, which while it is sent is there twice.
-CALL_BYTES = 32 << 10
+# What a call holds beside its body, which is there twice until its head comes: as it arrived, and as it is sent.
+CALL_BYTES, BODIES = 32 << 10, 2
 
 
 class Room:
@@ -19,10 +19,12 @@ class Room:
 
     @contextmanager
     def holding(self, owner: str, body_bytes: int) -> Iterator[None]:
-        """While the block runs. Raises CordBusyError."""
-        size = body_bytes + CALL_BYTES
-        if self._held[owner] + size > OWNER_BYTES or self._held.total() + size > ALL_BYTES:
-            raise CordBusyError("calls of cords hold as much memory as they may")
+        """While the block runs. Raises CordBusyError, CordRoomFullError."""
+        size = BODIES * body_bytes + CALL_BYTES
+        if self._held[owner] + size > OWNER_BYTES:
+            raise CordBusyError("your calls of cords hold as much memory as those of one may")
+        if self._held.total() + size > ALL_BYTES:
+            raise CordRoomFullError("all calls of cords on this host hold as much memory as they may")
         self._held[owner] += size
         try:
             yield

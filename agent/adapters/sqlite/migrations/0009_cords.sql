@@ -14,7 +14,7 @@ CREATE TABLE cord_calls (
     headers TEXT,  -- a JSON list of pairs
     body BLOB,
     UNIQUE (owner, chute, key)
-);
+) STRICT;
 
 CREATE INDEX cord_calls_by_time ON cord_calls (at);
 CREATE INDEX cord_calls_of_owner ON cord_calls (owner, at);

@@ -7,7 +7,7 @@ from contextlib import suppress
 from socket import AF_UNIX, MSG_DONTWAIT, MSG_PEEK, SHUT_RDWR, SOCK_STREAM, socket
 from typing import Any, Callable
 
-# Twice what a host may send.
+# Twice the longest line of a host, which is two MiB.
 _LONGEST_BYTES = 4 << 20
 
 
