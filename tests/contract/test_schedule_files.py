@@ -63,10 +63,14 @@ async def test_a_file_is_private_and_what_a_crash_left_half_made_is_swept(
     assert {entry.name for entry in folder.iterdir()} == {ID, "notes"}
 
 
-async def test_an_id_that_leads_elsewhere_is_refused(disk: DiskSchedules) -> None:
-    for hostile in ("../agent-id", "", ".", "a/b"):
-        with pytest.raises(ValueError, match="not a job id"):
-            await disk.read(hostile)
+async def test_an_id_that_leads_elsewhere_is_refused(disk: DiskSchedules, tmp_path: Path) -> None:
+    other = tmp_path / "state" / "other"
+    other.write_text("not ours")
+    for hostile in ("../other", "", ".", "a/b"):
+        for using in (disk.read(hostile), disk.keep(hostile, "x"), disk.remove(hostile)):
+            with pytest.raises(ValueError, match="not a job id"):
+                await using
+    assert other.read_text() == "not ours"
 
 
 async def test_a_file_that_is_no_text_is_as_missing(disk: DiskSchedules, tmp_path: Path) -> None:

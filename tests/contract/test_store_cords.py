@@ -101,6 +101,14 @@ async def test_headers_count_as_bytes_do(store: TestedStore) -> None:
     assert await kept(store, [key]) == [False]
 
 
+async def test_an_answer_without_a_byte_counts_too(store: TestedStore) -> None:
+    caps = CordCaps(calls=100, answers=100, owner_bytes=2 * ROW + 100, all_bytes=1 << 20)
+    keys = [await named(store, number) for number in range(3)]
+    for number, key in enumerate(keys):
+        await store.keep_cord_answer(key, f"ann {number}", KeptAnswer(200, "a/b", (), b""), caps)
+    assert await kept(store, keys) == [False, True, True]
+
+
 async def test_all_owners_together_keep_so_many_bytes_and_the_oldest_go_first(store: TestedStore) -> None:
     caps = CordCaps(calls=100, answers=100, owner_bytes=1 << 20, all_bytes=20_000 + 3 * ROW)
     keys = [await named(store, number, owner) for number, owner in enumerate(("ann", "bob", "eve"))]
@@ -124,13 +132,29 @@ async def test_an_owner_has_so_many_calls_that_are_known_and_the_oldest_are_forg
     assert (await begin(store, theirs, again)).id == "bob 0"
 
 
+async def test_of_calls_of_one_moment_the_first_are_forgotten(store: TestedStore) -> None:
+    caps = CordCaps(calls=3, answers=2, owner_bytes=1 << 20, all_bytes=1 << 20)
+    keys = [CordKey("ann", "trainer", f"k{number}") for number in range(4)]
+    for key in keys:
+        await begin(store, key, BegunCall("digest", key.key), caps=caps)
+        await store.keep_cord_answer(key, key.key, ANSWER, caps)
+    found = [await begin(store, key, BegunCall("digest", "again")) for key in reversed(keys)]
+    assert [(call.id, call.answer is not None) for call in found] == [
+        ("k3", True),
+        ("k2", True),
+        ("k1", False),
+        ("again", False),
+    ]
+
+
 async def test_calls_go_with_their_chute_and_no_others(store: TestedStore) -> None:
     chute = await deployed(store, 1)
-    other = CordKey("ann", "other", "k")
-    for key in (KEY, other):
+    other, theirs = CordKey("ann", "other", "k"), CordKey("bob", "trainer", "k")
+    for key in (KEY, other, theirs):
         await begin(store, key)
     await store.remove_chute(chute)
     again = BegunCall("digest", "again")
     assert await begin(store, KEY, again) == again
     assert await begin(store, other, again) == CALL
+    assert await begin(store, theirs, again) == CALL
     assert await store.chute("trainer", Viewer("ann")) is None

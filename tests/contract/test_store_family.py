@@ -213,6 +213,8 @@ async def test_of_a_family_of_anothers_nothing_is_changed(store: TestedStore) ->
 
     assert await store.change_family("f", BOB, decide) is None
     assert await change(store, "f", decide) == ["f"]
+    await accepted(store, "below", call=below("stranger", 2))
+    assert await change(store, "f", decide) == ["f"], "nor what is one's own below it"
 
 
 # nothing follows

@@ -12,7 +12,9 @@ from agent.core.cord_answer import BadCordAnswerError, CordFault, CordFaultKind,
 from agent.errors import AgentError
 from agent.interfaces import StoreUnavailableError
 from agent.jobs.cords import CordCall, CordReply, CordTimedOutError, CordTimes
+from agent.jobs.cords.probe import cords_probe
 from agent.jobs.cords.replays import KEPT_SECONDS, MOST_KEPT_BYTES
+from agent.jobs.health import CheckState
 from tests.fakes.cord_lines import Said, stream, whole
 from tests.shell.cord_world import CordWorld, cord_world
 from tests.shell.world import ME
@@ -238,6 +240,14 @@ async def test_a_named_call_is_made_once_and_answered_again(stage: CordWorld) ->
     assert len(author.asked) == 1
 
 
+async def test_the_answers_of_many_names_are_kept_beside_each_other(stage: CordWorld) -> None:
+    author = answer_with(stage, whole("x" * 1_000))
+    for _ in range(2):
+        for number in range(50):
+            await stage.call(key=f"k{number}")
+    assert len(author.asked) == 50
+
+
 async def test_named_calls_at_once_wait_for_the_first(stage: CordWorld) -> None:
     author = answer_with(stage, whole("one"), seconds=5)
     await stage.ready()
@@ -254,8 +264,10 @@ async def test_another_call_under_the_same_name_is_refused_also_while_the_first_
     await stage.ready()
     first = asyncio.get_running_loop().create_task(stage.call(key="k", body=1))
     await asyncio.sleep(1)
+    asked_at = asyncio.get_running_loop().time()
     for other in ({"body": 2}, {"path": "/look/x", "method": "GET"}, {"body": 1, "raw_query": "a=1"}):
         assert (await stage.refusal(key="k", **other)).code == "idempotency_conflict"
+    assert asyncio.get_running_loop().time() - asked_at < 0.1, "nobody waits for it"
     assert (await first).json == 1
 
 
@@ -359,7 +371,10 @@ async def test_a_named_answer_outlives_the_daemon_and_a_day_ends_it(stage: CordW
     assert (await stage.call(key="k")).json == 1
     await stage.restart()
     assert (await stage.call(key="k")).json == 1
-    stage.world.clock.started += KEPT_SECONDS + 1
+    stage.world.clock.started += KEPT_SECONDS - 1_000
+    await asyncio.sleep(700)
+    assert (await stage.call(key="k")).json == 1
+    stage.world.clock.started += 1_001
     await asyncio.sleep(700)
     assert (await stage.call(key="k")).json == 2
     assert len(author.asked) == 2
@@ -398,6 +413,23 @@ async def test_calls_are_counted_by_how_they_ended(stage: CordWorld) -> None:
     assert stage.cords.tally.ends == {"answered": 1, "cord_failed": 1, "cord_not_found": 1}
     assert stage.cords.tally.seconds > 0
     assert json.dumps(stage.cords.tally.ends)
+
+
+async def test_health_tells_how_calls_ended_and_alarms_nobody(stage: CordWorld) -> None:
+    answer_with(stage, whole(1), fault(CordFaultKind.RAISED), seconds=2)
+    await stage.ready()
+    assert stage.cords is not None
+    probe = cords_probe(stage.cords)
+    at_first = await probe()
+    assert (at_first.state, at_first.remedy) == (CheckState.OK, "")
+    assert at_first.evidence.startswith("0 jobs answer cords; calls since the start: none; they took 0.0 s")
+    await stage.call()
+    await stage.refusal()
+    found = await probe()
+    assert (found.state, found.remedy) == (CheckState.OK, "")
+    ends, _, seconds = found.evidence.partition("; they took ")
+    assert ends == "1 jobs answer cords; calls since the start: 1 answered, 1 cord_failed"
+    assert 4 <= float(seconds.removesuffix(" s")) < 6
 
 
 async def test_a_mistake_of_the_agents_is_not_counted_as_a_caller_that_left(stage: CordWorld) -> None:

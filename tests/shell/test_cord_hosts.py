@@ -13,6 +13,8 @@ from agent.interfaces import ChuteInUseError, StoreUnavailableError
 from agent.jobs.cords import CordTimes
 from agent.jobs.cords.host import MOST_WAITING, PAUSE_SECONDS, QUICK_ENDS
 from agent.jobs.cords.hosts import START_SECONDS
+from agent.jobs.cords.probe import REMEDY, cords_probe
+from agent.jobs.health import CheckState
 from tests.fakes.cord_lines import Said, whole
 from tests.fakes.upload_store import go_on
 from tests.shell.cord_world import LINES, CordWorld, cord_world
@@ -280,7 +282,10 @@ async def test_a_job_that_always_dies_at_once_is_not_started_for_ever(stage: Cor
     before = now()
     assert (await stage.refusal()).code == "cord_host_not_ready"
     assert now() - before < 0.01, "it is told at once, for a while"
-    assert stage.hosts.failing
+    assert stage.cords is not None
+    told = await cords_probe(stage.cords)()
+    assert (told.state, told.remedy) == (CheckState.OK, REMEDY)
+    assert told.evidence.endswith("; 1 chutes could not answer")
     killing.cancel()
     await asyncio.gather(killing, return_exceptions=True)
     stage.starts_in = 0.3

@@ -220,6 +220,15 @@ async def test_a_child_whose_id_is_anothers_job_is_refused_and_not_asked_for_for
     assert await stage.refusal(parent) is CallFault.REFUSED
 
 
+async def test_a_child_whose_id_is_a_job_of_the_chute_that_is_no_child_is_refused(stage: Stage) -> None:
+    parent = await stage.job()
+    taken = child_id(parent.id, "step", b"{}", 0)
+    await stage.world.intake.accept(
+        "alice", Submission({"image": "busybox"}, Kind.FUNCTION, CALL, b"{}", taken)
+    )
+    assert await stage.refusal(parent) is CallFault.REFUSED
+
+
 async def test_a_start_that_the_host_can_not_make_now_may_be_made_later(stage: Stage) -> None:
     parent = await stage.job()
     stage.chutes.bodies["step"] = {"image": "busybox", "ssh": {"authorized_keys": [public_key(1).line]}}
@@ -275,12 +284,13 @@ async def test_a_job_that_is_over_can_not_be_cancelled(stage: Stage) -> None:
 CORDS = FunctionCall("trainer", VERSION, None, "main.py")
 CALL_ID = "33333333-0000-7000-8000-000000000001"
 OTHER_CALL = "44444444-0000-7000-8000-000000000001"
+LETTERS = "abcdefab-0000-7000-8000-000000000001"
 
 
 async def a_host(stage: Stage, owner: str = "alice") -> Job:
-    """One that answers two calls."""
+    """One that answers three calls."""
     host = await stage.job(CORDS, owner, Kind.CORDS)
-    for call in (CALL_ID, OTHER_CALL):
+    for call in (CALL_ID, OTHER_CALL, LETTERS):
         stage.cord_calls.enter_context(stage.under_way.making(host.id, call))
     return host
 
@@ -294,6 +304,7 @@ async def test_what_a_cord_starts_is_nobodys_child_and_of_the_calls_id(stage: St
     assert (job.call.parent, job.call.depth, job.call.chute) == (None, 0, "trainer")
     assert started == child_id(CALL_ID, "step", b"{}", 0)
     assert await stage.start(host, cord=CALL_ID) == started
+    assert await stage.start(host, cord=LETTERS.upper()) == child_id(LETTERS, "step", b"{}", 0)
     assert await stage.start(host, cord=CALL_ID, k=1) != started
     assert await stage.start(host, cord=OTHER_CALL) != started
 
@@ -344,10 +355,13 @@ async def test_what_is_no_id_of_a_call_is_refused(stage: Stage, cord: object) ->
 
 async def test_a_job_that_answers_no_cords_is_of_no_call(stage: Stage) -> None:
     parent = await stage.job()
-    job = await stage.world.store.read(await stage.start(parent, cord=CALL_ID))
-    assert job is not None
-    assert job.call is not None
-    assert job.call.parent == parent.id
+    for cord in (CALL_ID, "x"):
+        started = await stage.start(parent, cord=cord)
+        assert started == child_id(parent.id, "step", b"{}", 0)
+        job = await stage.world.store.read(started)
+        assert job is not None
+        assert job.call is not None
+        assert job.call.parent == parent.id
 
 
 async def test_anothers_call_is_nothing_to_a_host(stage: Stage) -> None:
@@ -356,6 +370,15 @@ async def test_anothers_call_is_nothing_to_a_host(stage: Stage) -> None:
     job = await stage.world.store.read(theirs)
     assert job is not None
     assert job.owner == "bob"
+
+
+def test_a_start_that_is_over_after_its_call_brings_the_call_back_to_nobody() -> None:
+    calls = CordCalls()
+    with calls.making("job", CALL_ID):
+        calls.note_start("job", CALL_ID)
+        assert calls.started("job", CALL_ID) == 1
+    calls.note_start("job", CALL_ID)
+    assert calls.started("job", CALL_ID) is None
 
 
 async def test_a_cord_sees_and_cancels_jobs_of_its_chute(stage: Stage) -> None:

@@ -17,9 +17,9 @@ from agent.interfaces import (
     ScheduleNameTakenError,
     StoreUnavailableError,
 )
-from agent.jobs.health import CheckState
+from agent.jobs.health import CheckState, Finding
 from agent.jobs.schedules.schedules import ScheduleOfChuteError
-from agent.jobs.schedules_probe import schedules_probe
+from agent.jobs.schedules_probe import SEE_THE_CLOCK, SEE_THE_DISK, schedules_probe
 from agent.spec import ScheduleRefusedError
 from tests.shell.schedule_world import ANN, BEGIN, BODY, DAY, HOUR, ScheduleWorld
 
@@ -381,7 +381,18 @@ async def test_health_counts_and_warns_once_the_first_is_a_minute_late(world: Sc
     await world.sleep_until(119.99)
     world.clock.started += 120  # and nobody has looked yet
     late = await probe()
-    assert (late.state, "119 s late" in late.evidence) == (CheckState.WARN, True)
+    assert (late.state, late.remedy) == (CheckState.WARN, SEE_THE_DISK)
+    assert late.evidence.startswith("they are 119 s late; 1 are waited for; ")
+
+
+async def test_health_counts_each_end_of_a_minute_as_what_it_is(world: ScheduleWorld) -> None:
+    tally = world.all.timetable.tally
+    tally.fired, tally.skipped, tally.missed, tally.failed = 1, 2, 3, 4
+    found = await schedules_probe(world.all.timetable)()
+    assert found == Finding(
+        CheckState.OK,
+        "0 are waited for; since the start 1 jobs were started, 2 minutes skipped, 3 missed, 4 starts refused",
+    )
 
 
 async def test_health_warns_of_changes_that_nobody_has_read_for_a_minute(world: ScheduleWorld) -> None:
@@ -402,10 +413,15 @@ async def test_health_warns_of_those_that_a_clock_which_was_set_back_has_silence
 ) -> None:
     await world.add("* * * * *")
     await world.sleep_until(1.5)
-    world.clock.started -= 30 * MINUTE
+    probe = schedules_probe(world.all.timetable)
+    world.clock.started -= MINUTE
     await asyncio.sleep(6)
-    found = await schedules_probe(world.all.timetable)()
-    assert (found.state, "silent for" in found.evidence) == (CheckState.WARN, True)
+    assert (await probe()).state is CheckState.OK, "a little is no trouble"
+    world.clock.started -= 29 * MINUTE
+    await asyncio.sleep(6)
+    found = await probe()
+    assert (found.state, found.remedy) == (CheckState.WARN, SEE_THE_CLOCK)
+    assert "silent for" in found.evidence
 
 
 # ── what people ask for ──

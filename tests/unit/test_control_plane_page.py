@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from agent.api.problems import STATUS
 from agent.core.notify import NotifyEnd
 from agent.core.webhook import message_body, message_id, sign
 from agent.spec import parse_spec
@@ -78,3 +79,15 @@ def test_the_codes_that_it_names_for_cords_are_in_the_catalogue() -> None:
     catalogue = (ROOT / "docs" / "errors.md").read_text()
     assert codes
     assert {code for code in codes if f"`{code}`" not in catalogue} == set()
+
+
+def test_each_code_of_a_cord_stands_behind_its_status() -> None:
+    """Of several behind one status, each has it."""
+    table = PAGE.partition("| of a cord's answer | |")[2].partition("\n\n")[0]
+    said = {
+        code: int(status)
+        for status, codes in re.findall(r"\b(\d{3}) ((?:`cord_\w+`(?:, | and )?)+)", table)
+        for code in re.findall(r"cord_\w+", codes)
+    }
+    assert len(said) == 8
+    assert said == {code: STATUS[code] for code in said}

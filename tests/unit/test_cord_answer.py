@@ -60,7 +60,19 @@ def test_a_size_that_is_none_is_refused(size: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [None, "", "text", "text/plain\r\nX: y", "a/b; c=d\n", "a/" + "b" * 65, "ä/b", 5]
+    "value",
+    [
+        None,
+        "",
+        "text",
+        "text/plain\r\nX: y",
+        "a/b; c=d\n",
+        "a/" + "b" * 65,
+        "ä/b",
+        5,
+        "application/problem+json",
+        "Application/Problem+JSON; charset=utf-8",
+    ],
 )
 def test_a_content_type_that_is_none_is_refused(value: object) -> None:
     with pytest.raises(BadCordAnswerError):
@@ -77,6 +89,10 @@ def test_a_content_type_that_is_none_is_refused(value: object) -> None:
         "Set-Cookie",
         "Server",
         "Content-Security-Policy",
+        "Content-Disposition",
+        "Content-Encoding",
+        "X-Content-Type-Options",
+        "Date",
         "Strict-Transport-Security",
         "Alt-Svc",
         "X-Accel-Redirect",
@@ -124,6 +140,13 @@ def test_of_very_many_headers_only_the_first_are_looked_at() -> None:
 def test_an_error_is_read_with_its_words(kind: CordFaultKind) -> None:
     read = read_head(json.dumps({"error": {"kind": kind, "type": "E", "message": "m" * 9_000}}).encode())
     assert read == CordFault(kind, "E", "m" * 4_000)
+
+
+def test_the_words_of_an_error_are_cut_and_can_be_sent() -> None:
+    said = {"kind": "raised", "type": "E" * 9_000, "message": "half a character: \ud800"}
+    assert read_head(json.dumps({"error": said}).encode()) == CordFault(
+        CordFaultKind.RAISED, "E" * 200, "half a character: ?"
+    )
 
 
 @pytest.mark.parametrize("error", [None, [], {}, {"kind": "other"}, {"kind": ["raised"]}])

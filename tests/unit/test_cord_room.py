@@ -54,3 +54,22 @@ def test_what_a_call_held_is_free_when_it_ends_however_it_does(calls: ExitStack)
         with pytest.raises(ValueError, match="x"), room.holding("ann", BODY):
             raise ValueError("x")
     assert hold(calls, room, "ann", 1) == 1
+
+
+def test_the_end_of_one_call_frees_nothing_of_the_owners_others(calls: ExitStack) -> None:
+    room = Room()
+    most = hold(calls, room, "ann", 100)
+    with pytest.raises(CordBusyError), room.holding("ann", BODY):
+        pass
+    others = ExitStack()
+    with others:
+        assert hold(others, room, "ann", 100, 0) > 0
+    assert hold(calls, room, "ann", 100) == 0, f"{most} are under way still"
+
+
+def test_of_owners_whose_calls_are_over_nothing_is_kept() -> None:
+    room = Room()
+    for number in range(10):
+        with room.holding(f"owner {number}", BODY):
+            pass
+    assert not room._held

@@ -30,10 +30,11 @@ def child(number: int, phase: Phase = Phase.RUNNING) -> Job:
 
 def test_a_cancel_gives_each_its_own_grace_or_the_one_that_is_asked_for() -> None:
     job = make_job(phase=Phase.RUNNING)
-    own, asked = cancel_job(job, CANCEL), cancel_job(job, Cancel(NOW, 3))
-    assert own is not None
-    assert asked is not None
-    assert (own[0].kill_at, asked[0].kill_at) == (NOW.after(job.spec.grace), NOW.after(3))
+    assert job.spec.grace > 0
+    for grace, seconds in ((None, job.spec.grace), (3, 3), (0, 0)):
+        changed = cancel_job(job, Cancel(NOW, grace))
+        assert changed is not None
+        assert changed[0].kill_at == NOW.after(seconds)
 
 
 def test_of_a_job_whose_outputs_leave_that_is_ended_once() -> None:
@@ -84,8 +85,10 @@ def test_a_first_that_has_ended_stays_as_it_is_and_tells_how_many_were_asked() -
 
 def test_one_whose_outputs_leave_is_asked_as_a_cancel_of_it_would_ask() -> None:
     leaving = replace(child(1, Phase.UPLOADING), spec=SENDS)
-    _, (row, _) = cancel_family(make_job(phase=Phase.RUNNING), [leaving], CANCEL).changes
+    (_, told), (row, _) = cancel_family(make_job(phase=Phase.RUNNING), [leaving], CANCEL).changes
     assert (row.upload_stopped_at, row.job_stop) == (WALL, None)
+    assert (row, []) == cancel_job(leaving, CANCEL)
+    assert [event.data for event in told if event.type == "job.children_stop_requested"] == [{"jobs": 1}]
 
 
 def test_who_was_cancelled_before_keeps_the_reason_and_starts_nothing_more_from_now_on() -> None:

@@ -1,5 +1,7 @@
 """The close of an attempt: the next one, another lease, or the end."""
 
+from typing import Any
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -97,6 +99,25 @@ def test_moves_are_bounded_and_then_the_attempt_has_failed(kind: FailureKind, re
     assert job.phase is Phase.UPLOADING
     assert ends == retries + 1
     assert job.outcome is Outcome.FAILED
+
+
+def refused(**changes: Any) -> Job:  # noqa: ANN401 - fields of a Job
+    run = Run(failure=StartFailure(FailureKind.ENGINE, "engine_refused", "no"), exit=ExitFacts(Verdict.NONE))
+    return make_job({"retry": {"count": 1}}, phase=Phase.STOPPING, run=run, **changes)
+
+
+def test_what_the_engine_refused_is_started_once_more_a_little_later() -> None:
+    closing = close(refused(), WALL, 0.5)
+    assert closing.attempt is None
+    assert (closing.job.phase, closing.job.attempt, closing.job.start_moves) == (Phase.QUEUED, 1, 1)
+    assert closing.job.not_before == WALL + START_PAUSE_SECONDS
+
+
+def test_the_next_attempt_may_move_as_often_as_the_first() -> None:
+    moved = refused(port_moves=MOST_PORT_MOVES, gpu_moves=MOST_GPU_MOVES, start_moves=MOST_START_MOVES)
+    job = close(moved, WALL, 0.5).job
+    assert (job.phase, job.attempt) == (Phase.QUEUED, 2)
+    assert (job.port_moves, job.gpu_moves, job.start_moves) == (0, 0, 0)
 
 
 def test_an_engine_that_can_not_start_any_job_is_asked_once() -> None:
