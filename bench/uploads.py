@@ -71,6 +71,13 @@ class Sending:
         self._empty()
         return seconds
 
+    def bare(self, way: str, source: Path) -> float:
+        """Seconds of a process that does the least (bench/bare_upload). What it shows is what holds us; it has no bar."""
+        command = [sys.executable, "-m", "bench.bare_upload", way, f"{self.server.url}/bare/", str(source)]
+        done = subprocess.run(command, stdout=subprocess.PIPE, check=True, cwd=REPOSITORY)
+        self._empty()
+        return float(done.stdout)
+
     def _check_and_empty(self, sources: tuple[Path, ...]) -> None:
         sent = sorted(path.stat().st_size for path in _files(*sources))
         came = _files(self.server.folder)
@@ -102,17 +109,21 @@ def _one_large_file(sending: Sending) -> list[Figure]:
     size = sending.bench.size(LARGE_BYTES, 64 * MIB)
     source = _fill(sending.folder / "large", 1, size)
     (file,) = _files(source)
-    ratios, grown = [], []
+    ratios, bares, grown = [], [], []
     for number in range(sending.bench.size(ROUNDS, 2)):
         curl = sending.curl("-T", str(file))
         sha256 = seconds_of("openssl", "dgst", "-sha256", str(file))
-        took = sending.ours(source)
+        took, bare = sending.ours(source), sending.bare("socket", file)
         if number > 0:
             ratios.append(max(curl, sha256) / took.seconds)
+            bares.append(max(curl, sha256) / bare)
             grown.append(took.grown)
         print(
-            f"  {size / MIB:.0f} MiB: curl -T {curl:.2f} s, openssl dgst {sha256:.2f} s, ours {_told(took)}, ratio {max(curl, sha256) / took.seconds:.2f}{_noted(number)}"
+            f"  {size / MIB:.0f} MiB: curl -T {curl:.2f} s, openssl dgst {sha256:.2f} s, ours {_told(took)}, bare {bare:.2f} s, ratio {max(curl, sha256) / took.seconds:.2f}{_noted(number)}"
         )
+    print(
+        f"  a process that reads, hashes and sends on one socket, and does nothing else: {median(bares):.2f} ×"
+    )
     shutil.rmtree(source)
     name = f"upload of {size / MIB:.0f} MiB with its sha256, median of {len(ratios)} rounds"
     slower = TIMES + "the slower of curl -T and openssl dgst"
@@ -135,16 +146,20 @@ def _small_files(sending: Sending) -> list[Figure]:
     count = sending.bench.size(SMALL_FILES, 500)
     source = _fill(sending.folder / "small", count, SMALL_BYTES)
     every = f"{source}/[{0:05}-{count - 1:05}]"
-    ratios, grown = [], []
+    ratios, bares, grown = [], [], []
     for number in range(sending.bench.size(ROUNDS, 2)):
         curl = sending.curl("-Z", "--parallel-max", "8", "-T", every)
-        took = sending.ours(source)
+        took, bare = sending.ours(source), sending.bare("aiohttp", source)
         if number > 0:
             ratios.append(curl / took.seconds)
+            bares.append(curl / bare)
             grown.append(took.grown)
         print(
-            f"  {count} files of {SMALL_BYTES} bytes: curl -Z {curl:.2f} s, ours {_told(took)}, ratio {curl / took.seconds:.2f}{_noted(number)}"
+            f"  {count} files of {SMALL_BYTES} bytes: curl -Z {curl:.2f} s, ours {_told(took)}, bare {bare:.2f} s, ratio {curl / took.seconds:.2f}{_noted(number)}"
         )
+    print(
+        f"  a process that reads, hashes and sends them by aiohttp, and does nothing else: {median(bares):.2f} ×"
+    )
     shutil.rmtree(source)
     name = f"upload of {count} files of {SMALL_BYTES} bytes, median of {len(ratios)} rounds"
     return [
