@@ -122,7 +122,7 @@ def _one_large_file(sending: Sending) -> list[Figure]:
             f"  {size / MIB:.0f} MiB: curl -T {curl:.2f} s, openssl dgst {sha256:.2f} s, ours {_told(took)}, bare {bare:.2f} s, ratio {max(curl, sha256) / took.seconds:.2f}{_noted(number)}"
         )
     print(
-        f"  a process that reads, hashes and sends on one socket, and does nothing else: {median(bares):.2f} ×"
+        f"  a process that reads, hashes and sends on one socket, and does nothing else: {median(bares):.2f} of that"
     )
     shutil.rmtree(source)
     name = f"upload of {size / MIB:.0f} MiB with its sha256, median of {len(ratios)} rounds"
@@ -158,7 +158,7 @@ def _small_files(sending: Sending) -> list[Figure]:
             f"  {count} files of {SMALL_BYTES} bytes: curl -Z {curl:.2f} s, ours {_told(took)}, bare {bare:.2f} s, ratio {curl / took.seconds:.2f}{_noted(number)}"
         )
     print(
-        f"  a process that reads, hashes and sends them by aiohttp, and does nothing else: {median(bares):.2f} ×"
+        f"  a process that reads, hashes and sends them by aiohttp, and does nothing else: {median(bares):.2f} of that"
     )
     shutil.rmtree(source)
     name = f"upload of {count} files of {SMALL_BYTES} bytes, median of {len(ratios)} rounds"
