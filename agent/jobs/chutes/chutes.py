@@ -216,14 +216,10 @@ class Chutes:
 
     async def _refuse_running(self, chute: Version) -> None:
         """Before anything is stopped for a removal that is then refused. Whoever comes later, the store refuses."""
-        running = [
-            job
-            for job in await self.store.unfinished()
-            if job.kind is not Kind.CORDS and job.call is not None
-            if (job.owner, job.call.chute) == (chute.owner, chute.chute)
-        ]
+        owner, name = _key(chute)
+        running = [job for job in await self.store.unfinished_of(owner, name) if job.kind is not Kind.CORDS]
         if running:
-            raise ChuteInUseError(str(chute.chute), len(running))
+            raise ChuteInUseError(name, len(running))
 
     async def _keep(self, viewer: Viewer, version_id: str, body: object, received: Receiving) -> Deployed:
         try:
