@@ -4,7 +4,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from agent.core.gpu_usage import NOTHING_TOLD, GpuSample, GpuUsage, GpuUse, Sum, sum_of, total
-from agent.core.job import ClosedAttempt, ExitFacts, Job, Lease
+from agent.core.job import ClosedAttempt, ExitFacts, Job
+from agent.core.lease import Lease
 
 Json = dict[str, object]
 NOTHING_KNOWN = GpuUsage()

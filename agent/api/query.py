@@ -17,6 +17,7 @@ Choice = TypeVar("Choice", bound=StrEnum)
 MAX_TEXT_CHARACTERS = 1024
 # A URL has room for thousands of names, and each is compared with those that there are.
 MOST_UNKNOWN = 16
+ID_PREFIX = re.compile(r"[0-9a-fA-F-]{1,36}")
 DIGITS = re.compile(r"[0-9]{1,18}")
 # As find_unreadable of spec: an offset is always there, since a time without one is anybody's guess.
 RFC_3339 = re.compile(
@@ -47,6 +48,14 @@ class Query:
         """A parameter that may be given more than once."""
         self._names.add(name)
         return tuple(self._given.getall(name, []))
+
+    def id_prefix(self, name: str) -> str | None:
+        """The beginning of a UUID, in the letters in which ids are kept."""
+        given = self.text(name)
+        if given is not None and not ID_PREFIX.fullmatch(given):
+            self._refuse(name, "is no beginning of a UUID", "Write its first hex digits.")
+            return None
+        return None if given is None else given.lower()
 
     def number(self, name: str, default: int | None, low: int, high: int) -> int | None:
         given = self.text(name)

@@ -3,6 +3,7 @@
 from agent.api.chute_schemas import chute_schemas
 from agent.api.family_views import family_schemas
 from agent.api.function_schemas import function_error_schema, metric_schema
+from agent.api.gpu_schemas import gpu_schemas, gpu_usage_schema, sample_properties
 from agent.api.schedule_schemas import fired_by_schema, schedule_schemas
 from agent.api.schema_words import (
     ANY_OBJECT_OR_NULL,
@@ -19,16 +20,12 @@ from agent.api.schema_words import (
     one_of,
     or_null,
     page_of,
-    ref,
 )
 from agent.api.ssh_schemas import ssh_schema, ssh_schemas
+from agent.api.upload_schemas import upload_schema, upload_schemas
 from agent.api.views import Json
-from agent.core.gpu_findings import GpuState, Need
 from agent.core.job import Kind, Outcome
 from agent.core.notify import TROUBLES, NotifyEnd
-from agent.core.topology import LinkClass
-from agent.core.upload import FileState, UploadState
-from agent.core.upload_troubles import UPLOAD_TROUBLES
 from agent.errors import Blame, Phase
 from agent.jobs.health import CheckState
 from agent.spec import Proto, spec_schema
@@ -44,23 +41,13 @@ def component_schemas() -> dict[str, Json]:
             seq=WHOLE, n=WHOLE_OR_NULL, job=TEXT_OR_NULL, at=TIME, type=TEXT, data={"type": "object"}
         ),
         "LogLine": log_line_schema(),
-        "OutputPage": output_page_schema(),
         "Host": {"type": "object"},
         "Stats": stats_schema(),
-        "Gpu": gpu_schema(),
-        "GpuList": everything(
-            items=array_of(ref("Gpu")),
-            links=array_of(everything(gpus=TEXTS, link=one_of(link.name.lower() for link in LinkClass))),
-            condition=TEXT_OR_NULL,
-        ),
-        "GpuRequest": {"type": "object", "properties": {"words": TEXT}},
         "PullRequest": everything(image=TEXT),
         "PullLine": {"type": "object", "required": ["state", "image"]},
         "State": {"type": "object", "required": ["state"]},
-        "UploadRequest": {
-            "type": "object",
-            "properties": {"upload": {"type": "object", "description": "as in a job's spec"}},
-        },
+        **gpu_schemas(),
+        **upload_schemas(),
         **ssh_schemas(),
         **chute_schemas(),
         **family_schemas(),
@@ -114,32 +101,6 @@ def job_schema() -> Json:
     )
 
 
-def upload_schema() -> Json:
-    return everything(
-        state=one_of(("waiting", "skipped", *UploadState)),
-        files_done=WHOLE,
-        files_total=WHOLE_OR_NULL,
-        files_failed=WHOLE,
-        bytes_done=WHOLE,
-        bytes_total=WHOLE_OR_NULL,
-        rate={**WHOLE_OR_NULL, "description": "bytes a second"},
-        eta={"type": ["number", "null"], "description": "seconds"},
-        last_error=or_null(upload_trouble_schema()),
-    )
-
-
-def upload_trouble_schema() -> Json:
-    return everything(
-        code=one_of(UPLOAD_TROUBLES),
-        path=TEXT_OR_NULL,
-        status=WHOLE_OR_NULL,
-        blame=one_of(Blame),
-        message=TEXT,
-        remedy=TEXT,
-        at=TIME,
-    )
-
-
 def notify_schema() -> Json:
     error = everything(
         n=WHOLE,
@@ -156,27 +117,6 @@ def notify_schema() -> Json:
         dropped=WHOLE,
         pending=WHOLE,
         last_error=or_null(error),
-    )
-
-
-def gpu_schema() -> Json:
-    return everything(
-        uuid=TEXT,
-        model=TEXT,
-        memory=WHOLE,
-        pci=TEXT_OR_NULL,
-        numa_node=WHOLE_OR_NULL,
-        mig=TEXT_OR_NULL,
-        used={"type": "boolean"},
-        leased={"type": "boolean"},
-        job=TEXT_OR_NULL,
-        state=or_null(one_of(GpuState)),
-        reason=TEXT_OR_NULL,
-        words=TEXT_OR_NULL,
-        since=TIME_OR_NULL,
-        needs=array_of(one_of(Need)),
-        probation_left=NUMBER_OR_NULL,
-        sample=or_null(everything(**sample_properties())),
     )
 
 
@@ -203,18 +143,6 @@ def exit_schema() -> Json:
     )
 
 
-def gpu_usage_schema() -> Json:
-    figures: dict[str, Json] = {
-        "peak_memory": WHOLE_OR_NULL,
-        "utilisation": NUMBER_OR_NULL,
-        "utilisation_seconds": {"type": "number"},
-        "energy": NUMBER_OR_NULL,
-        "energy_seconds": {"type": "number"},
-        "slowdown_seconds": NUMBER_OR_NULL,
-    }
-    return everything(gpu_seconds=NUMBER_OR_NULL, **figures, gpus=array_of(everything(uuid=TEXT, **figures)))
-
-
 def stats_schema() -> Json:
     container = everything(
         cpu_percent=NUMBER_OR_NULL,
@@ -236,16 +164,6 @@ def stats_schema() -> Json:
         gpus=array_of(everything(uuid=TEXT, **sample_properties())),
         gpu_usage=or_null(gpu_usage_schema()),
     )
-
-
-def sample_properties() -> dict[str, Json]:
-    return {
-        "utilisation": NUMBER_OR_NULL,
-        "memory_used": WHOLE_OR_NULL,
-        "power": NUMBER_OR_NULL,
-        "temperature": NUMBER_OR_NULL,
-        "slowdowns": {"type": ["array", "null"], "items": TEXT},
-    }
 
 
 def port_schema() -> Json:
@@ -277,24 +195,6 @@ def attempt_schema() -> Json:
 
 def log_line_schema() -> Json:
     return {"type": "object", "description": "one line or record of a log; `cursor` resumes after it"}
-
-
-def output_page_schema() -> Json:
-    left = everything(
-        state=one_of(("sending", *FileState)), bytes_done=WHOLE, last_error=or_null(upload_trouble_schema())
-    )
-    file = everything(
-        path=TEXT,
-        size=WHOLE,
-        sha256=TEXT_OR_NULL,
-        modified_at=TIME_OR_NULL,
-        mode=WHOLE,
-        upload=or_null(left),
-    )
-    skipped = everything(path=TEXT, why=TEXT)
-    return everything(
-        items=array_of(file), skipped=array_of(skipped), truncated=TEXT_OR_NULL, next=TEXT_OR_NULL
-    )
 
 
 def health_schema() -> Json:

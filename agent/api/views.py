@@ -8,7 +8,8 @@ from agent.api.function_views import FunctionBeside, show_function
 from agent.api.gpu_figures import count_gpu_seconds, held_by_attempt, held_by_job, show_held
 from agent.api.upload_views import show_upload_of
 from agent.core.event_form import show_time
-from agent.core.job import ClosedAttempt, ExitFacts, FiredBy, Job, Lease, PortLease, Reason
+from agent.core.job import ClosedAttempt, ExitFacts, FiredBy, Job, Reason
+from agent.core.lease import Lease, PortLease
 from agent.core.notify import TROUBLES, NotifyTrouble, Progress
 from agent.core.ports import NatMap
 from agent.core.upload_form import UploadView

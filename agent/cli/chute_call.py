@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from agent.cli.payload import parse
+from agent.cli.payload import read_written
 from agent.cli.refusals import BadArgumentError
 from agent.cli.request import Pace, Raw, Request, Speaker, chute_path
-from agent.cli.specfile import read_json
 
 if TYPE_CHECKING:
     from agent.cli.session import Call
@@ -62,6 +61,5 @@ def read_path(written: str) -> str:
 
 
 def read_body(written: str) -> Raw:
-    is_elsewhere = written == "-" or written[:1] == "@"
-    found = read_json(written.removeprefix("@")) if is_elsewhere else parse(written, "--body")
-    return Raw(json.dumps(found).encode(), "application/json", lambda _size: None)
+    sent = json.dumps(read_written(written, "--body")).encode()
+    return Raw(sent, "application/json", lambda _size: None)

@@ -1,7 +1,8 @@
-"""cli/ids — a job by any unique beginning of its id. Asks the API only where the id is not whole."""
+"""cli/ids — a job by any unique beginning of its id; what such a beginning is. Asks the API only where the id is not whole."""
 
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from agent.cli.refusals import AmbiguousJobError, NoSuchJobError
 from agent.cli.request import get
@@ -27,6 +28,12 @@ async def find_job(api: "Api", given: str) -> str:
     if not jobs:
         raise NoSuchJobError(f"no job's id begins with {given}")
     if len(jobs) > 1:
-        lines = [f"  {job['id']}  {one_line(name_of(job))}  {state_of(job)}" for job in jobs]
-        raise AmbiguousJobError(given, [*lines, "  …"] if page["next"] else lines)
+        lines = candidates_of(page, lambda job: f"{one_line(name_of(job))}  {state_of(job)}")
+        raise AmbiguousJobError(given, lines)
     return str(jobs[0]["id"])
+
+
+def candidates_of(page: Any, show: Callable[[Any], str]) -> list[str]:  # noqa: ANN401 - decoded JSON
+    """A line for each that may be meant, and one that says where there are more."""
+    lines = [f"  {each['id']}  {show(each)}" for each in page["items"]]
+    return [*lines, "  …"] if page["next"] else lines

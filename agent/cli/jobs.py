@@ -9,6 +9,7 @@ from rich.console import Group
 from agent.cli.families import family_drawn, read_whole_tree, see_family_end
 from agent.cli.ids import find_job
 from agent.cli.options import JobArgument
+from agent.cli.pages import read_pages
 from agent.cli.request import QueryValue, Request, get, job_path
 from agent.cli.show.families import family_stopped_text, family_text
 from agent.cli.show.jobs import job_view, jobs_table, state_of
@@ -18,7 +19,6 @@ from agent.cli.specfile import read_json
 if TYPE_CHECKING:
     from agent.cli.session import Call
 
-PAGE = 200
 BAR = 24
 UNFINISHED = "queued,starting,running,stopping,uploading"
 
@@ -63,26 +63,13 @@ async def ps(  # noqa: PLR0913 - each option is a parameter
         query["queue"] = queue
     if label:
         query["label"] = label
-    page = await read_pages(call, query, limit)
+    page = await read_pages(call.api, "/v1/jobs", query, limit)
     call.screen.answer(page, lambda: jobs_table(page["items"], call.now(), call.screen.out.width))
     if page["next"] is not None:
         call.screen.say(f"there are more than {limit}; -n shows them")
     elif not page["items"] and not every and phase is None:
         call.screen.say("no unfinished jobs; -a shows the finished ones")
     return 0
-
-
-async def read_pages(call: "Call", query: dict[str, Any], limit: int) -> dict[str, Any]:
-    """As one page of the API, with at most `limit` items."""
-    items: list[Any] = []
-    cursor: str | None = None
-    while True:
-        asked: dict[str, QueryValue] = {**query, "limit": min(PAGE, limit - len(items))}
-        page = await call.api.ask(get("/v1/jobs", asked if cursor is None else {**asked, "cursor": cursor}))
-        items += page["items"]
-        cursor = page["next"]
-        if cursor is None or len(items) >= limit:
-            return {"items": items, "next": cursor}
 
 
 async def show(

@@ -1,4 +1,4 @@
-"""cli/payload — what a function job is given, as it is written on the command line: JSON itself, @FILE, or - for stdin. Judges no field."""
+"""cli/payload — what a function job or a cord is given, as it is written on the command line: JSON itself, @FILE, or - for stdin. Judges no field."""
 
 import json
 from typing import Any
@@ -11,11 +11,7 @@ def read_payload(written: str | None) -> dict[str, Any]:
     """None is an empty one. Raises BadArgumentError."""
     if written is None:
         return {}
-    payload = (
-        read_json(written.removeprefix("@"))
-        if written == "-" or written[:1] == "@"
-        else parse(written, "--payload")
-    )
+    payload = read_written(written, "--payload")
     if not isinstance(payload, dict):
         raise BadArgumentError(
             f'--payload is a JSON object, as in {{"epochs": 3}}, and this is {json.dumps(payload)[:60]}'
@@ -23,7 +19,10 @@ def read_payload(written: str | None) -> dict[str, Any]:
     return payload
 
 
-def parse(written: str, option: str) -> object:
+def read_written(written: str, option: str) -> object:
+    """Raises BadArgumentError."""
+    if written == "-" or written[:1] == "@":
+        return read_json(written.removeprefix("@"))
     try:
         return json.loads(written)
     except (ValueError, RecursionError) as unread:

@@ -1,14 +1,14 @@
 """cli/schedules — `schedule ls`, `show`, `add`, `rm`, `run`, `pause`, `resume`: one request each. Knows no cron."""
 
-import re
 from typing import TYPE_CHECKING, Annotated, Any
 from uuid import uuid4
 
 import typer
 
-from agent.cli.ids import BEGINNING
+from agent.cli.ids import BEGINNING, SHOWN_CANDIDATES, WHOLE, candidates_of
+from agent.cli.pages import read_pages
 from agent.cli.refusals import AmbiguousScheduleError, NoSuchScheduleHereError
-from agent.cli.request import QueryValue, Request, get, schedule_path
+from agent.cli.request import Request, get, schedule_path
 from agent.cli.show.schedules import schedule_view, schedules_table
 from agent.cli.show.words import one_line
 from agent.cli.specfile import read_json
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from agent.cli.client import Api
     from agent.cli.session import Call
 
-PAGE, SHOWN_CANDIDATES = 200, 10
-WHOLE_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 Schedule = Annotated[
     str,
     typer.Argument(metavar="SCHEDULE", help="Its name, or any beginning of its id that is unique."),
@@ -30,18 +28,8 @@ SchedulesArgument = Annotated[
 
 async def ls(call: "Call") -> int:
     """List schedules, the newest first."""
-    items: list[Any] = []
-    cursor: str | None = None
-    while True:
-        query: dict[str, QueryValue] = (
-            {"limit": PAGE} if cursor is None else {"limit": PAGE, "cursor": cursor}
-        )
-        page = await call.api.ask(get("/v1/schedules", query))
-        items += page["items"]
-        cursor = page["next"]
-        if cursor is None:
-            break
-    listed = {"items": items, "next": None}
+    listed = await read_pages(call.api, "/v1/schedules", {})
+    items = listed["items"]
     call.screen.answer(listed, lambda: schedules_table(items, call.now(), call.screen.out.width))
     if not items:
         call.screen.say("no schedules; `gpu-agent schedule add` makes one, as does a chute with schedule=…")
@@ -101,7 +89,7 @@ async def resume(call: "Call", schedules: SchedulesArgument) -> int:
 
 async def find_schedule(api: "Api", given: str) -> str:
     """The whole id. Raises NoSuchScheduleHereError, AmbiguousScheduleError, and what the API refuses."""
-    if WHOLE_ID.fullmatch(given):
+    if WHOLE.fullmatch(given):
         # Before all names: a name may look like an id.
         page = await api.ask(get("/v1/schedules", {"id": given.lower(), "limit": 1}))
         if page["items"]:
@@ -120,8 +108,8 @@ async def find_schedule(api: "Api", given: str) -> str:
 def _only_one(how: str, page: Any) -> str:  # noqa: ANN401 - decoded JSON
     found = page["items"]
     if len(found) > 1:
-        lines = [f"  {each['id']}  {one_line(each['name'])}, of {one_line(each['owner'])}" for each in found]
-        raise AmbiguousScheduleError(how, [*lines, "  …"] if page["next"] else lines)
+        lines = candidates_of(page, lambda each: f"{one_line(each['name'])}, of {one_line(each['owner'])}")
+        raise AmbiguousScheduleError(how, lines)
     return str(found[0]["id"])
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 
 from agent.core.gpus import Inventory
-from agent.core.job import GpuPart, Lease
+from agent.core.lease import GpuPart, Lease
 
 
 def parts_of(inventory: Inventory, uuids: Iterable[str]) -> tuple[GpuPart, ...]:

@@ -8,9 +8,10 @@ from enum import StrEnum
 
 from agent.core.function import FunctionCall, Report
 from agent.core.gpu_usage import GpuUsage
+from agent.core.lease import Lease
 from agent.core.ssh_key import SshKey
 from agent.errors import Blame, Phase
-from agent.spec import JobSpec, Proto
+from agent.spec import JobSpec
 
 
 class Kind(StrEnum):
@@ -67,38 +68,6 @@ class Now:
     def until(self, moment: BootTime) -> float:
         """Seconds left until `moment`, 0 where it has passed; it has under another boot."""
         return max(0.0, moment.seconds - self.boot.seconds) if moment.boot_id == self.boot.boot_id else 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class PortLease:
-    """One port of the job and the port of the host that leads to it."""
-
-    name: str
-    port: int
-    proto: Proto
-    host_port: int
-
-
-@dataclass(frozen=True, slots=True)
-class GpuPart:
-    """A MIG instance, and the GPU that it is part of."""
-
-    uuid: str
-    whole: str
-
-
-@dataclass(frozen=True, slots=True)
-class Lease:
-    """What of the host the job holds. GPUs by UUID; `parts`: those of them that are MIG instances."""
-
-    gpus: tuple[str, ...] = ()
-    ports: tuple[PortLease, ...] = ()
-    parts: tuple[GpuPart, ...] = ()
-
-    @property
-    def is_empty(self) -> bool:
-        """Nothing is held that another job could wait for."""
-        return not self.gpus and not self.ports
 
 
 class StopCause(StrEnum):

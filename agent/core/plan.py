@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from agent.core.container import ContainerPlan, Mount, PublishedPort, QuotaVolume, VolumeMount
 from agent.core.injection import Handover
-from agent.core.job import Job, Lease
+from agent.core.job import Job
+from agent.core.lease import Lease
 from agent.core.policy import CAPABILITIES, OOM_SCORE, Policy
 from agent.core.ssh import KEYS_PATH
 from agent.core.ssh_kit import SshKit, kit_mount

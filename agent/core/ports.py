@@ -5,7 +5,8 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from enum import StrEnum
 
-from agent.core.job import Job, PortLease
+from agent.core.job import Job
+from agent.core.lease import PortLease
 from agent.spec import Port
 
 

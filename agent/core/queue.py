@@ -13,7 +13,8 @@ from agent.core.gpus import (
     gpus_to_keep,
     why_stuck,
 )
-from agent.core.job import Job, Lease, NewEvent
+from agent.core.job import Job, NewEvent
+from agent.core.lease import Lease
 from agent.core.ports import PortRange, choose_ports, held_ports
 from agent.core.state import ACTIVE, move
 from agent.errors import Phase

@@ -3,7 +3,8 @@
 from dataclasses import replace
 
 from agent.core.container import Container
-from agent.core.job import Job, Lease, PortLease, Run, StartIntent
+from agent.core.job import Job, Run, StartIntent
+from agent.core.lease import Lease, PortLease
 from agent.core.state import ACTIVE
 from agent.errors import Phase
 

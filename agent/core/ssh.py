@@ -4,7 +4,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from enum import StrEnum
 
-from agent.core.job import Job, Lease, NewEvent, PortLease
+from agent.core.job import Job, NewEvent
+from agent.core.lease import Lease, PortLease
 from agent.core.ssh_key import SshKey
 from agent.core.ssh_kit import SSH_PORT, authorized_line
 from agent.errors import Phase

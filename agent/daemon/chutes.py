@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from agent.adapters.folders import DiskFolders
 from agent.daemon.ids import new_job_id
-from agent.jobs.chutes import Chutes, Describing
+from agent.jobs.chutes import Chutes, Deploys, Describing
 from agent.jobs.cords import Cords, CordTimes, Hosts
 from agent.jobs.cords.replays import Replays
 from agent.jobs.intake import Intake
@@ -13,9 +13,10 @@ from agent.jobs.intake import Intake
 def build_chutes(
     folders: DiskFolders, intake: Intake, times: Callable[[], CordTimes]
 ) -> tuple[Chutes, Cords]:
-    """The standing tasks are `describing.watch` of the one, `hosts.watch` and `replays.tidy_up` of the other."""
+    """The standing tasks are `deploys.describing.watch` of the one, `hosts.watch` and `replays.tidy_up` of the other."""
     new_id = new_job_id(intake.clock)
     hosts = Hosts(intake, folders.chutes, times)
     describing = Describing(folders.chutes, intake, hosts.note_deployed)
-    chutes = Chutes(intake, folders.chutes, describing, new_id, hosts.close)
+    deploys = Deploys(intake, folders.chutes, describing, new_id)
+    chutes = Chutes(intake, folders.chutes, deploys, hosts.close)
     return chutes, Cords(chutes, hosts, Replays(intake.store, intake.clock, new_id), new_id)

@@ -10,5 +10,5 @@ def build_schedules(folders: DiskFolders, chutes: Chutes) -> Schedules:
     """Their standing task is `timetable.watch`."""
     intake, submitting = chutes.intake, Submitting(folders.schedules, chutes)
     timetable = Timetable(intake.store, Firings(intake, submitting), intake.clock)
-    chutes.describing.on_deployed.append(lambda _: timetable.look())
+    chutes.deploys.describing.on_deployed.append(lambda _: timetable.look())
     return Schedules(intake, submitting, timetable, new_job_id(intake.clock))

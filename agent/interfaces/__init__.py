@@ -34,22 +34,13 @@ from agent.interfaces.firewall import (
 from agent.interfaces.folders import (
     ChuteFilesMissingError,
     Claimed,
-    Digest,
     Folders,
     JobFolderMissingError,
     LogReader,
     LogWriter,
-    OutputChangedError,
-    OutputFile,
-    OutputLimits,
-    OutputListing,
-    OutputReader,
-    OutputRefusedError,
     Prepared,
     ResultReader,
     SecretFiles,
-    SkippedOutput,
-    SmallOutput,
     StateFullError,
     StateReadOnlyError,
     StoredReport,
@@ -62,6 +53,17 @@ from agent.interfaces.kernel_log import KernelLog
 from agent.interfaces.notify import NotifyStore
 from agent.interfaces.outgoing import Body, Outgoing, OutgoingRequest, Sender
 from agent.interfaces.output_watch import OutputWatch
+from agent.interfaces.outputs import (
+    Digest,
+    OutputChangedError,
+    OutputFile,
+    OutputLimits,
+    OutputListing,
+    OutputReader,
+    OutputRefusedError,
+    SkippedOutput,
+    SmallOutput,
+)
 from agent.interfaces.quotas import Quotas, QuotaUnavailableError, Shortage
 from agent.interfaces.schedule_files import ScheduleFileMissingError, ScheduleFiles
 from agent.interfaces.schedule_store import (

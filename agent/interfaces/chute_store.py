@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from agent.core.chute import Brief, Described, Version
-from agent.core.job import Viewer
+from agent.core.job import Job, Viewer
 from agent.errors import AgentError, Blame
 
 # Of one owner. Each has up to 128 MiB on disk.
@@ -96,6 +96,10 @@ class ChuteStore(Protocol):
 
     async def versions_of(self, chute: Version) -> list[Brief]:
         """Of the same chute: those that are kept, newest first."""
+        ...
+
+    async def unfinished_of(self, owner: str, chute: str) -> list[Job]:
+        """All jobs of the owner's chute before finished, those that answer its cords among them, oldest first."""
         ...
 
     async def remove_chute(self, chute: Version) -> list[str]:

@@ -5,7 +5,7 @@ from typing import Protocol
 
 from agent.core.globs import OutputChoice
 from agent.core.quiet import Sighting
-from agent.interfaces.folders import OutputLimits
+from agent.interfaces.outputs import OutputLimits
 
 
 class OutputWatch(Protocol):

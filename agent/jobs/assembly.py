@@ -133,61 +133,87 @@ class Shell:
 
 
 def assemble(outside: Outside, current: Current, settings: Settings) -> Shell:
-    """Build the shell. The circle of who wakes whom is closed here, by functions."""
-    ask = Flag()
-    janitor = Janitor(
-        outside.engine, outside.store, outside.folders, outside.clock, settings.retention_seconds
+    """Build the shell."""
+    store, clock = outside.store, outside.clock
+    janitor = Janitor(outside.engine, store, outside.folders, clock, settings.retention_seconds)
+    circle = _Circle(janitor, QuotaCare(outside.engine, store, outside.quotas), Flag())
+    gpu_samples = GpuSamples(outside.gpus, clock)
+    tools = _tools(outside, current, settings, circle, gpu_samples)
+    circle.supervisor = Supervisor(tools, lambda: _host(tools, settings), circle.grant)
+    return Shell(
+        supervisor=circle.supervisor,
+        janitor=janitor,
+        quota_care=circle.quota_care,
+        witness=tools.witness,
+        notifier=Notifier(outside.outgoing, store, outside.folders, clock, outside.random),
+        tools=tools,
+        gpu_samples=gpu_samples,
+        disk_guard=DiskGuard(outside.engine, outside.folders, store, clock, circle.poke),
     )
-    quota_care = QuotaCare(outside.engine, outside.store, outside.quotas)
 
-    def on_event(event: ContainerEvent) -> None:
-        _heed(event, supervisor, janitor)
 
-    def look_at_all() -> None:
-        supervisor.poke_all()
-        janitor.look()
-        quota_care.look()
+@dataclass(slots=True, eq=False)
+class _Circle:
+    """Who wakes whom. It is closed by the supervisor, which is built of those that wake it."""
 
-    def poke(job_id: str) -> None:
-        supervisor.poke(job_id)
+    janitor: Janitor
+    quota_care: QuotaCare
+    grant: Flag
+    supervisor: Supervisor = field(init=False)
 
-    def judge(_job_id: str) -> None:
-        janitor.look()
-        quota_care.look()
+    def poke(self, job_id: str) -> None:
+        self.supervisor.poke(job_id)
 
-    gpu_care = GpuCare(outside.gpus, outside.store, outside.clock, settings.gpu_care, Wakes(ask.set, poke))
+    def judge(self, _job_id: str) -> None:
+        self.janitor.look()
+        self.quota_care.look()
+
+    def look_at_all(self) -> None:
+        self.supervisor.poke_all()
+        self.janitor.look()
+        self.quota_care.look()
+
+    def heed(self, event: ContainerEvent) -> None:
+        match event.kind:
+            case EventKind.DIE:  # of what a job's task does itself, the answer tells it
+                self.supervisor.poke_known(event.job)
+            case EventKind.CREATE | EventKind.START:
+                self.janitor.suspect(event)
+            case EventKind.DESTROY:
+                self.janitor.acquit(event.container)
+
+
+def _tools(
+    outside: Outside, current: Current, settings: Settings, circle: _Circle, gpu_samples: GpuSamples
+) -> Tools:
+    store, engine, clock = outside.store, outside.engine, outside.clock
+    wakes = Wakes(circle.grant.set, circle.poke)
+    gpu_care = GpuCare(outside.gpus, store, clock, settings.gpu_care, wakes)
     gpu_care.listen_to(outside.kernel_log)
-    gpu_samples = GpuSamples(outside.gpus, outside.clock)
-    witness = Witness(outside.engine, outside.store, outside.clock, on_event, look_at_all)
-    images = Images(outside.engine, settings.pull_times, poke)
     hiding = Hiding(outside.redactor)
-    tools = Tools(
-        store=outside.store,
-        engine=outside.engine,
+    return Tools(
+        store=store,
+        engine=engine,
         folders=outside.folders,
         quotas=outside.quotas,
         gpu_care=gpu_care,
-        gpu_accounts=GpuAccounts(gpu_samples, outside.store, outside.clock),
-        clock=outside.clock,
-        images=images,
-        witness=witness,
-        network=_network(outside, current, settings, ask.set),
-        uploads=_uploads(outside, settings, hiding, poke),
-        ssh=SshServers(outside.engine, outside.store, outside.folders, outside.clock),
-        functions=Functions(outside.store, outside.folders, outside.job_sockets),
+        gpu_accounts=GpuAccounts(gpu_samples, store, clock),
+        clock=clock,
+        images=Images(engine, settings.pull_times, circle.poke),
+        witness=Witness(engine, store, clock, circle.heed, circle.look_at_all),
+        network=_network(outside, current, settings, circle.grant.set),
+        uploads=_uploads(outside, settings, hiding, circle.poke),
+        ssh=SshServers(engine, store, outside.folders, clock),
+        functions=Functions(store, outside.folders, outside.job_sockets),
         ssh_kits=outside.ssh_kits,
-        bad_ports=Avoided(outside.clock, BAD_PORT_SECONDS),
-        bad_gpus=Avoided(outside.clock, BAD_GPU_SECONDS),
+        bad_ports=Avoided(clock, BAD_PORT_SECONDS),
+        bad_gpus=Avoided(clock, BAD_GPU_SECONDS),
         current=current,
         hiding=hiding,
         random=outside.random,
-        ask_grant=ask.set,
-        judge=judge,
+        ask_grant=circle.grant.set,
+        judge=circle.judge,
     )
-    supervisor = Supervisor(tools, lambda: _host(tools, settings), ask)
-    notifier = Notifier(outside.outgoing, outside.store, outside.folders, outside.clock, outside.random)
-    disk_guard = DiskGuard(outside.engine, outside.folders, outside.store, outside.clock, poke)
-    return Shell(supervisor, janitor, quota_care, witness, notifier, tools, gpu_samples, disk_guard)
 
 
 def _network(
@@ -222,16 +248,6 @@ def _uploads(outside: Outside, settings: Settings, hiding: Hiding, poke: Callabl
         limits=lambda: settings.output_limits,
     )
     return Uploads(tools, poke)
-
-
-def _heed(event: ContainerEvent, supervisor: Supervisor, janitor: Janitor) -> None:
-    match event.kind:
-        case EventKind.DIE:  # of what a job's task does itself, the answer tells it
-            supervisor.poke_known(event.job)
-        case EventKind.CREATE | EventKind.START:
-            janitor.suspect(event)
-        case EventKind.DESTROY:
-            janitor.acquit(event.container)
 
 
 def _host(tools: Tools, settings: Settings) -> Host:

@@ -15,7 +15,8 @@ from agent.core.injection import (
     choose_injection,
     near_cpus,
 )
-from agent.core.job import FailureKind, Job, Lease, Run, StartFailure, StartIntent
+from agent.core.job import FailureKind, Job, Run, StartFailure, StartIntent
+from agent.core.lease import Lease
 from agent.core.ssh_login import NoLogin
 from agent.core.state import move
 from agent.core.timeout import deadline

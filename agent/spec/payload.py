@@ -4,9 +4,8 @@ What is refused here would fail there before anything runs. What is not certain 
 """
 
 from agent.spec.faults import Fault, show
-from agent.spec.manifest import JobFunction, Parameter, ParameterKind, signature_of
+from agent.spec.manifest import OUTPUT_DIR, JobFunction, Parameter, ParameterKind, signature_of
 
-OFFERED = "output_dir"
 NAMED = (ParameterKind.POSITIONAL_OR_KEYWORD, ParameterKind.KEYWORD_ONLY)
 SHOWN = 8
 
@@ -15,7 +14,7 @@ def find_payload_fault(function: JobFunction, payload: object) -> Fault | None:
     """None: it fits, or nobody can tell from here."""
     if any(parameter.kind not in NAMED for parameter in function.parameters):
         return None
-    wanted = [parameter for parameter in function.parameters if parameter.name != OFFERED]
+    wanted = [parameter for parameter in function.parameters if parameter.name != OUTPUT_DIR]
     given = {} if payload is None else payload
     if not isinstance(given, dict):
         return (

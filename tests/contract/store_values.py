@@ -19,10 +19,8 @@ from agent.core.job import (
     FiredBy,
     Job,
     Kind,
-    Lease,
     NewEvent,
     Outcome,
-    PortLease,
     Reason,
     Run,
     StartFailure,
@@ -32,6 +30,7 @@ from agent.core.job import (
     Verdict,
     Viewer,
 )
+from agent.core.lease import Lease, PortLease
 from agent.core.ssh_key import SshKey
 from agent.errors import Blame, Phase
 from agent.interfaces import NewJob

@@ -159,6 +159,8 @@ async def test_the_launcher_gets_the_request_as_it_is(make: Make) -> None:
 
     line = await make(author)
     await line.call(json.dumps({"body": "x" * 1_000_000}).encode())
+    # An answer that nobody reads is waited for at the socket's end.
+    assert await read_all(line) == b"null"
     assert heard == [{"body": "x" * 1_000_000}]
 
 

@@ -260,6 +260,7 @@ async def test_a_report_with_something_that_is_no_metric_is_refused_whole(
     assert calls.names == ["hello"]
 
 
+@pytest.mark.slow
 async def test_who_asks_again_and_again_is_held_back(caller: Caller, calls: Answering) -> None:
     loop = asyncio.get_running_loop()
     began = loop.time()

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from agent.adapters.nvml.gpus import NvmlGpus
-from agent.core.job import GpuPart, Job, Lease
+from agent.core.job import Job
+from agent.core.lease import GpuPart, Lease
 from agent.core.ports import PortRange
 from agent.core.queue import Host as Grantable
 from agent.core.queue import grant

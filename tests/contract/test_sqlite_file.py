@@ -342,6 +342,7 @@ async def run_each_query(store: SqliteStore) -> None:
         await store.events(viewer, 0, "a", 9)
     await store.accept(request("b", key="k"), 5)
     await store.unfinished()
+    await store.unfinished_of("ann", "trainer")
     await store.finished_before(9.0, 9)
     await store.append_event("a", told())
     await store.attempts("a")

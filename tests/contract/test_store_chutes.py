@@ -54,10 +54,10 @@ async def deployed(store: TestedStore, number: int, owner: str = "ann", name: st
     return settled
 
 
-async def a_job_of(store: TestedStore, used: Version, job_id: str = "a") -> Job:
+async def a_job_of(store: TestedStore, used: Version, job_id: str = "a", kind: Kind = Kind.FUNCTION) -> Job:
     call = FunctionCall(str(used.chute), used.id, "train", "main.py")
     spec = parse_spec({"image": "busybox"})
-    new = NewJob(job_id, used.owner, Kind.FUNCTION, spec, 10.0, None, job_id, call=call)
+    new = NewJob(job_id, used.owner, kind, spec, 10.0, None, job_id, call=call)
     return (await store.accept(new, PLENTY)).job
 
 
@@ -197,6 +197,21 @@ async def test_a_chute_whose_jobs_are_not_finished_stays(store: TestedStore) -> 
         await store.remove_chute(second)
     await store.save(replace(job, phase=Phase.FINISHED, finished_at=20.0))
     assert len(await store.remove_chute(second)) == 2
+
+
+async def test_the_unfinished_jobs_of_a_chute_are_those_of_all_its_versions_and_no_others(
+    store: TestedStore,
+) -> None:
+    first, his = await deployed(store, 1), await deployed(store, 2, "bob")
+    other = await deployed(store, 3, name="other")
+    over, old = await a_job_of(store, first, "over"), await a_job_of(store, first, "old")
+    second = await deployed(store, 4)
+    warm = await a_job_of(store, second, "new", Kind.CORDS)
+    await a_job_of(store, his, "his")
+    await a_job_of(store, other, "other")
+    await store.save(replace(over, phase=Phase.FINISHED, finished_at=20.0))
+    assert await store.unfinished_of("ann", "trainer") == [old, warm]
+    assert await store.unfinished_of("ann", "nothing") == []
 
 
 async def test_jobs_of_anothers_chute_of_the_same_name_hold_up_nothing(store: TestedStore) -> None:

@@ -10,7 +10,8 @@ import pytest
 from conftest import DockerStage
 
 from agent.adapters.docker.client import Deadlines
-from agent.adapters.docker.engine import SHORT_LOG_FRAMES, DockerEngine
+from agent.adapters.docker.engine import DockerEngine
+from agent.adapters.docker.logs import SHORT_LOG_FRAMES
 from agent.core.container import ContainerState
 from agent.interfaces import EngineUnavailableError
 from agent.interfaces.engine import Trouble

@@ -85,15 +85,12 @@ class MemoryChutes(ABC):
     async def versions_of(self, chute: Version) -> list[Brief]:
         return await self._call("versions_of", lambda: [brief_of(found) for found in self._of_chute(chute)])
 
+    async def unfinished_of(self, owner: str, chute: str) -> list[Job]:
+        return await self._call("unfinished_of", lambda: self._running(owner, chute))
+
     async def remove_chute(self, chute: Version) -> list[str]:
         def act() -> list[str]:
-            running = [
-                job
-                for job in self._jobs()
-                if job.phase is not Phase.FINISHED and job.owner == chute.owner
-                if job.call is not None and job.call.chute == chute.chute
-            ]
-            if running:
+            if running := self._running(chute.owner, str(chute.chute)):
                 raise ChuteInUseError(str(chute.chute), len(running))
             self._remove_schedules_of(chute.owner, chute.chute)
             of_it = (chute.owner, chute.chute)
@@ -164,6 +161,10 @@ class MemoryChutes(ABC):
             total += 1_024 + len(json.dumps(call.answer.headers)) + len(call.answer.body)
             if count > most or total > most_bytes:
                 self._cord_calls[key] = (at, replace(call, answer=None))
+
+    def _running(self, owner: str, chute: str) -> list[Job]:
+        unfinished = [job for job in self._jobs() if job.phase is not Phase.FINISHED and job.owner == owner]
+        return [job for job in unfinished if job.call is not None and job.call.chute == chute]
 
     def _in_use(self) -> set[str]:
         unfinished = [job for job in self._jobs() if job.phase is not Phase.FINISHED]

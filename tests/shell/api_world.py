@@ -37,7 +37,7 @@ from agent.jobs.assembly import Outside, Settings, Shell, assemble
 from agent.jobs.avoided import Avoided
 from agent.jobs.bell import Bell
 from agent.jobs.capacity import HostCapacity, HostNames
-from agent.jobs.chutes import Chutes, Describing
+from agent.jobs.chutes import Chutes, Deploys, Describing
 from agent.jobs.cords import Cords, Hosts
 from agent.jobs.cords.replays import Replays
 from agent.jobs.current import Current
@@ -230,7 +230,9 @@ async def api_world(
     )
     hosts = Hosts(intake, folders.chutes, lambda: settings_of_shell.cord_times)
     describing = Describing(folders.chutes, intake, hosts.note_deployed)
-    chutes = Chutes(intake, folders.chutes, describing, lambda: next(ids), hosts.close)
+    chutes = Chutes(
+        intake, folders.chutes, Deploys(intake, folders.chutes, describing, lambda: next(ids)), hosts.close
+    )
     cords = Cords(chutes, hosts, Replays(store, clock, lambda: next(ids)), lambda: next(ids))
     submitting = Submitting(folders.schedules, chutes)
     timetable = Timetable(store, Firings(intake, submitting), clock)
@@ -348,7 +350,7 @@ async def running(world: ApiWorld) -> AsyncIterator[None]:
 async def stand(shell: Shell, chutes: Chutes, cords: Cords) -> None:
     async with asyncio.TaskGroup() as group:
         shell.start(group)
-        aio.stand(group, chutes.describing.watch(), "chutes")
+        aio.stand(group, chutes.deploys.describing.watch(), "chutes")
         aio.stand(group, cords.hosts.watch(), "cords")
         aio.stand(group, cords.replays.tidy_up(), "answers of cords")
 

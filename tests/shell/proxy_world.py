@@ -9,7 +9,8 @@ from pathlib import Path
 
 from agent.api.limits import ApiLimits
 from agent.api.proxy.pages import PageDomain
-from agent.core.job import Job, Lease, PortLease, Viewer
+from agent.core.job import Job, Viewer
+from agent.core.lease import Lease, PortLease
 from agent.errors import Phase
 from agent.spec import Proto
 from tests.shell.api_world import BODY, LONG, ApiWorld, api_world

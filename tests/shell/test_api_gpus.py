@@ -10,7 +10,7 @@ import pytest
 from agent.api.tokens import Scope
 from agent.core.gpu_findings import UNTOLD, Gate
 from agent.core.gpus import Gpu
-from agent.core.job import Lease
+from agent.core.lease import Lease
 from agent.core.topology import LinkClass, Links
 from agent.errors import Phase
 from tests.shell.api_world import ApiWorld, api_world, until

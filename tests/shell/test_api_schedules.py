@@ -122,6 +122,14 @@ async def test_lists_are_pages(world: ApiWorld) -> None:
     assert faults_of(reply).keys() == {"limit", "cursor", "nam"}
 
 
+async def test_only_what_may_begin_an_id_is_looked_for_as_one(world: ApiWorld) -> None:
+    made = {**await add(world), "spec": None}
+    beginning = made["id"][:13].upper()
+    assert (await world.call("GET", f"/v1/schedules?id={beginning}")).json["items"] == [made]
+    for other in ("nightly", "%25", "", "0" * 37):
+        assert faults_of(await world.call("GET", f"/v1/schedules?id={other}")).keys() == {"id"}
+
+
 async def test_a_run_is_a_job_of_the_schedule(world: ApiWorld) -> None:
     made = await add(world)
     reply = await world.call("POST", f"/v1/schedules/{made['id']}/run", headers={"Idempotency-Key": "k"})

@@ -16,7 +16,8 @@ from agent.core.container import Container, ContainerState
 from agent.core.gpu_findings import Slowdown
 from agent.core.gpu_usage import GpuSample
 from agent.core.gpus import Gpu
-from agent.core.job import Job, Lease, Run, StartIntent
+from agent.core.job import Job, Run, StartIntent
+from agent.core.lease import Lease
 from agent.errors import Phase
 from tests.shell.api_world import ID, ApiWorld, api_world
 

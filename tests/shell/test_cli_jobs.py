@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from agent.cli import events, host, jobs
+from agent.cli import events, host, jobs, pages
 from agent.cli.client import connect
 from agent.cli.ids import find_job
 from agent.cli.refusals import (
@@ -111,7 +111,7 @@ async def test_ps_reads_page_after_page_and_says_when_there_are_more(
 ) -> None:
     for number in range(5):
         await world.run(jobs.submit, spec(tmp_path, not_before="2090-01-01T00:00:00Z", name=f"job {number}"))
-    monkeypatch.setattr(jobs, "PAGE", 2)
+    monkeypatch.setattr(pages, "PAGE", 2)
     _, seen = await world.run(jobs.ps, limit=4, form=Form.JSON)
     page = json.loads(seen.out.getvalue())
     assert [job["name"] for job in page["items"]] == ["job 4", "job 3", "job 2", "job 1"]

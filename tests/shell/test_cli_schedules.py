@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.cli import schedules
+from agent.cli import pages, schedules
 from agent.cli.chute_deploy import deploy
 from agent.cli.screen import Form
 from agent.core.job import EVERYONE
@@ -73,7 +73,7 @@ async def test_an_empty_list_says_how_one_is_made(world: CliWorld) -> None:
 async def test_scripts_get_all_pages_as_one(
     world: CliWorld, spec: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(schedules, "PAGE", 2)
+    monkeypatch.setattr(pages, "PAGE", 2)
     ids = [await add(world, spec, f"s{number}") for number in range(5)]
     _, seen = await world.run(schedules.ls, form=Form.JSON)
     assert [each["id"] for each in json.loads(seen.out.getvalue())["items"]] == ids[::-1]

@@ -11,7 +11,7 @@ import structlog
 from agent.core.chute import Version, VersionState
 from agent.core.job import Kind
 from agent.interfaces import Receiving, Unpacked
-from agent.jobs.chutes import Chutes, Describing
+from agent.jobs.chutes import Deploys, Describing
 from agent.jobs.cords import Hosts
 from agent.jobs.current import Current
 from agent.jobs.intake import Intake
@@ -63,7 +63,7 @@ class DeployTrial:
         self.boundaries = Boundaries(self.world)
         self.folders = _Folders(self.boundaries.step)
         self.report = report
-        self.chutes: Chutes | None = None
+        self.deploys: Deploys | None = None
         self._ids = iter(f"0190cccc-0000-7000-8000-{number:012d}" for number in range(1, 99))
         self._standing: asyncio.Task[None] | None = None
         self._containers: set[asyncio.Task[None]] = set()
@@ -91,7 +91,7 @@ class DeployTrial:
         )
         hosts = Hosts(intake, self.folders, lambda: world.settings.cord_times)
         describing = Describing(self.folders, intake, hosts.note_deployed)
-        self.chutes = Chutes(intake, self.folders, describing, lambda: next(self._ids), hosts.close)
+        self.deploys = Deploys(intake, self.folders, describing, lambda: next(self._ids))
         self._standing = asyncio.get_running_loop().create_task(describing.watch())
 
     async def stop(self) -> None:
@@ -116,11 +116,11 @@ class DeployTrial:
         raise AssertionError("no answer in all these lives")
 
     async def _try(self) -> Version:
-        assert self.chutes is not None
-        received = await self.chutes.receive()
+        assert self.deploys is not None
+        received = await self.deploys.receive()
         await received.write(tar_of({"main.py": MAIN}))
-        deployed = await self.chutes.deploy(ME, {"image": "busybox"}, received)
-        return await self.chutes.wait(ME, deployed.version.id, 600)
+        deployed = await self.deploys.deploy(ME, {"image": "busybox"}, received)
+        return await self.deploys.wait(ME, deployed.version.id, 600)
 
     async def run_containers(self) -> None:
         """Each that runs says what its file declares, as often as it takes to be heard, and exits."""

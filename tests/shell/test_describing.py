@@ -11,7 +11,7 @@ from agent.aio import beside
 from agent.core.chute import Version, VersionState
 from agent.core.job import Viewer
 from agent.interfaces import Receiving, Unpacked
-from agent.jobs.chutes import Chutes, Describing
+from agent.jobs.chutes import Deploys, Describing
 from tests.fakes.chute_folders import FakeChuteFolders
 from tests.fakes.tars import MAIN, tar_of
 from tests.shell.api_world import ApiWorld, api_world, until
@@ -26,10 +26,10 @@ async def world(tmp_path: Path) -> AsyncIterator[ApiWorld]:
 
 
 async def deploy(world: ApiWorld, code: bytes = MAIN) -> Version:
-    received = await world.chutes.receive()
+    received = await world.chutes.deploys.receive()
     try:
         await received.write(tar_of({"main.py": code}))
-        return (await world.chutes.deploy(ALICE, {"image": "busybox"}, received)).version
+        return (await world.chutes.deploys.deploy(ALICE, {"image": "busybox"}, received)).version
     finally:
         await received.close()
 
@@ -37,7 +37,7 @@ async def deploy(world: ApiWorld, code: bytes = MAIN) -> Version:
 async def test_a_deploy_whose_folder_is_damaged_ends_alone(world: ApiWorld) -> None:
     damaged, sound = await deploy(world), await deploy(world, b"pass")
     (world.state / "chutes" / damaged.id / "deploy.json").write_text("{")
-    assert await world.chutes.describing.take_all_further()
+    assert await world.chutes.deploys.describing.take_all_further()
     settled = await world.store.version(damaged.id, ALICE)
     assert settled is not None
     assert (settled.state, [fault.code for fault in settled.faults]) == (
@@ -55,7 +55,7 @@ async def test_a_deploy_whose_client_has_left_is_described_at_once_all_the_same(
             task.cancel()
             await asyncio.sleep(0)
 
-    async with beside(world.chutes.describing.watch(), "describing"), asyncio.timeout(10):
+    async with beside(world.chutes.deploys.describing.watch(), "describing"), asyncio.timeout(10):
         await asyncio.sleep(0.1)  # it has looked, and found nothing
         world.store.after = hang_up
         with pytest.raises(asyncio.CancelledError):
@@ -82,18 +82,13 @@ async def test_deploys_of_one_owner_are_unpacked_one_after_the_other_and_another
     world: ApiWorld,
 ) -> None:
     folders, ids = _Slow(), (str(UUID(int=number)) for number in range(1, 99))
-    chutes = Chutes(
-        world.intake,
-        folders,
-        Describing(folders, world.intake, lambda _version: None),
-        lambda: next(ids),
-        world.cords.hosts.close,
-    )
+    describing = Describing(folders, world.intake, lambda _version: None)
+    deploys = Deploys(world.intake, folders, describing, lambda: next(ids))
 
     async def send(owner: str, code: bytes) -> None:
-        received = await chutes.receive()
+        received = await deploys.receive()
         await received.write(tar_of({"main.py": code}))
-        await chutes.deploy(Viewer(owner), {"image": "busybox"}, received)
+        await deploys.deploy(Viewer(owner), {"image": "busybox"}, received)
 
     async with asyncio.TaskGroup() as group:
         for number in range(5):

@@ -10,7 +10,8 @@ from agent.core.gpu_findings import Absence, Asked, GpuReason, GpuState, Need, R
 from agent.core.gpu_health import Refusal
 from agent.core.gpu_record import dump_health, load_health
 from agent.core.gpus import Gpu
-from agent.core.job import Job, Kind, Lease
+from agent.core.job import Job, Kind
+from agent.core.lease import Lease
 from agent.interfaces import NewJob, StoreUnavailableError
 from agent.jobs.gpu_care import LOOK_SECONDS
 from agent.spec import parse_spec

@@ -11,7 +11,8 @@ import pytest
 from agent.api.proxy.pages import PageDomain
 from agent.api.sites import make_tls
 from agent.api.tokens import Scope
-from agent.core.job import Job, Lease
+from agent.core.job import Job
+from agent.core.lease import Lease
 from agent.errors import Phase
 from tests.certificates import make_certificates
 from tests.shell.proxy_world import OK, ProxyWorld, body_of, header_of, proxy_world, status_of

@@ -14,9 +14,7 @@ from agent.core.job import (
     FailureKind,
     Job,
     Kind,
-    Lease,
     Now,
-    PortLease,
     Run,
     StartFailure,
     StartIntent,
@@ -24,6 +22,7 @@ from agent.core.job import (
     StopCause,
     Verdict,
 )
+from agent.core.lease import Lease, PortLease
 from agent.core.next_step import Seen
 from agent.errors import Phase
 from agent.spec import JobSpec, Proto, parse_spec

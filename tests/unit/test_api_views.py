@@ -6,7 +6,8 @@ import pytest
 
 from agent.api.views import Addresses, show_attempt, show_job, show_ports
 from agent.core.gpu_usage import GpuUsage, GpuUse, Sum
-from agent.core.job import ClosedAttempt, ExitFacts, Lease, Outcome, PortLease, Run, Verdict
+from agent.core.job import ClosedAttempt, ExitFacts, Outcome, Run, Verdict
+from agent.core.lease import Lease, PortLease
 from agent.core.ports import NatMap
 from agent.errors import Phase
 from agent.spec import Proto

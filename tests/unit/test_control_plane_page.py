@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,10 +13,16 @@ import pytest
 from agent.api.problems import STATUS
 from agent.core.notify import NotifyEnd
 from agent.core.webhook import message_body, message_id, sign
+from agent.jobs.chutes.starts import read_start
 from agent.spec import parse_spec
+from chutes._binding import bind
+from chutes._loading import load
+from chutes.chute import Chute
+from chutes.testing import LocalRunner
 from tests.unit.test_webhook import EVENT
 
 ROOT = Path(__file__).parents[2]
+EXAMPLE = ROOT / "examples" / "training_service" / "main.py"
 PAGE = (ROOT / "docs" / "control-plane.md").read_text()
 
 
@@ -23,6 +30,12 @@ def block(kind: str) -> str:
     found = re.search(rf"^```{kind}\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
     assert found is not None
     return found[1]
+
+
+@pytest.fixture
+def example(monkeypatch: pytest.MonkeyPatch) -> Chute:
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    return load(str(EXAMPLE))
 
 
 @pytest.fixture
@@ -61,7 +74,7 @@ def test_every_end_has_its_word_on_the_page() -> None:
 
 
 def test_its_calls_of_a_chute_are_those_that_the_example_answers() -> None:
-    example = (ROOT / "examples" / "training_service" / "main.py").read_text()
+    example = EXAMPLE.read_text()
     answered = re.findall(r'@chute\.cord\(public_api_path="([^"]+)"(?:, method="(\w+)")?\)', example)
     called = re.findall(
         r"^curl.*?(?:-X (\w+) )?\$A/v1/chutes/training-service/cords(\S+)(.*)$", PAGE, re.MULTILINE
@@ -72,6 +85,23 @@ def test_its_calls_of_a_chute_are_those_that_the_example_answers() -> None:
     assert re.findall(r"/v1/chutes/training-service/jobs/(\w+)", PAGE) == re.findall(
         r'job\(name="(\w+)"', example
     )
+
+
+async def test_the_bodies_of_its_calls_are_what_the_functions_of_the_example_take(example: Chute) -> None:
+    sent = re.findall(r"/v1/chutes/training-service/(jobs|cords)/(\S+) -d '(.+)'$", PAGE, re.MULTILINE)
+    assert [kind for kind, *_ in sent] == ["jobs", "cords"]
+    runner, starts = LocalRunner(example), []
+    for kind, place, body in sent:
+        if kind == "jobs":
+            starts.append((place, read_start(json.loads(body))[0]))
+        else:
+            # Any object binds to `config`: what is in it the function judges itself.
+            answer = await runner.call_cord("POST", f"/{place}", json=json.loads(body))
+            assert answer.status == 200, answer.text
+    starts += [(child.name, child.payload) for child in runner.started]
+    assert len(starts) == len(sent)
+    for name, payload in starts:
+        bind(example.jobs[name].function, payload, "/outputs")
 
 
 def test_the_codes_that_it_names_for_cords_are_in_the_catalogue() -> None:

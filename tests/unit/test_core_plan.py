@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from agent.core.container import ContainerPlan, Cpuset, Injection, LogBounds, Mount, PublishedPort
 from agent.core.injection import Handover
-from agent.core.job import Job, Lease, PortLease
+from agent.core.job import Job
+from agent.core.lease import Lease, PortLease
 from agent.core.plan import SECRETS_PATH, Mounted, plan
 from agent.core.policy import CAPABILITIES, NOFILE, OOM_SCORE, ImageRules, Limits, Policy, image_refusal
 from agent.spec import Proto, SpecRefusedError, is_reserved_env, parse_reference

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.core.gpus import Gpu, GpusNeverFitError, Inventory, choose_gpus, fitting, refuse_if_never
-from agent.core.job import Job, Lease, PortLease, Stop, StopCause
+from agent.core.job import Job, Stop, StopCause
+from agent.core.lease import Lease, PortLease
 from agent.core.ports import NatMap, PortRange, choose_ports, held_ports
 from agent.core.queue import Host, grant, order
 from agent.core.state import ACTIVE

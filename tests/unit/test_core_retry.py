@@ -5,7 +5,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.core.job import ExitFacts, FailureKind, Job, Lease, Outcome, Run, StartFailure, StopCause, Verdict
+from agent.core.job import ExitFacts, FailureKind, Job, Outcome, Run, StartFailure, StopCause, Verdict
+from agent.core.lease import Lease
 from agent.core.retry import (
     MOST_BACKOFF_SECONDS,
     MOST_GPU_MOVES,

@@ -62,7 +62,8 @@ def test_every_stop_has_a_reason() -> None:
 
 def test_every_code_that_the_agent_gives_a_job_is_in_the_catalogue() -> None:
     """A code that is not would make the close of its job raise for ever."""
-    used = {code for path in (ROOT / "agent").rglob("*.py") for code in codes_in(ast.parse(path.read_text()))}
+    texts_of_modules = (path.read_text() for path in (ROOT / "agent").rglob("*.py"))
+    used = {code for text in texts_of_modules if WHERE.search(text) for code in codes_in(ast.parse(text))}
     assert len(used) > 15
     assert used <= CATALOGUE.keys()
 
@@ -71,6 +72,9 @@ def test_every_code_that_the_agent_gives_a_job_is_in_the_catalogue() -> None:
 PLACES = {"StartFailure": 1, "PullFailedError": 0, "reason": 0}
 # Whose results are.
 MAKERS = {"start_failure", "_lost_code"}
+KEYWORDS = {"lost_code", "reason_code"}
+# Whoever has none of these is not worth parsing.
+WHERE = re.compile("|".join([*(rf"\b{name}\(" for name in PLACES), *MAKERS, *KEYWORDS]))
 
 
 def codes_in(tree: ast.Module) -> Iterator[str]:
@@ -78,7 +82,7 @@ def codes_in(tree: ast.Module) -> Iterator[str]:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in PLACES:
             place = PLACES[node.func.id]
             yield from texts(node.args[place] if len(node.args) > place else None)
-        elif isinstance(node, ast.keyword) and node.arg in {"lost_code", "reason_code"}:
+        elif isinstance(node, ast.keyword) and node.arg in KEYWORDS:
             yield from texts(node.value)
         elif isinstance(node, ast.FunctionDef) and node.name in MAKERS:
             for inner in ast.walk(node):

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from agent.core.gpu_parts import held_gpus, parts_of, sharing
 from agent.core.gpus import Gpu, Inventory
-from agent.core.job import GpuPart, Job, Lease
+from agent.core.job import Job
+from agent.core.lease import GpuPart, Lease
 from agent.core.queue import Host
 from agent.errors import Phase
 from tests.tries import tries

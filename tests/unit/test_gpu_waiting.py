@@ -11,7 +11,8 @@ from agent.core.gpu_findings import GpuState, Need
 from agent.core.gpu_outlook import stuck_gpus
 from agent.core.gpu_record import GpuHealth
 from agent.core.gpus import Gpu, Inventory
-from agent.core.job import Job, Lease
+from agent.core.job import Job
+from agent.core.lease import Lease
 from agent.core.ports import PortRange
 from agent.core.queue import Host
 from agent.errors import Phase

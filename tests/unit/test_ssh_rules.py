@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from agent.api.ssh_views import show_keys, show_ssh
 from agent.api.views import Addresses
 from agent.core.injection import NOTHING_TO_HAND_OVER
-from agent.core.job import ExitFacts, Job, Kind, Lease, PortLease, Verdict
+from agent.core.job import ExitFacts, Job, Kind, Verdict
+from agent.core.lease import Lease, PortLease
 from agent.core.pace import BURST, PER_SECOND, Pace, pass_by
 from agent.core.plan import Mounted, SshMounts, plan
 from agent.core.ports import NatMap

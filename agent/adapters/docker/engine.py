@@ -2,9 +2,8 @@
 
 import json
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import AbstractAsyncContextManager, aclosing
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
-from enum import Enum
 from functools import partial
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from agent.adapters.docker.client import Calls, Deadlines
 from agent.adapters.docker.execs import Execs
 from agent.adapters.docker.failures import Refusal
 from agent.adapters.docker.layers import Layers
+from agent.adapters.docker.logs import Logs
 from agent.adapters.docker.memory import peak_bytes
 from agent.adapters.docker.pulls import PullTally, auth_header, pull_query
 from agent.adapters.docker.stats import stats_of
@@ -36,7 +36,6 @@ from agent.core.container import (
 from agent.core.container_stats import ContainerStats
 from agent.core.disk_space import CountLimits, DiskSpace, Held
 from agent.core.exec import ExecPlan
-from agent.core.frames import BrokenFramesError, FrameParser
 from agent.core.gpu_strangers import GpuStrangers
 from agent.interfaces import (
     ContainerGoneError,
@@ -51,19 +50,6 @@ PROC = Path("/proc")
 CGROUPS = Path("/sys/fs/cgroup")
 # A float of today's seconds has steps of 0.24 µs: rather an event twice than not at all.
 CLOCK_STEP_SECONDS = 1e-6
-# Read in one go, where it need not be streamed; a frame has at most 16 KiB of text.
-SHORT_LOG_FRAMES = 100
-
-
-class _Follow(Enum):
-    TO_END = "0"
-    TO_EXIT = "1"
-
-
-def _refused_log(refusal: Refusal) -> Exception:
-    if failures.is_container_gone(refusal):
-        return ContainerGoneError(refusal.text)
-    return failures.refused(refusal)
 
 
 class DockerEngine:
@@ -77,6 +63,7 @@ class DockerEngine:
         self._calls = Calls(socket, deadlines)
         self._streams = Streams(socket, deadlines.quick_seconds)
         self._execs = Execs(socket, self._streams, self._calls, deadlines.quick_seconds)
+        self._logs = Logs(socket, self._streams, deadlines.quick_seconds)
         self._strangers = Strangers(self._calls, agent)
         self._creates = creates.Creates(self._calls)
         self._layers = Layers(self._calls)
@@ -207,45 +194,11 @@ class DockerEngine:
             raise failures.refused(refusal) from refusal
         raise EngineUnavailableError("the engine ended its stream of events", Trouble.BROKEN)
 
-    async def read_logs(self, container: str, since_ns: int) -> AsyncGenerator[bytes]:
-        short = await self._short_log(container) if since_ns == 0 else None
-        if short is not None:
-            yield short
-            return
-        async with aclosing(self._logs(container, since_ns, _Follow.TO_END)) as chunks:
-            async for chunk in chunks:
-                yield chunk
-
-    async def _short_log(self, container: str) -> bytes | None:
-        """A log that is short, as most are: one answer is then the whole of it. None: it may have more lines."""
-        query = {"stdout": "1", "stderr": "1", "timestamps": "1", "tail": str(SHORT_LOG_FRAMES)}
-        try:
-            log = await self._streams.read(f"/containers/{container}/logs", query)
-        except Refusal as refusal:
-            raise _refused_log(refusal) from refusal
-        try:
-            slab = FrameParser().feed(log)
-        except BrokenFramesError:
-            return None  # whoever reads it says so; a drain copies it as it is
-        return log if len(slab) < SHORT_LOG_FRAMES and slab.failure is None else None
+    def read_logs(self, container: str, since_ns: int) -> AsyncGenerator[bytes]:
+        return self._logs.read(container, since_ns)
 
     def follow_logs(self, container: str, since_ns: int) -> AsyncGenerator[bytes]:
-        return self._logs(container, since_ns, _Follow.TO_EXIT)
-
-    async def _logs(self, container: str, since_ns: int, follow: _Follow) -> AsyncGenerator[bytes]:
-        query = {"stdout": "1", "stderr": "1", "timestamps": "1", "follow": follow.value}
-        if since_ns:
-            query["since"] = f"{since_ns // 10**9}.{since_ns % 10**9:09d}"
-        try:
-            async with (
-                Proof.taken(self._socket, self._deadlines.quick_seconds) as proof,
-                self._streams.get(f"/containers/{container}/logs", query) as chunks,
-            ):
-                async for chunk in chunks:
-                    yield chunk
-                await proof.ask()
-        except Refusal as refusal:
-            raise _refused_log(refusal) from refusal
+        return self._logs.follow(container, since_ns)
 
     def open_exec(self, container: str, plan: ExecPlan) -> AbstractAsyncContextManager[ExecSession]:
         return self._execs.open(container, plan)

@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from agent.adapters.folders.names import part_of
 from agent.errors import AgentError
 from agent.interfaces import StateFullError, StateReadOnlyError
 
@@ -46,7 +47,7 @@ def write_file(folder: int, name: str, data: bytes, mode: int) -> None:
 
 def replace_file(folder: int, name: str, data: bytes) -> None:
     """The file with this content, or as it was before: never half. Synced, and so is its entry."""
-    part = f"{name}.part"
+    part = part_of(name)
     unlink_if_there(folder, part)
     try:
         write_file(folder, part, data, PRIVATE_FILE)

@@ -11,7 +11,7 @@ from agent.adapters.folders.chutes import DiskChutes
 from agent.adapters.folders.disk import Disk
 from agent.adapters.folders.held import held_by_outputs
 from agent.adapters.folders.jobs import FoundRecord
-from agent.adapters.folders.names import attempt_log, job_folder
+from agent.adapters.folders.names import attempt_log, job_folder, part_of
 from agent.adapters.folders.page_key import PageKey
 from agent.adapters.folders.quotas import DiskQuotas
 from agent.adapters.folders.schedules import DiskSchedules
@@ -237,8 +237,8 @@ class DiskFolders:
         except FileNotFoundError as error:
             raise JobFolderMissingError(job_id, "folder") from error
         try:
-            durable.unlink_if_there(folder, f"{name}.part")
-            number = os.open(f"{name}.part", durable.CREATE, durable.PRIVATE_FILE, dir_fd=folder)
+            durable.unlink_if_there(folder, part_of(name))
+            number = os.open(part_of(name), durable.CREATE, durable.PRIVATE_FILE, dir_fd=folder)
         except OSError:
             os.close(folder)
             raise

@@ -18,11 +18,11 @@ from contextlib import contextmanager
 from agent.adapters.folders import durable
 from agent.adapters.folders.loops import Keep, Loops
 from agent.adapters.folders.mounts import mount_to_make
-from agent.adapters.folders.names import IMAGE, job_folder
+from agent.adapters.folders.names import IMAGE, job_folder, part_of
 from agent.core.disk_guard import FLOOR_BYTES
 from agent.interfaces import JobFolderMissingError, QuotaUnavailableError, Shortage
 
-PART, RELEASED = "q.img.part", "q.released"
+PART, RELEASED = part_of(IMAGE), "q.released"
 # Of the file system's root, which is what the job gets: as of any output folder.
 ROOT_MODE = 0o1777
 _BLOCK = 4096

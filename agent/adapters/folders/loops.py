@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from enum import IntFlag
 from pathlib import Path
 
-from agent.adapters.folders.names import IMAGE, is_job_id
+from agent.adapters.folders.names import IMAGE, is_job_id, part_of
 from agent.interfaces import QuotaUnavailableError
 
 # include/uapi/linux/loop.h; LOOP_CONFIGURE is of Linux 5.8.
@@ -128,7 +128,7 @@ def _on_images() -> Iterator[Loop]:
 
 def _names_an_image(path: str) -> bool:
     """Also one that is being made, and where the file was unlinked, which the kernel adds to its path."""
-    return path.removesuffix("\n").removesuffix(" (deleted)").endswith((f"/{IMAGE}", f"/{IMAGE}.part"))
+    return path.removesuffix("\n").removesuffix(" (deleted)").endswith((f"/{IMAGE}", f"/{part_of(IMAGE)}"))
 
 
 def _find(image: int) -> tuple[int, int] | None:

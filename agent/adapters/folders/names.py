@@ -12,6 +12,7 @@ MAX_DEPTH = 64
 _ENCODED = re.compile(rb"%([0-9A-F]{2})")
 _NOT_NAMES = frozenset({b"", b".", b".."})
 _JOB_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_PART = ".part"
 _HALF_MADE = re.compile(rf"{_JOB_ID.pattern}\.[0-9a-z]+")
 
 
@@ -70,6 +71,16 @@ def job_folder(job_id: str) -> str:
 def version_folder(version_id: str) -> str:
     """The name of the folder of a chute's version. Raises ValueError as `job_folder` does."""
     return job_folder(version_id)
+
+
+def part_of(name: str) -> str:
+    """Under which a file is written until it is whole."""
+    return f"{name}{_PART}"
+
+
+def whole_of(name: str) -> str:
+    """Of a part the name that it is to have; of any other file its own."""
+    return name.removesuffix(_PART)
 
 
 def attempt_log(attempt: int) -> str:

@@ -4,10 +4,8 @@ import os
 
 from agent.adapters.folders import durable
 from agent.adapters.folders.disk import Disk
-from agent.adapters.folders.names import is_job_id, job_folder
+from agent.adapters.folders.names import is_job_id, job_folder, whole_of
 from agent.interfaces import ScheduleFileMissingError
-
-HALF_MADE = ".part"
 
 
 class DiskSchedules:
@@ -58,9 +56,7 @@ def remove(folder: int, schedule_id: str) -> None:
 def sweep(folder: int, known: set[str]) -> list[str]:
     """What has no schedule's name is none of ours."""
     removed = [
-        name
-        for name in sorted(durable.names_in(folder))
-        if is_job_id(name.removesuffix(HALF_MADE)) and name not in known
+        name for name in sorted(durable.names_in(folder)) if is_job_id(whole_of(name)) and name not in known
     ]
     for name in removed:
         durable.unlink_if_there(folder, name)

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 
 from agent.adapters.folders import durable
 from agent.adapters.folders.disk import Disk
+from agent.adapters.folders.names import part_of
 from agent.adapters.folders.outputs import OpenedOutput
 from agent.interfaces import Digest, OutputChangedError, OutputFile, SmallOutput
 
@@ -222,16 +223,16 @@ class LogWriter:
                 durable.write_all(number, last)
                 os.fsync(number)
             if durable.is_there(folder, self._name):
-                durable.unlink_if_there(folder, f"{self._name}.part")
+                durable.unlink_if_there(folder, part_of(self._name))
             else:
-                os.rename(f"{self._name}.part", self._name, src_dir_fd=folder, dst_dir_fd=folder)
+                os.rename(part_of(self._name), self._name, src_dir_fd=folder, dst_dir_fd=folder)
             os.fsync(folder)
         self._close()
 
     def _discard(self) -> None:
         try:
             with self._folder.use() as folder:
-                durable.unlink_if_there(folder, f"{self._name}.part")
+                durable.unlink_if_there(folder, part_of(self._name))
         except ValueError:
             return  # committed or discarded before
         self._close()

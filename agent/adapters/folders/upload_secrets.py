@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 
 from agent.adapters.folders import durable
-from agent.adapters.folders.names import job_folder
+from agent.adapters.folders.names import job_folder, part_of
 from agent.interfaces import JobFolderMissingError
 from agent.spec import Upload
 
@@ -31,7 +31,7 @@ def read_target(folder: int) -> Upload | None:
 
 def drop_all(folder: int) -> None:
     """The caller syncs it."""
-    for name in (f"{TARGET}.part", PLACES, TARGET):
+    for name in (part_of(TARGET), PLACES, TARGET):
         durable.unlink_if_there(folder, name)
 
 

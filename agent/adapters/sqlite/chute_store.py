@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from agent.adapters.sqlite import chutes, cords
+from agent.adapters.sqlite.rows import Rows
 from agent.core.chute import Brief, Described, Version
-from agent.core.job import Viewer
+from agent.core.job import Job, Viewer
 from agent.interfaces import Deployed
 from agent.interfaces.cord_store import BegunCall, CordCaps, CordKey, KeptAnswer
 
@@ -18,6 +19,7 @@ class SqliteChutes(ABC):
     """What of the store is about chutes; see interfaces.ChuteStore and CordStore for the promises."""
 
     _now: Callable[[], float]
+    _rows: Rows
 
     @abstractmethod
     async def _read(self, ask: Callable[[sqlite3.Connection], T]) -> T: ...
@@ -45,6 +47,9 @@ class SqliteChutes(ABC):
 
     async def versions_of(self, chute: Version) -> list[Brief]:
         return await self._read(lambda db: chutes.read_of_chute(db, chute))
+
+    async def unfinished_of(self, owner: str, chute: str) -> list[Job]:
+        return await self._read(lambda db: self._rows.fetch(db, chutes.unfinished_of(db, owner, chute)))
 
     async def remove_chute(self, chute: Version) -> list[str]:
         return await self._write(lambda db: chutes.remove(db, chute))

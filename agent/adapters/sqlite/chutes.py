@@ -52,8 +52,8 @@ SUPERSEDE = "UPDATE versions SET state = 'superseded' WHERE seq = ?"
 KEPT = "SELECT id, owner, state, chute, seq FROM versions WHERE state IN ('superseded', 'refused')"
 # The unfinished jobs come first: they are few.
 RUNNING = """
-    SELECT count(*) FROM jobs INDEXED BY jobs_unfinished JOIN functions ON functions.job = jobs.seq
-    WHERE jobs.phase <> 'finished' AND functions.owner = ? AND functions.chute = ?
+    SELECT jobs.seq, jobs.version FROM jobs INDEXED BY jobs_unfinished CROSS JOIN functions ON functions.job = jobs.seq
+    WHERE jobs.phase <> 'finished' AND functions.owner = ? AND functions.chute = ? ORDER BY jobs.seq
 """
 IN_USE = """
     SELECT DISTINCT functions.version FROM jobs INDEXED BY jobs_unfinished
@@ -126,10 +126,15 @@ def read_of_chute(connection: sqlite3.Connection, chute: Version) -> list[Brief]
     return _briefs(connection.execute(OF_CHUTE, (chute.owner, chute.chute)))
 
 
+def unfinished_of(connection: sqlite3.Connection, owner: str, chute: str) -> list[tuple[int, int]]:
+    """(seq, version) of its jobs, oldest first."""
+    return connection.execute(RUNNING, (owner, chute)).fetchall()
+
+
 def remove(connection: sqlite3.Connection, chute: Version) -> list[str]:
-    running = connection.execute(RUNNING, (chute.owner, chute.chute)).fetchone()[0]
+    running = unfinished_of(connection, chute.owner, str(chute.chute))
     if running:
-        raise ChuteInUseError(str(chute.chute), running)
+        raise ChuteInUseError(str(chute.chute), len(running))
     schedules.remove_of_chute(connection, chute.owner, str(chute.chute))
     cords.remove_of_chute(connection, chute.owner, str(chute.chute))
     return _delete(connection, [version.id for version in read_of_chute(connection, chute)])

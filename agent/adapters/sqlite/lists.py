@@ -2,6 +2,7 @@
 
 import sqlite3
 
+from agent.adapters.sqlite.where import Where
 from agent.core.job import INTERNAL_KINDS, Viewer
 from agent.errors import Phase
 from agent.interfaces import JobQuery
@@ -32,24 +33,8 @@ COUNT_LABEL = """
 """
 # Enough to tell a rare label from one that nearly every job has.
 COUNTED = 1_000
-LAST_CHARACTER = chr(0x10FFFF)
 
 Label = tuple[str, str]
-
-
-class Where:
-    """Conditions that all must hold, and the values that they name."""
-
-    def __init__(self, limit: int) -> None:
-        self._conditions: list[str] = []
-        self.values: dict[str, object] = {"limit": limit}
-
-    def want(self, condition: str, **named: object) -> None:
-        self._conditions.append(condition)
-        self.values |= named
-
-    def text(self) -> str:
-        return " AND ".join(self._conditions) or "TRUE"
 
 
 def unfinished(connection: sqlite3.Connection) -> Found:
@@ -132,7 +117,6 @@ def _filter(where: Where, query: JobQuery) -> None:
     else:
         where.want(HIDES_INTERNAL)
     if query.id_prefix:
-        end = query.id_prefix + LAST_CHARACTER
-        where.want("jobs.id >= :prefix AND jobs.id < :prefix_end", prefix=query.id_prefix, prefix_end=end)
+        where.want_prefix("jobs.id", query.id_prefix)
     for number, (name, value) in enumerate(query.labels):
         where.want(HAS_LABEL.format(number=number), **{f"label{number}": name, f"value{number}": value})

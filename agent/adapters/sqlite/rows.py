@@ -11,18 +11,8 @@ from pydantic import TypeAdapter
 
 from agent.adapters.sqlite.faults import DatabaseDamagedError
 from agent.core.function import FunctionCall
-from agent.core.job import (
-    BootTime,
-    ClosedAttempt,
-    FiredBy,
-    Job,
-    Kind,
-    Lease,
-    Outcome,
-    Reason,
-    Run,
-    Stop,
-)
+from agent.core.job import BootTime, ClosedAttempt, FiredBy, Job, Kind, Outcome, Reason, Run, Stop
+from agent.core.lease import Lease
 from agent.core.ssh_key import SshKey
 from agent.errors import Phase
 from agent.spec import load_spec

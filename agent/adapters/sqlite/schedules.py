@@ -10,6 +10,7 @@ from pydantic import TypeAdapter
 
 from agent.adapters.sqlite import events
 from agent.adapters.sqlite.rows import dump_data
+from agent.adapters.sqlite.where import Where
 from agent.core.chute import MOST_SCHEDULES, Version
 from agent.core.job import Job, NewEvent, Viewer
 from agent.core.schedule import (
@@ -98,16 +99,16 @@ def read(connection: sqlite3.Connection, schedule_id: str, viewer: Viewer) -> Sc
 
 
 def page(connection: sqlite3.Connection, query: ScheduleQuery, viewer: Viewer) -> list[Schedule]:
-    conditions, values = ["TRUE"], {"limit": query.limit, **_values(query, viewer)}
+    where = Where(query.limit)
     if not viewer.sees_all:
-        conditions.append("owner = :owner")
+        where.want("owner = :owner", owner=viewer.principal)
     if query.name is not None:
-        conditions.append(OWN_OR_OTHERS)
+        where.want(OWN_OR_OTHERS, name=query.name, owner=viewer.principal)
     if query.id_prefix is not None:
-        conditions.append("substr(id, 1, length(:prefix)) = :prefix")
+        where.want_prefix("id", query.id_prefix)
     if query.before_seq is not None:
-        conditions.append("seq < :before")
-    return _all(connection.execute(PAGE.format(conditions=" AND ".join(conditions)), values))
+        where.want("seq < :before", before=query.before_seq)
+    return _all(connection.execute(PAGE.format(conditions=where.text()), where.values))
 
 
 def read_timed(connection: sqlite3.Connection) -> list[Timed]:
@@ -201,15 +202,6 @@ def _update(connection: sqlite3.Connection, schedule: Schedule) -> Schedule:
     values = (schedule.cron, schedule.since, schedule.paused, _rest(schedule), schedule.seq)
     connection.execute(UPDATE, values)
     return replace(schedule, version=schedule.version + 1)
-
-
-def _values(query: ScheduleQuery, viewer: Viewer) -> dict[str, object]:
-    return {
-        "owner": viewer.principal,
-        "name": query.name,
-        "prefix": query.id_prefix,
-        "before": query.before_seq,
-    }
 
 
 def _sees(viewer: Viewer, schedule: Schedule) -> bool:

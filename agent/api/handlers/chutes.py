@@ -50,14 +50,14 @@ class ChuteHandlers:
         seconds = read_seconds(request, DEPLOY_WAIT_SECONDS)
         # Held as a stream: uploads and waits are bounded by token, and end with their connection.
         with self._streams.open(request, caller) as stream:
-            received = await self._chutes.receive()
+            received = await self._chutes.deploys.receive()
             try:
                 body = await read_deploy_form(request, received.write)
-                deployed = await self._chutes.deploy(caller.viewer, body, received)
+                deployed = await self._chutes.deploys.deploy(caller.viewer, body, received)
             finally:
                 await received.close()
             async with stream.watched():
-                version = await self._chutes.wait(caller.viewer, deployed.version.id, seconds)
+                version = await self._chutes.deploys.wait(caller.viewer, deployed.version.id, seconds)
         if version.state is VersionState.REFUSED:
             raise DeployRefusedError(version.faults)
         if version.state is VersionState.DESCRIBING:
@@ -80,7 +80,7 @@ class ChuteHandlers:
         with self._streams.open(request, caller) as stream:
             async with stream.watched():
                 version_id = request.match_info["id"].lower()
-                version = await self._chutes.wait(caller.viewer, version_id, seconds)
+                version = await self._chutes.deploys.wait(caller.viewer, version_id, seconds)
         return web.json_response(show_version(version))
 
     async def remove(self, request: web.Request, caller: Caller) -> web.Response:

@@ -1,7 +1,6 @@
 """api/handlers/jobs — submit, list, read, forget. Decides nothing: the rules are the intake's, the filter is the store's."""
 
 import asyncio
-import re
 
 from aiohttp import web
 
@@ -24,7 +23,6 @@ DEFAULT_PAGE, MAX_PAGE = 50, 200
 DEFAULT_WAIT_SECONDS, MAX_WAIT_SECONDS = 30, 300
 # A missed ring (there is none, but a wait has a deadline) costs a waiting client this much.
 LOOK_AGAIN_SECONDS = 5.0
-ID_PREFIX = re.compile(r"[0-9a-fA-F-]{1,36}")
 JOB = Answer("the job", "Job")
 
 
@@ -116,16 +114,14 @@ def read_list_query(request: web.Request) -> JobQuery:
     phases = query.choices("phase", Phase)
     kind = query.choice("kind", Kind)
     queue = query.text("queue")
-    prefix, schedule = query.text("id"), query.text("schedule")
-    if prefix is not None and not ID_PREFIX.fullmatch(prefix):
-        query.refuse("id", "is no beginning of a UUID", "Write its first hex digits.")
+    id_prefix, schedule = query.id_prefix("id"), query.text("schedule")
     limit = query.number("limit", DEFAULT_PAGE, 1, MAX_PAGE)
     read = JobQuery(
         phases=phases,
         queue=queue,
         labels=read_labels(query),
         kind=kind,
-        id_prefix=None if prefix is None else prefix.lower(),
+        id_prefix=id_prefix,
         schedule=None if schedule is None else schedule.lower(),
         before_seq=read_cursor(query),
         limit=limit or DEFAULT_PAGE,

@@ -89,10 +89,9 @@ def id_of(request: web.Request) -> str:
 def read_list_query(request: web.Request) -> ScheduleQuery:
     query = Query(request)
     limit = query.number("limit", DEFAULT_PAGE, 1, MAX_PAGE)
-    prefix = query.text("id")
     read = ScheduleQuery(
         name=query.text("name"),
-        id_prefix=None if prefix is None else prefix.lower(),
+        id_prefix=query.id_prefix("id"),
         before_seq=read_cursor(query),
         limit=limit or DEFAULT_PAGE,
     )
@@ -105,7 +104,7 @@ LIST_PARAMETERS = (
     Parameter(
         "name", "only your own one of this name; where you have none, those of others that you may see"
     ),
-    Parameter("id", "only ids that begin so"),
+    Parameter("id", "the beginning of an id"),
     Parameter(
         "limit",
         f"the most a page has; default {DEFAULT_PAGE}",

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from agent.core.job import Job, PortLease, Viewer
+from agent.core.job import Job, Viewer
+from agent.core.lease import PortLease
 from agent.errors import AgentError, Blame, Phase
 from agent.interfaces import Store
 from agent.jobs.intake import unknown_job

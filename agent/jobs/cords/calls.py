@@ -1,7 +1,6 @@
 """jobs/cords/calls — one call of a cord, from its request to the last byte of its answer. Which job answers is `hosts`' to say; knows no HTTP."""
 
 import asyncio
-import json
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ import structlog
 from agent.core.chute import Version
 from agent.core.cord_answer import BadCordAnswerError, CordFault, CordFaultKind, CordHead
 from agent.core.job import Viewer
+from agent.core.json_line import dump_with
 from agent.errors import AgentError
 from agent.interfaces.cord_line import CordLine, CordLineBrokenError
 from agent.interfaces.cord_store import CordKey, KeptAnswer
@@ -209,10 +209,7 @@ def request_of(asked: _Asked) -> bytes:
         },
         "has_body": call.body is not None,
     }
-    line = json.dumps(said, separators=(",", ":")).encode()
-    # As it was sent, in which line ends are white space and nothing else. One copy of it at a time, where it has none.
-    body = b"null" if call.body is None else call.body.replace(b"\n", b" ").replace(b"\r", b" ")
-    return b"".join((line[:-1], b',"body":', body, b"}"))
+    return dump_with(said, "body", b"null" if call.body is None else call.body)
 
 
 def refusal_of(fault: CordFault, job_id: str) -> AgentError:

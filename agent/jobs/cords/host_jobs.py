@@ -9,7 +9,6 @@ from agent.core.chute import Version
 from agent.core.function import FunctionCall
 from agent.core.job import EVERYONE, BootTime, Job, Kind, NewEvent, StopCause
 from agent.core.stop_requests import request_job_stop
-from agent.errors import Phase
 from agent.interfaces import ChuteFolders, Clock
 from agent.jobs.bell import Bell, wait_for_ring
 from agent.jobs.cords.errors import CordHostNotReadyError
@@ -38,13 +37,17 @@ class HostJobs:
         return job.job_stop is None and job.outcome is None and job.id not in self.leaving
 
     async def unfinished(self) -> list[Job]:
-        """Raises StoreUnavailableError."""
+        """Of all chutes. Raises StoreUnavailableError."""
         return [job for job in await self._store.unfinished() if job.kind is Kind.CORDS]
 
     async def find(self, host: Host) -> Job | None:
         """One that was accepted, though its answer was lost. Raises StoreUnavailableError."""
-        found = [job for job in await self.unfinished() if job.call and job.call.version == host.version]
-        return next(filter(self.may_answer, found), None)
+        found = await self._of_chute(host.owner, host.chute)
+        of_version = (job for job in found if job.call is not None and job.call.version == host.version)
+        return next(filter(self.may_answer, of_version), None)
+
+    async def _of_chute(self, owner: str, chute: str) -> list[Job]:
+        return [job for job in await self._store.unfinished_of(owner, chute) if job.kind is Kind.CORDS]
 
     async def version_of(self, host: Host) -> Version:
         """As it is now. Raises CordHostNotReadyError, StoreUnavailableError."""
@@ -84,7 +87,8 @@ class HostJobs:
         deadline = loop.time() + STOPPED_SECONDS
         while True:
             ring = bell.listen()
-            is_over = not any(_is_ending(job, chute) for job in await self.unfinished())
+            of_it = await self._of_chute(chute.owner, str(chute.chute))
+            is_over = all(job.job_stop is None for job in of_it)
             if is_over or loop.time() >= deadline:
                 return
             await wait_for_ring(ring, min(LOOK_AGAIN_SECONDS, deadline - loop.time()))
@@ -98,8 +102,3 @@ def _stop(clock: Clock, why: str) -> Callable[[Job], tuple[Job, list[NewEvent]]]
         return request_job_stop(job, StopCause.NOT_NEEDED, now, kill_at, why)
 
     return decide
-
-
-def _is_ending(job: Job, chute: Version) -> bool:
-    is_its = job.call is not None and (job.owner, job.call.chute) == (chute.owner, chute.chute)
-    return is_its and job.job_stop is not None and job.phase is not Phase.FINISHED

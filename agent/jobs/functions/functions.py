@@ -31,10 +31,10 @@ class Functions:
         self._store = store
         self._folders = folders
         self._sockets = sockets
-        self._tools = Tools(store, folders)
         self._sessions: dict[str, Session] = {}
         self._writing = asyncio.Lock()
         self._flag = Flag()
+        self._tools = Tools(store, folders, self._flag.set)
 
     def use(self, group: asyncio.TaskGroup) -> None:
         """Where connections are served."""
@@ -59,7 +59,7 @@ class Functions:
         if known is not None:
             await self.leave(job.id)
         keeper = Keeper(job.id, job.attempt, await self._store.told(job.id))
-        session = Session(job, await self._lines_of(job), keeper, self._tools, self._flag.set)
+        session = Session(job, job.call, await self._lines_of(job), keeper, self._tools)
         await self._sockets.open(job.id, session)
         self._sessions[job.id] = session
 

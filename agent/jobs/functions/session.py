@@ -1,7 +1,6 @@
 """jobs/functions/session — one attempt's side of the socket: hello, reports, the end; what concerns other jobs is asked elsewhere."""
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from dataclasses import dataclass
 from agent.core.finish import Finish, dump_header
 from agent.core.function import FunctionCall
 from agent.core.job import Job
+from agent.core.json_line import dump_line, dump_with, on_one_line
 from agent.core.told import BadReportError, read_news, read_points
 from agent.interfaces import (
     Folders,
@@ -30,10 +30,11 @@ RESULT_SECONDS = 60.0
 
 @dataclass(slots=True)
 class Tools:
-    """`neighbours`, `cord_hosts` None: the daemon is not that far yet."""
+    """`tell` is called when there is something to write. `neighbours`, `cord_hosts` None: the daemon is not that far yet."""
 
     store: Store
     folders: Folders
+    tell: Callable[[], None]
     neighbours: Neighbours | None = None
     cord_hosts: CordHosts | None = None
 
@@ -49,18 +50,16 @@ class Tools:
 
 
 class Session:
-    """Implements `interfaces.JobCalls`. `tell` is called when there is something to write."""
+    """Implements `interfaces.JobCalls`. `call`: what the job calls; `lines`: how many connections of it may serve cords."""
 
-    def __init__(self, job: Job, lines: int, keeper: Keeper, tools: Tools, tell: Callable[[], None]) -> None:
-        """`job` calls a function."""
+    def __init__(self, job: Job, call: FunctionCall, lines: int, keeper: Keeper, tools: Tools) -> None:
         self.attempt = job.attempt
         self.lines = lines
         self._open_lines = 0
         self.keeper = keeper
         self._job_id = job.id
-        self._call = _call_of(job)
+        self._call = call
         self._tools = tools
-        self._tell = tell
         self._finishing = asyncio.Lock()
 
     async def answer(self, call: Call) -> bytes:
@@ -69,14 +68,14 @@ class Session:
                 case "hello":
                     return await self._hello()
                 case "start_job":
-                    return _dump({"job_id": await self._tools.ask().start(await self._job(), call)})
+                    return dump_line({"job_id": await self._tools.ask().start(await self._job(), call)})
                 case "get_job_status":
                     wanted = call.fields.get("job_id")
                     status = await self._tools.ask().status(await self._job(), wanted)
-                    return b"null" if status is None else _on_one_line(status)
+                    return b"null" if status is None else on_one_line(status)
                 case "cancel_job":
                     wanted = call.fields.get("job_id")
-                    return _dump(await self._tools.ask().cancel(await self._job(), wanted))
+                    return dump_line(await self._tools.ask().cancel(await self._job(), wanted))
                 case name:
                     raise CallRefusedError(CallFault.BAD_CALL, f"there is no call {name[:64]!a}")
 
@@ -90,7 +89,7 @@ class Session:
         except BadReportError as bad:
             raise CallRefusedError(CallFault.BAD_CALL, str(bad)) from bad
         await self.keeper.take(news, points)
-        self._tell()
+        self._tools.tell()
         return news.seq
 
     async def report_kept(self, number: int) -> None:
@@ -113,7 +112,7 @@ class Session:
                     await part.discard()
         # What it told before is the last: the launcher waits for it, and with it all that the job holds.
         self.keeper.hurry()
-        self._tell()
+        self._tools.tell()
 
     async def serve(self, line: CordLine) -> None:
         if not self.lines:
@@ -152,13 +151,7 @@ class Session:
             "stopping": job.stop_asked,
             **({"concurrency": self.lines} if self.lines else {}),
         }
-        # As it is kept: to read it would cost the loop what it costs to read it in the job.
-        return _dump(said)[:-1] + b',"payload":' + _on_one_line(payload) + b"}"
-
-
-def _call_of(job: Job) -> FunctionCall:
-    assert job.call is not None  # noqa: S101 - only jobs that call a function have a socket
-    return job.call
+        return dump_with(said, "payload", payload)
 
 
 @contextmanager
@@ -170,12 +163,3 @@ def _refusing() -> Iterator[None]:
         raise CallRefusedError(CallFault.UNAVAILABLE, f"{error}. {error.remedy}") from error
     except JobFolderMissingError as error:
         raise CallRefusedError(CallFault.REFUSED, f"{error}. {error.remedy}") from error
-
-
-def _on_one_line(text: bytes) -> bytes:
-    """JSON, in which line ends are white space and nothing else."""
-    return text.replace(b"\n", b" ").replace(b"\r", b" ")
-
-
-def _dump(value: object) -> bytes:
-    return json.dumps(value, separators=(",", ":")).encode()

@@ -30,6 +30,7 @@ NAME = Form(
     'name="train_model"',
 )
 QUEUE = Form(re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*"), 64, WORD, 'queue="gpu_intensive"')
+RESERVED_QUEUES = ("describe", "cords")
 SETTINGS = ("ports", "timeout", "upload", "ssh", "name", "schedule", "retry_count", "queue", "priority")
 
 
@@ -47,7 +48,7 @@ def find_job_faults(
     yield from find_name_faults(job.name, taken)
     yield from find_schedule_faults(job)
     yield from find_number_fault("retry_count", job.retry_count, 0, MAX_RETRIES)
-    yield from find_text_fault("queue", job.queue, QUEUE)
+    yield from find_queue_faults(job.queue)
     yield from find_number_fault("priority", job.priority, MIN_PRIORITY, MAX_PRIORITY)
     yield from find_unknown_faults(unknown, SETTINGS, "@chute.job")
 
@@ -64,6 +65,13 @@ def find_name_faults(name: Any, taken: Container[str]) -> Iterator[Fault]:
     yield from find_text_fault("name", name, NAME)
     if isinstance(name, str) and name in taken:
         yield Fault("name", f"{name!r:.80} is the name of another job of this chute", "Give it another name.")
+
+
+def find_queue_faults(queue: Any) -> Iterator[Fault]:
+    if isinstance(queue, str) and queue in RESERVED_QUEUES:
+        told = f"may not be {queue}: that is for jobs that the agent runs for itself"
+        yield Fault("queue", told, "Use another name, or leave queue out.")
+    yield from find_text_fault("queue", queue, QUEUE)
 
 
 def find_schedule_faults(job: Job) -> Iterator[Fault]:

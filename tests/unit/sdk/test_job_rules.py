@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from agent.spec.limits import RESERVED_QUEUES
 from chutes import Chute
 from chutes._manifest import describe
 from chutes._refusing import noting
@@ -15,7 +16,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     *[({"timeout": bad}, "timeout") for bad in (29, 86_401, 60.0, "60", True, -1, float("nan"))],
     *[({"retry_count": bad}, "retry_count") for bad in (-1, 101, None, True, 1.0, "3")],
     *[({"priority": bad}, "priority") for bad in (-101, 101, None, False, 0.5)],
-    *[({"queue": bad}, "queue") for bad in ("", "a b", ".a", "q" * 65, None, 1, "ü", "a\n")],
+    *[({"queue": bad}, "queue") for bad in ("", "a b", ".a", "q" * 65, None, 1, "ü", "a\n", [])],
+    *[({"queue": reserved}, "queue") for reserved in RESERVED_QUEUES],
     *[({"name": bad}, "name") for bad in ("", "a/b", ".a", "-a", "n" * 129, 1, "a b", "a\n", "größe")],
     *[({"schedule": bad}, "schedule") for bad in ("", "* * * *", "* * * * * *", "every day", 5, "@", "\n")],
     *[({"upload": bad}, "upload") for bad in (None, 0, "yes")],

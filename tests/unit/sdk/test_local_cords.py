@@ -3,6 +3,7 @@
 import asyncio
 import threading
 import time
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -65,7 +66,49 @@ async def test_a_plain_name_goes_before_a_parameter(chute: Chute) -> None:
     assert [answer.json() for answer in answers[:2]] == ["every", "a/b"]
     assert [answer.status for answer in answers[2:]] == [404] * 3
     wrong = await runner.call_cord("PUT", "/items/all")
-    assert (wrong.status, wrong.error and wrong.error.message) == (405, "/items/all takes GET and no PUT")
+    assert (wrong.status, wrong.error and wrong.error.message) == (
+        405,
+        "/items/all takes GET, HEAD, OPTIONS and no PUT",
+    )
+    assert wrong.headers == {"Allow": "GET, HEAD, OPTIONS"}
+
+
+async def test_options_tells_the_methods_of_a_path_and_head_is_get_without_its_body(chute: Chute) -> None:
+    given_up: list[str] = []
+    held: list[AsyncIterator[str]] = []
+
+    async def endless() -> AsyncIterator[str]:
+        try:
+            while True:
+                yield "data: 1\n\n"
+        finally:
+            given_up.append("endless")
+
+    @chute.cord("/items", method="GET")
+    def items(self: Chute) -> list[int]:
+        return [1, 2]
+
+    @chute.cord("/lines", method="GET", output_content_type="text/event-stream")
+    async def lines(self: Chute) -> AsyncIterator[str]:
+        held.append(endless())
+        return held[0]
+
+    @chute.cord("/asked", method="OPTIONS")
+    def asked(self: Chute) -> str:
+        return "me"
+
+    runner = LocalRunner(chute)
+    options = await runner.call_cord("options", "/items")
+    assert (options.status, options.headers, options.body) == (204, {"Allow": "GET, HEAD, OPTIONS"}, b"")
+    assert (await runner.call_cord("OPTIONS", "/asked")).json() == "me"
+    assert (await runner.call_cord("OPTIONS", "/nothing")).status == 404
+    head = await runner.call_cord("HEAD", "/items")
+    assert (head.status, head.content_type, head.body) == (200, "application/json", b"")
+    streamed = await runner.call_cord("HEAD", "/lines")
+    assert (streamed.status, streamed.content_type, streamed.pieces) == (200, "text/event-stream", None)
+    assert given_up == ["endless"]
+    wrong = await runner.call_cord("HEAD", "/asked")
+    assert (wrong.status, wrong.body, wrong.error and wrong.error.kind) == (405, b"", "unknown_method")
 
 
 async def test_startup_hooks_run_once_and_the_chute_goes_on_until_it_is_shut_down(chute: Chute) -> None:

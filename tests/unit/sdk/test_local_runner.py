@@ -13,7 +13,7 @@ import pytest
 from chutes import PermanentError
 from chutes.chute import Chute
 from chutes.chute.job import Port
-from chutes.testing import LocalRunner
+from chutes.testing import LocalRunner, loops
 from tests.unit.sdk.chutes_for_tests import make_chute
 
 SHORT = 0.05
@@ -303,7 +303,8 @@ def test_what_does_not_stop_is_left_behind_and_not_tried_again_beside_itself(chu
     assert time.monotonic() - began < 2
 
 
-def test_what_does_not_stop_says_where_it_is(chute: Chute) -> None:
+def test_what_does_not_stop_says_where_it_is(chute: Chute, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loops, "LEAVE_SECONDS", SHORT)
     ends: list[bool] = []
 
     def inner() -> None:
@@ -329,7 +330,11 @@ def test_what_does_not_stop_says_where_it_is(chute: Chute) -> None:
     ends.append(True)
 
 
-def test_a_coroutine_that_swallows_its_cancellation_holds_nothing_up(chute: Chute) -> None:
+def test_a_coroutine_that_swallows_its_cancellation_holds_nothing_up(
+    chute: Chute, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loops, "LEAVE_SECONDS", SHORT)
+
     @chute.job()
     async def stubborn(self: Chute) -> None:
         for _ in range(5):

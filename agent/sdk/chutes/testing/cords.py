@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Mapping
 from uuid import uuid4
 
@@ -19,7 +19,7 @@ from chutes.chute import Chute
 from chutes.testing.attempts import OURS_TO_HEED, call_hook
 from chutes.testing.platform import LocalPlatform
 from chutes.testing.results import Failure
-from chutes.testing.routes import NotFound, find, read_query
+from chutes.testing.routes import Found, NotFound, find, read_query
 
 # With what a host answers where the function gives no answer.
 STATUSES = {"binding": 422, "startup": 503}
@@ -67,19 +67,27 @@ class LocalCords:
         self._is_started = False
 
     async def call(self, method: str, path: str, query: Mapping[str, Any], body: Any) -> CordAnswer:
+        asked = method.upper()
         place, _, written = path.partition("?")
-        found = find(self._chute.cords, method, place)
+        found = find(self._chute.cords, asked, place)
         if isinstance(found, NotFound):
-            return not_found(method, place, found)
-        request = Request(found.params, read_query(written, query), body is not NO_BODY, read_body(body))
+            answer = not_found(asked, place, found)
+        else:
+            answer = await self._perform(found, asked, read_query(written, query), body)
+        # Only its head leaves.
+        return replace(answer, body=b"", pieces=None) if asked == "HEAD" else answer
+
+    async def _perform(self, found: Found, method: str, query: dict[str, Any], body: Any) -> CordAnswer:
+        request = Request(found.params, query, body is not NO_BODY, read_body(body))
         not_started = await self._start()
         if not_started is not None:
             return not_started
         context = contextvars.copy_context()
         context.run(CALL.set, Call(str(uuid4())))
         # A task of its own, as on a host: what the function sets in its context is nobody else's.
+        perform_it = perform_head if method == "HEAD" else perform_whole
         task: asyncio.Task[CordAnswer] = context.run(
-            asyncio.ensure_future, perform_whole(self._chute, found.cord, request, self._threads)
+            asyncio.ensure_future, perform_it(self._chute, found.cord, request, self._threads)
         )
         try:
             await asyncio.wait({task})
@@ -122,6 +130,15 @@ async def perform_whole(chute: Chute, cord: Any, request: Request, threads: Thre
     return answer_of(performed)
 
 
+async def perform_head(chute: Chute, cord: Any, request: Request, threads: Threads) -> CordAnswer:
+    """Nobody reads what comes of it: a stream is given up."""
+    performed = await perform(chute, cord, request, threads)
+    if isinstance(performed, Streamed):
+        await performed.rest.close()
+        return CordAnswer(200, performed.content_type, b"")
+    return answer_of(performed)
+
+
 async def read_stream(streamed: Streamed) -> CordAnswer:
     """To its end. What it raised in the middle is in `error`, beside the pieces that had left."""
     pieces, piece, error = [], streamed.first, None
@@ -147,9 +164,13 @@ def answer_of(given: Whole | Refusal) -> CordAnswer:
 
 
 def not_found(method: str, path: str, found: NotFound) -> CordAnswer:
+    headers = {"Allow": ", ".join(found.methods)}
+    if found.methods and method == "OPTIONS":
+        return CordAnswer(204, "", b"", headers)
     if found.methods:
         told = f"{path} takes {', '.join(found.methods)} and no {method}"
-        return problem(405, failure_of(Refusal("unknown_method", "LookupError", told)))
+        answer = problem(405, failure_of(Refusal("unknown_method", "LookupError", told)))
+        return replace(answer, headers=headers)
     return problem(
         404, failure_of(Refusal("unknown_path", "LookupError", f"the chute has no cord at {path}"))
     )

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Mapping, NamedTuple, Sequence
-from urllib.parse import parse_qs, unquote
+from urllib.parse import parse_qs, unquote_to_bytes
 
+from chutes._cord_rules import METHODS
 from chutes.chute.cord import Cord
+
+BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
 class Found(NamedTuple):
@@ -20,17 +24,26 @@ class NotFound(NamedTuple):
 
 
 def find(cords: Sequence[Cord], method: str, path: str) -> Found | NotFound:
-    """A plain name goes before a parameter in its place."""
-    given = path.split("/")
+    """A plain name goes before a parameter in its place. What answers GET answers HEAD, where no cord does."""
+    given = decode(path)
     fitting = [
         Found(cord, params)
         for cord in sorted(cords, key=lambda each: [part.startswith("{") for part in parts_of(each)])
-        if (params := match(parts_of(cord), given)) is not None
+        if given is not None and (params := match(parts_of(cord), given)) is not None
     ]
-    for found in fitting:
-        if found.cord.method == method.upper():
-            return found
-    return NotFound(tuple(sorted({found.cord.method for found in fitting})))
+    for wanted in (method, "GET" if method == "HEAD" else method):
+        for found in fitting:
+            if found.cord.method == wanted:
+                return found
+    return NotFound(allowed({found.cord.method for found in fitting}))
+
+
+def allowed(methods: set[str]) -> tuple[str, ...]:
+    """With those that a host answers for a cord."""
+    if not methods:
+        return ()
+    known = methods | {"OPTIONS"} | ({"HEAD"} if "GET" in methods else set())
+    return tuple(method for method in METHODS if method in known)
 
 
 def match(parts: list[str], given: list[str]) -> dict[str, str] | None:
@@ -39,14 +52,24 @@ def match(parts: list[str], given: list[str]) -> dict[str, str] | None:
     params: dict[str, str] = {}
     for part, text in zip(parts, given):
         if part.startswith("{") and text:
-            params[part[1:-1]] = unquote(text)
-        elif part != unquote(text):
+            params[part[1:-1]] = text
+        elif part != text:
             return None
     return params
 
 
 def parts_of(cord: Cord) -> list[str]:
-    return cord.public_api_path.split("/")
+    return cord.public_api_path[1:].split("/")
+
+
+def decode(path: str) -> list[str] | None:
+    """Split before it is decoded: a slash that is percent-encoded is part of its place. None: it is no path."""
+    if not path.startswith("/") or BROKEN_ESCAPE.search(path):
+        return None
+    try:
+        return [unquote_to_bytes(part).decode() for part in path[1:].split("/")]
+    except UnicodeError:
+        return None
 
 
 def read_query(written: str, given: Mapping[str, Any]) -> dict[str, Any]:
