@@ -1,7 +1,7 @@
 """bench/bare_upload — what one Python process can do at most: files read, hashed and sent by PUT, with nothing else about it. Guards nothing, remembers nothing.
 
     python -m bench.bare_upload socket URL FILE      one file, on one plain socket, in one thread
-    python -m bench.bare_upload aiohttp URL FILE…    eight at a time, by the HTTP library that the agent uses
+    python -m bench.bare_upload aiohttp URL FOLDER   its files, eight at a time, by the HTTP library that the agent uses
 
 It prints the seconds that it took, its start not counted. No program that also keeps a journal, guards and yields can be faster.
 """

@@ -99,7 +99,7 @@ async def measure(world: World, uploads: Uploads, jobs: list[Job], ended: dict[s
 
 @asynccontextmanager
 async def opened(state: Path, url: str) -> AsyncIterator[World]:
-    """The adapters as `daemon/serve` opens them."""
+    """The adapters as the daemon opens them."""
     redactor = logging.configure("info", "json")
     threads = Threads("folders", FOLDER_THREADS)
     folders = await open_folders(state, state / "run", threads)

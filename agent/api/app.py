@@ -43,7 +43,7 @@ from agent.interfaces import Clock, Folders, Store
 from agent.interfaces.job_ports import JobPorts
 from agent.jobs.bell import Bell
 from agent.jobs.capacity import HostCapacity
-from agent.jobs.chutes import Chutes
+from agent.jobs.chutes import Chutes, Deploys
 from agent.jobs.cords import Cords
 from agent.jobs.execs import Execs
 from agent.jobs.gpu_care import GpuCare
@@ -79,6 +79,7 @@ class ApiParts:
     folders: Folders
     intake: Intake
     chutes: Chutes
+    deploys: Deploys
     schedules: Schedules
     cords: Cords
     logs: Logs
@@ -142,7 +143,7 @@ def list_endpoints(parts: ApiParts, streams: Streams) -> tuple[Endpoint, ...]:
     return (
         *JobHandlers(intake, store, bell, showing, streams).endpoints(),
         *FamilyHandlers(intake, store, showing).endpoints(),
-        *ChuteHandlers(parts.chutes, store, showing, streams).endpoints(),
+        *ChuteHandlers(parts.chutes, parts.deploys, store, showing, streams).endpoints(),
         *ScheduleHandlers(parts.schedules, showing, parts.clock).endpoints(),
         *LogHandlers(store, parts.logs, streams).endpoints(),
         *EventHandlers(store, bell, streams).endpoints(),

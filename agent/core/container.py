@@ -51,6 +51,14 @@ class Container:
 
 
 @dataclass(frozen=True, slots=True)
+class MemorySeen:
+    """`is_kept`: by the kernel, as the most so far, so that a later look tells no less; else it is what was held at that moment."""
+
+    bytes: int
+    is_kept: bool
+
+
+@dataclass(frozen=True, slots=True)
 class InsideFile:
     """A regular file of a container. `mode`: its permissions. `data` None: it is larger than was asked for."""
 

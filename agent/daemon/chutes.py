@@ -12,11 +12,11 @@ from agent.jobs.intake import Intake
 
 def build_chutes(
     folders: DiskFolders, intake: Intake, times: Callable[[], CordTimes]
-) -> tuple[Chutes, Cords]:
-    """The standing tasks are `deploys.describing.watch` of the one, `hosts.watch` and `replays.tidy_up` of the other."""
+) -> tuple[Chutes, Deploys, Cords]:
+    """The standing tasks are `describing.watch` of deploys, `hosts.watch` and `replays.tidy_up` of cords."""
     new_id = new_job_id(intake.clock)
     hosts = Hosts(intake, folders.chutes, times)
     describing = Describing(folders.chutes, intake, hosts.note_deployed)
     deploys = Deploys(intake, folders.chutes, describing, new_id)
-    chutes = Chutes(intake, folders.chutes, deploys, hosts.close)
-    return chutes, Cords(chutes, hosts, Replays(intake.store, intake.clock, new_id), new_id)
+    chutes = Chutes(intake, folders.chutes, hosts.close)
+    return chutes, deploys, Cords(chutes, hosts, Replays(intake.store, intake.clock, new_id), new_id)

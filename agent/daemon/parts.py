@@ -29,8 +29,8 @@ def build_parts(
     config: Config, outside: Outside, settings: Settings, shell: Shell, folders: DiskFolders
 ) -> ApiParts:
     tools = shell.tools
-    chutes, cords = build_chutes(folders, _intake(outside, shell), lambda: settings.cord_times)
-    schedules = build_schedules(folders, chutes)
+    chutes, deploys, cords = build_chutes(folders, _intake(outside, shell), lambda: settings.cord_times)
+    schedules = build_schedules(folders, chutes, deploys.describing)
     bell = Bell()
     outside.store.on_events(bell.ring)
     checks = {
@@ -44,6 +44,7 @@ def build_parts(
         folders=outside.folders,
         intake=chutes.intake,
         chutes=chutes,
+        deploys=deploys,
         schedules=schedules,
         cords=cords,
         logs=Logs(Sources(outside.engine, outside.folders, outside.store, outside.clock, bell)),

@@ -116,7 +116,7 @@ async def _stand(shell: Shell, parts: ApiParts, sites: Sites, reload: Reload) ->
     loop.add_signal_handler(signal.SIGHUP, reload.ask)
     async with asyncio.TaskGroup() as group:
         shell.start(group)
-        stand(group, parts.chutes.deploys.describing.watch(), "chutes")
+        stand(group, parts.deploys.describing.watch(), "chutes")
         stand(group, parts.schedules.timetable.watch(), "schedules")
         stand(group, parts.cords.hosts.watch(), "cords")
         stand(group, parts.cords.replays.tidy_up(), "answers of cords")

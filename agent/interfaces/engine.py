@@ -14,6 +14,7 @@ from agent.core.container import (
     EngineFacts,
     Image,
     InsideFile,
+    MemorySeen,
     PullProgress,
     QuotaVolume,
     StreamOpened,
@@ -147,8 +148,8 @@ class Engine(Protocol):
         """
         ...
 
-    async def peak_memory(self, container: Container) -> int | None:
-        """The most bytes that it held so far, from its cgroup; None once that is gone."""
+    async def peak_memory(self, container: Container) -> MemorySeen | None:
+        """The most that it held so far, from its cgroup; None once that is gone."""
         ...
 
     async def stats(self, container: str) -> ContainerStats | None:

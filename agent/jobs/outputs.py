@@ -10,9 +10,9 @@ import structlog
 
 from agent.errors import AgentError, Blame
 from agent.interfaces import (
-    Folders,
     OutputChangedError,
     OutputFile,
+    OutputFolders,
     OutputLimits,
     OutputListing,
     OutputReader,
@@ -44,9 +44,9 @@ class ArchiveIncompleteError(AgentError):
 
 
 class Outputs:
-    """Reads output folders, which are hostile: all goes by `Folders`, which opens nothing by path."""
+    """Reads output folders, which are hostile: all goes by `OutputFolders`, which opens nothing by path."""
 
-    def __init__(self, folders: Folders, limits: OutputLimits) -> None:
+    def __init__(self, folders: OutputFolders, limits: OutputLimits) -> None:
         self._folders = folders
         self.limits = limits  # replaced when the config was read again
 

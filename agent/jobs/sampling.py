@@ -7,14 +7,15 @@ from agent.aio import Flag
 from agent.core.container import Container
 from agent.interfaces import Engine
 
-# What grows is looked at often; what does not, half as often each time: a peak of a job's last minute may be missed.
+# What grows is looked at often; what does not, half as often each time, where the kernel keeps the peak: one of a job's last minute may be
+# missed then (docs/decisions/0023).
 FIRST_SAMPLE_SECONDS, SAMPLE_SECONDS, MOST_SAMPLE_SECONDS = 1.0, 5.0, 60.0
 # What rounding leaves over may be less than a clock can tell: it would be waited for again and again.
 LEAST_WAIT_SECONDS = 0.001
 
 
 class PeakMemory:
-    """One a job. What an earlier daemon read is not lost: the kernel keeps the peak as long as the container runs."""
+    """One a job. What an earlier daemon read is not lost where the kernel keeps the peak for as long as the container runs."""
 
     def __init__(self, engine: Engine, flag: Flag) -> None:
         self._engine = engine
@@ -42,7 +43,9 @@ class PeakMemory:
                 await self._sample(container)
 
     async def _sample(self, container: Container) -> None:
-        before, self._bytes = self._bytes, await self._engine.peak_memory(container) or self._bytes
-        is_still = before is not None and self._bytes == before
+        before, seen = self._bytes, await self._engine.peak_memory(container)
+        if seen is not None:
+            self._bytes = max(seen.bytes, before or 0)
+        is_still = seen is not None and seen.is_kept and self._bytes == before
         self._pause = min(2 * self._pause, MOST_SAMPLE_SECONDS) if is_still else SAMPLE_SECONDS
         self._due = asyncio.get_running_loop().time() + self._pause

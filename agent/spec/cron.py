@@ -124,8 +124,8 @@ def _read(text: str, begin: datetime, *, reverse: bool = False) -> CronSim:
     """Of what was kept. Raises CronUnreadableError."""
     try:
         return CronSim(_plain(text), begin, reverse=reverse)
-    except CronSimError as error:
-        raise CronUnreadableError(f"the cron {show(text)} cannot be read: {error}") from error
+    except (CronSimError, ValueError) as error:  # of digits without end Python makes no number
+        raise CronUnreadableError(f"the cron {show(text)} cannot be read: {type(error).__name__}") from error
 
 
 def _plain(text: str) -> str:

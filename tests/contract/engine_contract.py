@@ -360,7 +360,9 @@ class EngineContract:
         await stage.engine.start(container)
         running = await stage.engine.inspect(container)
         assert running is not None
-        assert (await stage.engine.peak_memory(running) or 0) > 0
+        seen = await stage.engine.peak_memory(running)
+        assert seen is not None
+        assert seen.bytes > 0
         await stage.engine.kill(container, "SIGKILL")
         exited = await until_exited(stage.engine, container)
         assert await stage.engine.peak_memory(exited) is None

@@ -23,6 +23,7 @@ from agent.core.container import (
     EventKind,
     Image,
     InsideFile,
+    MemorySeen,
     PullProgress,
     QuotaVolume,
     StreamOpened,
@@ -236,9 +237,10 @@ class FakeEngine:
             raise EngineUnavailableError("the answer was lost")
         return container not in self.boxes
 
-    async def peak_memory(self, container: Container) -> int | None:
+    async def peak_memory(self, container: Container) -> MemorySeen | None:
         box = self.boxes.get(container.id)
-        return 10_000_000 if box is not None and box.seen.state is ContainerState.RUNNING else None
+        is_running = box is not None and box.seen.state is ContainerState.RUNNING
+        return MemorySeen(10_000_000, is_kept=True) if is_running else None
 
     async def stats(self, container: str) -> ContainerStats | None:
         await self._answer("stats", container)

@@ -113,6 +113,7 @@ class ApiWorld:
     kits: FakeSshKits
     host_keys: FakeHostKeys
     chutes: Chutes
+    deploys: Deploys
     sockets: FakeJobSockets
     schedules: Schedules
     cords: Cords
@@ -230,9 +231,8 @@ async def api_world(
     )
     hosts = Hosts(intake, folders.chutes, lambda: settings_of_shell.cord_times)
     describing = Describing(folders.chutes, intake, hosts.note_deployed)
-    chutes = Chutes(
-        intake, folders.chutes, Deploys(intake, folders.chutes, describing, lambda: next(ids)), hosts.close
-    )
+    deploys = Deploys(intake, folders.chutes, describing, lambda: next(ids))
+    chutes = Chutes(intake, folders.chutes, hosts.close)
     cords = Cords(chutes, hosts, Replays(store, clock, lambda: next(ids)), lambda: next(ids))
     submitting = Submitting(folders.schedules, chutes)
     timetable = Timetable(store, Firings(intake, submitting), clock)
@@ -257,6 +257,7 @@ async def api_world(
         folders=folders,
         intake=intake,
         chutes=chutes,
+        deploys=deploys,
         schedules=schedules,
         cords=cords,
         logs=Logs(Sources(engine, folders, store, clock, bell)),
@@ -308,6 +309,7 @@ async def api_world(
         kits,
         host_keys,
         chutes,
+        deploys,
         sockets,
         schedules,
         cords,
@@ -338,7 +340,7 @@ async def running(world: ApiWorld) -> AsyncIterator[None]:
     world.engine.images.clear()
     world.engine.add_image("busybox")
     world.shell.tools.functions.call_cords_by(world.cords.hosts)
-    standing = asyncio.ensure_future(stand(world.shell, world.chutes, world.cords))
+    standing = asyncio.ensure_future(stand(world.shell, world.deploys, world.cords))
     try:
         yield
     finally:
@@ -347,10 +349,10 @@ async def running(world: ApiWorld) -> AsyncIterator[None]:
             await standing
 
 
-async def stand(shell: Shell, chutes: Chutes, cords: Cords) -> None:
+async def stand(shell: Shell, deploys: Deploys, cords: Cords) -> None:
     async with asyncio.TaskGroup() as group:
         shell.start(group)
-        aio.stand(group, chutes.deploys.describing.watch(), "chutes")
+        aio.stand(group, deploys.describing.watch(), "chutes")
         aio.stand(group, cords.hosts.watch(), "cords")
         aio.stand(group, cords.replays.tidy_up(), "answers of cords")
 

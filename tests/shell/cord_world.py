@@ -12,7 +12,7 @@ from agent.core.container import ContainerState
 from agent.core.job import Job, Kind
 from agent.errors import AgentError, Phase
 from agent.interfaces.job_socket import CallRefusedError
-from agent.jobs.chutes import Chutes, Deploys, Describing
+from agent.jobs.chutes import Chutes
 from agent.jobs.cords import CordCall, Cords, CordTimes, Hosts
 from agent.jobs.cords.replays import Replays
 from agent.jobs.current import Current
@@ -86,9 +86,7 @@ class CordWorld:
             FakeHostKeys(),
         )
         hosts = Hosts(intake, self.folders, lambda: self.times)
-        describing = Describing(self.folders, intake, hosts.note_deployed)
-        deploys = Deploys(intake, self.folders, describing, lambda: str(next(self._ids)))
-        self.chutes = Chutes(intake, self.folders, deploys, hosts.close)
+        self.chutes = Chutes(intake, self.folders, hosts.close)
         replays = Replays(world.store, world.clock, lambda: str(next(self._ids)))
         self.cords = Cords(self.chutes, hosts, replays, lambda: str(next(self._ids)))
         tools.functions.call_cords_by(hosts)

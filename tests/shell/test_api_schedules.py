@@ -127,7 +127,7 @@ async def test_only_what_may_begin_an_id_is_looked_for_as_one(world: ApiWorld) -
     beginning = made["id"][:13].upper()
     assert (await world.call("GET", f"/v1/schedules?id={beginning}")).json["items"] == [made]
     for other in ("nightly", "%25", "", "0" * 37):
-        assert faults_of(await world.call("GET", f"/v1/schedules?id={other}")).keys() == {"id"}
+        assert faults_of(await world.call("GET", f"/v1/schedules?id={other}")).keys() == {"id"}, other
 
 
 async def test_a_run_is_a_job_of_the_schedule(world: ApiWorld) -> None:

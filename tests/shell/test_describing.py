@@ -26,10 +26,10 @@ async def world(tmp_path: Path) -> AsyncIterator[ApiWorld]:
 
 
 async def deploy(world: ApiWorld, code: bytes = MAIN) -> Version:
-    received = await world.chutes.deploys.receive()
+    received = await world.deploys.receive()
     try:
         await received.write(tar_of({"main.py": code}))
-        return (await world.chutes.deploys.deploy(ALICE, {"image": "busybox"}, received)).version
+        return (await world.deploys.deploy(ALICE, {"image": "busybox"}, received)).version
     finally:
         await received.close()
 
@@ -37,7 +37,7 @@ async def deploy(world: ApiWorld, code: bytes = MAIN) -> Version:
 async def test_a_deploy_whose_folder_is_damaged_ends_alone(world: ApiWorld) -> None:
     damaged, sound = await deploy(world), await deploy(world, b"pass")
     (world.state / "chutes" / damaged.id / "deploy.json").write_text("{")
-    assert await world.chutes.deploys.describing.take_all_further()
+    assert await world.deploys.describing.take_all_further()
     settled = await world.store.version(damaged.id, ALICE)
     assert settled is not None
     assert (settled.state, [fault.code for fault in settled.faults]) == (
@@ -55,7 +55,7 @@ async def test_a_deploy_whose_client_has_left_is_described_at_once_all_the_same(
             task.cancel()
             await asyncio.sleep(0)
 
-    async with beside(world.chutes.deploys.describing.watch(), "describing"), asyncio.timeout(10):
+    async with beside(world.deploys.describing.watch(), "describing"), asyncio.timeout(10):
         await asyncio.sleep(0.1)  # it has looked, and found nothing
         world.store.after = hang_up
         with pytest.raises(asyncio.CancelledError):

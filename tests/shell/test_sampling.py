@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 
 from agent.aio import Flag
-from agent.core.container import Container, ContainerState
+from agent.core.container import Container, ContainerState, MemorySeen
 from agent.jobs.sampling import MOST_SAMPLE_SECONDS, PeakMemory
 from tests.fakes.clock import FakeClock
 from tests.fakes.engine import FakeEngine
@@ -16,16 +16,19 @@ pytestmark = pytest.mark.looptime
 
 
 class Peaks(FakeEngine):
-    """What the kernel says at each look, the last for ever; and when it was asked."""
+    """What the kernel says at each look, the last for ever; and when it was asked. `is_kept`: whether it keeps the peak."""
+
+    is_kept = True
 
     def __init__(self, *said: int | None) -> None:
         super().__init__(FakeClock())
         self.said = list(said)
         self.asked_at: list[float] = []
 
-    async def peak_memory(self, _container: Container) -> int | None:
+    async def peak_memory(self, container: Container) -> MemorySeen | None:
         self.asked_at.append(now())
-        return self.said.pop(0) if len(self.said) > 1 else self.said[0]
+        said = self.said.pop(0) if len(self.said) > 1 else self.said[0]
+        return None if said is None else MemorySeen(said, self.is_kept)
 
 
 def now() -> float:
@@ -53,6 +56,15 @@ async def test_one_that_grows_is_looked_at_often() -> None:
 
 async def test_one_that_grows_again_is_looked_at_often_again() -> None:
     assert await looks(Peaks(1, 1, 1, 2, 3, 4), 50) == [1, 5, 10, 20, 5, 5]
+
+
+async def test_where_the_kernel_keeps_no_peak_it_is_looked_at_often_and_the_most_counts() -> None:
+    peaks = Peaks(10, 10, 10, 90, 10)
+    peaks.is_kept = False
+    peak = PeakMemory(peaks, Flag())
+    await peak.watch(CONTAINER, 60)
+    assert len(peaks.asked_at) == 12
+    assert peak.of("id") == 90
 
 
 async def test_pokes_put_no_look_off() -> None:

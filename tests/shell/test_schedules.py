@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
+import structlog
 
 from agent.api.schedule_views import show_schedule
 from agent.core.job import FiredBy, Kind, Viewer
@@ -19,6 +20,7 @@ from agent.interfaces import (
 )
 from agent.jobs.health import CheckState, Finding
 from agent.jobs.schedules.schedules import ScheduleOfChuteError
+from agent.jobs.schedules.timetable import BROKEN_SECONDS
 from agent.jobs.schedules_probe import SEE_THE_CLOCK, SEE_THE_DISK, schedules_probe
 from agent.spec import ScheduleRefusedError
 from tests.shell.schedule_world import ANN, BEGIN, BODY, DAY, HOUR, ScheduleWorld
@@ -289,9 +291,13 @@ async def test_a_job_that_is_refused_is_told_and_not_tried_again_for_that_minute
 async def test_a_row_whose_cron_cannot_be_read_ends_no_other_and_not_the_daemon(world: ScheduleWorld) -> None:
     broken, sound = await world.add(name="broken"), await world.add(name="sound")
     await world.store.change_schedule(broken, ANN, lambda found: (replace(found, cron="when it suits"), {}))
-    await world.restart()
-    await world.sleep_until(60.1)
+    with structlog.testing.capture_logs() as lines:
+        await world.restart()
+        await world.sleep_until(60.1)
     assert await world.counts(sound) == (1, 0, 0)
+    told = [line for line in lines if line.get("schedule") == broken]
+    assert {(line["event"], line["log_level"]) for line in told} == {("schedule.broke", "error")}
+    assert len(told) <= HOUR / BROKEN_SECONDS + 2
     shown = show_schedule(await world.read(broken), world.clock.now())
     assert shown["next"] == []
     assert "cron_unreadable" in str(shown["trouble"])

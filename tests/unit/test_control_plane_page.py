@@ -119,5 +119,4 @@ def test_each_code_of_a_cord_stands_behind_its_status() -> None:
         for status, codes in re.findall(r"\b(\d{3}) ((?:`cord_\w+`(?:, | and )?)+)", table)
         for code in re.findall(r"cord_\w+", codes)
     }
-    assert len(said) == 8
-    assert said == {code: STATUS[code] for code in said}
+    assert said == {code: status for code, status in STATUS.items() if code.startswith("cord_")}

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from agent.adapters.docker import views
-from agent.adapters.docker.memory import peak_bytes
+from agent.adapters.docker.memory import read_peak
 from agent.adapters.docker.pulls import PullTally, pull_query
-from agent.core.container import ContainerState, EventKind, PublishedPort
+from agent.core.container import ContainerState, EventKind, MemorySeen, PublishedPort
 from agent.spec.image import parse_reference
 
 LABELS = {"gpu-agent.agent": "a", "gpu-agent.job": "j", "gpu-agent.attempt": "3", "gpu-agent.plan": "p"}
@@ -197,20 +197,20 @@ def test_exactly_one_image_is_asked_for(reference: str, name: str, tag: str) -> 
         (
             f"0::/system.slice/docker-{ID}.scope\n",
             {f"system.slice/docker-{ID}.scope/memory.peak": "77\n"},
-            77,
+            MemorySeen(77, is_kept=True),
         ),
-        (f"0::/docker/{ID}\n", {f"docker/{ID}/memory.current": "55\n"}, 55),
+        (f"0::/docker/{ID}\n", {f"docker/{ID}/memory.current": "55\n"}, MemorySeen(55, is_kept=False)),
         (
             f"5:memory:/docker/{ID}\n0::/docker/{ID}\n",
             {f"memory/docker/{ID}/memory.max_usage_in_bytes": "99\n", f"docker/{ID}/memory.peak": "1\n"},
-            99,
+            MemorySeen(99, is_kept=True),
         ),
         ("0::/user.slice/other.scope\n", {"user.slice/other.scope/memory.peak": "1\n"}, None),
         (f"0::/docker/{ID}\n", {}, None),
     ],
 )
 def test_peak_memory_is_read_of_that_container_alone(
-    tmp_path: Path, memberships: str, files: dict[str, str], expected: int | None
+    tmp_path: Path, memberships: str, files: dict[str, str], expected: MemorySeen | None
 ) -> None:
     (tmp_path / "proc" / "42").mkdir(parents=True)
     (tmp_path / "proc" / "42" / "cgroup").write_text(memberships)
@@ -218,5 +218,5 @@ def test_peak_memory_is_read_of_that_container_alone(
         path = tmp_path / "cgroup" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content)
-    assert peak_bytes(ID, 42, tmp_path / "proc", tmp_path / "cgroup") == expected
-    assert peak_bytes(ID, 43, tmp_path / "proc", tmp_path / "cgroup") is None
+    assert read_peak(ID, 42, tmp_path / "proc", tmp_path / "cgroup") == expected
+    assert read_peak(ID, 43, tmp_path / "proc", tmp_path / "cgroup") is None

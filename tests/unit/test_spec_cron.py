@@ -1,13 +1,23 @@
 """Five fields of cron: what is refused and in which words, and the minutes that they name."""
 
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from agent.spec import count_between, find_cron_faults, latest_until, next_after, next_few, tidy_cron
+from agent.spec import (
+    CronUnreadableError,
+    count_between,
+    find_cron_faults,
+    latest_until,
+    next_after,
+    next_few,
+    tidy_cron,
+)
+from tests.tries import tries
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC).timestamp()
 MINUTE, DAY = 60.0, 86_400.0
@@ -192,3 +202,20 @@ def test_of_many_years_the_last_one_is_counted_and_that_takes_no_time() -> None:
 
 def test_white_space_is_kept_as_single_spaces() -> None:
     assert tidy_cron(" 0  3\n* * *\t") == "0 3 * * *"
+
+
+CRON_SIGNS = st.text("0123456789*/,-#LW @abJANMON\n", max_size=30)
+
+
+@settings(max_examples=tries(300), deadline=None)
+@example("0" * 5_000 + " * * * *")
+@example("")
+@given(CRON_SIGNS | st.text(max_size=30))
+def test_a_damaged_text_is_read_or_told_to_be_unreadable(text: str) -> None:
+    for read in (
+        lambda: next_few(text, NOON, 1),
+        lambda: latest_until(text, NOON),
+        lambda: count_between(text, NOON, NOON + DAY),
+    ):
+        with suppress(CronUnreadableError):
+            read()

@@ -14,7 +14,7 @@ from agent.adapters.docker.execs import Execs
 from agent.adapters.docker.failures import Refusal
 from agent.adapters.docker.layers import Layers
 from agent.adapters.docker.logs import Logs
-from agent.adapters.docker.memory import peak_bytes
+from agent.adapters.docker.memory import read_peak
 from agent.adapters.docker.pulls import PullTally, auth_header, pull_query
 from agent.adapters.docker.stats import stats_of
 from agent.adapters.docker.strangers import Strangers
@@ -29,6 +29,7 @@ from agent.core.container import (
     EventKind,
     Image,
     InsideFile,
+    MemorySeen,
     PullProgress,
     QuotaVolume,
     StreamOpened,
@@ -150,11 +151,11 @@ class DockerEngine:
                 raise failures.refused(refusal) from refusal
         return True
 
-    async def peak_memory(self, container: Container) -> int | None:
+    async def peak_memory(self, container: Container) -> MemorySeen | None:
         if container.pid is None:
             return None
         return await self._calls.outside_engine(
-            partial(peak_bytes, container.id, container.pid, PROC, CGROUPS)
+            partial(read_peak, container.id, container.pid, PROC, CGROUPS)
         )
 
     async def stats(self, container: str) -> ContainerStats | None:

@@ -6,13 +6,16 @@ and cgroup-v1/memory (memory.max_usage_in_bytes).
 
 from pathlib import Path
 
+from agent.core.container import MemorySeen
+
 V1_FILE = "memory.max_usage_in_bytes"
 # Older kernels have no peak: what it holds now is then the best bound from below.
 V2_FILES = ("memory.peak", "memory.current")
+KEPT = frozenset({V1_FILE, "memory.peak"})
 
 
-def peak_bytes(container: str, pid: int, proc: Path, cgroups: Path) -> int | None:
-    """Bytes, or None: the process is gone, or its number belongs to another by now. `container` is the full id."""
+def read_peak(container: str, pid: int, proc: Path, cgroups: Path) -> MemorySeen | None:
+    """None: the process is gone, or its number belongs to another by now. `container` is the full id."""
     try:
         memberships = (proc / str(pid) / "cgroup").read_text()
     except OSError:
@@ -23,7 +26,7 @@ def peak_bytes(container: str, pid: int, proc: Path, cgroups: Path) -> int | Non
         for name in names:
             value = _read(folder / name)
             if value is not None:
-                return value
+                return MemorySeen(value, is_kept=name in KEPT)
     return None
 
 

@@ -14,15 +14,18 @@ from agent.api.streams import Streams
 from agent.api.tokens import Scope
 from agent.core.chute import Version, VersionState
 from agent.interfaces import Store
-from agent.jobs.chutes import Chutes
+from agent.jobs.chutes import Chutes, Deploys
 from agent.spec import DeployRefusedError
 
 DEPLOY_WAIT_SECONDS, MAX_WAIT_SECONDS = 120, 300
 
 
 class ChuteHandlers:
-    def __init__(self, chutes: Chutes, store: Store, showing: JobShowing, streams: Streams) -> None:
+    def __init__(
+        self, chutes: Chutes, deploys: Deploys, store: Store, showing: JobShowing, streams: Streams
+    ) -> None:
         self._chutes = chutes
+        self._deploys = deploys
         self._store = store
         self._showing = showing
         self._streams = streams
@@ -50,14 +53,14 @@ class ChuteHandlers:
         seconds = read_seconds(request, DEPLOY_WAIT_SECONDS)
         # Held as a stream: uploads and waits are bounded by token, and end with their connection.
         with self._streams.open(request, caller) as stream:
-            received = await self._chutes.deploys.receive()
+            received = await self._deploys.receive()
             try:
                 body = await read_deploy_form(request, received.write)
-                deployed = await self._chutes.deploys.deploy(caller.viewer, body, received)
+                deployed = await self._deploys.deploy(caller.viewer, body, received)
             finally:
                 await received.close()
             async with stream.watched():
-                version = await self._chutes.deploys.wait(caller.viewer, deployed.version.id, seconds)
+                version = await self._deploys.wait(caller.viewer, deployed.version.id, seconds)
         if version.state is VersionState.REFUSED:
             raise DeployRefusedError(version.faults)
         if version.state is VersionState.DESCRIBING:
@@ -80,7 +83,7 @@ class ChuteHandlers:
         with self._streams.open(request, caller) as stream:
             async with stream.watched():
                 version_id = request.match_info["id"].lower()
-                version = await self._chutes.deploys.wait(caller.viewer, version_id, seconds)
+                version = await self._deploys.wait(caller.viewer, version_id, seconds)
         return web.json_response(show_version(version))
 
     async def remove(self, request: web.Request, caller: Caller) -> web.Response:

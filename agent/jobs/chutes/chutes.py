@@ -19,7 +19,6 @@ from agent.interfaces import (
     Store,
 )
 from agent.interfaces.chutes import CallSpec, ChildSpec
-from agent.jobs.chutes.deploys import Deploys
 from agent.jobs.chutes.starts import read_start, say_where
 from agent.jobs.intake import Intake, Submission, digest_of
 from agent.spec import (
@@ -45,7 +44,6 @@ class Chutes:
 
     intake: Intake
     folders: ChuteFolders
-    deploys: Deploys
     close_cords: Callable[[Version], Awaitable[None]]
     _starting: Counter[Key] = field(default_factory=Counter, init=False)
     _closing: set[Key] = field(default_factory=set, init=False)

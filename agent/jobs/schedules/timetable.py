@@ -14,6 +14,7 @@ from agent.errors import AgentError
 from agent.interfaces import Clock, Store
 from agent.jobs.schedules.calendar import Calendar
 from agent.jobs.schedules.firing import PUT_OFF_SECONDS, Firings, Tally
+from agent.spec import CronUnreadableError
 
 log = structlog.get_logger(__name__)
 
@@ -151,11 +152,14 @@ class Timetable:
         except TimeoutError:
             log.warning("schedule.put_off", schedule=schedule_id, code="too_slow")
             return self._clock.now() + PUT_OFF_SECONDS
+        except CronUnreadableError:  # a damaged row, which no time mends
+            log.exception("schedule.broke", schedule=schedule_id)
+            return self._clock.now() + BROKEN_SECONDS
         except AgentError as error:
             log.info("schedule.put_off", schedule=schedule_id, code=error.code, error=str(error))
             return self._clock.now() + RETRY_SECONDS
         except Exception:
-            # A defect of ours, or a damaged row: it ends no other schedule, and not the daemon.
+            # A defect of ours: it ends no other schedule, and not the daemon.
             log.exception("schedule.broke", schedule=schedule_id)
             return self._clock.now() + BROKEN_SECONDS
 

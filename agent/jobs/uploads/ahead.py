@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 
-from agent.interfaces import Folders, Offered, SmallOutput
+from agent.interfaces import Offered, OutputFolders, SmallOutput
 
 # To ask a thread costs more than to read a small file does. So much waits in memory, of each upload, also while it waits for a place.
 FILES, BYTES = 32, 256 << 10
@@ -14,7 +14,7 @@ BYTES_OF_ONE = 64 << 10
 class ReadAhead:
     """`files` are taken in their order; what is asked for once more, or was too large, is the asker's own to read."""
 
-    def __init__(self, folders: Folders, job_id: str, files: Sequence[Offered]) -> None:
+    def __init__(self, folders: OutputFolders, job_id: str, files: Sequence[Offered]) -> None:
         self._folders = folders
         self._job_id = job_id
         self._files = files
