@@ -5,9 +5,10 @@ import asyncio
 import structlog
 
 from agent.aio import Flag
+from agent.core.container import QuotaVolume
 from agent.core.reconcile import needs_volume
 from agent.errors import AgentError
-from agent.interfaces import Engine, Quotas, QuotaUnavailableError, Store
+from agent.interfaces import Engine, EngineRefusedError, Quotas, QuotaUnavailableError, Store
 
 log = structlog.get_logger()
 
@@ -27,11 +28,12 @@ class QuotaCare:
         self._quotas = quotas
         self._flag = Flag()
         self._stuck: dict[str, float] = {}
+        self._refused: set[str] = set()
 
     @property
     def stuck(self) -> frozenset[str]:
-        """The jobs whose quota could not be released, for /health."""
-        return frozenset(self._stuck)
+        """The jobs whose volume could not be removed, or whose quota not released, for /health."""
+        return frozenset(self._stuck) | frozenset(self._refused)
 
     def look(self) -> None:
         self._flag.set()
@@ -61,17 +63,29 @@ class QuotaCare:
         await self._quotas.rest()
 
     async def _remove_volumes(self) -> set[str]:
-        """The jobs whose volume must not lose its device: it is needed, or its container is on its way out."""
-        in_use = set()
+        """The jobs whose volume must not lose its device: its container is on its way out, or the engine refuses to remove it."""
+        in_use, refused = set(), set()
         for volume in await self._engine.volumes():
             # The row is read after the list: a volume of a job accepted in between would look unwanted.
             if needs_volume(await self._store.read(volume.job)):
                 continue
-            if await self._engine.remove_volume(volume.name):
+            try:
+                is_gone = await self._engine.remove_volume(volume.name)
+            except EngineRefusedError as error:
+                # The others must not wait for it: nobody would get their room.
+                self._tell_refusal(volume, error)
+                refused.add(volume.job)
+                continue
+            if is_gone:
                 log.debug("volume.removed", job=volume.job, device=volume.device)
             else:
                 in_use.add(volume.job)
-        return in_use
+        self._refused = refused
+        return in_use | refused
+
+    def _tell_refusal(self, volume: QuotaVolume, error: EngineRefusedError) -> None:
+        tell = log.debug if volume.job in self._refused else log.warning
+        tell("volume.not_removed", job=volume.job, code=error.code, error=str(error))
 
     async def _release(self, job_id: str) -> None:
         now = asyncio.get_running_loop().time()

@@ -18,7 +18,7 @@ def quota_probe(why_impossible: Callable[[], Awaitable[str | None]], stuck: Call
             return Finding(CheckState.WARN, why, MEND_HOST)
         if count := stuck():
             told = f"the disk quotas of {count} ended jobs can't be released, and keep their room"
-            remedy = "The log says why for each (disk.not_released); delete those jobs to have the room back."
+            remedy = "The log says why for each: after volume.not_removed mend the engine; after disk.not_released delete the job."
             return Finding(CheckState.WARN, told, remedy)
         return Finding(CheckState.OK, "this host can hold jobs to a quota")
 

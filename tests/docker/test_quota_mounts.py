@@ -175,6 +175,21 @@ async def test_an_engine_that_was_killed_within_a_start_deletes_nothing_and_lets
     assert [file.path for file in (await folders.list_outputs(JOB, PLENTY)).files] == ["kept"]
 
 
+async def test_a_volume_in_whose_removal_the_engine_died_goes_all_the_same(
+    stage: DockerStage, folders: DiskFolders
+) -> None:
+    """Its folder is gone, and the engine knows it still: by itself it refuses for ever, since there is nothing to unmount."""
+    await log_of(stage, await plan_of(stage, folders, "echo x > /outputs/kept"))
+    await stage.go_down()
+    (stage.private.root / "data" / "volumes" / NAME / "_data").rmdir()
+    await stage.come_up()
+    assert [volume.name for volume in await stage.engine.volumes()] == [NAME]
+    assert await stage.engine.remove_volume(NAME)
+    assert await stage.engine.volumes() == []
+    await folders.quotas.release(JOB)
+    assert [file.path for file in (await folders.list_outputs(JOB, PLENTY)).files] == ["kept"]
+
+
 async def mount_and_leave(device: str, target: Path) -> None:
     done = await asyncio.create_subprocess_exec(
         "mount", "-t", "ext4", "-o", "nosuid,nodev", device, str(target)

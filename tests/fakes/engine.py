@@ -133,6 +133,7 @@ class FakeEngine:
         self.boxes: dict[str, _Box] = {}
         self.volumes_by_name: dict[str, QuotaVolume] = {}
         self.strangers_volumes: set[str] = set()
+        self.unremovable_volumes: set[str] = set()
         self.devices_at_start: list[tuple[str, str]] = []  # job and device of every start that took effect
         self.files = dict(USUAL_FILES)  # of every image
         self.started_twice: list[str] = []
@@ -357,6 +358,8 @@ class FakeEngine:
 
     async def remove_volume(self, name: str) -> bool:
         await self._answer("remove_volume", name)
+        if name in self.unremovable_volumes and name in self.volumes_by_name:
+            raise EngineRefusedError(f"the engine answered 500: remove {name}: no such file or directory")
         if self._is_held(name):
             return False
         self.volumes_by_name.pop(name, None)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+import structlog
 
 from agent.aio import beside
 from agent.core.container import QuotaVolume, VolumeMount
@@ -236,6 +237,28 @@ async def test_a_quota_that_can_not_be_released_is_told_tried_hourly_and_holds_u
     world.quotas.forget(damaged)
     await world.quiesce()
     assert world.shell.quota_care.stuck == frozenset()
+    await world.crash()
+
+
+async def test_a_volume_that_the_engine_refuses_to_remove_is_told_and_holds_up_no_other(world: World) -> None:
+    await world.start()
+    refused, sound = await world.submit(**DISK), await world.submit(**DISK)
+    world.engine.unremovable_volumes.add(f"gpu-agent-{refused}")
+    for job_id in (refused, sound):
+        await world.finish(job_id)
+    with structlog.testing.capture_logs() as lines:
+        await world.quiesce(300)
+    assert world.shell is not None
+    assert world.shell.quota_care.stuck == {refused}
+    assert [volume.job for volume in world.engine.volumes_by_name.values()] == [refused]
+    assert world.quotas.images[sound].is_released
+    assert set(world.quotas.devices) == {refused}, "its volume is on it still"
+    told = [line["log_level"] for line in lines if line["event"] == "volume.not_removed"]
+    assert told.count("warning") <= 1
+    world.engine.unremovable_volumes.clear()
+    await world.quiesce(60)
+    assert world.shell.quota_care.stuck == frozenset()
+    assert (world.engine.volumes_by_name, world.quotas.devices) == ({}, {})
     await world.crash()
 
 

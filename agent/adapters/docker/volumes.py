@@ -1,6 +1,8 @@
 """adapters/docker/volumes — our named volumes: made, made anew on another device, listed, removed. Mounts nothing: the engine does."""
 
 from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from agent.adapters.docker import failures
@@ -48,13 +50,41 @@ async def find(calls: Calls, agent: str, name: str) -> QuotaVolume | None:
 
 async def remove(calls: Calls, name: str) -> bool:
     """Whether it is gone."""
+    refusal = await _try_to_remove(calls, name)
+    if refusal is not None and refusal.status >= 500 and await _complete(calls, name):
+        refusal = await _try_to_remove(calls, name)
+    if refusal is None or refusal.status == 404:
+        return True
+    if refusal.status == 409:  # a container has it
+        return False
+    raise failures.refused(refusal) from refusal
+
+
+async def _try_to_remove(calls: Calls, name: str) -> Refusal | None:
     try:
         await calls.slow(lambda client: client.remove_volume(name))
     except Refusal as refusal:
-        if refusal.status == 409:  # a container has it
-            return False
-        if refusal.status != 404:
-            raise failures.refused(refusal) from refusal
+        return refusal
+    return None
+
+
+async def _complete(calls: Calls, name: str) -> bool:
+    """An engine that died in the middle of a removal knows the volume still, has no folder of it any more, and refuses for ever to
+    remove what it can't unmount (moby, volume/local: `unmount` before anything else). So it gets the folder back. False: that is not it.
+    """
+    found = await _inspect(calls, name)
+    folder = Path((found or {}).get("Mountpoint") or "")
+    return await calls.outside_engine(partial(_make_missing, folder, name))
+
+
+def _make_missing(folder: Path, name: str) -> bool:
+    """No other folder than the one that the engine's own driver makes, in that of the volume."""
+    if (folder.name, folder.parent.name) != ("_data", name):
+        return False
+    try:
+        folder.mkdir(mode=0o701)
+    except OSError:  # it is there, or the engine's folders are not where we can see them
+        return False
     return True
 
 
