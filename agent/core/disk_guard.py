@@ -2,7 +2,7 @@
 
 Two lines. At FLOOR_BYTES reservations of quotas end, and the guard begins to measure what jobs hold, so that it knows who grows
 by the time it has to act. At LINE_BYTES, which no reservation reaches, it acts: who writes 2 GB a second needs half a second for
-the gigabyte between the two. Inodes are worth bytes here (core/disk_space), so lines, steps and paces are theirs, too.
+the gigabyte between the two. What falls while jobs are measured counts, or a busy host would act too late. Inodes are worth bytes here (core/disk_space), so lines, steps and paces are theirs, too.
 
 A disk that is low and does not fall is nobody's fault now: finished jobs' outputs or the host's own files may hold it so for days,
 and to stop one innocent after the other would help nobody.
@@ -163,11 +163,12 @@ def _choose_of(
     pool: _Pool, before: Measurement, after: Measurement, stoppable: AbstractSet[str]
 ) -> Offender | None:
     fall = max(_fall(before, after, where, pool.unit) for where in pool.wheres)
-    if _room(after, pool) >= LINE_BYTES or fall < STEP_BYTES:
+    seconds = max(after.at - before.at, 0.001)
+    # What was free when the counting began is not any more: on a busy host to count takes as long as to fill what is left.
+    if _room(after, pool) - fall / seconds * after.took >= LINE_BYTES or fall < STEP_BYTES:
         return None
     growth = {job: _growth(job, pool, before, after) for job in after.held or {}}
     known = {job: grown.known for job, grown in growth.items()}
-    seconds = max(after.at - before.at, 0.001)
     notable = _notable({job: grown for job, grown in known.items() if job in stoppable}, fall)
     if notable:
         worst = max(notable, key=lambda job: (_held(job, pool, after).worth(pool.unit), known[job], job))

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from agent.core.disk_guard import FLOOR_BYTES, LINE_BYTES
+from agent.core.disk_guard import FLOOR_BYTES
 from tests import private_engine
 from tests.e2e.client import expect
 from tests.e2e.conftest import Make
@@ -50,7 +50,7 @@ def test_who_fills_the_state_folders_disk_is_ended_and_room_is_back_once_his_out
         with least_free(disk) as least:
             writer = daemon.local.submit(WRITES_OUTPUTS, grace=600)
             expect_stopped(daemon, writer, quiet, "in its output folder")
-        assert 0 < least[0] < LINE_BYTES
+        assert 0 < least[0] < FLOOR_BYTES
         check = daemon.local.checks()["disk_guard"]
         assert check["state"] == "warn"
         assert "the state folder's disk" in check["evidence"]
@@ -96,7 +96,7 @@ def test_who_fills_the_engines_disk_is_ended_and_the_end_makes_room(tmp_path: Pa
             with least_free(disk) as least:
                 writer = daemon.local.submit(WRITES_LAYER, grace=600)
                 expect_stopped(daemon, writer, quiet, "in its container's own files")
-            assert 0 < least[0] < LINE_BYTES
+            assert 0 < least[0] < FLOOR_BYTES
             expect(lambda: free_bytes(disk) > before - 100 * MIB, "its files went with its container")
             daemon.local.cancel(quiet, grace=0)
             daemon.local.wait_finished(quiet)

@@ -242,6 +242,15 @@ def test_the_grace_leaves_half_of_what_is_free() -> None:
     assert fast.grace_seconds == pytest.approx(0.08)
 
 
+@pytest.mark.parametrize(("took", "stopped"), [(0.0, None), (0.5, None), (0.7, "a")])
+def test_what_fell_while_all_were_counted_is_not_free_any_more(took: float, stopped: str | None) -> None:
+    """300 MiB a second, and 200 MiB above the line as the counting began."""
+    before = measured(0, 1524 * MIB, {"a": (0, 0)})
+    after = replace(measured(1, 1224 * MIB, {"a": (300 * MIB, 0)}), took=took)
+    offender = choose(before, after, {"a"})
+    assert (offender and offender.job) == stopped
+
+
 @pytest.mark.parametrize(("took", "grace"), [(0.05, 0.03), (0.5, 0.0)])
 def test_what_the_count_took_is_no_part_of_the_grace(took: float, grace: float) -> None:
     """It writes on meanwhile."""
