@@ -13,7 +13,7 @@ from conftest import DockerStage
 from agent.adapters.folders import DiskFolders
 from agent.core.container import ContainerPlan, QuotaVolume, VolumeMount
 from agent.core.job import FailureKind
-from agent.interfaces import StartFailedError
+from agent.interfaces import NameTakenError, StartFailedError
 from tests.contract.engine_contract import until_exited
 from tests.contract.folders_on_disk import JOB, NO_SECRETS, OTHER, PLENTY, RECORD, opened
 from tests.loops import loops_of_state, mounted, needs_loops
@@ -188,6 +188,28 @@ async def test_a_volume_in_whose_removal_the_engine_died_goes_all_the_same(
     assert await stage.engine.volumes() == []
     await folders.quotas.release(JOB)
     assert [file.path for file in (await folders.list_outputs(JOB, PLENTY)).files] == ["kept"]
+
+
+async def test_a_volume_in_whose_making_the_engine_died_is_made_anew(
+    stage: DockerStage, folders: DiskFolders
+) -> None:
+    """Its folder was made, and whose it is was not written."""
+    await stage.go_down()
+    (stage.private.root / "data" / "volumes" / NAME / "_data").mkdir(parents=True)
+    await stage.come_up()
+    assert await log_of(stage, await plan_of(stage, folders, "echo x > /outputs/kept; echo done")) == "done"
+    assert [volume.name for volume in await stage.engine.volumes()] == [NAME]
+
+
+async def test_a_strangers_volume_of_that_name_is_let_alone(stage: DockerStage, folders: DiskFolders) -> None:
+    await stage.go_down()
+    theirs = stage.private.root / "data" / "volumes" / NAME / "_data"
+    theirs.mkdir(parents=True)
+    (theirs / "precious").touch()
+    await stage.come_up()
+    with pytest.raises(NameTakenError):
+        await plan_of(stage, folders, "true")
+    assert (theirs / "precious").exists()
 
 
 async def mount_and_leave(device: str, target: Path) -> None:

@@ -73,8 +73,7 @@ async def _complete(calls: Calls, name: str) -> bool:
     remove what it can't unmount (moby, volume/local: `unmount` before anything else). So it gets the folder back. False: that is not it.
     """
     found = await _inspect(calls, name)
-    folder = Path((found or {}).get("Mountpoint") or "")
-    return await calls.outside_engine(partial(_make_missing, folder, name))
+    return found is not None and await calls.outside_engine(partial(_make_missing, _folder_of(found), name))
 
 
 def _make_missing(folder: Path, name: str) -> bool:
@@ -94,7 +93,9 @@ async def _is_as_wanted(calls: Calls, agent: str, volume: QuotaVolume) -> bool:
     if found is None:
         return False
     if _labels(found).get(AGENT_LABEL) != agent:
-        raise NameTakenError(f"the volume {volume.name} is not this agent's")
+        if _labels(found) or not await calls.outside_engine(partial(_is_empty, _folder_of(found))):
+            raise NameTakenError(f"the volume {volume.name} is not this agent's")
+        return False  # an engine died while it made it: the folder is there, whose it is was not written
     return _volume(found) == volume and found.get("Options") == volume_options(volume.device)
 
 
@@ -111,6 +112,18 @@ async def _inspect(calls: Calls, name: str) -> Json | None:
             return None
         raise failures.refused(refusal) from refusal
     return found
+
+
+def _is_empty(folder: Path) -> bool:
+    """Only of one that can be seen."""
+    try:
+        return folder.is_absolute() and not any(folder.iterdir())
+    except OSError:
+        return False
+
+
+def _folder_of(found: Json) -> Path:
+    return Path(found.get("Mountpoint") or "")
 
 
 def _volume(found: Json) -> QuotaVolume:
