@@ -75,6 +75,9 @@ class Answer:
                 return
             self._value, self._error, self.is_there = value, error, True
             told, self._told = self._told, []
-        self._unanswered.release()
-        for callback in told:
-            callback()
+        try:
+            for callback in told:
+                callback()
+        finally:
+            # Last: who waits may end the process, and what was to be told with the answer would be lost.
+            self._unanswered.release()

@@ -185,14 +185,16 @@ class Wire:
         if error is not None and error["code"] == "unavailable":
             self._postpone(number)
             return
-        with self._lock:
-            call = self._calls.pop(number, None)
+        call = self._calls.get(number)
         if call is None:
             return  # answered twice, since it was sent twice
         if error is None:
             call.answer.give(message["ok"])
         else:
             call.answer.fail(PlatformError(error["code"], error["message"]))
+        # Only now: the process may end once nothing is unanswered.
+        with self._lock:
+            del self._calls[number]
 
     def _hear_hello(self, message: dict[str, Any]) -> None:
         error = message.get("error")
