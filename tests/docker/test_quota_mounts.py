@@ -1,6 +1,7 @@
 """A quota volume in a container of a real engine: what is written is bounded and harmless, and a start never falls back."""
 
 import asyncio
+import json
 import os
 import stat
 from collections.abc import AsyncIterator
@@ -193,9 +194,13 @@ async def test_a_volume_in_whose_removal_the_engine_died_goes_all_the_same(
 async def test_a_volume_in_whose_making_the_engine_died_is_made_anew(
     stage: DockerStage, folders: DiskFolders
 ) -> None:
-    """Its folder was made, and whose it is was not written."""
+    """As it lies on the disk then: the driver has written its options, and whose it is the engine has not."""
+    device = await folders.quotas.attach(JOB)
     await stage.go_down()
-    (stage.private.root / "data" / "volumes" / NAME / "_data").mkdir(parents=True)
+    made = stage.private.root / "data" / "volumes" / NAME
+    (made / "_data").mkdir(parents=True)
+    options = {"MountType": "ext4", "MountOpts": "", "MountDevice": device, "Quota": {"Size": 0}}
+    (made / "opts.json").write_text(json.dumps(options))
     await stage.come_up()
     assert await log_of(stage, await plan_of(stage, folders, "echo x > /outputs/kept; echo done")) == "done"
     assert [volume.name for volume in await stage.engine.volumes()] == [NAME]
@@ -206,6 +211,7 @@ async def test_a_strangers_volume_of_that_name_is_let_alone(stage: DockerStage, 
     theirs = stage.private.root / "data" / "volumes" / NAME / "_data"
     theirs.mkdir(parents=True)
     (theirs / "precious").touch()
+    (theirs.parent / "opts.json").write_text("{}")
     await stage.come_up()
     with pytest.raises(NameTakenError):
         await plan_of(stage, folders, "true")

@@ -93,9 +93,9 @@ async def _is_as_wanted(calls: Calls, agent: str, volume: QuotaVolume) -> bool:
     if found is None:
         return False
     if _labels(found).get(AGENT_LABEL) != agent:
-        if _labels(found) or not await calls.outside_engine(partial(_is_empty, _folder_of(found))):
+        if not await _is_half_made(calls, found):
             raise NameTakenError(f"the volume {volume.name} is not this agent's")
-        return False  # an engine died while it made it: the folder is there, whose it is was not written
+        return False
     return _volume(found) == volume and found.get("Options") == volume_options(volume.device)
 
 
@@ -114,10 +114,18 @@ async def _inspect(calls: Calls, name: str) -> Json | None:
     return found
 
 
-def _is_empty(folder: Path) -> bool:
-    """Only of one that can be seen."""
+async def _is_half_made(calls: Calls, found: Json) -> bool:
+    """An engine that died while it made a volume has its folder and, beside that, its options; its labels, and the options that the
+    API tells, are written last (moby, volume/service: `setMeta`). One that was made whole has the options in both places or in none.
+    """
+    if _labels(found) or found.get("Options"):
+        return False
+    return await calls.outside_engine(partial(_has_options_and_no_files, _folder_of(found)))
+
+
+def _has_options_and_no_files(folder: Path) -> bool:
     try:
-        return folder.is_absolute() and not any(folder.iterdir())
+        return (folder.parent / "opts.json").exists() and not any(folder.iterdir())
     except OSError:
         return False
 
