@@ -201,6 +201,7 @@ class ApiConnection(web.RequestHandler):
             manager,
             loop=loop,
             keepalive_timeout=limits.idle_seconds,
+            lingering_time=limits.header_seconds,  # of a body that nobody wants
             access_log=cast("Any", None),
             auto_decompress=False,
         )
@@ -218,7 +219,7 @@ class ApiConnection(web.RequestHandler):
         if self._request_count != before:
             self._stop_waiting()
             self._break_body()
-        elif data and not self._messages and not self._request_in_progress:
+        elif data and self._is_between_requests():
             self._await_headers()
 
     def connection_lost(self, exc: BaseException | None) -> None:
@@ -252,6 +253,10 @@ class ApiConnection(web.RequestHandler):
         if request is not None and not request.content.is_eof():
             request.content.set_exception(web.RequestPayloadError("the body is not well-formed"))
             request.content.feed_eof()
+
+    def _is_between_requests(self) -> bool:
+        """Told by aiohttp's wait for the next one alone: a request that was taken from its queue is for a turn of the loop in none of its marks."""
+        return self._waiter is not None and not self._waiter.done()
 
     def _await_headers(self) -> None:
         if self._header_timer is None:

@@ -19,6 +19,14 @@ async def read_until(reader: asyncio.StreamReader, mark: bytes) -> bytes:
         return await reader.readuntil(mark)
 
 
+async def count_of_piece(reader: asyncio.StreamReader) -> int:
+    """How many bytes came next. Raises IncompleteReadError where none do: who counts up to a size would never end."""
+    piece = await reader.read(MIB)
+    if not piece:
+        raise asyncio.IncompleteReadError(b"", MIB)
+    return len(piece)
+
+
 def head(world: ProxyWorld, method: str = "GET", *lines: str) -> bytes:
     return "\r\n".join(
         [f"{method} {world.base}/ HTTP/1.1", "Host: agent", world.bearer, *lines, "", ""]
@@ -321,6 +329,24 @@ async def test_a_slow_job_slows_the_client_down(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+async def test_a_body_may_take_longer_than_a_head(tmp_path: Path) -> None:
+    """Its second piece is read before aiohttp's handler has had its first turn, and is no head of a next request."""
+    limits = replace(LONG, header_seconds=0.2)
+    async with proxy_world(tmp_path, limits=limits) as world:
+
+        async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readexactly(MIB + 1)
+            writer.write(OK)
+
+        world.side.script = take
+        reader, writer = await world.connect()
+        writer.write(head(world, "POST", f"Content-Length: {MIB + 1}") + bytes(MIB))
+        await asyncio.sleep(3 * limits.header_seconds)
+        writer.write(b"x")
+        assert b"200 OK" in await read_until(reader, b"\r\n\r\n")
+        writer.close()
+
+
 async def test_a_gigabyte_each_way_needs_a_few_megabytes(tmp_path: Path) -> None:
     async with proxy_world(tmp_path) as world:
         size = 512 * MIB
@@ -329,7 +355,7 @@ async def test_a_gigabyte_each_way_needs_a_few_megabytes(tmp_path: Path) -> None
         async def swallow_and_flood(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             nonlocal took
             while took < size:
-                took += len(await reader.read(MIB))
+                took += await count_of_piece(reader)
             writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size)
             for _ in range(size // MIB):
                 writer.write(bytes(MIB))
@@ -345,7 +371,7 @@ async def test_a_gigabyte_each_way_needs_a_few_megabytes(tmp_path: Path) -> None
         await read_until(reader, b"\r\n\r\n")
         count = 0
         while count < size:
-            count += len(await reader.read(MIB))
+            count += await count_of_piece(reader)
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         writer.close()
