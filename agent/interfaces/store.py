@@ -1,12 +1,13 @@
 """interfaces/store — the rows, and the promises on each method. No implementation."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
 from agent.core.function import FunctionCall
 from agent.core.job import ClosedAttempt, Event, Job, Kind, NewEvent, Viewer
+from agent.core.job_counts import JobCounts
 from agent.core.schedule import Firing
 from agent.errors import AgentError, Blame, Phase
 from agent.interfaces.chute_store import ChuteStore
@@ -156,6 +157,10 @@ class Store(NotifyStore, UploadStore, FunctionStore, ChuteStore, ScheduleStore, 
 
     async def unfinished(self) -> list[Job]:
         """All rows before finished, oldest `seq` first."""
+        ...
+
+    async def counts(self, queues: Collection[str]) -> JobCounts:
+        """How many rows there are of each sort, and what they hold; of queues these are told apart. Makes no jobs of the rows."""
         ...
 
     async def save(

@@ -1,14 +1,16 @@
 """fakes/store — the rows in memory: agent.interfaces.Store without a thread or a file, for tests under a virtual clock."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from agent.core.chute import Version
 from agent.core.job import EVERYONE, INTERNAL_KINDS, ClosedAttempt, Event, FiredBy, Job, NewEvent, Viewer
+from agent.core.job_counts import RETRIED, JobCounts
 from agent.core.notify import TOLD, Notice, NotifyState, Progress
 from agent.core.schedule import Schedule
-from agent.core.state import phase_event
+from agent.core.state import ACTIVE, phase_event
 from agent.core.told import Told
 from agent.core.upload import JournalFile, UploadRecord
 from agent.errors import Phase
@@ -72,6 +74,7 @@ class MemoryStore(MemoryUploads, MemoryFunctions, MemorySchedules, MemoryChutes)
         self._last_schedule_seq = 0
         self._last_job_seq = 0
         self._last_event_seq = 0
+        self._totals: Counter[tuple[str, str]] = Counter()
 
     def jobs(self) -> list[Job]:
         """All rows, oldest first, for a test that looks without being a call."""
@@ -108,6 +111,9 @@ class MemoryStore(MemoryUploads, MemoryFunctions, MemorySchedules, MemoryChutes)
 
     async def unfinished(self) -> list[Job]:
         return await self._call("unfinished", self._unfinished)
+
+    async def counts(self, queues: Collection[str]) -> JobCounts:
+        return await self._call("counts", lambda: self._count(frozenset(queues)))
 
     async def save(
         self, job: Job, events: Sequence[NewEvent] = (), closed: ClosedAttempt | None = None
@@ -302,8 +308,29 @@ class MemoryStore(MemoryUploads, MemoryFunctions, MemorySchedules, MemoryChutes)
                 raise StaleError(f"job {job.id} has no version {job.version} any more")
         return [self._write(job, told, closed) for job, told in changed]
 
+    def _count(self, queues: frozenset[str]) -> JobCounts:
+        jobs = self._unfinished()
+        leases = [job.lease for job in jobs if job.phase in ACTIVE and job.lease is not None]
+        return JobCounts(
+            Counter((job.phase, job.spec.queue if job.spec.queue in queues else None) for job in jobs),
+            Counter(job.waiting_for or "" for job in jobs if job.phase is Phase.QUEUED),
+            sum(job.phase is Phase.FINISHED for job in self._jobs()),
+            dict(self._totals),
+            frozenset(uuid for lease in leases for uuid in lease.gpus),
+            sum(len(lease.ports) for lease in leases),
+        )
+
+    def _count_change(self, before: Job, after: Job) -> None:
+        if after.kind in INTERNAL_KINDS:
+            return
+        if after.phase is Phase.FINISHED and before.phase is not Phase.FINISHED:
+            self._totals[after.outcome or "", after.reason.code if after.reason else ""] += 1
+        if after.attempt > before.attempt:
+            self._totals[RETRIED, ""] += 1
+
     def _write(self, job: Job, told: Sequence[NewEvent], closed: ClosedAttempt | None) -> Job:
         written = replace(job, version=job.version + 1)
+        self._count_change(self._rows[job.id].job, written)
         self._rows[job.id] = replace(self._rows[job.id], job=written)
         if closed is not None:
             self._attempts.setdefault(job.id, {}).setdefault(closed.number, closed)

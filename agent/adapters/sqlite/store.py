@@ -2,11 +2,12 @@
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Self, TypeVar
 
 from agent.adapters.sqlite import (
+    counts,
     events,
     family,
     functions,
@@ -25,6 +26,7 @@ from agent.adapters.sqlite.schedule_store import SqliteSchedules
 from agent.aio import Threads
 from agent.core.family import Family
 from agent.core.job import EVERYONE, ClosedAttempt, Event, Job, NewEvent, Viewer
+from agent.core.job_counts import JobCounts
 from agent.core.notify import Notice, NotifyState, Progress
 from agent.core.told import Progress as FunctionProgress
 from agent.core.told import Told
@@ -102,6 +104,9 @@ class SqliteStore(SqliteChutes, SqliteSchedules):
 
     async def unfinished(self) -> list[Job]:
         return await self._read(lambda db: self._rows.fetch(db, lists.unfinished(db)))
+
+    async def counts(self, queues: Collection[str]) -> JobCounts:
+        return await self._read(lambda db: counts.count(db, queues))
 
     async def save(
         self, job: Job, events: Sequence[NewEvent] = (), closed: ClosedAttempt | None = None
