@@ -2,12 +2,13 @@
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from aiohttp import web
 
+from agent.aio import Threads
 from agent.api.auth import Auth
 from agent.api.body import MAX_BODY_BYTES
 from agent.api.endpoints import Endpoint
@@ -21,6 +22,7 @@ from agent.api.handlers.health import HealthHandlers
 from agent.api.handlers.host import HostHandlers
 from agent.api.handlers.jobs import JobHandlers
 from agent.api.handlers.logs import LogHandlers
+from agent.api.handlers.metrics import MetricsHandlers
 from agent.api.handlers.outputs import OutputHandlers
 from agent.api.handlers.ports import PortHandlers
 from agent.api.handlers.results import ResultHandlers
@@ -29,6 +31,7 @@ from agent.api.handlers.ssh import SshHandlers
 from agent.api.handlers.stats import StatsHandlers
 from agent.api.handlers.uploads import UploadHandlers
 from agent.api.limits import LIMITS, ApiLimits
+from agent.api.metrics.reading import Metrics
 from agent.api.openapi import with_description
 from agent.api.problems import answer_problems, describe_crash, describe_malformed
 from agent.api.proxy.exchange import Exchanges
@@ -37,6 +40,7 @@ from agent.api.proxy.targets import Targets
 from agent.api.proxy.visits import Key, Visits
 from agent.api.showing import JobShowing
 from agent.api.streams import Streams
+from agent.api.traffic import Traffic
 from agent.api.views import Addresses
 from agent.core.container import PullProgress
 from agent.interfaces import Clock, Folders, Store
@@ -45,12 +49,14 @@ from agent.jobs.bell import Bell
 from agent.jobs.capacity import HostCapacity
 from agent.jobs.chutes import Chutes, Deploys
 from agent.jobs.cords import Cords
+from agent.jobs.disk_guard import DiskGuard
 from agent.jobs.execs import Execs
 from agent.jobs.gpu_care import GpuCare
 from agent.jobs.gpu_samples import GpuSamples
 from agent.jobs.health import Health
 from agent.jobs.intake import Intake
 from agent.jobs.logs import Logs
+from agent.jobs.notifier import Notifier
 from agent.jobs.outputs import Outputs
 from agent.jobs.schedules import Schedules
 from agent.jobs.ssh import SshServers
@@ -92,6 +98,8 @@ class ApiParts:
     stats: Stats
     execs: Execs
     health: Health
+    disk_guard: DiskGuard
+    notifier: Notifier
     clock: Clock
     bell: Bell
     addresses: Addresses
@@ -111,15 +119,20 @@ def build_app(parts: ApiParts) -> web.Application:
     exchanges = Exchanges(parts.job_ports, Targets(parts.store), Streams(auth.is_live, parts.limits))
     visits = Visits(parts.page_key, parts.clock, lambda: secrets.token_urlsafe(TICKET_BYTES))
     pages = Pages(parts.page_domain, visits, auth, exchanges)
-    app = web.Application(middlewares=[answer_problems], client_max_size=MAX_BODY_BYTES)
+    traffic = Traffic()
+    app = web.Application(middlewares=[traffic.measure, answer_problems], client_max_size=MAX_BODY_BYTES)
     app[AUTH] = auth
     app[LIMITS] = parts.limits
     app[PAGES] = pages
     cords = Streams(auth.is_live, replace(parts.limits, streams_per_token=CORDS_PER_TOKEN))
+    scrape_threads = Threads("metrics", 1)
+    open_streams = {"stream": streams, "port": exchanges.streams, "cord": cords}
+    metrics = metrics_of(parts, auth, traffic, open_streams)
     endpoints = (
         *list_endpoints(parts, streams),
         *PortHandlers(exchanges, pages).endpoints(),
         *CordHandlers(parts.cords, cords).endpoints(),
+        *MetricsHandlers(metrics, scrape_threads).endpoints(),
     )
     for endpoint in with_description(endpoints, parts.version):
         for base in endpoint.bases:
@@ -132,7 +145,11 @@ def build_app(parts: ApiParts) -> web.Application:
         await cords.wait_for_ends(ANSWER_SECONDS)
         cords.close()
 
+    async def end_threads(_app: web.Application) -> None:
+        scrape_threads.close()
+
     app.on_shutdown.append(end_streams)
+    app.on_cleanup.append(end_threads)
     app.on_response_prepare.append(set_headers)
     return app
 
@@ -156,6 +173,27 @@ def list_endpoints(parts: ApiParts, streams: Streams) -> tuple[Endpoint, ...]:
         *StatsHandlers(store, parts.stats, streams).endpoints(),
         *ExecHandlers(store, parts.execs, streams).endpoints(),
         *HealthHandlers(parts.health).endpoints(),
+    )
+
+
+def metrics_of(parts: ApiParts, auth: Auth, traffic: Traffic, streams: Mapping[str, Streams]) -> Metrics:
+    return Metrics(
+        version=parts.version,
+        started_at=parts.clock.now(),
+        clock=parts.clock,
+        store=parts.store,
+        host=parts.host,
+        health=parts.health,
+        disk_guard=parts.disk_guard,
+        gpu_care=parts.gpu_care,
+        gpu_samples=parts.gpu_samples,
+        uploads=parts.uploads,
+        notifier=parts.notifier,
+        cords=parts.cords,
+        timetable=parts.schedules.timetable,
+        auth=auth,
+        traffic=traffic,
+        streams=streams,
     )
 
 

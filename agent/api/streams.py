@@ -47,6 +47,11 @@ class Streams:
     def limits(self) -> ApiLimits:
         return self._limits
 
+    @property
+    def count(self) -> int:
+        """How many are open."""
+        return len(self._tasks)
+
     @contextmanager
     def open(self, request: web.Request, caller: Caller) -> Iterator["Stream"]:
         """Hold one of the token's streams while the block runs, which ends with the connection and with `close`.

@@ -57,6 +57,8 @@ def build_parts(
         execs=Execs(outside.engine, outside.store, outside.clock, new_exec_id),
         host=_capacity(outside, settings, shell),
         health=build_health(outside, shell, checks),
+        disk_guard=shell.disk_guard,
+        notifier=shell.notifier,
         clock=outside.clock,
         bell=bell,
         addresses=addresses,

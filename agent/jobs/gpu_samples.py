@@ -31,6 +31,11 @@ class GpuSamples:
         self._asked_at = float("-inf")
         self._wanted_at: dict[str, float] = {}
 
+    @property
+    def last(self) -> GpuReading:
+        """What was read last for somebody who looks, however long ago: nothing is asked for it."""
+        return self._last
+
     async def take(self, uuids: Sequence[str]) -> GpuReading:
         """A reading that has all of these, and is at most a second old."""
         now = asyncio.get_running_loop().time

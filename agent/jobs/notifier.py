@@ -96,6 +96,11 @@ class Notifier:
         endpoints = [drive.endpoint for drive in self._drives.values() if drive.failures]
         return len(endpoints), len(set(endpoints))
 
+    @property
+    def waiting(self) -> int:
+        """How many jobs have something to tell that was not told yet."""
+        return len(self._drives)
+
     async def _look(self, look: Callable[[], Awaitable[tuple[list[str], int]]]) -> tuple[list[str], int]:
         while True:
             try:

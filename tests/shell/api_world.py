@@ -278,6 +278,8 @@ async def api_world(
             Avoided(clock, 60),
         ),
         health=Health(clock, probes, frozenset({"engine", "store"})),
+        disk_guard=shell.disk_guard,
+        notifier=shell.notifier,
         clock=clock,
         addresses=Addresses(("0.0.0.0",), NatMap("gpu.example.org", ((20000, 20009, 40000),))),
         pull=pull,

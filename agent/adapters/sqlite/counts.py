@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Collection
 
 from agent.core.job_counts import JobCounts
-from agent.core.state import ACTIVE
 from agent.errors import Phase
 
 # A queue is any word of a principal's: only those that are asked for are told apart, or one could make ten thousand groups.
@@ -18,8 +17,8 @@ UNFINISHED = """
 HELD = """
     SELECT json_extract(rest, '$.lease.gpus'), json_array_length(rest, '$.lease.ports')
     FROM jobs INDEXED BY jobs_unfinished
-    WHERE phase <> 'finished' AND phase IN ({}) AND json_type(rest, '$.lease') = 'object'
-""".format(", ".join(f"'{phase}'" for phase in sorted(ACTIVE)))
+    WHERE phase <> 'finished' AND phase IN ('starting', 'running', 'stopping') AND json_type(rest, '$.lease') = 'object'
+"""
 KEPT = "SELECT count(*) FROM jobs INDEXED BY jobs_finished WHERE phase = 'finished'"
 TOTALS = "SELECT what, reason, jobs FROM totals"
 

@@ -13,6 +13,7 @@ from agent.jobs.cords.errors import (
     CordTimedOutError,
     NoSuchCordError,
 )
+from agent.jobs.cords.host import HostState
 from agent.jobs.cords.hosts import CordTimes, Hosts
 from agent.jobs.cords.tally import Tally
 
@@ -30,6 +31,7 @@ __all__ = [
     "CordTimedOutError",
     "CordTimes",
     "Cords",
+    "HostState",
     "Hosts",
     "NoSuchCordError",
     "Tally",

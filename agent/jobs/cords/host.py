@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import deque
+from enum import StrEnum
 
 from agent.core.chute import Version
 from agent.core.job import Job, Reason
@@ -15,6 +16,15 @@ QUICK_SECONDS = 10.0
 QUICK_ENDS = 3
 # For so long nobody has to wait for what will end as it did before.
 PAUSE_SECONDS = 10.0
+
+
+class HostState(StrEnum):
+    """What answers for a version: a job; one that has not connected yet; none, since it can't; none, since none is wanted."""
+
+    WARM = "warm"
+    STARTING = "starting"
+    FAILING = "failing"
+    COLD = "cold"
 
 
 class Host:
@@ -56,6 +66,13 @@ class Host:
     def is_silent(self) -> bool:
         """Its present job has connected, and does no more."""
         return self._connected_at is not None and not self.open_lines
+
+    def state(self, now: float) -> HostState:
+        if self.job_id is not None:
+            return HostState.WARM if self.open_lines else HostState.STARTING
+        if self.why is not None and self.paused_until > now:
+            return HostState.FAILING
+        return HostState.STARTING if self.is_waited_for else HostState.COLD
 
     def begin(self, job_id: str) -> None:
         """That job answers from now on."""

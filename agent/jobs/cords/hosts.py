@@ -5,6 +5,7 @@ a start of the daemon is a look as any other: jobs of an earlier one are taken o
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from agent.interfaces.job_socket import CallFault, CallRefusedError
 from agent.jobs.bell import Bell, wait_for_ring
 from agent.jobs.cords.called import Called
 from agent.jobs.cords.errors import CordBusyError, CordHostEndedError, CordHostNotReadyError
-from agent.jobs.cords.host import MOST_WAITING, Host
+from agent.jobs.cords.host import MOST_WAITING, Host, HostState
 from agent.jobs.cords.host_jobs import SURPLUS, HostJobs
 from agent.jobs.cords.starting import Starting
 from agent.jobs.intake import Intake
@@ -79,6 +80,15 @@ class Hosts:
     def failing(self) -> list[str]:
         """Why chutes are called in vain, of those for which nothing is started just now."""
         return [host.why for host in self._called if host.why and host.paused_until > _now()]
+
+    @property
+    def states(self) -> Counter[HostState]:
+        return Counter(host.state(_now()) for host in self._called)
+
+    @property
+    def calls(self) -> int:
+        """How many are under way, those that wait for a job among them."""
+        return sum(host.calls for host in self._called)
 
     # ── calls ──
 

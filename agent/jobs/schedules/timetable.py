@@ -60,6 +60,12 @@ class Timetable:
         """How many are waited for."""
         return len(self._entries)
 
+    @property
+    def overdue(self) -> int:
+        """How many of them were due before now, and wait for somebody to deal with them."""
+        now = self._clock.now()
+        return sum(entry.next <= now for entry in self._entries.values())
+
     def seconds_behind(self) -> float:
         """How long ago the first one was due that nobody has dealt with."""
         first = self._calendar.first()

@@ -86,6 +86,12 @@ class Drive:
         """Bytes of the files that are on their way."""
         return self._meter.moving
 
+    @property
+    def files_left(self) -> int:
+        """Neither sent nor given up, once they are counted."""
+        total = self._meter.record.total
+        return 0 if total is None else max(0, total.files - self._meter.sent.files - self._meter.failed)
+
     async def run(self) -> None:
         """Raises AgentError, alone or in a group, where this host can't go on just now."""
         record = await self._begin_last_pass()
@@ -239,6 +245,7 @@ class Drive:
             self._note(result, item.path)
             result = journal_failure(item.path, self._job, result, self._tools.clock.now())
         await self._journal.keep(result)
+        self._tools.tally.count(result)
         log.debug("upload.file_kept", path=result.path, state=result.state)
         self._meter.count(result)
         queue.settle()
@@ -248,6 +255,7 @@ class Drive:
         return max(asked, endpoint_pause(failures, self._tools.random()))
 
     def _note(self, failure: Failure, path: str | None = None) -> None:
+        self._tools.tally.troubles += 1
         self._meter.trouble = UploadTrouble(failure.code, self._tools.clock.now(), failure.status, path)
         log.info("upload.trouble", code=failure.code, status=failure.status, path=path, detail=failure.detail)
 

@@ -189,6 +189,7 @@ class Live:
         result = await sending.send(sighting.path, sighting)
         if isinstance(result, JournalFile):
             await self._journal.keep(result)
+            self._tools.tally.count(result)
             self._meter.count(result, before)
             self._failures = 0
             log.debug("upload.live_sent", path=result.path, size=result.size_bytes)
@@ -204,6 +205,7 @@ class Live:
 
     def _note_failure(self, failure: Failure) -> float:
         """For how many seconds nothing is sent."""
+        self._tools.tally.troubles += 1
         log.info("upload.trouble", code=failure.code, status=failure.status, detail=failure.detail)
         asked = read_retry_after(failure.retry_after, self._tools.clock.now())
         pause = max(asked, endpoint_pause(self._failures, self._tools.random()))

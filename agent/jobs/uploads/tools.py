@@ -1,12 +1,13 @@
 """jobs/uploads/tools — what every upload works with, wired once. A value: no behaviour."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from agent.interfaces import Clock, Deliveries, Folders, OutputLimits, OutputWatch, Store
 from agent.jobs.hiding import Hiding
 from agent.jobs.uploads.budget import Budget
 from agent.jobs.uploads.names import Names
+from agent.jobs.uploads.tally import SentTally
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,3 +24,4 @@ class UploadTools:
     budget: Budget
     names: Names
     limits: Callable[[], OutputLimits]
+    tally: SentTally = field(default_factory=SentTally)

@@ -22,6 +22,7 @@ from agent.errors import AgentError, Blame, Phase
 from agent.interfaces import SecretFiles
 from agent.jobs.uploads.drive import Drive
 from agent.jobs.uploads.live import LiveUploads
+from agent.jobs.uploads.tally import SentTally
 from agent.jobs.uploads.tools import UploadTools
 from agent.jobs.uploads.trying import RETRY_SECONDS, until_done
 from agent.spec import Upload
@@ -86,6 +87,16 @@ class Uploads:
         # A retry is opened in steps, of which nobody else may see one and think it over: not another who asks, nor who cancels, nor a
         # start of the daemon.
         self._asking = asyncio.Lock()
+
+    @property
+    def tally(self) -> SentTally:
+        return self._tools.tally
+
+    @property
+    def waiting(self) -> tuple[int, int]:
+        """How many jobs' last uploads are under way, and how many of their files have not left."""
+        drives = [running.drive for running in self._drives.values() if running.drive is not None]
+        return len(self._drives), sum(drive.files_left for drive in drives)
 
     def use(self, group: asyncio.TaskGroup) -> None:
         """Where drives run."""
