@@ -15,8 +15,8 @@ from agent.api.problems import Handler
 # Seconds: from what the store answers out of its cache, to where a person looks at his watch.
 BOUNDS = (0.005, 0.025, 0.1, 0.5, 2.5, 10.0)
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-# No route has it; and nobody was there any more to be answered.
-UNMATCHED, NO_ANSWER = "unmatched", "none"
+# Of a client's own making; no route has it; and nobody was there any more to be answered.
+OTHER, UNMATCHED, NO_ANSWER = "other", "unmatched", "none"
 
 
 @dataclass(slots=True)
@@ -47,26 +47,17 @@ class Traffic:
             answer = await handler(request)
             return answer
         finally:
-            self.note(request, answer, clock() - began)
+            resource = request.match_info.route.resource
+            template = None if resource is None else resource.canonical
+            # What was sent already is a stream, which takes as long as its client likes; and who asks to wait is kept waiting.
+            is_prompt = answer is not None and not answer.prepared and "wait" not in request.query
+            seconds = clock() - began if is_prompt else None
+            self.note(request.method, template, None if answer is None else answer.status, seconds)
 
-    def note(self, request: web.Request, answer: web.StreamResponse | None, seconds: float) -> None:
-        method, endpoint = endpoint_of(request)
-        status = NO_ANSWER if answer is None else f"{answer.status // 100}xx"
-        self.answers[method, endpoint, status] += 1
-        if answer is not None and is_timed(request, answer):
-            self.times.setdefault((method, endpoint), Times()).note(seconds)
-
-
-def endpoint_of(request: web.Request) -> tuple[str, str]:
-    resource = request.match_info.route.resource
-    method = request.method if request.method in METHODS else "other"
-    return method, UNMATCHED if resource is None else resource.canonical
-
-
-def is_timed(request: web.Request, answer: web.StreamResponse) -> bool:
-    """Whether how long it took says something of this host.
-
-    What was sent already is a stream, which takes as long as its client likes; who asks to wait is kept waiting; and what the caller got
-    wrong may have been held back (api/slowdown).
-    """
-    return not answer.prepared and "wait" not in request.query and answer.status // 100 != 4
+    def note(self, method: str, template: str | None, status: int | None, seconds: float | None) -> None:
+        """`template` None: no route has the path. `status` None: nobody was answered. `seconds` None: they say nothing of this host."""
+        labels = (method if method in METHODS else OTHER, template or UNMATCHED)
+        self.answers[*labels, NO_ANSWER if status is None else f"{status // 100}xx"] += 1
+        # What the caller got wrong may have been held back (api/slowdown).
+        if seconds is not None and status is not None and status // 100 != 4:
+            self.times.setdefault(labels, Times()).note(seconds)

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
 
 from agent.api.metrics.families import Family, Labels, counters, gauges, with_zeros
 from agent.core.gpu_findings import GpuState
@@ -16,10 +17,18 @@ STATES = (*(state.value for state in GpuState), UNKNOWN)
 GPU = ("uuid", "index", "model")
 
 
-def gpu_families(
-    gpus: Sequence[Gpu], healths: Mapping[str, GpuHealth], leased: AbstractSet[str] | None
-) -> tuple[Family, ...]:
-    """`leased` None: the database does not say just now."""
+@dataclass(frozen=True, slots=True)
+class GpusSeen:
+    """`barred`: those that no job may get now, for their health or since the config leaves them out. `leased` None: the database does not say."""
+
+    gpus: Sequence[Gpu]
+    healths: Mapping[str, GpuHealth]
+    barred: AbstractSet[str]
+    leased: AbstractSet[str] | None
+
+
+def gpu_families(seen: GpusSeen) -> tuple[Family, ...]:
+    gpus, healths, leased = seen.gpus, seen.healths, seen.leased
     states = {gpu.uuid: healths[gpu.uuid].state.value if gpu.uuid in healths else UNKNOWN for gpu in gpus}
     by_state: dict[Labels, float] = {(state,): n for state, n in Counter(states.values()).items()}
     each = {
@@ -27,9 +36,13 @@ def gpu_families(
     }
     held = {} if leased is None else {labels: float(labels[0] in leased) for labels in _labels(gpus)}
     sizes = {labels: float(gpu.memory_bytes) for labels, gpu in zip(_labels(gpus), gpus, strict=True)}
+    free = {labels: float(labels[0] not in seen.barred) for labels in _labels(gpus)}
     return (
         gauges("gpus", "GPUs by state.", ("state",), with_zeros(by_state, [(state,) for state in STATES])),
         gauges("gpu_state", "1 for the state that the GPU is in, 0 for all others.", (*GPU, "state"), each),
+        gauges(
+            "gpu_leasable", "1: a job may get the GPU, at once or after the job that holds it.", GPU, free
+        ),
         gauges("gpu_leased", "1: a job holds the GPU.", GPU, held),
         gauges("gpu_memory_size_bytes", "Memory that the GPU has.", GPU, sizes),
     )

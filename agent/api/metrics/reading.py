@@ -3,14 +3,14 @@
 Nothing in it is of one principal: no job, owner, label or chute has a name here, since any token may ask.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import structlog
 
 from agent.api.auth import Auth, Caller
 from agent.api.metrics.families import Family
-from agent.api.metrics.of_gpus import gpu_families, sample_families
+from agent.api.metrics.of_gpus import GpusSeen, gpu_families, sample_families
 from agent.api.metrics.of_host import agent_families, api_families, disk_families, health_family
 from agent.api.metrics.of_jobs import job_families, port_family
 from agent.api.metrics.of_work import (
@@ -37,6 +37,7 @@ from agent.jobs.health import Health
 from agent.jobs.notifier import Notifier
 from agent.jobs.schedules import Timetable
 from agent.jobs.uploads import Uploads
+from agent.spec.limits import RESERVED_QUEUES
 
 log = structlog.get_logger(__name__)
 
@@ -68,7 +69,9 @@ class Metrics:
     async def read(self, caller: Caller) -> list[Family]:
         """Within seconds, whatever hangs: the checks of /health have deadlines of their own. Where the database is away its families are missing."""
         names = self.host.names()
-        counts = await self._counts()
+        # The agent's own words, which no user may take for a queue.
+        queues = {*names.queue_limits, *RESERVED_QUEUES}
+        counts = await self._counts(queues)
         checks = await self.health.look()
         gpus = self.gpu_care.inventory.gpus
         leased = None if counts is None else counts.leased_gpus
@@ -77,13 +80,13 @@ class Metrics:
             *agent_families(self.version, self.started_at),
             health_family(checks),
             *disk_families(self.disk_guard.view().spaces),
-            *gpu_families(gpus, self.gpu_care.healths, leased),
+            *gpu_families(GpusSeen(gpus, self.gpu_care.healths, self.gpu_care.unleasable(), leased)),
             *self._work(),
             *api_families(self.traffic, self.auth.failures, open_streams),
         ]
         if counts is not None:
             avoided = len(self.host.bad_ports.now())
-            families += job_families(counts, names.queue_limits)
+            families += job_families(counts, queues)
             families.append(port_family(names.ports, counts.ports_held, avoided))
         if may_see_samples(caller):
             reading = self.gpu_samples.last
@@ -91,9 +94,9 @@ class Metrics:
             families += sample_families(gpus, reading.samples if is_fresh else {})
         return families
 
-    async def _counts(self) -> JobCounts | None:
+    async def _counts(self, queues: Collection[str]) -> JobCounts | None:
         try:
-            return await self.store.counts(self.host.names().queue_limits.keys())
+            return await self.store.counts(queues)
         except StoreUnavailableError as error:
             # All else is told all the same: the check `store` above all.
             log.warning("metrics.incomplete", code=error.code, error=str(error))

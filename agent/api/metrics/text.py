@@ -29,7 +29,7 @@ class Collected(Collector):
 
 
 def write_text(families: Iterable[Family]) -> bytes:
-    """Names, escapes and numbers are the library's; it refuses what is no name."""
+    """How a label is escaped and a number written is the library's to know."""
     return generate_latest(Collected([_metric(family) for family in families]))
 
 
