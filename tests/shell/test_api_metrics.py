@@ -16,7 +16,8 @@ from agent.core.lease import Lease
 from agent.errors import Phase
 from agent.interfaces import StoreUnavailableError
 from agent.jobs.health import CheckState, Finding
-from tests.shell.api_world import ApiWorld, api_world
+from tests.shell.api_world import ApiWorld, api_world, running
+from tests.shell.upload_jobs import Held, begun, end
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 Read = dict[str, dict[tuple[tuple[str, str], ...], float]]
@@ -234,6 +235,26 @@ async def test_what_goes_on_beside_jobs_has_its_zeros(world: ApiWorld) -> None:
     assert [one(told, name) for name in (*zeros, "cord_calls_active", "schedules_overdue")] == [0.0] * 6
     assert one(told, "cord_hosts", state="warm") == 0
     assert one(told, "schedule_minutes_total", result="missed") == 0
+
+
+async def test_files_that_leave_are_waited_for_and_then_counted_and_so_are_those_that_are_given_up(
+    world: ApiWorld,
+) -> None:
+    async with running(world):
+        held = Held(world, "slow", refused=("refused",))
+        job_id = await begun(world, {"slow": b"12345", "refused": b"1"})
+        end(world, job_id)
+        async with asyncio.timeout(10):
+            while one(told := await scrape(world), "upload_files_failed_total") != 1:
+                await asyncio.sleep(0.01)
+        assert (one(told, "uploads_active"), one(told, "upload_files_waiting")) == (1, 1)
+        assert one(told, "upload_files_sent_total") == 0
+        held.free.set()
+        await world.call("GET", f"/v1/jobs/{job_id}?wait=finished")
+        told = await scrape(world)
+    assert (one(told, "uploads_active"), one(told, "upload_files_waiting")) == (0, 0)
+    assert (one(told, "upload_files_sent_total"), one(told, "upload_sent_bytes_total")) == (1, 5)
+    assert one(told, "upload_tries_failed_total") == 1
 
 
 async def test_scrapes_that_come_together_are_all_answered(world: ApiWorld) -> None:

@@ -5,7 +5,7 @@ import pytest
 from agent.core.chute import Version, VersionState
 from agent.core.reasons import reason
 from agent.jobs.cords import CordMethodError
-from agent.jobs.cords.host import PAUSE_SECONDS, QUICK_ENDS, QUICK_SECONDS, Host
+from agent.jobs.cords.host import PAUSE_SECONDS, QUICK_ENDS, QUICK_SECONDS, Host, HostState
 from agent.spec import Entry
 from tests.fakes.cord_lines import FakeCordLine
 from tests.shell.cord_world import echo
@@ -87,3 +87,16 @@ async def test_each_of_those_who_are_refused_has_an_error_of_his_own(host: Host)
     assert {(str(error), getattr(error, "allowed", None)) for error in errors} == {
         ("'/a' takes GET, not 'PUT'", ("GET",))
     }
+
+
+async def test_a_versions_state_is_that_of_what_answers_for_it(host: Host) -> None:
+    assert host.state(0.0) is HostState.STARTING  # its job has not connected
+    line = FakeCordLine(echo)
+    host.add(line, 0.0)
+    assert host.state(0.0) is HostState.WARM
+    host.note_end(reason("chute_import_failed"), 5.0)
+    host.drop(line)
+    assert host.state(5.0) is HostState.FAILING
+    assert host.state(5.0 + PAUSE_SECONDS) is HostState.COLD
+    host.wait()
+    assert host.state(5.0 + PAUSE_SECONDS) is HostState.STARTING

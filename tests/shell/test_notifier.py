@@ -165,6 +165,19 @@ async def test_what_fails_is_sent_again_before_what_comes_after_it() -> None:
     await world.crash()
 
 
+async def test_a_job_waits_to_be_told_of_until_its_endpoint_knows_all() -> None:
+    world, job_id = await started(seconds=1)
+    world.outgoing.default = hang
+    assert world.shell is not None
+    await world.finish(job_id)
+    assert world.shell.notifier.waiting == 1
+    world.outgoing.default = take
+    await until_over(world, job_id)
+    await asyncio.sleep(1)
+    assert world.shell.notifier.waiting == 0
+    await world.crash()
+
+
 @pytest.mark.slow
 async def test_a_try_is_signed_with_its_own_time() -> None:
     world = World()

@@ -391,6 +391,15 @@ async def test_health_counts_and_warns_once_the_first_is_a_minute_late(world: Sc
     assert late.evidence.startswith("they are 119 s late; 1 are waited for; ")
 
 
+async def test_what_is_due_and_was_not_dealt_with_is_overdue(world: ScheduleWorld) -> None:
+    await world.add("0 * * * *")
+    await world.add("0 12 * * *", name="noon")
+    await asyncio.sleep(1)
+    assert (world.all.timetable.count, world.all.timetable.overdue) == (2, 0)
+    world.clock.started += HOUR  # and nobody has looked yet
+    assert world.all.timetable.overdue == 1
+
+
 async def test_health_counts_each_end_of_a_minute_as_what_it_is(world: ScheduleWorld) -> None:
     tally = world.all.timetable.tally
     tally.fired, tally.skipped, tally.missed, tally.failed = 1, 2, 3, 4
