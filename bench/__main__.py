@@ -23,6 +23,7 @@ from bench import (
     proxy,
     recover,
     schedules,
+    scrapes,
     ssh,
     submit,
     throughput,
@@ -52,6 +53,7 @@ BENCHES: dict[str, Measure] = {
     "proxy": proxy.measure,
     "ssh": ssh.measure,
     "schedules": schedules.measure,
+    "scrapes": scrapes.measure,
 }
 
 

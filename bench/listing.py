@@ -38,7 +38,7 @@ async def measure(bench: Bench) -> list[Figure]:
     async with bench.agent() as agent:
         agent.daemon.stop()
         began = time.perf_counter()
-        await asyncio.to_thread(_fill, agent, bench.image, count)
+        await asyncio.to_thread(fill, agent, bench.image, count)
         print(f"  {count} jobs inserted in {time.perf_counter() - began:.0f} s")
         own, everything = agent.daemon.token("alice", OWN_JOBS), agent.daemon.token("root", ALL_SCOPES)
         await asyncio.to_thread(agent.daemon.start)
@@ -88,7 +88,7 @@ def _read_pages(agent: Agent, token: str, query: Callable[[], str], pages: int) 
     return taken
 
 
-def _fill(agent: Agent, image: str, count: int) -> None:
+def fill(agent: Agent, image: str, count: int) -> None:
     """Through the store's own writes, many in a transaction: one each would take an hour of fsyncs."""
     database = Database(agent.daemon.database)
     rows = Rows(agent.daemon.database)

@@ -44,12 +44,18 @@ class CareSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class GpuView:
-    """All GPUs at one moment, for who shows them. `condition`: why there are none, or why they can't be asked."""
+class GpusKnown:
+    """All GPUs at one moment. `condition`: why there are none, or why they can't be asked."""
 
     inventory: Inventory
     condition: str | None
     healths: Mapping[str, GpuHealth]
+
+
+@dataclass(frozen=True, slots=True)
+class GpuView(GpusKnown):
+    """For who shows them, with the jobs that hold them."""
+
     holders: Mapping[str, Job]
     now: Now
 
@@ -96,15 +102,16 @@ class GpuCare:
         uuids = (gpu.uuid for gpu in self.inventory.gpus)
         return stuck_gpus(uuids, self.healths, self.settings.use)
 
+    async def known(self) -> GpusKnown:
+        """Reads no job: there may be ten thousand. Raises StoreUnavailableError."""
+        return GpusKnown(
+            await self._gpus.inventory(), await self._gpus.condition(), await self._verdicts.known()
+        )
+
     async def view(self) -> GpuView:
         """Raises StoreUnavailableError."""
-        return GpuView(
-            await self._gpus.inventory(),
-            await self._gpus.condition(),
-            await self._verdicts.known(),
-            await self._verdicts.holders(),
-            now_of(self._clock),
-        )
+        known, holders = await self.known(), await self._verdicts.holders()
+        return GpuView(known.inventory, known.condition, known.healths, holders, now_of(self._clock))
 
     async def usable(self) -> Inventory:
         """What may ever be leased here, well or not."""

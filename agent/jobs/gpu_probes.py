@@ -34,12 +34,14 @@ def gpus_probe(care: GpuCare) -> Probe:
     """Whether every GPU is well; of each that is not: what is wrong, and what it waits for. A host without any is well."""
 
     async def probe() -> Finding:
-        view = await care.view()
-        count = len(view.inventory.gpus)
-        known = [view.healths.get(gpu.uuid) for gpu in view.inventory.gpus]
-        unwell = [health for health in known if health is not None and health.state is not GpuState.OK]
+        known = await care.known()
+        count = len(known.inventory.gpus)
+        healths = [known.healths.get(gpu.uuid) for gpu in known.inventory.gpus]
+        unwell = [health for health in healths if health is not None and health.state is not GpuState.OK]
         if not unwell:
-            told = f"{count} GPUs, all well" if count else f"no GPUs: {view.condition or 'the host has none'}"
+            told = (
+                f"{count} GPUs, all well" if count else f"no GPUs: {known.condition or 'the host has none'}"
+            )
             return Finding(CheckState.OK, told)
         state = CheckState.FAIL if len(unwell) == count else CheckState.WARN
         remedy = "`gpu-agent gpus show GPU` tells more; docs/operations.md says what to do for each."
