@@ -194,6 +194,7 @@ class Twins(RuleBasedStateMachine):
         self.both(lambda store: store.unfinished())
         self.both(lambda store: store.job_ids())
         self.both(lambda store: store.last_event_seq())
+        self.both(lambda store: store.counts(["default"]))
         assert self.woken["memory"] == self.woken["disk"]
         events = self.loop.run_until_complete(self.disk.events(root, 0, None, PLENTY))
         assert [event.seq for event in events] == sorted({event.seq for event in events})

@@ -50,9 +50,11 @@ async def test_the_queued_ones_are_counted_by_what_they_wait_for(store: TestedSt
 async def test_only_a_row_that_holds_its_lease_still_counts_for_gpus_and_ports(store: TestedStore) -> None:
     await store.save(replace(await accepted(store, "a"), phase=Phase.RUNNING, lease=LEASE))
     await store.save(replace(await accepted(store, "b"), phase=Phase.STOPPING, lease=None))
-    await accepted(store, "c")
+    third = replace(LEASE, gpus=("GPU-3",))
+    await store.save(replace(await accepted(store, "c"), phase=Phase.STARTING, lease=third))
+    await accepted(store, "d")
     counts = await store.counts([])
-    assert (sorted(counts.leased_gpus), counts.ports_held) == (["GPU-1", "GPU-2"], 1)
+    assert (sorted(counts.leased_gpus), counts.ports_held) == (["GPU-1", "GPU-2", "GPU-3"], 2)
 
 
 async def test_an_end_is_counted_once_by_outcome_and_reason(store: TestedStore) -> None:

@@ -123,6 +123,18 @@ async def test_a_check_that_fails_is_told_with_its_state(world: ApiWorld) -> Non
     assert b"secret" not in reply.raw
 
 
+@pytest.mark.slow
+async def test_a_check_that_hangs_is_told_as_failed_and_keeps_no_scrape_for_ever(world: ApiWorld) -> None:
+    async def hang() -> Finding:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    world.probes["gpus"] = hang
+    told = await scrape(world)
+    assert one(told, "health_check", check="gpus", state="fail") == 1
+    assert one(told, "health_check", check="engine", state="ok") == 1
+
+
 async def test_where_the_database_is_away_all_else_is_told(world: ApiWorld) -> None:
     async def down(_name: str) -> None:
         raise StoreUnavailableError("disk full")
@@ -164,6 +176,13 @@ async def test_that_a_gpu_is_leased_is_told_to_all_and_what_it_does_to_who_sees_
         figures = await scrape(world, await world.new_token("ops", (scope,)))
         assert one(figures, "gpu_utilization_ratio", **LABELS) == 0.75
         assert one(figures, "gpu_memory_used_bytes", **LABELS) == 1 << 30
+
+
+async def test_where_nobody_has_looked_a_scrape_does_not_either(world: ApiWorld) -> None:
+    world.gpus.gpus = (Gpu("GPU-1", "L4", 1 << 34),)
+    await world.care.look()
+    assert "gpu_power_watts" not in await scrape_locally(world)
+    assert world.gpus.sampled == []
 
 
 async def test_a_scrape_asks_no_driver_and_an_old_figure_is_not_told(world: ApiWorld) -> None:
@@ -221,6 +240,16 @@ async def test_a_stream_is_open_while_it_is_read_and_counted_without_a_time_afte
         while one(told := await scrape(world), "api_requests_total", **endpoint, status="none") != 1:
             await asyncio.sleep(0.01)
     assert one(told, "api_streams_open", kind="stream") == 0
+    assert one(told, "api_request_duration_seconds_count", **endpoint) is None
+
+
+async def test_a_stream_that_ends_by_itself_is_an_answer_without_a_time(world: ApiWorld) -> None:
+    job_id = await world.submit()
+    await world.finish(job_id)
+    assert (await world.call("GET", f"/v1/jobs/{job_id}/outputs?format=tar")).status == 200
+    endpoint = {"method": "GET", "endpoint": "/v1/jobs/{id}/outputs"}
+    told = await scrape(world)
+    assert one(told, "api_requests_total", **endpoint, status="2xx") == 1
     assert one(told, "api_request_duration_seconds_count", **endpoint) is None
 
 

@@ -33,8 +33,8 @@ class MetricsHandlers:
 
 
 def write(families: Iterable[Family]) -> bytes:
-    # Here, and in a thread: the import takes some 15 ms and, with the web servers that the library brings along, up to 3 MB, of which
-    # a host that nobody scrapes needs none.
+    # Here, and in a thread: the import takes 15 ms and, with the web servers that the library brings along, 1 to 3 MB, of which an
+    # agent that nobody scrapes needs none.
     from agent.api.metrics.text import write_text  # noqa: PLC0415 - as above
 
     return write_text(families)
