@@ -31,6 +31,7 @@ from agent.api.handlers.ssh import SshHandlers
 from agent.api.handlers.stats import StatsHandlers
 from agent.api.handlers.uploads import UploadHandlers
 from agent.api.limits import LIMITS, ApiLimits
+from agent.api.metrics.counting import Counting
 from agent.api.metrics.reading import Metrics
 from agent.api.openapi import with_description
 from agent.api.problems import answer_problems, describe_crash, describe_malformed
@@ -181,7 +182,7 @@ def metrics_of(parts: ApiParts, auth: Auth, traffic: Traffic, streams: Mapping[s
         version=parts.version,
         started_at=parts.clock.now(),
         clock=parts.clock,
-        store=parts.store,
+        counting=Counting(parts.store),
         host=parts.host,
         health=parts.health,
         disk_guard=parts.disk_guard,

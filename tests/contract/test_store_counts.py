@@ -1,6 +1,7 @@
 """What the store counts: rows of each sort, what they hold, and ends that no retention takes away."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -9,7 +10,7 @@ from agent.core.job import Job, Outcome
 from agent.core.job_counts import RETRIED, JobCounts
 from agent.errors import Phase
 from agent.interfaces import StaleError
-from tests.contract.store_values import LEASE, REASON, ROOT, TestedStore, accepted, finished, told
+from tests.contract.store_values import LEASE, REASON, ROOT, TestedStore, accepted, finished, opened, told
 
 
 async def ended(store: TestedStore, job: Job, outcome: Outcome = Outcome.FAILED) -> Job:
@@ -55,6 +56,16 @@ async def test_only_a_row_that_holds_its_lease_still_counts_for_gpus_and_ports(s
     await accepted(store, "d")
     counts = await store.counts([])
     assert (sorted(counts.leased_gpus), counts.ports_held) == (["GPU-1", "GPU-2", "GPU-3"], 2)
+
+
+async def test_a_row_that_can_not_be_understood_is_counted_all_the_same(tmp_path: Path) -> None:
+    async with opened(tmp_path) as store:
+        await accepted(store, "a")
+        await store.save(replace(await accepted(store, "b"), phase=Phase.RUNNING, lease=LEASE))
+        await store._write(lambda db: db.execute("UPDATE jobs SET rest = 'no JSON'"))
+        counts = await store.counts([])
+    assert counts.unfinished == {(Phase.QUEUED, None): 1, (Phase.RUNNING, None): 1}
+    assert (counts.waiting, counts.ports_held) == ({"": 1}, 0)
 
 
 async def test_an_end_is_counted_once_by_outcome_and_reason(store: TestedStore) -> None:

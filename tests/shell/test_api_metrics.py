@@ -9,13 +9,16 @@ import aiohttp
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from agent.api.metrics.counting import Counting
 from agent.api.tokens import Scope
 from agent.core.gpu_usage import GpuSample
 from agent.core.gpus import Gpu
+from agent.core.job_counts import JobCounts
 from agent.core.lease import Lease
 from agent.errors import Phase
 from agent.interfaces import StoreUnavailableError
 from agent.jobs.health import CheckState, Finding
+from tests.fakes.store import MemoryStore
 from tests.shell.api_world import ApiWorld, api_world, running
 from tests.shell.upload_jobs import Held, begun, end
 
@@ -286,6 +289,39 @@ async def test_files_that_leave_are_waited_for_and_then_counted_and_so_are_those
     assert one(told, "upload_tries_failed_total") == 1
 
 
-async def test_scrapes_that_come_together_are_all_answered(world: ApiWorld) -> None:
-    all_told = await asyncio.gather(*(scrape(world) for _ in range(20)))
-    assert all(one(told, "build_info", version="1.2.3") == 1 for told in all_told)
+async def test_who_scrapes_while_a_count_is_under_way_shares_the_next_one_with_all_who_do() -> None:
+    counted, release, store = 0, asyncio.Event(), MemoryStore(lambda: 0.0)
+
+    async def slow(_step: str) -> None:
+        nonlocal counted
+        counted += 1
+        await release.wait()
+
+    store.before = slow
+    counting = Counting(store)
+    async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+        takers = [group.create_task(counting.take([])) for _ in range(20)]
+        while not counted:
+            await asyncio.sleep(0)
+        release.set()
+    assert [taker.result() for taker in takers] == [JobCounts()] * 20
+    assert counted == 2  # the one that was under way may have missed what happened before they asked
+
+
+async def test_who_shares_a_count_that_fails_is_not_told_an_old_one() -> None:
+    store = MemoryStore(lambda: 0.0)
+    counting = Counting(store)
+    await counting.take([])
+
+    async def down(_step: str) -> None:
+        raise StoreUnavailableError("disk full")
+
+    store.before = down
+    with pytest.raises(StoreUnavailableError):
+        await counting.take([])
+
+
+async def test_what_is_counted_for_one_is_not_told_to_who_asks_later(world: ApiWorld) -> None:
+    for number in range(3):
+        assert one(await scrape(world), "jobs_waiting", waiting_for="grant") == number
+        await world.submit()

@@ -8,16 +8,18 @@ from collections.abc import Collection
 from agent.core.job_counts import JobCounts
 from agent.errors import Phase
 
+# A row that can't be understood is counted all the same: that it is damaged, others tell.
 # A queue is any word of a principal's: only those that are asked for are told apart, or one could make ten thousand groups.
 UNFINISHED = """
     SELECT phase, CASE WHEN queue IN (SELECT value FROM json_each(:queues)) THEN queue END AS known,
-        CASE phase WHEN 'queued' THEN ifnull(json_extract(rest, '$.waiting_for'), '') END AS waits, count(*)
+        CASE WHEN phase <> 'queued' THEN NULL WHEN json_valid(rest) THEN ifnull(json_extract(rest, '$.waiting_for'), '') ELSE '' END AS waits,
+        count(*)
     FROM jobs INDEXED BY jobs_unfinished WHERE phase <> 'finished' GROUP BY 1, 2, 3
 """
 HELD = """
     SELECT json_extract(rest, '$.lease.gpus'), json_array_length(rest, '$.lease.ports')
     FROM jobs INDEXED BY jobs_unfinished
-    WHERE phase <> 'finished' AND phase IN ('starting', 'running', 'stopping') AND json_type(rest, '$.lease') = 'object'
+    WHERE phase <> 'finished' AND phase IN ('starting', 'running', 'stopping') AND json_valid(rest) AND json_type(rest, '$.lease') = 'object'
 """
 KEPT = "SELECT count(*) FROM jobs INDEXED BY jobs_finished WHERE phase = 'finished'"
 TOTALS = "SELECT what, reason, jobs FROM totals"

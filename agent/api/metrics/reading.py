@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import structlog
 
 from agent.api.auth import Auth, Caller
+from agent.api.metrics.counting import Counting
 from agent.api.metrics.families import Family
 from agent.api.metrics.of_gpus import GpusSeen, gpu_families, sample_families
 from agent.api.metrics.of_host import agent_families, api_families, disk_families, health_family
@@ -27,7 +28,7 @@ from agent.api.streams import Streams
 from agent.api.tokens import Scope
 from agent.api.traffic import Traffic
 from agent.core.job_counts import JobCounts
-from agent.interfaces import Clock, Store, StoreUnavailableError
+from agent.interfaces import Clock, StoreUnavailableError
 from agent.jobs.capacity import HostCapacity
 from agent.jobs.cords import Cords
 from agent.jobs.disk_guard import DiskGuard
@@ -52,7 +53,7 @@ class Metrics:
     version: str
     started_at: float
     clock: Clock
-    store: Store
+    counting: Counting
     host: HostCapacity
     health: Health
     disk_guard: DiskGuard
@@ -96,7 +97,7 @@ class Metrics:
 
     async def _counts(self, queues: Collection[str]) -> JobCounts | None:
         try:
-            return await self.store.counts(queues)
+            return await self.counting.take(queues)
         except StoreUnavailableError as error:
             # All else is told all the same: the check `store` above all.
             log.warning("metrics.incomplete", code=error.code, error=str(error))
