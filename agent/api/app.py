@@ -32,7 +32,7 @@ from agent.api.handlers.stats import StatsHandlers
 from agent.api.handlers.uploads import UploadHandlers
 from agent.api.limits import LIMITS, ApiLimits
 from agent.api.metrics.counting import Counting
-from agent.api.metrics.reading import Metrics
+from agent.api.metrics.sources import Sources
 from agent.api.openapi import with_description
 from agent.api.problems import answer_problems, describe_crash, describe_malformed
 from agent.api.proxy.exchange import Exchanges
@@ -126,14 +126,13 @@ def build_app(parts: ApiParts) -> web.Application:
     app[LIMITS] = parts.limits
     app[PAGES] = pages
     cords = Streams(auth.is_live, replace(parts.limits, streams_per_token=CORDS_PER_TOKEN))
-    scrape_threads = Threads("metrics", 1)
     open_streams = {"stream": streams, "port": exchanges.streams, "cord": cords}
-    metrics = metrics_of(parts, auth, traffic, open_streams)
+    scraped = sources_of(parts, auth, traffic, open_streams)
     endpoints = (
         *list_endpoints(parts, streams),
         *PortHandlers(exchanges, pages).endpoints(),
         *CordHandlers(parts.cords, cords).endpoints(),
-        *MetricsHandlers(metrics, scrape_threads).endpoints(),
+        *MetricsHandlers(scraped).endpoints(),
     )
     for endpoint in with_description(endpoints, parts.version):
         for base in endpoint.bases:
@@ -147,7 +146,7 @@ def build_app(parts: ApiParts) -> web.Application:
         cords.close()
 
     async def end_threads(_app: web.Application) -> None:
-        scrape_threads.close()
+        scraped.threads.close()
 
     app.on_shutdown.append(end_streams)
     app.on_cleanup.append(end_threads)
@@ -177,8 +176,8 @@ def list_endpoints(parts: ApiParts, streams: Streams) -> tuple[Endpoint, ...]:
     )
 
 
-def metrics_of(parts: ApiParts, auth: Auth, traffic: Traffic, streams: Mapping[str, Streams]) -> Metrics:
-    return Metrics(
+def sources_of(parts: ApiParts, auth: Auth, traffic: Traffic, streams: Mapping[str, Streams]) -> Sources:
+    return Sources(
         version=parts.version,
         started_at=parts.clock.now(),
         clock=parts.clock,
@@ -195,6 +194,7 @@ def metrics_of(parts: ApiParts, auth: Auth, traffic: Traffic, streams: Mapping[s
         auth=auth,
         traffic=traffic,
         streams=streams,
+        threads=Threads("metrics", 1),
     )
 
 

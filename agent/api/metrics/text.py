@@ -1,6 +1,6 @@
 """api/metrics/text — families as Prometheus reads them: the one owner of prometheus_client. Decides nothing.
 
-It is imported at the first scrape and not before (`handlers/metrics`): with the web servers that the library brings along.
+It is imported at the first scrape and not before (`handlers/metrics`), with the web servers that the library brings along.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
