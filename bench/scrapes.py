@@ -25,7 +25,7 @@ from bench.processes import resident_megabytes
 BENCH = "scrapes"
 JOBS, SCRAPES = 10_000, 100
 A_TRANSACTION = 5_000
-MOST_SECONDS, MOST_LATE_SECONDS, MOST_MEGABYTES = 0.5, 0.020, 4.0
+MOST_SECONDS, MOST_ADDED_SECONDS, MOST_MEGABYTES = 0.5, 0.010, 4.0
 PAUSE_SECONDS = 0.2
 # Until what a start does with so many rows is over, and until the agent has told how late it was.
 SETTLE_SECONDS, TELL_SECONDS = 10, 2
@@ -51,10 +51,11 @@ async def measure(bench: Bench) -> list[Figure]:
     print(
         f"  the loop is late by {describe(ticks, 'ms', 1e3)}, at worst {max(ticks) * 1e3:.0f} ms; without scrapes {describe(idle, 'ms', 1e3)}, {max(idle) * 1e3:.0f} ms"
     )
+    added = percentile(ticks, 99) - percentile(idle, 99)
     name = f"/metrics over {count} queued and {count} finished jobs"
     return [
         at_most(BENCH, f"{name}: p99 of {scrapes}", percentile(taken, 99), MOST_SECONDS, "{:.3f} s"),
-        at_most(BENCH, f"{name}: the event loop is late, p99", percentile(ticks, 99) * 1e3, MOST_LATE_SECONDS * 1e3, "{:.1f} ms"),
+        at_most(BENCH, f"{name}: added to how late the event loop is, p99", added * 1e3, MOST_ADDED_SECONDS * 1e3, "{:.1f} ms"),
         at_most(BENCH, f"{name}: memory that the first one takes", grown, MOST_MEGABYTES, "{:.1f} MB"),
     ]  # fmt: skip
 
