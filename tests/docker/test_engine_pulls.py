@@ -56,7 +56,9 @@ def push(engine: PrivateEngine, image: str, target: str) -> None:
 
 @pytest.fixture
 async def fresh(stage: DockerStage) -> AsyncIterator[None]:
-    """The layer must come from the registry: no image of the engine may hold it."""
+    """The layer must come from the registry: neither an image of the engine may hold it, nor a container that an earlier test left."""
+    for left in json.loads(await stage.request("GET", "/containers/json?all=1")):
+        await stage.request("DELETE", f"/containers/{left['Id']}?force=1")
     for known in json.loads(await stage.request("GET", "/images/json")):
         await stage.request("DELETE", f"/images/{known['Id']}?force=1")
     yield
