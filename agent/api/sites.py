@@ -44,20 +44,6 @@ class Listen:
     socket_group: str = "gpu-agent"
 
 
-def make_tls(certificate: Path, key: Path, client_ca: Path | None) -> ssl.SSLContext:
-    """A context for TLS 1.2 and later. With `client_ca`, a connection without a certificate signed by it is refused.
-
-    Raises OSError or ssl.SSLError for files that can't be used.
-    """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(certificate, key)
-    if client_ca is not None:
-        context.load_verify_locations(client_ca)
-        context.verify_mode = ssl.CERT_REQUIRED
-    return context
-
-
 class Sites:
     """The listening API. Made by `open_sites`; `close` ends it within seconds, open streams or not."""
 

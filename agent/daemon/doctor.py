@@ -11,13 +11,14 @@ from agent.adapters.linux import SystemClock, has_nvidia_gpus, read_dns_servers
 from agent.adapters.sqlite import is_older
 from agent.adapters.ssh import KitFolder
 from agent.aio import Threads
+from agent.api.tls import TlsUnusableError
 from agent.config import Config
 from agent.core.policy import InjectionWish
 from agent.core.ssh_kit import KitTrouble, SshKit
 from agent.daemon.network import firewall_probe
 from agent.daemon.ports import engine_port_checks, port_checks
 from agent.daemon.quotas import quota_leftovers_probe
-from agent.daemon.values import DATABASE, kit_folder_of
+from agent.daemon.values import DATABASE, kit_folder_of, listen_of
 from agent.jobs import gpu_probes, probes
 from agent.jobs.health import Check, CheckState, Finding, Health, Probe
 from agent.jobs.quota_probe import quota_probe
@@ -40,6 +41,7 @@ async def examine(config: Config) -> list[Check]:
         **engine_port_checks(config, engine),
         "dns": _dns_probe(config),
         "network": firewall_probe(config),
+        "tls": tls_probe(config),
         "clock": _clock_probe(),
         "gpu_injection": gpu_probes.gpu_injection_probe(
             engine, InjectionWish(config.gpus.injection), config.engine.runtime, has_nvidia_gpus
@@ -55,6 +57,17 @@ async def examine(config: Config) -> list[Check]:
         return list(await Health(clock, checks, frozenset()).look())
     finally:
         await engine.close()
+
+
+def tls_probe(config: Config) -> Probe:
+    async def probe() -> Finding:
+        try:
+            tls = listen_of(config).tls
+        except TlsUnusableError as error:
+            return Finding(CheckState.FAIL, str(error), error.remedy)
+        return Finding(CheckState.OK, "none is asked for" if tls is None else "its files fit each other")
+
+    return probe
 
 
 async def _why_no_quotas() -> str | None:

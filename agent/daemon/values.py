@@ -5,7 +5,8 @@ from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 from agent.api.proxy.pages import PageDomain
-from agent.api.sites import Listen, make_tls
+from agent.api.sites import Listen
+from agent.api.tls import make_tls
 from agent.api.views import Addresses
 from agent.config import Config
 from agent.core.bridge import HostIpv6, subnet6_of, why_no_ipv6
@@ -143,7 +144,7 @@ def output_limits_of(config: Config) -> OutputLimits:
 
 
 def listen_of(config: Config) -> Listen:
-    """Raises OSError, ssl.SSLError where the TLS files can't be used."""
+    """Raises TlsUnusableError."""
     api = config.api
     tls = make_tls(api.tls_cert, api.tls_key, api.client_ca) if api.tls_cert and api.tls_key else None
     return Listen(api.listen.host, api.listen.port, tls, api.socket)

@@ -11,7 +11,8 @@ import aiohttp
 import pytest
 
 from agent.api.limits import ApiLimits
-from agent.api.sites import Listen, ListenFailedError, bind_socket, make_tls, open_sites
+from agent.api.sites import Listen, ListenFailedError, bind_socket, open_sites
+from agent.api.tls import make_tls
 from tests.certificates import make_certificates
 from tests.shell.api_world import ApiWorld, api_world
 

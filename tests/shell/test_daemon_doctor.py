@@ -13,7 +13,7 @@ from agent.adapters.sqlite import DatabaseDamagedError, DatabaseNewerError, Sqli
 from agent.adapters.sqlite.migrate import MIGRATIONS, Migration
 from agent.config import Config
 from agent.daemon import doctor
-from agent.daemon.doctor import database_probe, examine
+from agent.daemon.doctor import database_probe, examine, tls_probe
 from agent.jobs.health import Check, CheckState
 from tests.fakes.clock import FakeClock
 
@@ -155,3 +155,11 @@ async def test_the_database_and_the_disk_are_of_the_state_folder(tmp_path: Path)
     assert found.state is CheckState.FAIL
     assert "--repair" in found.remedy
     assert (await check(config_in(tmp_path), "disk")).evidence.endswith("GiB free")
+
+
+async def test_tls_files_are_looked_at_before_a_start_needs_them(tmp_path: Path) -> None:
+    missing = {"tls_cert": tmp_path / "tls.crt", "tls_key": tmp_path / "tls.key"}
+    finding = await tls_probe(Config.model_validate({"api": missing}))()
+    assert finding.state is CheckState.FAIL
+    assert f"tls_cert = {tmp_path / 'tls.crt'} can't be read" in finding.evidence
+    assert (await tls_probe(Config())()).state is CheckState.OK

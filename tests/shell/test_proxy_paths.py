@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from agent.api.proxy.pages import PageDomain
-from agent.api.sites import make_tls
+from agent.api.tls import make_tls
 from agent.api.tokens import Scope
 from agent.core.job import Job
 from agent.core.lease import Lease

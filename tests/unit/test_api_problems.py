@@ -18,6 +18,7 @@ NEVER_ANSWERED = {
     "name_taken",
     "start_failed",
     "listen_failed",
+    "tls_unusable",
     "gpus_held",
     "gpu_locks_unusable",
     "ssh_kit_missing",
