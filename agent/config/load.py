@@ -10,6 +10,7 @@ from pydantic_core import ErrorDetails
 
 from agent.config.keys import Config
 from agent.config.sources import ConfigFault, KeyPath, Layer, Place, merge, read_environ, read_file
+from agent.config.words import say
 from agent.errors import AgentError, Blame
 
 
@@ -55,7 +56,7 @@ def _explain(detail: ErrorDetails, places: Mapping[KeyPath, Place]) -> ConfigFau
     elif detail["type"] == "rule":
         code, text, keys = facts["code"], facts["text"], (*keys[:-1], *facts["at"].split("."))
     else:
-        code, text = "invalid", detail["msg"].removeprefix("Value error, ")
+        code, text = "invalid", say(detail)
     place = _find_place(keys, places)
     return ConfigFault(place.where, place.line, ".".join(keys), code, text)
 

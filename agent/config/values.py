@@ -119,7 +119,7 @@ def _read_ip(value: object) -> str:
 def _read_binds(value: object) -> tuple[str, ...]:
     """One address, or a list of them; in a variable a list is JSON."""
     if isinstance(value, str):
-        value = json.loads(value) if value.lstrip().startswith("[") else [value]
+        value = _read_list(value) if value.lstrip().startswith("[") else [value]
     if not isinstance(value, Sequence) or not value:
         raise ValueError('an address is wanted, or a list of them, such as ["0.0.0.0", "::"]')
     addresses = [ip_address(_read_ip(one)) for one in value]
@@ -128,6 +128,13 @@ def _read_binds(value: object) -> tuple[str, ...]:
     for one, other in combinations(addresses, 2):
         _require_apart(one, other)
     return tuple(map(str, addresses))
+
+
+def _read_list(text: str) -> object:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise ValueError('a list in a variable is JSON, such as ["0.0.0.0", "::"]') from error
 
 
 def _require_publishable(address: IPv4Address | IPv6Address) -> None:
@@ -184,7 +191,11 @@ def _refuse_link_local(value: str) -> str:
 
 
 def _require_host_or_network(value: str) -> str:
-    return str(read_allowed(value))
+    try:
+        return str(read_allowed(value))
+    except ValueError as error:
+        hint = "a host's name, an address or a network is wanted, without scheme, port and path"
+        raise ValueError(f"{error}; {hint}") from error
 
 
 _Number = BeforeValidator(_refuse_boolean)

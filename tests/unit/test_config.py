@@ -579,3 +579,41 @@ def test_any_text_is_read_or_refused_with_places(tmp_path_factory: pytest.TempPa
         load_config(path, {})
     except ConfigError as error:
         assert all(fault.line for fault in error.faults)  # noqa: PT017 - most texts are faulty, and some are not
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('[queues.default]\nconcurrency = "eight"', "a whole number is wanted"),
+        ("[queues.default]\nconcurrency = 0", "1 or more is wanted"),
+        ("[queues.default]\nconcurrency = 99999999999", "2147483647 or less is wanted"),
+        ('[outputs]\nretention = "7d"', "a number is wanted; times are seconds"),
+        ('[gpus]\nuse = "all"', 'a list is wanted, such as ["a", "b"]'),
+        ('[gpus]\nuse = ["0"]', 'a UUID as `nvidia-smi -L` shows it, or "*", is wanted'),
+        ('[gpus]\ninjection = "CDI"', "'auto', 'cdi' or 'nvidia' is wanted"),
+        ("[gpus]\npin_numa = 7", "true or false is wanted"),
+        ('[[queues]]\nname = "x"', "a table is wanted, as [NAME] begins one"),
+        ("log = 3", "a table is wanted, as [NAME] begins one"),
+        ("[engine]\nruntime = 3", "text in quotes is wanted"),
+        ("state_dir = 3", "an absolute path in quotes is wanted"),
+        (
+            '[engine]\nsocket = "/var/run/docker.sock"',
+            'a path behind unix:// is wanted, such as "unix:///var/run/docker.sock"',
+        ),
+        ('[network]\nbridge = "a-name-of-sixteen"', "at most 15 characters are wanted"),
+        ('[network]\nbridge = "Bridge"', "small letters, digits, - and _ are wanted, a letter first"),
+    ],
+)
+def test_what_is_wanted_is_told_in_the_words_of_a_config(write: Write, text: str, told: str) -> None:
+    assert only_fault(write(text)).text == told
+
+
+def test_a_list_of_addresses_that_is_no_json_is_told_as_one() -> None:
+    fault = only_fault(None, {"GPU_AGENT__PORTS__BIND": '["0.0.0.0"'})
+    assert fault.text == 'a list in a variable is JSON, such as ["0.0.0.0", "::"]'
+
+
+def test_a_url_among_the_allowed_hosts_is_told_what_is_wanted(write: Write) -> None:
+    assert only_fault(write('[uploads]\nallow_hosts = ["http://ci"]')).text.endswith(
+        "a host's name, an address or a network is wanted, without scheme, port and path"
+    )
