@@ -173,7 +173,7 @@ def token_create(
     try:
         token_id, token = _await(daemon.create_token(config, name, principal or name, scopes, seconds))
     except ValueError as error:
-        raise BadArgumentError(f"--scope {', '.join(scopes)}: {error}") from error
+        raise BadArgumentError(f"--scope: {error}") from error
     here.screen.say("the token, shown this once; it goes into GPU_AGENT_TOKEN:")
     here.screen.answer_line({"id": token_id, "token": token}, token)
     return 0

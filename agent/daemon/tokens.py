@@ -31,10 +31,17 @@ async def create_token(
     """The token's id, and the token itself, which is kept nowhere. Raises ValueError for a scope that there is not."""
     now = SystemClock().now()
     expires_at = None if expires_seconds is None else now + expires_seconds
-    made = new_token(name, principal, [Scope(scope) for scope in scopes], now, expires_at)
+    made = new_token(name, principal, _read_scopes(scopes), now, expires_at)
     async with open_store(config) as store:
         await store.add_token(made.record)
     return made.record.id, made.secret
+
+
+def _read_scopes(scopes: Sequence[str]) -> list[Scope]:
+    known = {scope.value: scope for scope in Scope}
+    if unknown := [scope for scope in scopes if scope not in known]:
+        raise ValueError(f"there is no {', '.join(map(repr, unknown))}; there are {', '.join(known)}")
+    return [known[scope] for scope in scopes]
 
 
 async def list_tokens(config: Config) -> list[Token]:

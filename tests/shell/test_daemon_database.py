@@ -134,3 +134,12 @@ async def test_a_repair_takes_a_log_without_its_database_for_damage(
     finally:
         folders.close()
         threads.close()
+
+
+async def test_a_scope_that_there_is_not_is_told_with_those_that_there_are(tmp_path: Path) -> None:
+    config = config_of(tmp_path)
+    with pytest.raises(
+        ValueError, match="there is no 'job:read'; there are jobs:read, jobs:write, jobs:all, exec,"
+    ):
+        await create_token(config, "mine", "alice", ["jobs:write", "job:read"], None)
+    assert await list_tokens(config) == []
