@@ -75,14 +75,14 @@ class ResultReader(LogReader, Protocol):
 
 
 class StateFullError(AgentError):
-    """The disk of the state folder is full."""
+    """The disk of the state folder, or of the runtime folder, is full."""
 
     code, blame = "state_full", Blame.HOST
-    remedy = "Free space on the disk of the state folder; the agent goes on by itself."
+    remedy = "Free space on the disk of that folder; the agent goes on by itself."
 
 
 class StateReadOnlyError(AgentError):
-    """The state folder's file system is mounted read-only, often after a disk error."""
+    """The state or runtime folder's file system is mounted read-only, often after a disk error."""
 
     code, blame = "state_read_only", Blame.HOST
     remedy = "Check the disk, remount it for writing; the agent goes on by itself."

@@ -19,12 +19,14 @@ from agent.adapters.folders import (
 )
 from agent.core.notify import NotifyTarget
 from agent.interfaces import Claimed, Folders, SecretFiles
+from agent.interfaces.folders import StateReadOnlyError
 from tests.contract.folders_on_disk import (
     JOB,
     NO_SECRETS,
     OTHER,
     RECORD,
     SECRETS,
+    mounted,
     names,
     opened,
     outputs,
@@ -92,6 +94,15 @@ async def test_a_folder_that_others_can_write_to_is_refused(tmp_path: Path, name
         async with opened(tmp_path):
             pass
     (tmp_path / name).chmod(0o700)
+    async with opened(tmp_path):  # the failure left no lock behind
+        pass
+
+
+async def test_a_runtime_folder_on_a_read_only_disk_is_named_and_not_the_state_folder(tmp_path: Path) -> None:
+    is_named = pytest.raises(StateReadOnlyError, match=f"the file system of {tmp_path}/run is read-only")
+    with mounted(tmp_path / "run", "-t", "tmpfs", "-o", "ro,mode=755", "none"), is_named:
+        async with opened(tmp_path):
+            pass
     async with opened(tmp_path):  # the failure left no lock behind
         pass
 

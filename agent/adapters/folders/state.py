@@ -91,10 +91,7 @@ def open_state(state_dir: Path, runtime_dir: Path) -> State:
         opened.append(chutes := _open_private(root, CHUTES))
         opened.append(schedules := _open_private(root, SCHEDULES))
         os.fsync(root)
-        # The runtime folder keeps its mode: the API's socket lies there, too. Secrets are one private level below.
-        opened.append(runtime := _open_own(runtime_dir, PUBLIC_FOLDER))
-        runtime_jobs = _open_private(runtime, JOBS)
-        os.close(opened.pop())
+        runtime_jobs = _open_runtime_jobs(runtime_dir)
     except BaseException:  # whatever it was: a lock that outlives the failure would refuse the next try
         for descriptor in opened:
             os.close(descriptor)
@@ -103,6 +100,22 @@ def open_state(state_dir: Path, runtime_dir: Path) -> State:
     roots = Roots(loops)
     folders = (root, lock, jobs, chutes, schedules, runtime_jobs)
     return State(state_dir, runtime_dir, agent_id, *folders, loops, roots)
+
+
+def _open_runtime_jobs(runtime_dir: Path) -> int:
+    """The runtime folder keeps its mode: the API's socket lies there, too. Secrets are one private level below."""
+    try:
+        runtime = _open_own(runtime_dir, PUBLIC_FOLDER)
+        try:
+            return _open_private(runtime, JOBS)
+        finally:
+            os.close(runtime)
+    except OSError as error:
+        # Whoever called takes what a disk says for the state folder's.
+        known = durable.as_state_error(error, str(runtime_dir))
+        if known is None:
+            raise
+        raise known from error
 
 
 def _open_own(path: Path, mode: int) -> int:
