@@ -33,6 +33,16 @@ async def test_a_socket_that_a_dead_engine_left_is_down(tmp_path: Path) -> None:
     assert await trouble_with(tmp_path / "left.sock") is Trouble.DOWN
 
 
+async def test_why_no_engine_answers_is_told_in_the_kernels_words(tmp_path: Path) -> None:
+    calls = Calls(str(tmp_path / "none.sock"), Deadlines(2.0, 2.0))
+    try:
+        with pytest.raises(EngineUnavailableError) as raised:
+            await calls.quick(lambda client: client.version())
+    finally:
+        calls.close()
+    assert str(raised.value) == f"no engine answers at {tmp_path}/none.sock: No such file or directory"
+
+
 @pytest.fixture
 def dies_in_the_call(tmp_path: Path) -> Iterator[Path]:
     path = tmp_path / "dies.sock"

@@ -112,7 +112,15 @@ def hangs(seconds: float) -> EngineUnavailableError:
 
 
 def down(path: str, error: Exception) -> EngineUnavailableError:
-    return EngineUnavailableError(f"no engine answers at {path}: {error}", Trouble.DOWN)
+    return EngineUnavailableError(f"no engine answers at {path}: {words_of(error) or error}", Trouble.DOWN)
+
+
+def words_of(error: BaseException) -> str | None:
+    """The kernel's own for it, from below what docker-py and requests made of it."""
+    if isinstance(error, OSError) and error.strerror:
+        return str(error.strerror)
+    inside = (words_of(part) for part in error.args if isinstance(part, BaseException))
+    return next((words for words in inside if words), None)
 
 
 def _client(path: str, seconds: float, size: int, sockets: "_Sockets") -> docker.APIClient:
