@@ -300,7 +300,9 @@ def test_a_host_without_its_engine_is_shown() -> None:
     assert "engine        does not answer" in lines
     assert "jobs          2 running" in lines
     assert "limits        pids 4096, memory 1.0 GiB" in lines
-    assert "GPU-1  H100   80.0 GiB  leased" in lines
+    assert "GPU-1  H100   80.0 GiB  yes" in lines, (
+        "whether it is well is for `gpus ls`: the answer does not say"
+    )
 
 
 def test_outputs_say_what_cannot_be_had() -> None:

@@ -72,13 +72,13 @@ def limit_text(name: str, limit: float) -> str:
 
 
 def gpus_table(gpus: Sequence[Json]) -> Table:
-    table = plain_table(("GPU", "MODEL", "MEMORY", "STATE"), ("MEMORY",))
+    table = plain_table(("GPU", "MODEL", "MEMORY", "LEASED"), ("MEMORY",))
     for gpu in gpus:
         table.add_row(
             fit(gpu["uuid"], 42),
             fit(gpu["model"], 18),
             size_text(gpu["memory"]),
-            "leased" if gpu["leased"] else "free",
+            "yes" if gpu["leased"] else "no",
         )
     return table
 
