@@ -1,6 +1,7 @@
 """adapters/linux — facts of this host that its kernel and /etc tell: clocks, DNS servers, ephemeral ports. Changes nothing but this process."""
 
 import ctypes
+import os
 import re
 import resource
 import time
@@ -128,6 +129,14 @@ def read_node_cpus(nodes: Path = _NODES) -> Mapping[int, str]:
 def has_nvidia_gpus(devices: Path = _DEVICES, driver: Path = _NVIDIA_DRIVER) -> bool:
     """Whether this host has NVIDIA's driver or device nodes: with it, well or not, it is no CPU-only host."""
     return driver.exists() or any(devices.glob("nvidia[0-9]*"))
+
+
+def read_cpus() -> int | None:
+    return os.cpu_count()
+
+
+def read_memory_bytes() -> int:
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def most_open_files() -> int:

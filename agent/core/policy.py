@@ -66,7 +66,7 @@ class Policy:
     """What the plan of each container on this host has in common.
 
     `node_cpus`: the CPUs of each NUMA node that jobs are pinned to; empty: jobs are not pinned. `most_disk_bytes`: what an
-    output folder can have at most on the disk of the state folder, were it empty; None: not known. `subnet6`: the addresses of
+    output folder can have at most on the disk of the state folder, were it empty; None: not known, and so of `host_cpus` and `host_memory_bytes`. `subnet6`: the addresses of
     IPv6 that the bridge is made with; None: it is made with IPv4 alone. `network_refusal`: why jobs with a network are not even
     taken; None: they are, and may have to wait. `sdk`: the folder of the host that functions get as their SDK; None: there is none,
     and no function is run.
@@ -85,6 +85,8 @@ class Policy:
     node_cpus: Mapping[int, str] = field(default_factory=dict)
     outgoing: OutgoingRules = field(default_factory=OutgoingRules)
     most_disk_bytes: int | None = None
+    host_cpus: int | None = None
+    host_memory_bytes: int | None = None
     subnet6: str | None = None
     network_refusal: NetworkRefusal | None = None
     sdk: str | None = None

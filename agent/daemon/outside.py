@@ -10,7 +10,15 @@ from agent.adapters.docker.engine import DockerEngine
 from agent.adapters.folders import DiskFolders
 from agent.adapters.jobsocket import UnixJobSockets
 from agent.adapters.kernel_log import KernelLogFile
-from agent.adapters.linux import SystemClock, most_open_files, read_dns_servers, read_ipv6, read_node_cpus
+from agent.adapters.linux import (
+    SystemClock,
+    most_open_files,
+    read_cpus,
+    read_dns_servers,
+    read_ipv6,
+    read_memory_bytes,
+    read_node_cpus,
+)
 from agent.adapters.outgoing import OutgoingClient
 from agent.adapters.sqlite import SqliteStore
 from agent.adapters.ssh import DropbearKeys, KitFolder
@@ -79,6 +87,8 @@ async def _find_policy(config: Config, folders: DiskFolders, store: SqliteStore)
     return replace(
         policy_of(config, folders.agent_id, *host),
         most_disk_bytes=await folders.quotas.total_bytes(),
+        host_cpus=read_cpus(),
+        host_memory_bytes=read_memory_bytes(),
         subnet6=subnet6_for(config, folders.agent_id, read_ipv6()),
         sdk=await lay_out_sdk(folders, store, SDK),
     )

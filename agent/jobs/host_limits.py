@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from agent.core.notify import TROUBLES
 from agent.core.outgoing import OutgoingRules, find_url_trouble
-from agent.core.policy import Limits, Policy, image_refusal
+from agent.core.policy import Policy, image_refusal
 from agent.core.upload_troubles import UPLOAD_TROUBLES
 from agent.spec import Fault, JobSpec, Network, Upload, fill_template, parse_reference, read_url
 
@@ -21,7 +21,7 @@ RAISE_LIMIT = "Ask for less, or let the operator raise it under [limits]."
 def find_host_faults(spec: JobSpec, policy: Policy) -> list[Fault]:
     """Every way in which the spec asks for more than this host gives."""
     return [
-        *find_limit_faults(spec, policy.limits),
+        *find_limit_faults(spec, policy),
         *find_disk_fault(spec, policy),
         *find_image_faults(spec.image, policy),
         *find_network_faults(spec, policy),
@@ -30,7 +30,9 @@ def find_host_faults(spec: JobSpec, policy: Policy) -> list[Fault]:
     ]
 
 
-def find_limit_faults(spec: JobSpec, limits: Limits) -> Iterator[Fault]:
+def find_limit_faults(spec: JobSpec, policy: Policy) -> Iterator[Fault]:
+    """The operator's limits, and of CPUs and memory what the host has at all: the engine refuses the one, and bounds nobody by the other."""
+    limits = policy.limits
     asked: tuple[tuple[str, float | None, float | None, str], ...] = (
         ("cpus", spec.cpus, limits.cpus, "CPUs"),
         ("memory", spec.memory, limits.memory_bytes, "bytes"),
@@ -38,10 +40,14 @@ def find_limit_faults(spec: JobSpec, limits: Limits) -> Iterator[Fault]:
         ("pids", spec.pids, limits.pids, "processes"),
         ("ports", len(spec.published), limits.job_ports, "ports"),
     )
+    has = {"cpus": policy.host_cpus, "memory": policy.host_memory_bytes}
     for field, wanted, most, unit in asked:
         if wanted is not None and most is not None and wanted > most:
-            message = f"{wanted} {unit} asked for, this host gives a job at most {most}"
+            message = f"{wanted:.15g} {unit} asked for, this host gives a job at most {most:.15g}"
             yield Fault(field, "over_host_limit", message, RAISE_LIMIT)
+        elif wanted is not None and wanted > (has.get(field) or wanted):
+            message = f"{wanted:.15g} {unit} asked for, this host has {has[field]}"
+            yield Fault(field, "over_host_limit", message, "Ask for less, or use another host.")
 
 
 def find_disk_fault(spec: JobSpec, policy: Policy) -> Iterator[Fault]:
