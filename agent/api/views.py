@@ -97,11 +97,11 @@ def show_fired_by(fired_by: FiredBy | None) -> Json | None:
 
 def find_exit(job: Job, attempts: Sequence[ClosedAttempt]) -> tuple[ExitFacts | None, Lease | None]:
     """How the latest attempt ended: the row's while it is being closed, else that of the closed attempt of this number."""
-    if job.run.exit is not None:
-        # Between the end of the container and the close, the lease is freed but still known.
-        return job.run.exit, job.run.held or job.lease
-    closed = [attempt for attempt in attempts if attempt.number == job.attempt]
-    return (closed[-1].exit, closed[-1].lease) if closed else (None, None)
+    closed = next((attempt for attempt in reversed(attempts) if attempt.number == job.attempt), None)
+    if job.run.exit is None:
+        return (None, None) if closed is None else (closed.exit, closed.lease)
+    # Between the end of the container and the close, the lease is freed but still known, if it had GPUs.
+    return job.run.exit, job.run.held or job.lease or (None if closed is None else closed.lease)
 
 
 def show_attempt(attempt: ClosedAttempt, addresses: Addresses) -> Json:

@@ -30,6 +30,14 @@ def test_gpu_seconds_are_counted_also_once_the_lease_is_freed() -> None:
         assert shown["gpu_seconds"] == 20.0
 
 
+def test_a_job_without_gpus_says_the_same_of_its_end_as_its_attempt_does() -> None:
+    ended = ExitFacts(Verdict.OWN, code=0, started_at=100.0, finished_at=110.0)
+    attempt = ClosedAttempt(1, Outcome.SUCCEEDED, None, ended, Lease(), "c1", 111.0)
+    over = replace(make_job({}, lease=None), phase=Phase.FINISHED, run=Run(exit=ended))
+    shown = show_job(over, (attempt,), ADDRESSES)
+    assert shown["exit"] == show_attempt(attempt, ADDRESSES)["exit"]
+
+
 def test_the_words_of_what_a_job_waits_for_are_shown_while_it_waits() -> None:
     words = "GPU-1, which needs a reset"
     waits = make_job({"gpus": 2}, waiting_for="gpu_repair", waiting_words=words)
