@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from enum import StrEnum
 
+from agent.core.event_form import show_time
 from agent.core.job import Job, NewEvent
 from agent.core.lease import Lease, PortLease
 from agent.core.ssh_key import SshKey
@@ -81,7 +82,7 @@ def _with_keys(
     data: dict[str, object] = {
         "change": change,
         "by": by,
-        "keys": [{"fingerprint": fingerprint(key), "expires_at": key.expires_at} for key in told],
+        "keys": [{"fingerprint": fingerprint(key), "expires_at": show_time(key.expires_at)} for key in told],
     }
     return replace(job, ssh_keys=keys), [NewEvent("ssh.keys", data)]
 

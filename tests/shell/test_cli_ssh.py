@@ -10,6 +10,7 @@ import stat
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -118,7 +119,10 @@ async def test_ssh_gets_a_key_of_this_moment_and_the_jobs_host_key_and_nothing_i
         if event.type == "ssh.keys"
     ]
     (key,) = event.data["keys"]
-    assert (event.data["change"], round(key["expires_at"] - event.at)) == ("added", 120)
+    assert (
+        event.data["change"],
+        round(datetime.fromisoformat(key["expires_at"]).timestamp() - event.at),
+    ) == ("added", 120)
 
 
 async def test_what_follows_goes_to_ssh_as_it_is(place: Place) -> None:

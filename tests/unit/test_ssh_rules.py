@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from agent.api.ssh_views import show_keys, show_ssh
 from agent.api.views import Addresses
+from agent.core.event_form import show_time
 from agent.core.injection import NOTHING_TO_HAND_OVER
 from agent.core.job import ExitFacts, Job, Kind, Verdict
 from agent.core.lease import Lease, PortLease
@@ -79,7 +80,7 @@ def test_an_added_key_takes_the_place_of_itself_and_of_what_is_over() -> None:
     again = replace(KEYS[2], line=LINES[2], expires_at=NOW + 60)
     changed, events = add_key(job, again, NOW)
     assert keys_of(changed) == (KEYS[0], again)
-    assert events[0].data["keys"] == [{"fingerprint": fingerprint(again), "expires_at": NOW + 60}]
+    assert events[0].data["keys"] == [{"fingerprint": fingerprint(again), "expires_at": show_time(NOW + 60)}]
 
 
 EXPIRIES = st.lists(st.none() | st.floats(0, 2000), max_size=5)
