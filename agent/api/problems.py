@@ -168,7 +168,7 @@ async def answer_problems(request: web.Request, handler: Handler) -> web.StreamR
         return answer
     except web.HTTPException as refusal:
         refuse_if_begun(request, refusal)
-        return describe_framework(refusal)
+        return describe_framework(refusal, request)
     except web.RequestPayloadError as broken:
         refuse_if_begun(request, broken)
         return describe_malformed("the request's body is not well-formed")
@@ -214,10 +214,12 @@ def facts_of_error(error: AgentError) -> tuple[int, dict[str, object]]:
     return status, {"code": code, "blame": blame.value, "phase": named, "remedy": remedy}
 
 
-def describe_framework(refusal: web.HTTPException) -> web.Response:
+def describe_framework(refusal: web.HTTPException, request: web.BaseRequest) -> web.Response:
     code, remedy = FRAMEWORK.get(refusal.status, (f"http_{refusal.status}", "See RFC 9110 for this status."))
     headers = {"Allow": refusal.headers["Allow"]} if "Allow" in refusal.headers else {}
-    return build(refusal.status, refusal.reason, facts_of(code, remedy), (), headers)
+    words = {404: f"there is no path {request.path}", 405: f"{request.path} does not take {request.method}"}
+    detail = words.get(refusal.status, refusal.reason)
+    return build(refusal.status, detail, facts_of(code, remedy), (), headers)
 
 
 def describe_crash() -> web.Response:

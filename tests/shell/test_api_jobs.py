@@ -376,6 +376,11 @@ async def test_a_wrong_method_is_a_405_problem_that_names_the_right_ones(world: 
     reply = await world.call("PATCH", "/v1/jobs")
     assert (reply.status, reply.json["code"]) == (405, "method_not_allowed")
     assert "POST" in reply.headers["Allow"]
+    assert reply.json["detail"] == "/v1/jobs does not take PATCH"
+
+
+async def test_a_path_that_is_not_there_is_named(world: ApiWorld) -> None:
+    assert (await world.call("GET", "/v1/job")).json["detail"] == "there is no path /v1/job"
 
 
 async def test_a_defect_of_ours_is_a_500_problem_and_tells_nothing(world: ApiWorld) -> None:

@@ -31,7 +31,7 @@ MAX_WORDS_CHARACTERS = 300
 
 class GpuNotFoundError(AgentError):
     code, blame = "gpu_not_found", Blame.USER
-    remedy = "GET /v1/gpus lists the GPUs of this host."
+    remedy = "Write the whole UUID, as `gpu-agent gpus ls` and GET /v1/gpus show it."
 
 
 class GpuRequestRefusedError(AgentError):
