@@ -1,6 +1,6 @@
 """jobs/gpu_probes — what /health and the doctor look at of GPUs: how each is, and by what containers get them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from agent.core.container import EngineFacts, Injection
 from agent.core.event_form import show_time
@@ -10,7 +10,7 @@ from agent.core.injection import choose_injection, named_gpus, why_not_cdi
 from agent.core.job import StartFailure
 from agent.core.policy import InjectionWish
 from agent.interfaces import Engine
-from agent.jobs.gpu_care import GpuCare
+from agent.jobs.gpu_care import GpuCare, GpusKnown
 from agent.jobs.health import CheckState, Finding, Probe
 
 WRITE_SPEC = "`nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml`"
@@ -30,8 +30,13 @@ READ_LOG = (
 )
 
 
+NAME_THEM = "Name GPUs as `gpu-agent gpus ls` shows them; the key is read at the start."
+
+
 def gpus_probe(care: GpuCare) -> Probe:
-    """Whether every GPU is well; of each that is not: what is wrong, and what it waits for. A host without any is well."""
+    """Whether every GPU is well; of each that is not: what is wrong, and what it waits for. A host without any is well, unless
+    the config names one.
+    """
 
     async def probe() -> Finding:
         known = await care.known()
@@ -42,6 +47,9 @@ def gpus_probe(care: GpuCare) -> Probe:
             told = (
                 f"{count} GPUs, all well" if count else f"no GPUs: {known.condition or 'the host has none'}"
             )
+            if unheard_of := _find_unheard_of(known, care.settings.use):
+                told = f"[gpus] use names {', '.join(unheard_of)}, and there is no such GPU; {told}"
+                return Finding(CheckState.WARN, told, NAME_THEM)
             return Finding(CheckState.OK, told)
         state = CheckState.FAIL if len(unwell) == count else CheckState.WARN
         remedy = "`gpu-agent gpus show GPU` tells more; docs/operations.md says what to do for each."
@@ -52,6 +60,13 @@ def gpus_probe(care: GpuCare) -> Probe:
         return Finding(state, told, remedy, private)
 
     return probe
+
+
+def _find_unheard_of(known: GpusKnown, use: Sequence[str]) -> list[str]:
+    """What the config names and was never seen: one that is gone is known, and is not well."""
+    there = known.inventory.gpus
+    seen = {"*", *known.healths, *(gpu.uuid for gpu in there), *(gpu.whole for gpu in there)}
+    return [uuid for uuid in use if uuid not in seen]
 
 
 def _describe_unwell(health: GpuHealth, words: str) -> str:

@@ -1,5 +1,7 @@
 """/health is for every principal: it says how many jobs are in trouble, and neither whose nor which nor what an error held."""
 
+from dataclasses import replace
+
 import pytest
 
 from agent.core.event_form import show_time
@@ -65,4 +67,17 @@ async def test_each_gpu_that_is_not_well_is_named_with_why_and_what_it_waits_for
     assert (await probe()).state is CheckState.FAIL
     world.gpus.gpus = ()
     assert (await probe()).evidence == "no GPUs: the host has none"
+    await world.crash()
+
+
+async def test_a_gpu_that_the_config_names_and_that_nobody_ever_saw_is_told() -> None:
+    world = World()
+    world.gpus.gpus = (Gpu("GPU-1", "H100", 80 * 2**30), Gpu("MIG-1", "H100", 10 * 2**30, whole="GPU-2"))
+    world.settings.gpu_care = replace(world.settings.gpu_care, use=("GPU-1", "GPU-2", "GPU-I"))
+    await world.start()
+    assert world.shell is not None
+    await world.quiesce(2)
+    seen = await gpus_probe(world.shell.tools.gpu_care)()
+    assert seen.state is CheckState.WARN
+    assert seen.evidence == "[gpus] use names GPU-I, and there is no such GPU; 2 GPUs, all well"
     await world.crash()
