@@ -29,6 +29,7 @@ async def test_a_one_time_url_sets_a_cookie_that_shows_the_page(tmp_path: Path) 
         assert reply.json["url"].startswith(f"http://{world.host}:8470/.gpu-agent/open?ticket=")
         answer = await world.visit("/" + reply.json["url"].split("/", 3)[3], *LINK)
         assert (status_of(answer), header_of(answer, "location")) == (303, ["/lab?token=x"])
+        assert header_of(answer, "server") == ["gpu-agent"]
         assert (header_of(answer, "cache-control"), header_of(answer, "referrer-policy")) == (
             ["no-store"],
             ["no-referrer"],

@@ -105,7 +105,11 @@ class Pages:
         async def handle(request: web.BaseRequest) -> web.StreamResponse:
             if self._is_for_api(request):
                 return await api(request)
-            return await answer_problems(cast(web.Request, request), self._answer)
+            answer = await answer_problems(cast(web.Request, request), self._answer)
+            if not answer.prepared:
+                # No app's signal sees it, and aiohttp would tell its version and Python's.
+                answer.headers.setdefault("Server", "gpu-agent")
+            return answer
 
         return handle
 
