@@ -256,7 +256,7 @@ def test_taking_the_agent_off_removes_the_bridge_and_then_the_rules_and_nothing_
     assert daemon.stop() == 0
     refused = command(daemon, "network", "remove")
     assert refused.returncode == 1, refused.stdout
-    assert "endpoints" in refused.stderr
+    assert "containers are on the network" in refused.stderr
     assert len(tables_of(daemon)) == 1
     daemon.start()
     daemon.local.cancel(job.id, grace=0)

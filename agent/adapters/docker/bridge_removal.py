@@ -19,5 +19,8 @@ async def remove(calls: Calls, name: str) -> bool:
     except Refusal as refusal:
         if refusal.status == 404:
             return False
+        if refusal.status == 403:
+            told = f"containers are on the network {name}: remove them first (docker ps -a --filter network={name})"
+            raise EngineRefusedError(told) from refusal
         raise failures.refused(refusal) from refusal
     return True
