@@ -47,12 +47,14 @@ NO_INVENTORY = Inventory()
 
 class GpusNeverFitError(AgentError):
     code, phase, blame = "gpus_never_fit", Phase.QUEUED, Blame.USER
-    remedy = "Ask for what this host has (GET /v1/host), or use another host."
+    remedy = "Ask for what this host has (GET /v1/host; models are globs, as in *L40S*), or use another host."
 
-    def __init__(self, wanted: Wanted, fitting: int) -> None:
+    def __init__(self, wanted: Wanted, fitting: int, models: Sequence[str] = ()) -> None:
         linked = " linked by NVLink" if wanted.interconnect is Interconnect.NVLINK else ""
+        of_models = f" of models {', '.join(wanted.models)}" if wanted.models else ""
+        has = f"; its models are {', '.join(models)}" if wanted.models and models else ""
         super().__init__(
-            f"{wanted.count} GPU(s){linked} wanted; the most that this host could give the job are {fitting}"
+            f"{wanted.count} GPU(s){of_models}{linked} wanted; the most that this host could give the job are {fitting}{has}"
         )
 
 
@@ -65,7 +67,7 @@ def refuse_if_never(inventory: Inventory, wanted: Wanted) -> None:
     """Raises GpusNeverFitError where no waiting would help."""
     most = _most(inventory, wanted, fitting(inventory, wanted))
     if most < wanted.count:
-        raise GpusNeverFitError(wanted, most)
+        raise GpusNeverFitError(wanted, most, sorted({gpu.model for gpu in inventory.gpus}))
 
 
 def why_stuck(inventory: Inventory, wanted: Wanted, stuck: Mapping[str, str]) -> str | None:

@@ -374,6 +374,15 @@ def test_what_this_host_can_never_give_is_refused() -> None:
             refuse_if_never(INVENTORY, never)
 
 
+def test_models_that_no_gpu_has_are_told_with_those_that_there_are() -> None:
+    with pytest.raises(GpusNeverFitError) as refused:
+        refuse_if_never(INVENTORY, Gpus(count=1, models=("H100", "A100")))
+    assert str(refused.value) == (
+        "1 GPU(s) of models H100, A100 wanted; the most that this host could give the job are 0; "
+        "its models are NVIDIA H100, NVIDIA L4"
+    )
+
+
 def test_gpus_linked_by_nvlink_are_given_together_or_not_at_all() -> None:
     mixed = Inventory(MIXED, MIXED_LINKS)
     pair = Gpus(count=2, interconnect=Interconnect.NVLINK)
