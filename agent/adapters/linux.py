@@ -20,6 +20,8 @@ _IPV6, _IPV6_ROUTES = Path("/proc/sys/net/ipv6/conf"), Path("/proc/net/ipv6_rout
 _RTF_ADDRCONF = 0x40000
 _IPV4 = Path("/proc/sys/net/ipv4")
 _PROC = Path("/proc")
+_MOUNTS = Path("/proc/self/mountinfo")
+_OCTAL = re.compile(r"\\([0-7]{3})")
 _NODES = Path("/sys/devices/system/node")
 _NO_MEMORY = re.compile(r"MemTotal:\s+0 kB")
 _DEVICES, _NVIDIA_DRIVER = Path("/dev"), Path("/proc/driver/nvidia/version")
@@ -124,6 +126,18 @@ def read_node_cpus(nodes: Path = _NODES) -> Mapping[int, str]:
         if listed and not _NO_MEMORY.search(memory):
             cpus[int(folder.name.removeprefix("node"))] = listed
     return cpus
+
+
+def read_fs_type(path: Path, mounts: Path = _MOUNTS) -> str | None:
+    """The file system that the path lies on, or would lie on, as `tmpfs`. None: it is in none that we see."""
+    place, found, kind = path.resolve(), "", None
+    for line in mounts.read_text("utf-8", "surrogateescape").splitlines():
+        # proc_pid_mountinfo(5): the mount point is the fifth field, the type the first behind the dash.
+        fields, _, behind = line.partition(" - ")
+        point = _OCTAL.sub(lambda code: chr(int(code[1], 8)), fields.split()[4])
+        if len(point) >= len(found) and place.is_relative_to(point):  # of one place the latest counts
+            found, kind = point, behind.split()[0]
+    return kind
 
 
 def has_nvidia_gpus(devices: Path = _DEVICES, driver: Path = _NVIDIA_DRIVER) -> bool:

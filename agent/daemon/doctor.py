@@ -7,7 +7,7 @@ from pathlib import Path
 from agent.adapters.docker.engine import DockerEngine
 from agent.adapters.folders import why_impossible
 from agent.adapters.kernel_log import why_unreadable
-from agent.adapters.linux import SystemClock, has_nvidia_gpus, read_dns_servers
+from agent.adapters.linux import SystemClock, has_nvidia_gpus, read_dns_servers, read_fs_type
 from agent.adapters.sqlite import is_older
 from agent.adapters.ssh import KitFolder
 from agent.aio import Threads
@@ -24,6 +24,7 @@ from agent.jobs.health import Check, CheckState, Finding, Health, Probe
 from agent.jobs.quota_probe import quota_probe
 from agent.jobs.ssh_kit_probe import ssh_kit_probe
 
+IN_MEMORY = {"tmpfs", "ramfs"}
 _TIMESYNC = Path("/run/systemd/timesync/synchronized")
 
 
@@ -35,6 +36,7 @@ async def examine(config: Config) -> list[Check]:
         "engine": probes.engine_probe(engine),
         "live_restore": probes.live_restore_probe(engine),
         "state_folder": _state_probe(config),
+        "runtime_folder": runtime_probe(config.runtime_dir, read_fs_type),
         "database": database_probe(config),
         "disk": probes.disk_probe(_free_bytes(config.state_dir)),
         **port_checks(config),
@@ -99,6 +101,20 @@ def _state_probe(config: Config) -> Probe:
                 f"chown it to the agent's user, and chmod 0700 {path}.",
             )
         return Finding(CheckState.OK, f"{path}, mode 0700")
+
+    return probe
+
+
+def runtime_probe(path: Path, fs_type_of: Callable[[Path], str | None]) -> Probe:
+    async def probe() -> Finding:
+        kind = fs_type_of(path)
+        if kind in IN_MEMORY:
+            return Finding(CheckState.OK, f"{path}, in memory ({kind})")
+        return Finding(
+            CheckState.WARN,
+            f"{path} is on {kind or 'an unknown file system'}: the secrets of running jobs reach a disk",
+            "Let runtime_dir be on a tmpfs, as /run is on most hosts.",
+        )
 
     return probe
 

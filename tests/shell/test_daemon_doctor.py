@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from agent.adapters.linux import read_dns_servers
+from agent.adapters.linux import read_dns_servers, read_fs_type
 from agent.adapters.sqlite import DatabaseDamagedError, DatabaseNewerError, SqliteStore, is_older
 from agent.adapters.sqlite.migrate import MIGRATIONS, Migration
 from agent.config import Config
 from agent.daemon import doctor
-from agent.daemon.doctor import database_probe, examine, tls_probe
+from agent.daemon.doctor import database_probe, examine, runtime_probe, tls_probe
 from agent.jobs.health import Check, CheckState
 from tests.fakes.clock import FakeClock
 
@@ -163,3 +163,27 @@ async def test_tls_files_are_looked_at_before_a_start_needs_them(tmp_path: Path)
     assert finding.state is CheckState.FAIL
     assert f"tls_cert = {tmp_path / 'tls.crt'} can't be read" in finding.evidence
     assert (await tls_probe(Config())()).state is CheckState.OK
+
+
+MOUNTS = """\
+22 1 8:1 / / rw - ext4 /dev/sda1 rw
+23 22 0:5 / /run rw,nosuid - tmpfs tmpfs rw
+24 23 8:2 / /run/on\\040disk rw shared:7 - xfs /dev/sdb1 rw
+"""
+
+
+@pytest.mark.parametrize(
+    ("folder", "state"),
+    [
+        ("/run/gpu-agent", CheckState.OK),
+        ("/run/on disk/gpu-agent", CheckState.WARN),
+        ("/runtime/gpu-agent", CheckState.WARN),
+    ],
+)
+async def test_secrets_that_would_reach_a_disk_are_told(
+    tmp_path: Path, folder: str, state: CheckState
+) -> None:
+    mounts = tmp_path / "mountinfo"
+    mounts.write_text(MOUNTS)
+    finding = await runtime_probe(Path(folder), partial(read_fs_type, mounts=mounts))()
+    assert finding.state is state
