@@ -13,6 +13,7 @@ from yarl import URL
 
 from agent.cli.refusals import (
     ApiRefusedError,
+    CertificateNotTrustedError,
     ConnectionLostError,
     NotAnAgentError,
     NotReachableError,
@@ -160,6 +161,9 @@ def translated(target: Target) -> Iterator[None]:
     """The errors of aiohttp as ours. Not OSError: that may be the caller's own, of a file or a pipe that he writes to."""
     try:
         yield
+    except aiohttp.ClientConnectorCertificateError as error:
+        why = getattr(error.certificate_error, "verify_message", "") or error.certificate_error
+        raise CertificateNotTrustedError(f"the certificate of {target} is not trusted: {why}") from error
     except aiohttp.ClientConnectorError as error:
         number = getattr(error.os_error, "errno", None)
         if target.socket is not None and number in {errno.EACCES, errno.EPERM}:

@@ -26,6 +26,13 @@ class ApiRefusedError(Exception):
         return self.status in {502, 503, 504}
 
 
+class CertificateNotTrustedError(AgentError):
+    """Whoever answers at the address shows a certificate of nobody's whom this machine trusts."""
+
+    code, blame = "certificate_not_trusted", Blame.USER
+    remedy = "Name its authority's file in SSL_CERT_FILE, or have the system trust it; the URL's host has to stand in the certificate."
+
+
 class NotReachableError(AgentError):
     """Nobody listens there."""
 

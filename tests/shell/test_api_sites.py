@@ -13,6 +13,9 @@ import pytest
 from agent.api.limits import ApiLimits
 from agent.api.sites import Listen, ListenFailedError, bind_socket, open_sites
 from agent.api.tls import make_tls
+from agent.cli.client import translated
+from agent.cli.refusals import CertificateNotTrustedError
+from agent.cli.target import Target
 from tests.certificates import make_certificates
 from tests.shell.api_world import ApiWorld, api_world
 
@@ -180,3 +183,15 @@ async def test_plain_http_to_a_tls_port_gets_nothing(tmp_path: Path) -> None:
     make_certificates(tmp_path)
     async with api_world(tmp_path, tls=make_tls(tmp_path / "s.pem", tmp_path / "s.key", None)) as world:
         assert b"HTTP/1.1" not in await speak(world, b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+
+
+async def test_the_command_line_says_of_an_authority_that_it_does_not_know_how_to_name_it(
+    tmp_path: Path,
+) -> None:
+    make_certificates(tmp_path)
+    async with api_world(tmp_path, tls=make_tls(tmp_path / "s.pem", tmp_path / "s.key", None)) as world:
+        url = world.url.replace("http://", "https://")
+        told = pytest.raises(CertificateNotTrustedError, match=f"the certificate of {url} is not trusted: ")
+        async with aiohttp.ClientSession() as http:
+            with told, translated(Target(url)):
+                await http.get(url)
