@@ -8,6 +8,7 @@ import structlog
 from agent.aio import Flag
 from agent.core.container import Container
 from agent.core.exits import INIT_REFUSALS, INIT_WORDS_BYTES, Circumstances, command_failure, judge
+from agent.core.frames import BrokenFramesError
 from agent.core.job import Job, Run, StartFailure
 from agent.interfaces import EngineRefusedError, EngineUnavailableError, JobFolderMissingError
 from agent.jobs.drain import drain, read_head
@@ -92,7 +93,12 @@ class Ending:
     async def _command_failure(self, container: Container) -> StartFailure | None:
         if container.exit_code not in INIT_REFUSALS:
             return None
-        head = await read_head(self._tools.engine, container.id, INIT_WORDS_BYTES)
+        try:
+            head = await read_head(self._tools.engine, container.id, INIT_WORDS_BYTES)
+        except (EngineRefusedError, BrokenFramesError) as error:
+            # The exit code says nearly as much. A log that nobody can read must not keep the job, and its lease, from their end.
+            log.warning("log.head_unreadable", code=error.code, error=str(error))
+            return None
         return command_failure(container.exit_code, head)
 
     async def drain_and_remove(self, job: Job, container: Container, first_log_ns: int | None) -> bool:

@@ -138,6 +138,30 @@ async def test_a_log_that_the_engine_can_not_read_is_lost_and_the_job_still_fini
     await world.crash()
 
 
+@pytest.mark.parametrize("code", [126, 127])
+async def test_a_log_that_can_not_be_read_keeps_no_job_from_its_end_whose_init_may_have_refused_its_command(
+    code: int,
+) -> None:
+    world = World()
+    world.engine.program = Program(seconds=1, code=code)
+    await world.start()
+    refuse(world, "read_logs", times=1000)
+    job = await world.finish(await world.submit(), seconds=60)
+    assert job.reason is not None
+    assert (job.outcome, job.reason.code) == (Outcome.FAILED, "exit_nonzero")
+    await world.crash()
+
+
+async def test_a_log_that_holds_no_frames_keeps_no_job_from_its_end() -> None:
+    world = World()
+    world.engine.program = Program(seconds=1, code=127, output=(b"no frames at all",))
+    await world.start()
+    job = await world.finish(await world.submit(), seconds=60)
+    assert job.reason is not None
+    assert (job.outcome, job.reason.code) == (Outcome.FAILED, "exit_nonzero")
+    await world.crash()
+
+
 async def test_a_poke_while_the_daemon_leaves_is_for_the_next_one() -> None:
     world = World()
     world.engine.program = Program(seconds=1)
