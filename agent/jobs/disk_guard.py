@@ -101,6 +101,9 @@ class DiskGuard:
                 # The database or the engine is away: who fills the disk is found at the next look.
                 log.warning("disk_guard.put_off", code=error.code, error=str(error))
                 pause = RETRY_SECONDS
+            except OSError as error:
+                log.warning("disk_guard.put_off", error=str(error))
+                pause = RETRY_SECONDS
             await asyncio.sleep(pause)
 
     async def _guard(self) -> None:
@@ -158,7 +161,10 @@ class DiskGuard:
                 return await self._folders.held(job.id, limits)
             async with asyncio.timeout(ENGINE_SECONDS):
                 return await self._engine.held(job.container or "", limits)
-        except (JobFolderMissingError, TimeoutError) as error:
+        except (
+            JobFolderMissingError,
+            OSError,
+        ) as error:  # a TimeoutError is one; and what the disk says of this very folder
             log.debug("disk_guard.not_measured", job=job.id, where=where, error=repr(error))
         except AgentError as error:
             log.info("disk_guard.not_measured", job=job.id, where=where, code=error.code, error=str(error))

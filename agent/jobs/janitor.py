@@ -136,9 +136,9 @@ class Janitor:
                 await self._forget(job_id, before)
             except (StoreUnavailableError, StateFullError, StateReadOnlyError):
                 raise
-            except AgentError as error:
-                # One folder that can't be removed must not keep the others, nor the daemon, from going on.
-                log.warning("job.not_forgotten", job=job_id, code=error.code, error=str(error))
+            except (AgentError, OSError) as error:
+                # One folder that can't be removed, or read (EIO), must not keep the others, nor the daemon, from going on.
+                log.warning("job.not_forgotten", job=job_id, error=str(error))
 
     async def _forget(self, job_id: str, before: float) -> None:
         """Folder before row: what a crash leaves in between is a row that is forgotten again."""

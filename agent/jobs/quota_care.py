@@ -9,6 +9,7 @@ from agent.core.container import QuotaVolume
 from agent.core.reconcile import needs_volume
 from agent.errors import AgentError
 from agent.interfaces import Engine, EngineRefusedError, Quotas, QuotaUnavailableError, Store
+from agent.jobs.shortage import is_shortage
 
 log = structlog.get_logger()
 
@@ -47,6 +48,8 @@ class QuotaCare:
             except AgentError as error:
                 # The engine or the disk is away: what is left stays as it is until the next look.
                 log.info("quota_care.put_off", code=error.code, error=str(error))
+            except OSError as error:
+                log.warning("quota_care.put_off", error=str(error))
             await asyncio.sleep(PAUSE_SECONDS)
             await self._flag.wait(SWEEP_SECONDS)
 
@@ -58,8 +61,8 @@ class QuotaCare:
         for job_id in sorted(held - in_use):
             if not needs_volume(await self._store.read(job_id)):
                 await self._release(job_id)
-            elif not await self._quotas.refill(job_id):
-                log.warning("disk.not_refilled", job=job_id)
+            else:
+                await self._refill(job_id)
         await self._quotas.rest()
 
     async def _remove_volumes(self) -> set[str]:
@@ -87,15 +90,25 @@ class QuotaCare:
         tell = log.debug if volume.job in self._refused else log.warning
         tell("volume.not_removed", job=volume.job, code=error.code, error=str(error))
 
+    async def _refill(self, job_id: str) -> None:
+        try:
+            is_full = await self._quotas.refill(job_id)
+        except OSError as error:
+            log.warning("disk.not_refilled", job=job_id, error=str(error))
+            return
+        if not is_full:
+            log.warning("disk.not_refilled", job=job_id)
+
     async def _release(self, job_id: str) -> None:
         now = asyncio.get_running_loop().time()
         if now - self._stuck.get(job_id, -STUCK_SECONDS) < STUCK_SECONDS:
             return
         try:
             await self._quotas.release(job_id)
-        except QuotaUnavailableError as error:
-            # One that can't be mounted keeps its room until it is forgotten; the others must not wait for it.
-            log.warning("disk.not_released", job=job_id, code=error.code, error=str(error))
-            self._stuck[job_id] = now
+        except (QuotaUnavailableError, OSError) as error:
+            # One that can't be mounted, or read, keeps its room until it is forgotten; the others must not wait for it.
+            log.warning("disk.not_released", job=job_id, error=str(error))
+            if not is_shortage(error):
+                self._stuck[job_id] = now
         else:
             log.debug("disk.released", job=job_id)

@@ -14,6 +14,7 @@ from agent.core.stop_requests import request_attempt_stop
 from agent.interfaces import StoreUnavailableError
 from agent.jobs.moment import now_of
 from agent.jobs.runner import RETRY_SECONDS, Runner
+from agent.jobs.shortage import is_shortage
 from agent.jobs.tools import Tools
 
 log = structlog.get_logger()
@@ -114,15 +115,21 @@ class Supervisor:
 
     async def _drive(self, job_id: str, drive: _Drive, group: asyncio.TaskGroup) -> None:
         with structlog.contextvars.bound_contextvars(job=job_id):
+            drive.runner = Runner(job_id, drive.flag, group, self._tools)
             while True:
-                drive.runner = Runner(job_id, drive.flag, group, self._tools)
                 try:
                     await drive.runner.run()
                     break
                 except Exception as error:
+                    if is_shortage(error):
+                        # It is over when others have let go of what they have, and no job need end for it.
+                        log.warning("host.short", error=repr(error))
+                        await asyncio.sleep(RETRY_SECONDS)
+                        continue
                     # The top of the job's task: a bug of ours ends this job, and neither the daemon nor its neighbours.
                     log.exception("job.task_broke")
                     await self._note_broken(job_id, drive, repr(error))
+                    drive.runner = Runner(job_id, drive.flag, group, self._tools)
             del self._drives[job_id]
 
     async def _note_broken(self, job_id: str, drive: _Drive, error: str) -> None:

@@ -14,7 +14,7 @@ import pytest
 from agent.adapters.folders.chutes import ReceivedArchive
 from agent.interfaces import ChuteFilesMissingError, ChuteFolders, SecretFiles, Unpacked
 from agent.spec import DeployRefusedError
-from tests.contract.folders_on_disk import names, opened
+from tests.contract.folders_on_disk import mounted, names, opened
 from tests.fakes.chute_folders import FakeChuteFolders
 from tests.fakes.tars import MAIN, member, tar_of, twice
 
@@ -272,6 +272,16 @@ async def test_on_disk_what_is_set_aside_keeps_its_files_and_none_of_its_secrets
         assert await folders.chutes.ids() == set()
         assert names(where) == ["files"]
         assert holders_of(tmp_path, b"hush") == []
+
+
+async def test_on_disk_a_version_that_the_disk_does_not_let_go_of_keeps_no_other_from_being_swept(
+    tmp_path: Path,
+) -> None:
+    async with opened(tmp_path) as folders:
+        await unpack(folders.chutes, tar_of({"main.py": MAIN}))
+        await unpack(folders.chutes, tar_of({"main.py": MAIN}), OTHER)
+        with mounted(tmp_path / "state" / "chutes" / VERSION, "-t", "tmpfs", "tmpfs"):
+            assert await folders.chutes.sweep(await folders.chutes.names(), set()) == [OTHER]
 
 
 async def test_removals_and_sweeps_at_once_are_one(chutes: ChuteFolders) -> None:

@@ -8,7 +8,17 @@ from pathlib import Path
 import pytest
 
 from agent.adapters.folders import DiskFolders, FolderNotRemovedError
-from tests.contract.folders_on_disk import JOB, NO_SECRETS, RECORD, SECRETS, mounted, names, opened, outputs
+from tests.contract.folders_on_disk import (
+    JOB,
+    NO_SECRETS,
+    OTHER,
+    RECORD,
+    SECRETS,
+    mounted,
+    names,
+    opened,
+    outputs,
+)
 
 DEEP = 2_000
 MANY = 20_000
@@ -91,6 +101,22 @@ async def test_what_is_mounted_in_a_folder_is_not_emptied_but_reported(
         assert await folders.sweep(set()) == []  # logged, and no reason not to start
     await folders.remove(JOB)
     assert names(tmp_path / "state" / "jobs") == []
+
+
+async def test_a_folder_that_the_disk_does_not_let_go_of_keeps_no_other_and_no_start_from_being_swept(
+    folders: DiskFolders, tmp_path: Path
+) -> None:
+    await folders.claim(OTHER, RECORD, NO_SECRETS)
+    with mounted(tmp_path / "state" / "jobs" / JOB, "-t", "tmpfs", "tmpfs"):
+        assert await folders.sweep(set()) == [OTHER]
+    await folders.remove(JOB)
+
+
+async def test_what_is_no_folder_keeps_no_quota_from_being_found(
+    folders: DiskFolders, tmp_path: Path
+) -> None:
+    (tmp_path / "state" / "jobs" / OTHER).touch()
+    assert await folders.quotas.held() == set()
 
 
 async def test_a_new_job_may_have_the_id_of_one_that_was_removed(folders: DiskFolders) -> None:

@@ -1,6 +1,7 @@
 """Deploys on their way to being a chute, where something is amiss with one of them."""
 
 import asyncio
+import errno
 from collections.abc import AsyncIterator
 from pathlib import Path
 from uuid import UUID
@@ -45,6 +46,22 @@ async def test_a_deploy_whose_folder_is_damaged_ends_alone(world: ApiWorld) -> N
         ["internal_error"],
     )
     assert world.store.peek(sound.describe_job) is not None
+
+
+async def test_a_deploy_waits_for_a_host_that_has_no_descriptors_left(world: ApiWorld) -> None:
+    version, folders = await deploy(world), world.deploys.describing._folders
+    works = folders.deploy
+
+    async def fail(version_id: str) -> str:
+        raise OSError(errno.EMFILE, f"too many open files: {version_id}")
+
+    folders.deploy = fail  # type: ignore[method-assign] # one fault of the world
+    async with beside(world.deploys.describing.watch(), "describing"), asyncio.timeout(20):
+        await asyncio.sleep(0.5)
+        assert world.store.peek(version.describe_job) is None
+        folders.deploy = works  # type: ignore[method-assign] # it is over
+        world.deploys.describing.look()
+        await until(lambda: world.store.peek(version.describe_job) is not None)
 
 
 async def test_a_deploy_whose_client_has_left_is_described_at_once_all_the_same(world: ApiWorld) -> None:

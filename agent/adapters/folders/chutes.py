@@ -194,8 +194,8 @@ def sweep(chutes: int, names: Iterable[str], known: set[str]) -> list[str]:
                 durable.unlink_if_there(chutes, name)
             else:
                 continue
-        except FolderNotRemovedError as error:
-            # One such folder must not keep the daemon from its jobs.
+        except (FolderNotRemovedError, OSError) as error:
+            # One such folder, or a damaged one (EIO), must not keep the daemon from its jobs.
             _log.warning("folder.left", folder=name, why=str(error))
             continue
         removed.append(name)

@@ -156,7 +156,7 @@ def _is_removed(state: State, name: str) -> bool:
             remove(state, name)
         else:
             remove_tree(state.jobs, name)
-    except FolderNotRemovedError as error:
+    except (FolderNotRemovedError, OSError) as error:  # such as EIO
         _log.warning("folder.left", folder=name, why=str(error))
         return False
     return True

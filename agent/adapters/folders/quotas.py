@@ -1,7 +1,10 @@
 """adapters/folders/quotas — quota volumes as the shell sees them: one method a step, all blocking work in threads."""
 
+import errno
 import os
 from contextlib import suppress
+
+import structlog
 
 from agent.adapters.folders import durable, images
 from agent.adapters.folders.disk import Disk
@@ -12,6 +15,10 @@ from agent.adapters.folders.names import job_folder
 from agent.adapters.folders.state import State
 from agent.core.disk_guard import FLOOR_BYTES
 from agent.interfaces import QuotaUnavailableError, Shortage
+
+_log = structlog.get_logger()
+# The host's own, and no fact about a folder.
+_SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 
 
 class DiskQuotas:
@@ -77,12 +84,17 @@ class DiskQuotas:
     def _find_unreleased(self) -> set[str]:
         found = set()
         for job_id in job_ids(self._state):
-            with (
-                suppress(FileNotFoundError),
-                durable.open_folder(self._state.jobs, job_folder(job_id)) as job,
-            ):
-                if images.has_image(job) and not images.is_released(job):
-                    found.add(job_id)
+            try:
+                with durable.open_folder(self._state.jobs, job_folder(job_id)) as job:
+                    if images.has_image(job) and not images.is_released(job):
+                        found.add(job_id)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                if error.errno in _SHORTAGES:
+                    raise
+                # One that is damaged (EIO) must not keep the others' room.
+                _log.warning("folder.unreadable", job=job_id, error=str(error))
         return found
 
     def _release(self, job_id: str) -> None:

@@ -18,6 +18,7 @@ from agent.interfaces import ChuteFilesMissingError, ChuteFolders
 from agent.jobs.bell import Bell
 from agent.jobs.chutes.judging import judge, place_reason, refused_by
 from agent.jobs.intake import Intake, Submission
+from agent.jobs.shortage import is_shortage
 from agent.spec import MAX_MANIFEST_BYTES, Fault, SpecRefusedError, compose_describe, load_deploy
 
 log = structlog.get_logger(__name__)
@@ -80,6 +81,8 @@ class Describing:
                     seconds = IDLE_SECONDS
             except AgentError as error:
                 log.info("describe.put_off", code=error.code, error=str(error))
+            except OSError as error:
+                log.warning("describe.put_off", error=str(error))
             await asyncio.sleep(PAUSE_SECONDS)
             await self._flag.wait(seconds)
 
@@ -91,7 +94,9 @@ class Describing:
                 left = not await self._take_further(version) or left
             except AgentError:
                 raise
-            except Exception:
+            except Exception as error:
+                if is_shortage(error):
+                    raise
                 # What a hostile container reported, or a damaged folder, ends its own deploy, and neither the daemon nor other deploys.
                 log.exception("describe.broke", version=version.id)
                 await self._settle(version, Described(None, (BROKEN,)))

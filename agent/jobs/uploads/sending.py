@@ -1,7 +1,6 @@
 """jobs/uploads/sending — one try to send one file, from its opening to what the journal will say. Tries nothing again."""
 
 import asyncio
-import errno
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
@@ -10,15 +9,13 @@ from agent.core.job import Job
 from agent.core.quiet import Sighting
 from agent.core.upload import FileState, JournalFile, UploadTrouble
 from agent.interfaces import Content, Delivery, OutputChangedError, OutputFile, OutputRefusedError
+from agent.jobs.shortage import is_shortage
 from agent.jobs.uploads.ahead import ReadAhead
 from agent.jobs.uploads.contents import Moved, open_output
 from agent.jobs.uploads.made import LogText, Made, log_texts
 from agent.jobs.uploads.meter import Meter
 from agent.jobs.uploads.places import KeptPlaces
 from agent.jobs.uploads.tools import UploadTools
-
-# No descriptors, no memory: nothing of that is the file's doing.
-SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN})
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +52,7 @@ class Sending:
             self.places.leave(path)
             return Changed()
         except OSError as error:  # what the disk says of this very file, such as EIO; or the host of itself
-            return Failure("file_unreadable", is_passing=error.errno in SHORTAGES, detail=str(error))
+            return Failure("file_unreadable", is_passing=is_shortage(error), detail=str(error))
         finally:
             self.meter.stop(path)
 
