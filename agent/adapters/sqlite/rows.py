@@ -2,7 +2,8 @@
 
 import json
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -87,13 +88,25 @@ def load_data(text: str) -> dict[str, object]:
 class Rows:
     """Makes jobs of rows. Remembers those of unfinished rows: the grant reads all of them each time, few have changed.
 
-    A remembered job is used only where the row has its version still, and no two states of a row share one. Only what a
-    transaction has read before its first write may be fetched, so nothing that is rolled back is remembered.
+    A remembered job is used only where the row has its version still, and no two states of a row share one: what a transaction read of
+    what it had written itself is forgotten where it fails.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._remembered: dict[int, Job] = {}
+        self._read_in_this_write: set[int] = set()
+
+    @contextmanager
+    def in_one_write(self) -> Iterator[None]:
+        """To be held around each transaction that writes."""
+        self._read_in_this_write.clear()
+        try:
+            yield
+        except BaseException:
+            for seq in self._read_in_this_write:
+                self.drop(seq)
+            raise
 
     def fetch(self, connection: sqlite3.Connection, found: Iterable[tuple[int, int]]) -> list[Job]:
         """Jobs of (seq, version) pairs that the same transaction has selected, in their order."""
@@ -116,6 +129,7 @@ class Rows:
             self.drop(seq)
         else:
             self._remembered[seq] = job
+            self._read_in_this_write.add(seq)
         return job
 
 

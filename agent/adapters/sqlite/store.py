@@ -259,7 +259,8 @@ class SqliteStore(SqliteChutes, SqliteSchedules):
         return await self._threads.run(self._write_and_tell, act)
 
     def _write_and_tell(self, act: Callable[[sqlite3.Connection], T]) -> T:
-        result, last_seq = self._database.write(lambda db: (act(db), events.last_seq(db)))
+        with self._rows.in_one_write():
+            result, last_seq = self._database.write(lambda db: (act(db), events.last_seq(db)))
         if last_seq > self._told_seq:
             self._told_seq = last_seq
             # From here and not after the await: whoever waits may have been cancelled, and the events are there all the same.
