@@ -83,6 +83,7 @@ def _intake(outside: Outside, shell: Shell) -> Intake:
         shell.wake,
         outside.ssh_kits,
         outside.host_keys,
+        shell.janitor.given_ids,
     )
 
 

@@ -1,12 +1,11 @@
 """jobs/intake — how a job gets in, is asked to stop, and is forgotten. Runs none: it writes the row and pokes the supervisor."""
 
-import asyncio
 import hashlib
 import json
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import structlog
 
@@ -35,6 +34,7 @@ from agent.interfaces import (
     StoreUnavailableError,
 )
 from agent.jobs.current import Current
+from agent.jobs.given_ids import GivenIds
 from agent.jobs.hiding import Hiding
 from agent.jobs.host_limits import KIT_FAULT, find_host_faults
 from agent.jobs.moment import now_of
@@ -105,7 +105,7 @@ class Intake:
     wake: Callable[[str], None]
     ssh_kits: SshKits
     host_keys: HostKeys
-    _given_ids: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
+    given_ids: GivenIds
 
     async def submit(
         self, viewer: Viewer, body: object, job_id: str | None = None, key: str | None = None
@@ -139,8 +139,8 @@ class Intake:
         )
         async with AsyncExitStack() as stack:
             if asked.job_id is not None:
-                # Two that give the same id: the folder must be of the one whose row gets in.
-                await stack.enter_async_context(self._given_ids)
+                # Two that give the same id, or one and who forgets its last job: the folder must be of the one whose row gets in.
+                await stack.enter_async_context(self.given_ids.turn(new.id))
             accepted = await self._keep(new, secret_files(spec, host_key), asked.payload)
         if not accepted.is_replay:
             log.info("job.accepted", job=accepted.job.id, owner=new.owner, kind=new.kind, image=spec.image)
@@ -197,15 +197,16 @@ class Intake:
 
     async def forget(self, viewer: Viewer, job_id: str) -> None:
         """Remove a finished job and its files. Raises ForeignIdError, JobNotFinishedError, StoreUnavailableError."""
-        job = await self.store.get(job_id, viewer)
-        if job is None:
-            raise unknown_job(job_id)
-        if job.phase is not Phase.FINISHED:
-            raise JobNotFinishedError(f"the job {job.id} is {job.phase}")
-        # The folder first: were the row gone before it, a crash between the two would leave files that nobody owns.
-        await self.folders.remove(job.id)
-        if await self.store.forget(job.id, viewer) is Finished.FORGOTTEN:
-            log.info("job.forgotten", job=job.id, owner=job.owner)
+        async with self.given_ids.turn(job_id):
+            job = await self.store.get(job_id, viewer)
+            if job is None:
+                raise unknown_job(job_id)
+            if job.phase is not Phase.FINISHED:
+                raise JobNotFinishedError(f"the job {job.id} is {job.phase}")
+            # The folder first: were the row gone before it, a crash between the two would leave files that nobody owns.
+            await self.folders.remove(job.id)
+            if await self.store.forget(job.id, viewer) is Finished.FORGOTTEN:
+                log.info("job.forgotten", job=job.id, owner=job.owner)
 
     async def check(self, body: object, keys: Keys = Keys.NEEDED) -> JobSpec:
         """Whether it could be accepted here. Raises SpecRefusedError, GpusNeverFitError."""

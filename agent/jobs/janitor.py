@@ -19,6 +19,7 @@ from agent.interfaces import (
     Store,
     StoreUnavailableError,
 )
+from agent.jobs.given_ids import GivenIds
 
 log = structlog.get_logger()
 
@@ -41,6 +42,7 @@ class Janitor:
         self._folders = folders
         self._clock = clock
         self.retention_seconds = retention_seconds
+        self.given_ids = GivenIds()
         self._flag = Flag()
         self._suspects: dict[str, ContainerEvent] = {}
         self._is_asked_for_all = True
@@ -142,8 +144,9 @@ class Janitor:
 
     async def _forget(self, job_id: str, before: float) -> None:
         """Folder before row: what a crash leaves in between is a row that is forgotten again."""
-        job = await self._store.read(job_id)
-        # Somebody may have deleted the job meanwhile, and sent another one of the same id.
-        if job is not None and job.finished_at is not None and job.finished_at < before:
-            await self._folders.remove(job_id)
-            await self._store.forget(job_id, EVERYONE)
+        async with self.given_ids.turn(job_id):
+            job = await self._store.read(job_id)
+            # Somebody may have deleted the job meanwhile, and sent another one of the same id.
+            if job is not None and job.finished_at is not None and job.finished_at < before:
+                await self._folders.remove(job_id)
+                await self._store.forget(job_id, EVERYONE)

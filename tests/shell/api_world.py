@@ -228,6 +228,7 @@ async def api_world(
         woken.append,
         kits,
         host_keys,
+        shell.janitor.given_ids,
     )
     hosts = Hosts(intake, folders.chutes, lambda: settings_of_shell.cord_times)
     describing = Describing(folders.chutes, intake, hosts.note_deployed)

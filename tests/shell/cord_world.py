@@ -84,6 +84,7 @@ class CordWorld:
             world.wake,
             world.ssh_kits,
             FakeHostKeys(),
+            world.shell.janitor.given_ids,
         )
         hosts = Hosts(intake, self.folders, lambda: self.times)
         self.chutes = Chutes(intake, self.folders, hosts.close)

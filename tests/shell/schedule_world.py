@@ -14,6 +14,7 @@ from agent.errors import Phase
 from agent.interfaces import Claimed, NoSuchChuteError, SecretFiles
 from agent.interfaces.chutes import CallSpec
 from agent.jobs.current import Current
+from agent.jobs.given_ids import GivenIds
 from agent.jobs.hiding import Hiding
 from agent.jobs.intake import Intake
 from agent.jobs.schedules import Firings, Schedules, Submitting, Timetable
@@ -122,6 +123,7 @@ class ScheduleWorld:
             self.woken.append,
             FakeSshKits(),
             FakeHostKeys(),
+            GivenIds(),
         )
         submitting = Submitting(self.files, self.functions)
         timetable = Timetable(self.store, Firings(intake, submitting), self.clock)

@@ -88,6 +88,7 @@ class DeployTrial:
             world.wake,
             world.ssh_kits,
             FakeHostKeys(),
+            world.shell.janitor.given_ids,
         )
         hosts = Hosts(intake, self.folders, lambda: world.settings.cord_times)
         describing = Describing(self.folders, intake, hosts.note_deployed)
