@@ -15,7 +15,8 @@ from agent.jobs.tools import Tools
 async def prepare(tools: Tools, job: Job, handover: Handover) -> tuple[ContainerPlan, dict[str, str]]:
     """The plan, and the values of its secret environment.
 
-    Raises JobFolderMissingError, ChuteFilesMissingError, SshKitMissingError, QuotaUnavailableError, NameTakenError.
+    Raises JobFolderMissingError, ChuteFilesMissingError, SshKitMissingError, QuotaUnavailableError, NameTakenError,
+    EngineRefusedError, EngineUnavailableError.
     """
     prepared = await tools.folders.prepare(job.id)
     outputs = prepared.outputs if job.spec.disk is None else await quota.volume_for(tools, job)

@@ -4,7 +4,8 @@ import structlog
 
 from agent.core.container import QuotaVolume
 from agent.core.job import FailureKind, Job, StartFailure
-from agent.interfaces import JobFolderMissingError, QuotaUnavailableError, Shortage
+from agent.errors import AgentError
+from agent.interfaces import EngineRefusedError, JobFolderMissingError, QuotaUnavailableError, Shortage
 from agent.jobs.tools import Tools
 
 log = structlog.get_logger()
@@ -16,10 +17,8 @@ async def reserve(tools: Tools, job: Job) -> Shortage | StartFailure | None:
     """None: its room is reserved, and stays so until its outputs are forgotten."""
     try:
         return await tools.quotas.reserve(job.id, job.spec.disk or 0)
-    except QuotaUnavailableError as error:
+    except (QuotaUnavailableError, JobFolderMissingError) as error:
         return volume_failed(error)
-    except JobFolderMissingError as error:
-        return StartFailure(FailureKind.FOLDER, error.code, str(error))
 
 
 async def volume_for(tools: Tools, job: Job) -> QuotaVolume:
@@ -39,9 +38,15 @@ async def volume_for(tools: Tools, job: Job) -> QuotaVolume:
 
 
 async def find_move(tools: Tools, job: Job) -> StartFailure | None:
-    """Just before a start: whether the volume is on the job's own device still. On another it would be another job's files."""
-    wanted = await _volume(tools, job)
-    found = await tools.engine.find_volume(wanted.name)
+    """Just before a start: whether the volume is on the job's own device still. On another it would be another job's files.
+
+    Raises EngineUnavailableError.
+    """
+    try:
+        wanted = await _volume(tools, job)
+        found = await tools.engine.find_volume(wanted.name)
+    except (QuotaUnavailableError, JobFolderMissingError, EngineRefusedError) as error:
+        return volume_failed(error)
     if found == wanted:
         return None
     seen = "gone" if found is None else f"on {found.device}"
@@ -56,8 +61,14 @@ async def _volume(tools: Tools, job: Job) -> QuotaVolume:
     return QuotaVolume(job.volume_name, job.id, await tools.quotas.attach(job.id))
 
 
-def volume_failed(error: Exception) -> StartFailure:
-    return StartFailure(FailureKind.VOLUME, "quota_volume_failed", str(error))
+def volume_failed(error: AgentError) -> StartFailure:
+    match error:
+        case JobFolderMissingError():
+            return StartFailure(FailureKind.FOLDER, error.code, str(error))
+        case EngineRefusedError():  # it may do so a moment later
+            return StartFailure(FailureKind.ENGINE, error.code, str(error))
+        case _:
+            return StartFailure(FailureKind.VOLUME, "quota_volume_failed", str(error))
 
 
 def words_of(shortage: Shortage) -> str:

@@ -121,7 +121,8 @@ class Starting:
         except SshKitMissingError as error:
             await fail(self._tools, job, StartFailure(FailureKind.SSH_KIT, error.code, str(error)))
             return None
-        except (QuotaUnavailableError, NameTakenError) as error:
+        except (QuotaUnavailableError, NameTakenError, EngineRefusedError) as error:
+            # Whatever it is: the job holds its lease, and nothing is waited for with it.
             await fail(self._tools, job, quota.volume_failed(error))
             return None
         # The hash is in the row before each create: a container with another one is of an earlier lease.

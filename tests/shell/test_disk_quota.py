@@ -9,11 +9,12 @@ import structlog
 
 from agent.aio import beside
 from agent.core.container import QuotaVolume, VolumeMount
+from agent.interfaces import EngineRefusedError
 from agent.jobs.health import CheckState
 from agent.jobs.quota_care import QuotaCare
 from agent.jobs.quota_probe import Device, leftovers_probe, quota_probe
 from tests.contract.engine_contract import bare_plan
-from tests.fakes.engine import FakeEngine, Program
+from tests.fakes.engine import FakeEngine, Fate, Program
 from tests.shell.world import AGENT, Outcome, Phase, World
 
 pytestmark = pytest.mark.looptime
@@ -177,6 +178,52 @@ async def test_a_container_is_made_anew_and_not_started_where_its_volume_is_on_a
     assert (job.outcome, job.attempt) == (Outcome.SUCCEEDED, 1)
     assert sum(name == "create" for name, _ in world.engine.calls) == 2
     assert world.engine.devices_at_start == [(job_id, "/dev/loop2")]
+    await world.crash()
+
+
+async def test_a_device_that_can_not_be_had_any_more_at_the_start_fails_it_as_the_hosts_fault(
+    world: World,
+) -> None:
+    def break_quotas(name: str, _target: str) -> None:
+        if name == "create":
+            world.quotas.broken = "no loop device can be had"
+
+    world.engine.after = break_quotas
+    await world.start()
+    job = await world.finish(await world.submit(**DISK))
+    assert job.reason is not None
+    assert (job.outcome, job.reason.code) == (Outcome.FAILED, "quota_volume_failed")
+    assert world.engine.boxes == {}
+    await world.crash()
+
+
+async def test_a_quota_that_vanished_before_the_start_fails_it_as_a_missing_folder(world: World) -> None:
+    def remove_image(name: str, _target: str) -> None:
+        if name == "create":
+            for job_id in list(world.quotas.images):
+                world.quotas.forget(job_id)
+
+    world.engine.after = remove_image
+    await world.start()
+    job = await world.finish(await world.submit(**DISK))
+    assert job.reason is not None
+    assert (job.outcome, job.reason.code) == (Outcome.FAILED, "job_folder_missing")
+    await world.crash()
+
+
+async def test_a_volume_that_the_engine_refuses_fails_the_start_and_holds_no_lease_for_ever(
+    world: World,
+) -> None:
+    def refuse(name: str, _target: str) -> Fate:
+        if name == "ensure_volume":
+            raise EngineRefusedError("a container holds the volume, which has to be made anew")
+        return Fate.WORKS
+
+    world.engine.fates = refuse
+    await world.start()
+    job = await world.finish(await world.submit(**DISK))
+    assert job.reason is not None
+    assert (job.outcome, job.reason.code) == (Outcome.FAILED, "engine_refused")
     await world.crash()
 
 
