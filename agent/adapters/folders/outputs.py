@@ -43,6 +43,8 @@ KINDS = {
 }
 # Names are up to 3,000 characters as they travel, and a list of them is held in memory: more than this on average are a bomb.
 MEAN_PATH_CHARACTERS = 512
+# A job may date its files past 2262, which 64 bits of nanoseconds don't hold, nor a database: all of that are of one date.
+LATEST_NS = (1 << 63) - 1
 # What a name may answer. Anything else (no descriptors left, no openat2) is no fact about the file, and is raised.
 FAILURES = {
     errno.ENOENT: GONE,
@@ -270,4 +272,5 @@ def _why_failed(error: OSError) -> str:
 
 
 def _as_file(path: str, status: os.stat_result) -> OutputFile:
-    return OutputFile(path, status.st_size, status.st_mtime_ns, stat.S_IMODE(status.st_mode))
+    modified_ns = max(-LATEST_NS, min(status.st_mtime_ns, LATEST_NS))
+    return OutputFile(path, status.st_size, modified_ns, stat.S_IMODE(status.st_mode))
