@@ -16,6 +16,7 @@ from agent.core.gpus import (
 from agent.core.job import Job, NewEvent
 from agent.core.lease import Lease
 from agent.core.ports import PortRange, choose_ports, held_ports
+from agent.core.retry import MOST_BACKOFF_SECONDS
 from agent.core.state import ACTIVE, move
 from agent.errors import Phase
 from agent.spec import Network
@@ -97,7 +98,7 @@ def order(jobs: Sequence[Job], ageing: float, now: float) -> list[Job]:
 
 def _why_not(job: Job, pool: _Pool, now: float) -> tuple[str, str | None] | None:
     """What a job waits for before resources matter, and in words."""
-    if job.not_before is not None and job.not_before > now:
+    if _is_too_early(job, now):
         return ("not_before" if job.attempt == 1 else "backoff"), None
     limit = pool.host.queue_limits.get(job.spec.queue, pool.host.queue_limits["default"])
     if pool.running[job.spec.queue] >= limit:
@@ -108,6 +109,14 @@ def _why_not(job: Job, pool: _Pool, now: float) -> tuple[str, str | None] | None
     if job.spec.network is Network.EGRESS and pool.host.network_closed is not None:
         return "network", pool.host.network_closed
     return _why_no_disk(job, pool) if job.spec.disk is not None and not job.has_disk else None
+
+
+def _is_too_early(job: Job, now: float) -> bool:
+    """What the user asked for, however far it is; but no pause of ours is longer than the most: a clock that was set back makes none so."""
+    if job.not_before is None or job.not_before <= now:
+        return False
+    is_ours = job.attempt > 1 or job.start_moves > 0
+    return not is_ours or job.not_before - now <= MOST_BACKOFF_SECONDS
 
 
 def _why_no_disk(job: Job, pool: _Pool) -> tuple[str, str | None]:

@@ -58,6 +58,18 @@ async def test_a_failed_attempt_is_retried_after_its_backoff() -> None:
     await world.crash()
 
 
+async def test_a_clock_that_is_set_back_puts_no_retry_off() -> None:
+    """As where a host boots with a wrong clock, and a time server sets it right."""
+    world = World()
+    world.engine.program = Program(seconds=1, code=1)
+    await world.start()
+    job_id = await world.submit(retry={"count": 1, "backoff": 10})
+    await world.until(job_id, lambda job: job.attempt == 2)
+    world.clock.started -= 30 * 86_400
+    assert (await world.finish(job_id, seconds=60)).attempt == 2
+    await world.crash()
+
+
 async def test_the_timeout_ends_a_job_that_heeds_term() -> None:
     world = World()
     world.engine.program = Program(seconds=None, on_term=143)

@@ -14,6 +14,7 @@ from agent.core.job import Job, Stop, StopCause
 from agent.core.lease import Lease, PortLease
 from agent.core.ports import NatMap, PortRange, choose_ports, held_ports
 from agent.core.queue import Host, grant, order
+from agent.core.retry import MOST_BACKOFF_SECONDS
 from agent.core.state import ACTIVE
 from agent.errors import Phase
 from agent.spec import Gpus, Interconnect, Port, Proto
@@ -282,6 +283,19 @@ def test_a_small_job_may_pass_where_it_takes_nothing_from_the_one_ahead() -> Non
 )
 def test_what_a_job_waits_for_is_named(columns: dict[str, object], waits_for: str) -> None:
     assert granted([replace(waiting(1, disk=GIB), **columns)])["job-1"].waiting_for == waits_for
+
+
+@pytest.mark.parametrize("columns", [{"attempt": 2}, {"start_moves": 1}], ids=str)
+def test_a_clock_that_is_set_back_makes_no_pause_between_two_tries_longer_than_the_most(
+    columns: dict[str, object],
+) -> None:
+    job = replace(waiting(1), not_before=WALL + MOST_BACKOFF_SECONDS, **columns)  # type: ignore[arg-type] # columns of a row
+    assert granted([job])["job-1"].phase is Phase.QUEUED
+    assert granted([job], now=WALL - 3600)["job-1"].phase is Phase.STARTING
+
+
+def test_what_a_user_wants_to_wait_for_may_be_far() -> None:
+    assert granted([replace(waiting(1), not_before=WALL + 10**9)])["job-1"].waiting_for == "not_before"
 
 
 def short(job: Job) -> Job:
