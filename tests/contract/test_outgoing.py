@@ -15,7 +15,7 @@ import pytest
 
 from agent.adapters.outgoing import OutgoingClient
 from agent.adapters.outgoing.own import own_addresses
-from agent.adapters.outgoing.resolver import Found
+from agent.adapters.outgoing.resolver import MOST_TRIED, CheckedResolver, Found
 from agent.core.outgoing import OutgoingRules, Reply, SendTrouble, Unsent
 from agent.interfaces import Outgoing, OutgoingRequest
 from agent.spec import read_url
@@ -175,6 +175,14 @@ async def test_one_closed_address_among_those_of_a_name_keeps_from_all(addresses
     assert isinstance(refused, Unsent)
     assert refused.trouble is SendTrouble.ADDRESS_REFUSED
     assert endpoint.connections == 0
+
+
+async def test_of_thousands_of_addresses_of_a_name_the_last_are_neither_looked_at_nor_connected_to() -> None:
+    """To look at all of them held the loop for a sixth of a second."""
+    many = [f"127.1.{number // 250}.{number % 250 + 1}" for number in range(4_000)]
+    ask, _ = names(found(*many, "10.0.0.1"))
+    resolver = CheckedResolver(lambda: LOOPBACK, ask)
+    assert [one["host"] for one in await resolver.resolve("many.example.org", 80)] == many[:MOST_TRIED]
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "[::1]", "[::ffff:7f00:1]", "localhost"])
