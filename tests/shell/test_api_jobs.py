@@ -305,6 +305,18 @@ async def test_every_bad_parameter_is_named_at_once(world: ApiWorld) -> None:
     assert "did you mean limit?" in reply.raw.decode()
 
 
+async def test_more_labels_than_a_job_can_have_are_refused(world: ApiWorld) -> None:
+    """So many that the database would refuse the question are still an URL."""
+
+    async def ask(count: int, how: str) -> int:
+        query = "&".join(how.format(number) for number in range(count))
+        return (await world.call("GET", f"/v1/jobs?{query}")).status
+
+    assert await ask(64, "label=a{}=1") == 200
+    assert await ask(65, "label=a{}=1") == 400
+    assert await ask(800, "label=a=1") == 200  # it is one
+
+
 async def test_of_very_many_unknown_parameters_the_first_are_told(world: ApiWorld) -> None:
     unknown = "&".join(f"name{number}=1" for number in range(500))
     reply = await world.call("GET", f"/v1/jobs?{unknown}")

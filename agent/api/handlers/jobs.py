@@ -18,6 +18,7 @@ from agent.errors import Phase
 from agent.interfaces import Accepted, JobQuery, Store
 from agent.jobs.bell import Bell, wait_for_ring
 from agent.jobs.intake import Intake, read_job_id, unknown_job
+from agent.spec import limits
 
 DEFAULT_PAGE, MAX_PAGE = 50, 200
 DEFAULT_WAIT_SECONDS, MAX_WAIT_SECONDS = 30, 300
@@ -134,7 +135,11 @@ def read_labels(query: Query) -> tuple[tuple[str, str], ...]:
     pairs = [label.partition("=") for label in query.texts("label")]
     if any(not name or not sign for name, sign, _ in pairs):
         query.refuse("label", "must be NAME=VALUE", "Write label=NAME=VALUE, once for each label.")
-    return tuple((name, value) for name, _, value in pairs)
+    labels = dict.fromkeys((name, value) for name, _, value in pairs)
+    if len(labels) > limits.MAX_LABELS:  # each is looked for, in the one thread that is everybody's
+        query.refuse("label", f"is given for more than {limits.MAX_LABELS} labels", "No job has so many.")
+        return ()
+    return tuple(labels)
 
 
 def read_wait(request: web.Request) -> float | None:
