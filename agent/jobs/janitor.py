@@ -29,6 +29,8 @@ PAUSE_SECONDS = 1.0
 LIST_SECONDS = 5.0
 # Forgetting goes in small portions, so that a long list does not hold the database.
 _FORGET_AT_ONCE = 100
+# A folder that can't be removed is tried again this often.
+STUCK_SECONDS = 600.0
 
 
 class Janitor:
@@ -43,6 +45,7 @@ class Janitor:
         self._clock = clock
         self.retention_seconds = retention_seconds
         self.given_ids = GivenIds()
+        self._stuck: dict[str, float] = {}
         self._flag = Flag()
         self._suspects: dict[str, ContainerEvent] = {}
         self._is_asked_for_all = True
@@ -132,8 +135,13 @@ class Janitor:
             await asyncio.sleep(0.1)
 
     async def _forget_expired(self) -> None:
-        before = self._clock.now() - self.retention_seconds
-        for job_id in await self._store.finished_before(before, _FORGET_AT_ONCE):
+        before, now = self._clock.now() - self.retention_seconds, asyncio.get_running_loop().time()
+        # Beyond those that are stuck: were they the oldest, no other would ever be found.
+        expired = await self._store.finished_before(before, _FORGET_AT_ONCE + len(self._stuck))
+        self._stuck = {job_id: self._stuck[job_id] for job_id in expired if job_id in self._stuck}
+        for job_id in expired:
+            if now - self._stuck.get(job_id, -STUCK_SECONDS) < STUCK_SECONDS:
+                continue
             try:
                 await self._forget(job_id, before)
             except (StoreUnavailableError, StateFullError, StateReadOnlyError):
@@ -141,6 +149,7 @@ class Janitor:
             except (AgentError, OSError) as error:
                 # One folder that can't be removed, or read (EIO), must not keep the others, nor the daemon, from going on.
                 log.warning("job.not_forgotten", job=job_id, error=str(error))
+                self._stuck[job_id] = now
 
     async def _forget(self, job_id: str, before: float) -> None:
         """Folder before row: what a crash leaves in between is a row that is forgotten again."""

@@ -3,13 +3,15 @@ removing already, nor what its own job removed during the look.
 """
 
 import asyncio
+import errno
+from collections import Counter
 from dataclasses import replace
 
 import pytest
 
 from agent.core.container import Container, ContainerEvent, ContainerState, EventKind
 from agent.interfaces import EngineRefusedError
-from agent.jobs.janitor import LIST_SECONDS, Janitor
+from agent.jobs.janitor import LIST_SECONDS, STUCK_SECONDS, Janitor
 from tests.fakes.engine import FakeEngine, Fate, Program
 from tests.shell.world import AGENT, World
 
@@ -85,6 +87,32 @@ async def test_a_finished_job_is_forgotten_when_its_time_is_over_and_not_before(
     await asyncio.sleep(200)
     assert await world.store.job_ids() == set()
     assert job_id not in world.folders.records
+    await world.crash()
+
+
+async def test_folders_that_can_not_be_removed_are_however_many_in_no_others_way() -> None:
+    world = World(concurrency=200)
+    world.engine.program = Program(seconds=1)
+    await world.start()
+    assert world.shell is not None
+    stuck = [await world.submit() for _ in range(110)]
+    remove, tries = world.folders.remove, Counter[str]()
+
+    async def remove_most(job_id: str) -> None:
+        tries[job_id] += 1
+        if job_id in stuck:
+            raise OSError(errno.EUCLEAN, "Structure needs cleaning")
+        await remove(job_id)
+
+    world.folders.remove = remove_most  # type: ignore[method-assign] # one fault of the world
+    for job_id in stuck:
+        await world.finish(job_id)
+    last = await world.submit()
+    await world.finish(last)
+    world.shell.janitor.retention_seconds = 1
+    await asyncio.sleep(2 * STUCK_SECONDS)
+    assert await world.store.job_ids() == set(stuck)
+    assert all(tries[job_id] >= 2 for job_id in stuck)  # somebody may have mended the disk
     await world.crash()
 
 
