@@ -27,6 +27,7 @@ from agent.daemon.values import listen_of, settings_of
 from agent.interfaces import Folders, JobFolderMissingError, Store
 from agent.jobs.assembly import Shell, assemble
 from agent.jobs.hiding import Hiding
+from agent.jobs.shortage import is_shortage
 
 log = structlog.get_logger()
 
@@ -106,6 +107,11 @@ async def hide_secrets(store: Store, folders: Folders, hiding: Hiding) -> None:
         except JobFolderMissingError as error:
             # They were dropped at its end, which is not written yet; or they are lost, and its task will tell.
             log.debug("secrets.not_there", job=job.id, error=str(error))
+        except OSError as error:
+            if is_shortage(error):
+                raise
+            # What can't be read of one (EIO) can't be told by us either; the others must not wait for it.
+            log.warning("secrets.unreadable", job=job.id, error=str(error))
 
 
 async def _stand(shell: Shell, parts: ApiParts, sites: Sites, reload: Reload) -> None:

@@ -88,6 +88,21 @@ async def test_the_secrets_of_jobs_that_an_earlier_daemon_accepted_are_hidden_at
     assert hiding.hide(f"{SECRET}, another secret") == f"{MARK}, another secret"
 
 
+async def test_a_job_whose_secrets_are_damaged_keeps_no_daemon_from_starting(world: ApiWorld) -> None:
+    registry = {"username": "me", "password": "pass-word-1"}
+    damaged = await world.intake.submit(ME, {**BODY, "registry": registry})
+    (world.state / "jobs" / damaged.job.id / "secrets" / "registry.json").write_bytes(b"")
+    unreadable = await world.intake.submit(ME, BODY)
+    (world.state / "jobs" / unreadable.job.id / "secrets" / "env").rename(world.state / "env")
+    (
+        world.state / "jobs" / unreadable.job.id / "secrets" / "env"
+    ).touch()  # as of a disk that is: no folder any more
+    await world.intake.submit(ME, {**BODY, "secrets": {"KEY": "another secret"}})
+    hiding = Hiding(Redactor())
+    await hide_secrets(world.store, world.folders, hiding)
+    assert hiding.hide("another secret") == MARK
+
+
 def test_two_jobs_with_one_secret_hide_it_until_the_last_has_dropped_it() -> None:
     hiding = Hiding(Redactor())
     secrets = SecretFiles({"A": SECRET, "EMPTY": ""}, Credentials("me", "pass-word-1"))

@@ -84,12 +84,16 @@ def _remove_half_made(state: State, name: str) -> None:
 
 
 def read_secrets(state: State, job_id: str) -> SecretFiles:
-    """The job's secrets. Raises JobFolderMissingError, also once they were dropped."""
+    """The job's secrets. Raises JobFolderMissingError, also once they were dropped, and where they are damaged."""
     try:
         with durable.open_folder(state.jobs, job_folder(job_id)) as job:
             return secrets.read(job)
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise JobFolderMissingError(job_id, "folder of secrets") from error
+    except (ValueError, TypeError):
+        raise JobFolderMissingError(
+            job_id, "readable copy of the secrets"
+        ) from None  # whose words may hold them
 
 
 def prepare(state: State, job_id: str) -> Prepared:

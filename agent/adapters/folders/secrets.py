@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 
+import structlog
+
 from agent.adapters.folders import durable, ssh, upload_secrets
 from agent.adapters.folders.names import job_folder, secret_file
 from agent.adapters.folders.tree import remove_tree
@@ -20,6 +22,7 @@ from agent.interfaces import SecretFiles
 
 SECRETS, VALUES, REGISTRY, NOTIFY = "secrets", "env", "registry.json", "notify.json"
 DROPPED = "secrets.removed"
+_log = structlog.get_logger()
 MOUNTED_FOLDER, MOUNTED_FILE = 0o755, 0o444
 
 
@@ -46,7 +49,9 @@ def write(job: int, secrets: SecretFiles) -> None:
 
 
 def read(job: int) -> SecretFiles:
-    """The secrets as they were written. Raises FileNotFoundError once they were dropped."""
+    """The secrets as they were written. Raises FileNotFoundError once they were dropped; ValueError, TypeError where one that a
+    container or a registry is to get is damaged.
+    """
     with durable.open_folder(job, SECRETS) as folder:
         if not durable.is_there(folder, VALUES):
             if durable.is_there(folder, NOTIFY):
@@ -57,11 +62,10 @@ def read(job: int) -> SecretFiles:
                 name: durable.read_file(values, name).decode() for name in sorted(durable.names_in(values))
             }
         registry = _read_json(folder, REGISTRY)
-        notify = _read_json(folder, NOTIFY)
         return SecretFiles(
             texts,
             None if registry is None else Credentials(**registry),
-            None if notify is None else NotifyTarget(**notify),
+            _read_notify(folder),
             upload_secrets.read_target(folder),
         )
 
@@ -73,10 +77,18 @@ def read_target(jobs: int, job_id: str) -> NotifyTarget | None:
             durable.open_folder(jobs, job_folder(job_id)) as job,
             durable.open_folder(job, SECRETS) as folder,
         ):
-            found = _read_json(folder, NOTIFY)
+            return _read_notify(folder)
     except FileNotFoundError:
         return None
-    return None if found is None else NotifyTarget(**found)
+
+
+def _read_notify(folder: int) -> NotifyTarget | None:
+    try:
+        found = _read_json(folder, NOTIFY)
+        return None if found is None else NotifyTarget(**found)
+    except (ValueError, TypeError) as error:  # damaged, or of another program: as good as gone
+        _log.warning("secrets.damaged", file=NOTIFY, error=type(error).__name__)
+        return None
 
 
 def _read_json(folder: int, name: str) -> dict[str, str] | None:

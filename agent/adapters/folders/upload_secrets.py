@@ -9,11 +9,14 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 
+import structlog
+
 from agent.adapters.folders import durable
 from agent.adapters.folders.names import job_folder, part_of
 from agent.interfaces import JobFolderMissingError
 from agent.spec import Upload
 
+_log = structlog.get_logger()
 TARGET, PLACES, SECRETS = "upload.json", "tus.jsonl", "secrets"
 
 
@@ -26,6 +29,9 @@ def read_target(folder: int) -> Upload | None:
     try:
         return Upload.model_validate_json(durable.read_file(folder, TARGET))
     except FileNotFoundError:
+        return None
+    except ValueError as error:  # damaged, or of another program: as good as gone
+        _log.warning("secrets.damaged", file=TARGET, error=type(error).__name__)
         return None
 
 
