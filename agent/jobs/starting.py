@@ -248,8 +248,9 @@ class Starting:
         """What of the lease did not work is left alone for a while, so that the next lease has others."""
         lease = job.lease or Lease()
         if failure.kind is FailureKind.PORT:
-            ports = [failure.host_port] if failure.host_port else [port.host_port for port in lease.ports]
-            for port in ports:
+            held = [port.host_port for port in lease.ports]
+            # The engine's words may be a job's: no port is marked that was not its own.
+            for port in [failure.host_port] if failure.host_port in held else held:
                 self._tools.bad_ports.mark(port)
         if failure.kind is FailureKind.GPU:
             for uuid in blamed_gpus(lease.gpus, failure.message):

@@ -211,6 +211,18 @@ async def test_a_port_of_a_stranger_is_not_leased_again_for_an_hour_of_the_boot_
     await world.crash()
 
 
+async def test_no_job_has_a_port_marked_as_bad_that_it_does_not_hold() -> None:
+    world = World()
+    words = "Bind for 0.0.0.0:20001 failed: port is already allocated"
+    world.engine.start_failures.append(StartFailure(FailureKind.PORT, "port_taken", words, 20001))
+    await world.start()
+    job_id = await world.submit(ports=[{"name": "web", "port": 8080, "proto": "tcp"}])
+    job = await world.until_phase(job_id, Phase.RUNNING)
+    assert job.lease is not None
+    assert job.lease.ports[0].host_port == 20001
+    await world.crash()
+
+
 async def test_past_three_moves_the_attempt_has_failed_and_the_host_is_to_blame() -> None:
     world = World()
     world.engine.strangers_ports = set(range(20000, 20010))

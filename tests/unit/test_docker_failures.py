@@ -25,6 +25,8 @@ NO_RUNTIME = (
 GPU = (FailureKind.GPU, "gpu_start_failed", None)
 ENGINE = (FailureKind.ENGINE, "engine_refused", None)
 NOT_FOUND = (FailureKind.COMMAND, "command_not_found", None)
+HOSTILE = "nvidia: Bind for 0.0.0.0:22222 failed: port is already allocated: context canceled: x"
+LOOP = "SecureJoin /data/overlay2/1/merged/loop: too many levels of symbolic links: unknown"
 QUOTA = (FailureKind.VOLUME, "quota_volume_failed", None)
 VOLUME = "error while mounting volume '/var/lib/docker/volumes/v/_data': failed to mount local volume: "
 NETWORK = "driver failed programming external connectivity on endpoint gpu-agent-j-1 (99be): "
@@ -188,6 +190,26 @@ STARTS = [
         "bad_user",
         None,
     ),
+    # And of places in its container that its image makes impossible.
+    (
+        500,
+        INIT
+        + f'error mounting "/state/outputs" to rootfs at "/loop {HOSTILE}": create mount destination: {LOOP}',
+        *ENGINE,
+    ),
+    (
+        500,
+        INIT
+        + f'error mounting "/state/outputs" to rootfs at "/x": error mounting "{HOSTILE}" to rootfs at "/": {LOOP}',
+        *ENGINE,
+    ),
+    (
+        500,
+        f"cannot mount volume over existing file, file exists /data/overlay2/1/merged/x {HOSTILE}",
+        *ENGINE,
+    ),
+    (500, f"evalSymlinksInScope: too many links in /data/overlay2/1/merged/loop {HOSTILE}/y", *ENGINE),
+    (400, f"invalid signal: {HOSTILE}", *ENGINE),
     (404, "No such image: x:1", FailureKind.IMAGE, "image_gone", None),
     (500, VOLUME + "mount /dev/loop7:/var/lib/docker/volumes/v/_data, flags: 0x6: no such device", *QUOTA),
     (500, VOLUME + "mount /dev/loop7:/var/lib/docker/volumes/v/_data, flags: 0x6: invalid argument", *QUOTA),

@@ -27,6 +27,12 @@ BAD_USER = re.compile(r"unable to find (?:user|group) |no matching entries in (?
 BAD_WORKDIR = re.compile(
     r"working directory '.*' is invalid|chdir to cwd|(?:mkdir|lstat) .*: not a directory|Cannot mkdir: "
 )
+# A place in the container that its image makes impossible, and the signal that the image names: these too may hold any of the texts
+# further down. What the mount comes from is the host's own.
+JOBS_PLACE = re.compile(
+    r'error mounting "(?P<source>[^"]*)" to rootfs at "'
+    r"|^cannot mount volume over existing file|^evalSymlinksInScope: |^invalid signal: "
+)
 PORT_TAKEN = re.compile(r"port is already allocated|address already in use")
 # "Bind for 0.0.0.0:80 failed", "Bind for fd00::1:80 failed", "listen udp4 0.0.0.0:80: bind",
 # "bind host port for 0.0.0.0:80:172.17.0.2:8080/tcp". An address of IPv6 stands bare, or in brackets.
@@ -74,7 +80,7 @@ def start_failure(refusal: Refusal) -> StartFailure:
     """Why a create or a start was refused. The first rule that holds."""
     text = refusal.text
     if HOST_PROGRAM_FAULT.search(text):
-        return _gpu_or_engine(text)
+        return _gpu_or_engine(text, text)
     if VOLUME_FAULT.search(text):
         return StartFailure(FailureKind.VOLUME, "quota_volume_failed", text)
     if COMMAND_FAULT.search(text):
@@ -88,16 +94,19 @@ def start_failure(refusal: Refusal) -> StartFailure:
         return StartFailure(FailureKind.COMMAND, "bad_user", text)
     if BAD_WORKDIR.search(text):
         return StartFailure(FailureKind.COMMAND, "command_not_executable", text)
+    if (place := JOBS_PLACE.search(text)) is not None:
+        return _gpu_or_engine(text, place["source"] or "")
     if PORT_TAKEN.search(text):
         port = HOST_PORT.search(text)
         return StartFailure(FailureKind.PORT, "port_taken", text, int(port[1]) if port else None)
     if refusal.status == 404 and "No such image" in text:
         return StartFailure(FailureKind.IMAGE, "image_gone", text)
-    return _gpu_or_engine(text)
+    return _gpu_or_engine(text, text)
 
 
-def _gpu_or_engine(text: str) -> StartFailure:
-    if GPU_FAULT.search(text):
+def _gpu_or_engine(text: str, words: str) -> StartFailure:
+    """By those of its words that are no job's."""
+    if GPU_FAULT.search(words):
         return StartFailure(FailureKind.GPU, "gpu_start_failed", text)
     return StartFailure(FailureKind.ENGINE, "engine_refused", text)
 
@@ -128,7 +137,7 @@ def is_engine_away(refusal: Refusal) -> bool:
 
 def _is_of_the_job(text: str) -> bool:
     """Whether it repeats what a job chose, which may hold anything: before all rules that look for the engine's words."""
-    return any(rule.search(text) for rule in (COMMAND_FAULT, BAD_USER, BAD_WORKDIR))
+    return any(rule.search(text) for rule in (COMMAND_FAULT, BAD_USER, BAD_WORKDIR, JOBS_PLACE))
 
 
 def is_layer_unbounded(refusal: Refusal) -> bool:
