@@ -48,6 +48,11 @@ async def test_gpus_that_the_host_does_not_know_are_a_gpu_failure(stage: DockerS
         ({"bridge": "no-such-bridge"}, FailureKind.ENGINE, "engine_refused"),
         ({"runtime": "no-such-runtime"}, FailureKind.ENGINE, "engine_refused"),
         ({"mounts": (Mount("/no/such/folder", "/x", read_only=True),)}, FailureKind.ENGINE, "engine_refused"),
+        (
+            {"mounts": (Mount("/etc", "/proc/nvidia port is already allocated", read_only=True),)},
+            FailureKind.ENGINE,
+            "engine_refused",
+        ),
     ],
 )
 async def test_a_plan_that_cannot_start_says_whose_fault_it_is(
