@@ -11,6 +11,8 @@ from agent.errors import AgentError, Blame
 
 # Set once a daemon has served from this database: from then on a folder without a row is a submit that a crash cut off.
 SERVED_KEY = "daemon.served_since"
+# Set while a repair gives rows back: what has none yet is no rubbish, though there are rows.
+REPAIR_KEY = "repair.began"
 
 
 class DatabaseMissingError(AgentError):
@@ -38,7 +40,7 @@ async def open_database(state_dir: Path) -> SqliteStore:
     if is_foreign:
         await store.close()
         raise DatabaseMissingError(
-            f"{path} is new and empty, but {state_dir} has jobs, chutes or schedules in it"
+            f"{path} is new and empty, or its repair was cut off, but {state_dir} has jobs, chutes or schedules in it"
         )
     return store
 
@@ -52,11 +54,29 @@ def has_folders(state_dir: Path) -> bool:
 
 
 async def is_another(store: SqliteStore) -> bool:
-    """Whether, where there are folders, they can't be this database's: it has no rows, and never had any."""
+    """Whether, where there are folders, they can't be this database's: it has no rows, and never had any; or a repair that gave them
+    rows was cut off.
+    """
+    if await store.meta(REPAIR_KEY):
+        return True
     return await store.meta(SERVED_KEY) is None and not await store.job_ids()
+
+
+async def begin_repair(store: SqliteStore) -> None:
+    """Before the first row is given back. Raises StoreUnavailableError."""
+    await store.set_meta(REPAIR_KEY, str(SystemClock().now()))
+
+
+async def end_repair(store: SqliteStore) -> None:
+    """Once every folder has its row, or is set aside. Raises StoreUnavailableError."""
+    await store.set_meta(REPAIR_KEY, "")
 
 
 async def note_served(store: SqliteStore) -> None:
     """Call it before the first job is let in. Raises StoreUnavailableError."""
+    if await store.meta(REPAIR_KEY):
+        await end_repair(
+            store
+        )  # it was cut off when nothing was left to do, or this database would not be served
     if await store.meta(SERVED_KEY) is None:
         await store.set_meta(SERVED_KEY, str(SystemClock().now()))

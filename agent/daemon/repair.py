@@ -16,13 +16,14 @@ from agent.core.container import Container
 from agent.core.job import Job
 from agent.core.reconcile import restore
 from agent.core.ssh import keys_left
-from agent.daemon.database import is_another
+from agent.daemon.database import begin_repair, end_repair, is_another
 from agent.daemon.values import DATABASE
 from agent.jobs.record import JobRecord, read_record
 
 
 async def repair(config: Config) -> list[str]:
-    """What was done, a line each; empty: nothing was amiss. The agent must be stopped, the engine must answer.
+    """What was done, a line each; empty: nothing was amiss. The agent must be stopped, the engine must answer. One that is cut off is
+    begun anew by the next.
 
     Raises StateInUseError, EngineUnavailableError (before anything is changed), StateFullError, StateReadOnlyError.
     """
@@ -41,6 +42,7 @@ async def repair(config: Config) -> list[str]:
         done = _put_aside(path)
         store = await SqliteStore.open_store(path, SystemClock().now)
         stack.push_async_callback(store.close)
+        await begin_repair(store)
         kept = await _give_rows_back(store, folders, [found for found in containers if found is not None])
         done += [f"{job_id}: its container goes on, under a new row" for job_id in kept]
         for job_id in sorted(await folders.ids() - set(kept)):
@@ -50,6 +52,7 @@ async def repair(config: Config) -> list[str]:
             done.append(f"{job_id}: no container; its folder is now {await folders.set_aside(job_id)}")
         done += await _put_chutes_aside(folders, await store.version_ids())
         done += await drop_schedules(folders)
+        await end_repair(store)
         for volume in await engine.volumes():
             # Its device was let go with the folder.
             if volume.job not in kept and await engine.remove_volume(volume.name):

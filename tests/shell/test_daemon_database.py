@@ -9,10 +9,11 @@ from agent.adapters.sqlite import SqliteStore
 from agent.aio import Threads
 from agent.config import Config
 from agent.daemon import DatabaseMissingError, create_token, list_tokens, revoke_token
-from agent.daemon.database import is_another, note_served, open_database
+from agent.daemon.database import begin_repair, end_repair, is_another, note_served, open_database
 from agent.daemon.repair import drop_schedules, is_sound
 from agent.interfaces import SecretFiles
 from tests.fakes.clock import FakeClock
+from tests.unit.core_values import make_job
 
 JOB = "0190aaaa-0000-7000-8000-000000000001"
 
@@ -118,6 +119,43 @@ async def test_a_repair_takes_an_empty_database_for_damage_only_beside_job_folde
     finally:
         threads.close()
         folders.close()
+
+
+async def test_a_repair_that_is_cut_off_between_two_rows_is_begun_anew_and_nothing_is_served_before(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "state").mkdir(mode=0o700)
+    await leave_a_folder(tmp_path)
+    path = tmp_path / "state/agent.db"
+    store = await SqliteStore.open_store(path, FakeClock().now)
+    await begin_repair(store)
+    await store.import_job(make_job({}, id="0190aaaa-0000-7000-8000-000000000002"))
+    await store.close()
+    with pytest.raises(DatabaseMissingError, match="repair was cut off"):
+        await open_database(tmp_path / "state")
+    threads = Threads("test", 1)
+    folders: DiskFolders = await open_folders(tmp_path / "state", tmp_path / "run", threads)
+    try:
+        assert not await is_sound(path, folders)
+        store = await SqliteStore.open_store(path, FakeClock().now)
+        await end_repair(store)
+        await store.close()
+        assert await is_sound(path, folders)
+    finally:
+        folders.close()
+        threads.close()
+    await (await open_database(tmp_path / "state")).close()
+
+
+async def test_what_is_served_is_no_repair_any_more(tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir(mode=0o700)
+    await make_empty(tmp_path)
+    store = await open_database(tmp_path / "state")
+    await begin_repair(store)  # and cut off once all is set aside
+    await note_served(store)
+    await store.close()
+    await leave_a_folder(tmp_path)
+    await (await open_database(tmp_path / "state")).close()
 
 
 @pytest.mark.parametrize("is_log_left", [True, False])
