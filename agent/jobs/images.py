@@ -20,8 +20,9 @@ PULLS_AT_ONCE = 4
 _TRIES = 3
 _PAUSE_SECONDS = 2.0
 _TRANSIENT = "registry_unavailable"
-# Progress is told to who is no job at most this often.
-_PROGRESS_SECONDS = 1.0
+# Progress is told to one who waits at most this often, and to all of them together so many times a second: to jobs by an event, which is
+# a write to the disk that is everybody's.
+_PROGRESS_SECONDS, TOLD_A_SECOND = 1.0, 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +121,11 @@ class Images:
             del self._pulls[key]
             if pull.task is not None:
                 pull.task.cancel()
+
+    @property
+    def progress_seconds(self) -> float:
+        """How often to tell a job how far its pull is."""
+        return max(_PROGRESS_SECONDS, len(self._joined) / TOLD_A_SECOND)
 
     def progress(self, waiter: str) -> PullProgress | None:
         key = self._joined.get(waiter)

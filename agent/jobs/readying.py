@@ -9,7 +9,7 @@ from dataclasses import replace
 import structlog
 
 from agent.aio import Flag
-from agent.core.container import Image
+from agent.core.container import Image, PullProgress
 from agent.core.job import FailureKind, Job, NewEvent, StartFailure
 from agent.interfaces import JobFolderMissingError, PullFailedError
 from agent.jobs import quota
@@ -21,8 +21,6 @@ log = structlog.get_logger()
 
 # A disk without room is looked at again this often: what makes room tells nobody.
 _DISK_SECONDS = 5.0
-# Progress is told at most this often a job.
-_PROGRESS_SECONDS = 1.0
 
 
 class Readying:
@@ -64,8 +62,9 @@ class Readying:
             failure = StartFailure(FailureKind.IMAGE, result.reason_code, str(result))
             await fail(self._tools, job, failure)
         else:
-            while not await self._flag.wait(_PROGRESS_SECONDS):
-                await self._tell_progress(job)
+            told = None
+            while not await self._flag.wait(self._tools.images.progress_seconds):
+                told = await self._tell_progress(job, told)
 
     async def _have_image(self, job: Job, image: Image) -> Job | None:
         most = self._tools.policy.images.max_bytes
@@ -94,9 +93,9 @@ class Readying:
             self._tools.ask_grant()  # nobody behind it may take what comes free
         await self._flag.wait(_DISK_SECONDS)
 
-    async def _tell_progress(self, job: Job) -> None:
+    async def _tell_progress(self, job: Job, told: PullProgress | None) -> PullProgress | None:
         progress = self._tools.images.progress(job.id)
-        if progress is not None:
+        if progress is not None and progress != told:
             data: dict[str, object] = {
                 "image": job.spec.image,
                 "bytes_done": progress.done_bytes,
@@ -105,3 +104,4 @@ class Readying:
                 "layers_total": progress.layers_total,
             }
             await self._tools.store.append_event(job.id, NewEvent("image.progress", data))
+        return progress
