@@ -25,6 +25,7 @@ from agent.core.stop_requests import request_attempt_stop
 from agent.errors import AgentError
 from agent.interfaces import Clock, Engine, EngineUnavailableError, Folders, JobFolderMissingError, Store
 from agent.jobs.moment import now_of
+from agent.jobs.shortage import is_shortage
 
 log = structlog.get_logger()
 
@@ -161,10 +162,10 @@ class DiskGuard:
                 return await self._folders.held(job.id, limits)
             async with asyncio.timeout(ENGINE_SECONDS):
                 return await self._engine.held(job.container or "", limits)
-        except (
-            JobFolderMissingError,
-            OSError,
-        ) as error:  # a TimeoutError is one; and what the disk says of this very folder
+        except (JobFolderMissingError, OSError) as error:
+            if is_shortage(error):
+                raise  # or those that could be measured would be taken for the worst
+            # In no time, or what the disk says of this very folder.
             log.debug("disk_guard.not_measured", job=job.id, where=where, error=repr(error))
         except AgentError as error:
             log.info("disk_guard.not_measured", job=job.id, where=where, code=error.code, error=str(error))
