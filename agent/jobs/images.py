@@ -10,7 +10,7 @@ import structlog
 
 from agent.aio import Flag, spawn
 from agent.core.container import Credentials, Image, PullProgress
-from agent.interfaces import Engine, EngineUnavailableError, PullFailedError
+from agent.interfaces import Engine, EngineRefusedError, EngineUnavailableError, PullFailedError
 from agent.jobs.image_looks import ImageLooks
 
 log = structlog.get_logger()
@@ -175,6 +175,10 @@ class Images:
                 failures += 1
                 if error.reason_code != _TRANSIENT or failures >= _TRIES:
                     raise
+            except EngineRefusedError as error:  # the look at what was pulled
+                failures += 1
+                if failures >= _TRIES:
+                    raise PullFailedError(error.code, str(error)) from error
             await asyncio.sleep(_PAUSE_SECONDS * 2**failures)
 
     async def _pulled(self, reference: str) -> Image:

@@ -6,11 +6,11 @@ from collections.abc import AsyncGenerator, Callable
 import pytest
 
 from agent.core.container import Credentials, Image, PullProgress
-from agent.interfaces import EngineUnavailableError, PullFailedError
+from agent.interfaces import EngineRefusedError, EngineUnavailableError, PullFailedError
 from agent.interfaces.engine import Trouble
 from agent.jobs.images import Images, PullTimes
 from tests.fakes.clock import FakeClock
-from tests.fakes.engine import FakeEngine
+from tests.fakes.engine import FakeEngine, Fate, Program
 from tests.shell.world import Outcome, World
 
 pytestmark = pytest.mark.looptime
@@ -204,3 +204,25 @@ async def test_who_leaves_a_pull_leaves_it_to_the_others() -> None:
         await asyncio.sleep(20 * STALL_SECONDS)
         assert images.join(group, "b", NAME, None) == FOUND
     assert engine.pulls == 1
+
+
+@pytest.mark.parametrize(("times", "code"), [(2, None), (100, "engine_refused")])
+async def test_a_look_at_the_pulled_image_that_the_engine_refuses_is_made_again_and_is_no_error_of_ours(
+    times: int, code: str | None
+) -> None:
+    world = World()
+    world.engine.registry["new"] = FOUND
+    world.engine.program = Program(seconds=1)
+    left = [times]
+
+    def fate(name: str, _target: str) -> Fate:
+        if name == "image" and world.engine.pulls and left[0]:
+            left[0] -= 1
+            raise EngineRefusedError("the engine answered 500: layer does not exist")
+        return Fate.WORKS
+
+    world.engine.fates = fate
+    await world.start()
+    job = await world.finish(await world.submit(image="new"))
+    assert (None if job.reason is None else job.reason.code) == code
+    await world.crash()
