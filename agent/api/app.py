@@ -11,6 +11,8 @@ from aiohttp import web
 from agent.aio import Threads
 from agent.api.auth import Auth
 from agent.api.body import MAX_BODY_BYTES
+from agent.api.dashboard.files import DashboardFiles
+from agent.api.dashboard.signing import SessionHandlers
 from agent.api.endpoints import Endpoint
 from agent.api.handlers.chutes import ChuteHandlers
 from agent.api.handlers.cords import CordHandlers
@@ -39,6 +41,7 @@ from agent.api.proxy.exchange import Exchanges
 from agent.api.proxy.pages import PageDomain, Pages
 from agent.api.proxy.targets import Targets
 from agent.api.proxy.visits import Key, Visits
+from agent.api.sessions import Sessions
 from agent.api.showing import JobShowing
 from agent.api.streams import Streams
 from agent.api.traffic import Traffic
@@ -75,7 +78,7 @@ CORDS_PER_TOKEN = 512
 # Until those who called cords have their answers, where the daemon leaves.
 ANSWER_SECONDS = 1.0
 # 256 bits.
-TICKET_BYTES = 32
+SECRET_BYTES = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,15 +113,17 @@ class ApiParts:
     job_ports: JobPorts
     page_domain: PageDomain | None
     page_key: Key
+    has_dashboard: bool
 
 
 def build_app(parts: ApiParts) -> web.Application:
     """The whole API. Call it in the loop that will serve it."""
-    auth = Auth(parts.store, parts.clock)
+    sessions = Sessions(parts.clock, draw_secret) if parts.has_dashboard else None
+    auth = Auth(parts.store, parts.clock, sessions)
     streams = Streams(auth.is_live, parts.limits)
     # Counted apart: who waits for a job's slow answers must still be able to read its log.
     exchanges = Exchanges(parts.job_ports, Targets(parts.store), Streams(auth.is_live, parts.limits))
-    visits = Visits(parts.page_key, parts.clock, lambda: secrets.token_urlsafe(TICKET_BYTES))
+    visits = Visits(parts.page_key, parts.clock, draw_secret)
     pages = Pages(parts.page_domain, visits, auth, exchanges)
     traffic = Traffic()
     app = web.Application(middlewares=[traffic.measure, answer_problems], client_max_size=MAX_BODY_BYTES)
@@ -133,6 +138,7 @@ def build_app(parts: ApiParts) -> web.Application:
         *PortHandlers(exchanges, pages).endpoints(),
         *CordHandlers(parts.cords, cords).endpoints(),
         *MetricsHandlers(scraped).endpoints(),
+        *([] if sessions is None else list_dashboard(auth, sessions)),
     )
     for endpoint in with_description(endpoints, parts.version):
         for base in endpoint.bases:
@@ -198,11 +204,19 @@ def sources_of(parts: ApiParts, auth: Auth, traffic: Traffic, streams: Mapping[s
     )
 
 
+def list_dashboard(auth: Auth, sessions: Sessions) -> tuple[Endpoint, ...]:
+    return (*DashboardFiles().endpoints(), *SessionHandlers(auth, sessions).endpoints())
+
+
+def draw_secret() -> str:
+    return secrets.token_urlsafe(SECRET_BYTES)
+
+
 def guard(auth: Auth, endpoint: Endpoint) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
     """The handler, reached only by who may."""
 
     async def guarded(request: web.Request) -> web.StreamResponse:
-        return await endpoint.handle(request, await auth.admit(request, endpoint.access))
+        return await endpoint.handle(request, await auth.admit(request, endpoint.access, endpoint.cookie))
 
     return guarded
 

@@ -2,14 +2,16 @@
 
 import asyncio
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import structlog
 from aiohttp import web
 
+from agent.api.sessions import Sessions
 from agent.api.slowdown import Slowdown
 from agent.api.tokens import Scope, find_token
+from agent.core.browser_sessions import KEY_HEADER, CookieUse, find_foreign, session_cookies
 from agent.core.job import Viewer
 from agent.errors import AgentError, Blame
 from agent.interfaces import Clock, Store, StoreUnavailableError, Token
@@ -55,13 +57,28 @@ class TooManyFailuresError(AgentError):
     remedy = "Wait a minute, then send a valid token."
 
 
+class SessionEndedError(AgentError):
+    """The cookie of the dashboard is of no session, or of one that has ended."""
+
+    code, blame = "session_ended", Blame.USER
+    remedy = "Sign in again: a session ends after 12 h, with its token, and with a restart of the agent."
+
+
+class CookieRefusedError(AgentError):
+    """A browser's cookie came with a request that the dashboard did not send."""
+
+    code, blame = "cookie_refused", Blame.USER
+    remedy = "Use the dashboard, or send `Authorization: Bearer <token>`. What stands before the agent must pass Host on as it came."
+
+
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks. `token` None: a peer on the Unix socket, or nobody in particular."""
+    """Who asks. `token` None: a peer on the Unix socket, or nobody in particular. `session`: the id of the browser's that he came by."""
 
     principal: str
     scopes: frozenset[Scope]
     token: Token | None = None
+    session: str | None = None
 
     @property
     def viewer(self) -> Viewer:
@@ -81,11 +98,15 @@ LOCAL = Caller(LOCAL_PRINCIPAL, frozenset(Scope))
 
 
 class Auth:
-    """Authenticates requests. Tokens are read from the store for each request, so that a revoked one ends at once."""
+    """Authenticates requests. Tokens are read from the store for each request, so that a revoked one ends at once.
 
-    def __init__(self, store: Store, clock: Clock) -> None:
+    `sessions` None: cookies count for nothing.
+    """
+
+    def __init__(self, store: Store, clock: Clock, sessions: Sessions | None) -> None:
         self._store = store
         self._clock = clock
+        self._sessions = sessions
         self._slowdown = Slowdown()
         self._held_answers = 0
         self._used_at: dict[str, float] = {}
@@ -95,11 +116,15 @@ class Auth:
         """Failed attempts since the start of the daemon."""
         return self._slowdown.total
 
-    async def admit(self, request: web.Request, access: Access | Scope) -> Caller:
-        """The caller, if he may. Raises UnauthorizedError, TokenExpiredError, ScopeMissingError, TooManyFailuresError."""
+    async def admit(
+        self, request: web.Request, access: Access | Scope, use: CookieUse = CookieUse.WITH_KEY
+    ) -> Caller:
+        """The caller, if he may. Raises UnauthorizedError, TokenExpiredError, ScopeMissingError, TooManyFailuresError,
+        SessionEndedError, CookieRefusedError.
+        """
         if access is Access.OPEN:
             return NOBODY
-        caller = LOCAL if is_local(request) else await self._authenticate(request)
+        caller = LOCAL if is_local(request) else await self._authenticate(request, use)
         if isinstance(access, Scope) and access not in caller.scopes:
             raise ScopeMissingError(access)
         return caller
@@ -108,6 +133,10 @@ class Auth:
         """Whether a caller who was admitted still would be: for streams, which may outlive their token."""
         if caller.token is None:
             return True
+        if caller.session is not None and (
+            self._sessions is None or not self._sessions.is_live(caller.session)
+        ):
+            return False
         tokens = await self._store.tokens()
         return any(token.id == caller.token.id for token in tokens) and not self._is_expired(caller.token)
 
@@ -118,8 +147,8 @@ class Auth:
         found = [token for token in await self._store.tokens() if token.id == stream_key]
         return caller_with(found[0]) if found and not self._is_expired(found[0]) else None
 
-    async def _authenticate(self, request: web.Request) -> Caller:
-        given = bearer(request)
+    async def check_token(self, request: web.Request, given: str | None) -> Token:
+        """The record of a token that the request gives. Raises UnauthorizedError, TokenExpiredError, TooManyFailuresError."""
         token = None if given is None else find_token(await self._store.tokens(), given)
         if token is None:
             fault = "no bearer token was sent" if given is None else "the token is not known here"
@@ -129,7 +158,32 @@ class Auth:
             await self._hold_back(request, "the token has expired")
             raise TokenExpiredError(f"the token {token.id} has expired")
         await self._note_use(token)
-        return caller_with(token)
+        return token
+
+    async def _authenticate(self, request: web.Request, use: CookieUse) -> Caller:
+        if self._sessions is not None and "Authorization" not in request.headers:
+            cookies = session_cookies(request.headers.getall("Cookie", []), is_encrypted=request.secure)
+            if cookies:
+                return await self._authenticate_browser(request, use, self._sessions, cookies)
+        return caller_with(await self.check_token(request, bearer(request)))
+
+    async def _authenticate_browser(
+        self, request: web.Request, use: CookieUse, sessions: Sessions, cookies: list[str]
+    ) -> Caller:
+        refuse_foreign(request)
+        key = request.headers.get(KEY_HEADER)
+        if use is CookieUse.WITH_KEY and key is None:
+            raise CookieRefusedError("the key of the session is not beside its cookie")
+        session = sessions.find(cookies)
+        caller = None if session is None else await self.caller_of(session.token_id)
+        if session is None or caller is None or caller.token is None:
+            await self._hold_back(request, "the session has ended")
+            raise SessionEndedError("the session has ended")
+        if key is not None and not session.has_key(key):
+            await self._hold_back(request, "the key is not the session's")
+            raise SessionEndedError("the key is not the session's")
+        await self._note_use(caller.token)
+        return replace(caller, session=session.id)
 
     def _is_expired(self, token: Token) -> bool:
         return token.expires_at is not None and token.expires_at <= self._clock.now()
@@ -170,6 +224,14 @@ def caller_with(token: Token) -> Caller:
 def bearer(request: web.Request) -> str | None:
     kind, _, given = request.headers.get("Authorization", "").partition(" ")
     return given.strip() if kind.lower() == "bearer" and given.strip() else None
+
+
+def refuse_foreign(request: web.Request) -> None:
+    """Raises CookieRefusedError where another page than our own sent the request."""
+    headers = {name.lower(): value for name, value in request.headers.items()}
+    foreign = find_foreign(request.method, headers, is_encrypted=request.secure)
+    if foreign is not None:
+        raise CookieRefusedError(foreign)
 
 
 def is_local(request: web.Request) -> bool:

@@ -7,6 +7,7 @@ from aiohttp import web
 
 from agent.api.auth import Access, Caller
 from agent.api.tokens import Scope
+from agent.core.browser_sessions import CookieUse
 
 Handle = Callable[[web.Request, Caller], Awaitable[web.StreamResponse]]
 
@@ -38,7 +39,7 @@ class Answer:
 class Endpoint:
     """`path` in aiohttp's form, below each of `bases`. `body` names a component schema. Errors are problems, all of them.
 
-    `expect` answers `Expect: 100-continue`; None: the body is asked for at once.
+    `expect` answers `Expect: 100-continue`; None: the body is asked for at once. `cookie`: how a browser's session may ask.
     """
 
     method: str
@@ -52,6 +53,7 @@ class Endpoint:
     body_media: str = "application/json"
     bases: tuple[str, ...] = V1
     expect: Callable[[web.Request], Awaitable[web.StreamResponse | None]] | None = None
+    cookie: CookieUse = CookieUse.WITH_KEY
 
 
 JOB_ID = Parameter("id", "the job's id, a UUID", "path", {"type": "string", "format": "uuid"})

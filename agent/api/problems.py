@@ -25,6 +25,8 @@ STATUS: dict[str, int] = {
     "bad_request": 400,
     "unauthorized": 401,
     "token_expired": 401,
+    "session_ended": 401,
+    "cookie_refused": 403,
     "scope_missing": 403,
     "origin_refused": 403,
     "job_not_found": 404,

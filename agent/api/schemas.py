@@ -22,6 +22,7 @@ from agent.api.schema_words import (
     page_of,
 )
 from agent.api.ssh_schemas import ssh_schema, ssh_schemas
+from agent.api.tokens import Scope
 from agent.api.upload_schemas import upload_schema, upload_schemas
 from agent.api.views import Json
 from agent.core.job import Kind, Outcome
@@ -53,6 +54,8 @@ def component_schemas() -> dict[str, Json]:
         **family_schemas(),
         **schedule_schemas(),
         "OpenRequest": {"type": "object", "required": ["port"], "properties": {"port": TEXT, "path": TEXT}},
+        "SignIn": everything(token=TEXT),
+        "Session": session_schema(),
         "OpenedPage": everything(url=TEXT, expires_at=TIME),
         "Health": health_schema(),
         "Problem": problem_schema(),
@@ -98,6 +101,12 @@ def job_schema() -> Json:
         started_at=TIME_OR_NULL,
         finished_at=TIME_OR_NULL,
         spec={"type": "object", "description": "as it was accepted, every default filled in, secrets as ***"},
+    )
+
+
+def session_schema() -> Json:
+    return everything(
+        principal=TEXT, scopes=array_of(one_of(Scope)), expires_at=TIME_OR_NULL, key=TEXT_OR_NULL
     )
 
 

@@ -67,6 +67,7 @@ class Api(Section):
     client_ca: AbsolutePath | None = None
     insecure_plaintext: bool = Field(default=False, validate_default=True)
     stream_timeout: Seconds = 60
+    dashboard: bool = True
 
     # A rule that needs several keys stands at the last of them: pydantic then checks it beside all other faults,
     # where a rule of the whole table would be skipped as soon as one key of it is bad.

@@ -68,6 +68,7 @@ def build_parts(
         job_ports=LocalPorts(addresses.host),
         page_domain=page_domain_of(config),
         page_key=folders.page_key.read,
+        has_dashboard=config.api.dashboard,
     )
 
 

@@ -176,6 +176,7 @@ async def api_world(
     api_limits: ApiLimits = LONG,
     tls: ssl.SSLContext | None = None,
     page_domain: PageDomain | None = None,
+    has_dashboard: bool = True,
 ) -> AsyncIterator[ApiWorld]:
     clock = FakeClock()
     store, engine, gpus = MemoryStore(clock.now), FakeEngine(clock), FakeGpus()
@@ -289,6 +290,7 @@ async def api_world(
         job_ports=LocalPorts("127.0.0.1"),
         page_domain=page_domain,
         page_key=folders.page_key.read,
+        has_dashboard=has_dashboard,
     )
     app = build_app(parts)
     world = ApiWorld(

@@ -11,6 +11,7 @@ from agent.api.endpoints import JOB_ID, Answer, Endpoint, Parameter
 from agent.api.query import Query
 from agent.api.streams import Streams
 from agent.api.tokens import Scope
+from agent.core.browser_sessions import CookieUse
 from agent.core.cursor import parse_cursor
 from agent.core.frames import Stream
 from agent.interfaces import Store
@@ -56,7 +57,7 @@ class LogHandlers:
             200: Answer("lines; as NDJSON each with the cursor behind it", "LogLine", MEDIA[Form.NDJSON])
         }
         return (
-            Endpoint("GET", "/jobs/{id}/logs", Scope.JOBS_READ, self.read, "Read or follow a job's log", answers, (JOB_ID, *PARAMETERS)),
+            Endpoint("GET", "/jobs/{id}/logs", Scope.JOBS_READ, self.read, "Read or follow a job's log", answers, (JOB_ID, *PARAMETERS), cookie=CookieUse.ALONE),
         )  # fmt: skip
 
     async def read(self, request: web.Request, caller: Caller) -> web.StreamResponse:

@@ -21,6 +21,7 @@ from agent.api.streams import Streams
 from agent.api.tokens import Scope
 from agent.api.upload_views import show_file_upload
 from agent.api.views import Json
+from agent.core.browser_sessions import CookieUse
 from agent.core.event_form import show_time
 from agent.core.job import Job
 from agent.interfaces import OutputFile, OutputListing, OutputRefusedError, SkippedOutput, Store
@@ -76,9 +77,9 @@ class OutputHandlers:
         files = {200: Answer("the files, or a tar of all", "OutputPage")}
         content = {200: Answer("the content", None, "application/octet-stream"), 206: Answer("the range"), 416: Answer("no such range")}  # fmt: skip
         return (
-            Endpoint("GET", "/jobs/{id}/outputs", Scope.JOBS_READ, self.list, "List outputs, or fetch all", files, (JOB_ID, *forms)),
+            Endpoint("GET", "/jobs/{id}/outputs", Scope.JOBS_READ, self.list, "List outputs, or fetch all", files, (JOB_ID, *forms), cookie=CookieUse.ALONE),
             # Not `.*`, which ends at a line end: names of a hostile job have those.
-            Endpoint("GET", "/jobs/{id}/outputs/{path:(?s:.+)}", Scope.JOBS_READ, self.fetch, "Fetch an output file", content, (JOB_ID, path, *ranges)),
+            Endpoint("GET", "/jobs/{id}/outputs/{path:(?s:.+)}", Scope.JOBS_READ, self.fetch, "Fetch an output file", content, (JOB_ID, path, *ranges), cookie=CookieUse.ALONE),
         )  # fmt: skip
 
     async def list(self, request: web.Request, caller: Caller) -> web.StreamResponse:
