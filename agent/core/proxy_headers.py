@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from agent.core.browser_sessions import KEY_HEADER
 from agent.core.proxy_heads import (
     BadRequestHeadError,
     Chunked,
@@ -56,6 +57,7 @@ _NOT_FOR_THE_JOB = frozenset(
         "x-original-url",
         "x-real-ip",
         "x-rewrite-url",
+        KEY_HEADER.lower(),
     }
 )
 _FORWARDED = "x-forwarded-"

@@ -6,6 +6,7 @@ from pydantic import ValidationError
 from agent.adapters.uploads.presign import Grant
 from agent.adapters.uploads.tus import Spot
 from agent.adapters.uploads.wire import Question
+from agent.api.sessions import Opened
 from agent.core.container import Credentials
 from agent.core.outgoing import Reply
 from agent.interfaces import Offered, OutgoingRequest, SecretFiles
@@ -28,6 +29,7 @@ HEADERS = {"Authorization": "hush"}
         Grant(Offered("a", 1), SIGNED, 1),
         Spot(PLACE, 0),
         Credentials("me", "hush"),
+        Opened("hush", "hush", 1.0),
         KeptPlaces(FakeFolders(), "job", {"a": PLACE.text}),
         SecretFiles(
             {"TOKEN": "hush"},

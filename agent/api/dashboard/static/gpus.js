@@ -32,10 +32,10 @@ export function hears(event) {
 function cells(gpu, at) {
   const sample = gpu.sample ?? {};
   return [
-    String(at), el("code", {}, oneLine(gpu.uuid)), oneLine(modelOf(gpu)), badge(gpuState(gpu)),
+    String(at), el("code", {}, oneLine(gpu.uuid)), el("span", { class: "brief" }, oneLine(modelOf(gpu))), badge(gpuState(gpu)),
     meter(sample.utilisation, 100, sample.utilisation === undefined || sample.utilisation === null ? "-" : `${Math.round(sample.utilisation)} %`, "busy"),
     meter(sample.memory_used, gpu.memory, `${size(sample.memory_used)} of ${size(gpu.memory)}`, "memory used"),
-    unit(sample.power, "W"), unit(sample.temperature, "°C"),
+    el("span", { class: "brief" }, unit(sample.power, "W")), el("span", { class: "brief" }, unit(sample.temperature, "°C")),
     gpu.job ? el("a", { href: `#/jobs/${gpu.job}` }, gpu.job.slice(0, 13)) : "-",
   ];
 }

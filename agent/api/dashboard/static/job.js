@@ -33,8 +33,8 @@ export function view(state) {
     facts(rows(job)),
     job.error && el("details", { "data-key": "error" }, el("summary", {}, "What was raised"), el("pre", {}, said(clean(job.error.traceback || `${job.error.type}: ${job.error.message}`)))),
     charts(job.metrics), attempts(job),
-    state.log.node,
     outputs(state),
+    state.log.node,
   ];
 }
 

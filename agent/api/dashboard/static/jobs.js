@@ -49,15 +49,15 @@ export function jobsTable(jobs, session) {
 }
 
 function cells(job, seesOthers) {
-  const ends = job.exit?.finished_at ?? new Date().toISOString();
+  const ends = job.exit?.finished_at ?? job.finished_at ?? new Date().toISOString();
   return [
     badge(stateOf(job)),
     el("a", { class: "name", href: `#/jobs/${job.id}`, title: job.id }, said(fit(nameOf(job), 120))),
-    said(fit(whyOf(job), 40)),
+    whyOf(job) && said(fit(whyOf(job), 40)),
     ...(seesOthers ? [said(fit(job.owner, 40))] : []),
     String(gpuCount(job)),
-    el("span", { title: time(job.created_at) }, age(job.created_at)),
-    (job.exit?.started_at || job.started_at) ? between(job.exit?.started_at ?? job.started_at, ends) : "-",
+    el("span", { class: "brief", title: time(job.created_at) }, age(job.created_at)),
+    el("span", { class: "brief" }, between(job.exit?.started_at ?? job.started_at, ends) ?? "-"),
   ];
 }
 

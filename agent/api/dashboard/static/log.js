@@ -22,7 +22,7 @@ export class LogView {
     this.lines = el("div", { class: "lines", tabindex: "0", role: "region", "aria-label": "Log lines" });
     this.told = el("p", { class: "hint", role: "status" }, "Nothing was printed yet.");
     const whole = el("a", { href: `/v1/jobs/${id}/logs?timestamps=true`, download: `${id}.log` }, "Download the whole log");
-    this.node = el("section", { "data-key": "log", "data-own": true }, el("h2", {}, "Log"), this.lines, this.told, el("p", {}, whole));
+    this.node = el("section", { "data-key": "log", "data-own": true }, el("h2", {}, "Log"), this.told, this.lines, el("p", {}, whole));
     this.start();
   }
 

@@ -30,7 +30,7 @@ export function view({ data: { host, health, gpus, jobs }, session }) {
     el("section", { "data-key": "newest" },
       el("h2", {}, "Newest jobs"), newest(jobs, session),
       jobs?.next && el("p", {}, el("a", { href: "#/jobs" }, "All jobs"))),
-    el("p", { class: "hint" }, `gpu-agent ${host.version}, ${host.engine ? `Docker ${host.engine.version}` : "the engine does not answer"}`),
+    el("p", { class: "hint foot" }, `gpu-agent ${host.version}, ${host.engine ? `Docker ${host.engine.version}` : "the engine does not answer"}`),
   ];
 }
 

@@ -34,7 +34,7 @@ export function stateOf(job) {
 // What it waits for, why it ended so, or which attempt runs.
 export function whyOf(job) {
   if (job.phase === "queued" && job.waiting_for) return `for ${job.waiting_for}`;
-  if (job.reason?.code === "exit_nonzero") return `exit ${job.exit?.code}`;
+  if (job.reason?.code === "exit_nonzero") return `exit ${job.exit?.code ?? "?"}`;
   if (job.reason) return job.reason.code;
   const told = [];
   if (job.progress?.percent !== null && job.progress && !job.outcome) told.push(`${Math.round(job.progress.percent)}%`);
@@ -74,11 +74,11 @@ export function problemBox(problem) {
 
 // A table that is a list of cards where there is little room: each cell says what it is.
 export function table(caption, headings, rows) {
-  return el("table", {},
+  return el("div", { class: "scroll" }, el("table", {},
     el("caption", { class: "unseen" }, caption),
     el("thead", {}, el("tr", {}, headings.map((heading) => el("th", { scope: "col" }, heading)))),
     el("tbody", {}, rows.map(({ key, cells }) =>
-      el("tr", { "data-key": key }, cells.map((cell, at) => el("td", { "data-name": headings[at] }, el("div", {}, cell)))))));
+      el("tr", { "data-key": key }, cells.map((cell, at) => el("td", { "data-name": headings[at] }, el("div", {}, cell))))))));
 }
 
 export function facts(rows) {
