@@ -53,6 +53,7 @@ class Browser:
         os.close(to_write)
         self._number = 0
         self._replies: dict[int, dict[str, Any]] = {}
+        self.events: list[dict[str, Any]] = []  # of the domains that a test enables
         self._came = threading.Condition()
         self._reader = threading.Thread(target=self._read_all, daemon=True)
         self._reader.start()
@@ -107,6 +108,8 @@ class Browser:
                 for message in map(json.loads, whole):
                     if "id" in message:
                         self._replies[message["id"]] = message
+                    else:
+                        self.events.append(message)
                 self._came.notify_all()
 
     def _tail(self) -> str:
@@ -120,6 +123,12 @@ class Tab:
 
     def call(self, method: str, **params: object) -> dict[str, Any]:
         return self._browser.call(method, self._session, **params)
+
+    def heard(self, *methods: str) -> list[dict[str, Any]]:
+        """What the tab has told of itself, of the domains that were enabled, in that order."""
+        events = list(self._browser.events)
+        own = [event for event in events if event.get("sessionId") == self._session]
+        return [event["params"] for event in own if event["method"] in methods]
 
     def go(self, url: str) -> None:
         self.call("Page.navigate", url=url)
