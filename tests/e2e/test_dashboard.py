@@ -14,6 +14,7 @@ from tests.e2e.browser import Browser, Tab, browsing
 from tests.e2e.client import Client, expect
 from tests.e2e.conftest import Make
 from tests.e2e.daemon import Daemon
+from tests.e2e.relay import Relay
 from tests.private_engine import PrivateEngine
 
 pytestmark = pytest.mark.slow
@@ -92,28 +93,39 @@ def test_a_job_is_seen_to_run_and_is_stopped(make_daemon: Make, browser: Browser
     assert faults(tab) == []
 
 
-def test_the_log_goes_on_behind_its_last_line_when_the_agent_comes_back(
-    make_daemon: Make, browser: Browser
-) -> None:
+def test_the_log_goes_on_behind_its_last_line_after_a_break(make_daemon: Make, browser: Browser) -> None:
     daemon = make_daemon().start()
     token = daemon.token("alice")
     alice, tab = daemon.client(token), watched(browser)
+    relay = Relay(daemon.net, daemon.config.api.listen.port)
     job_id = alice.submit(TALKS)
-    sign_in(tab, address(daemon), token)
+    sign_in(tab, f"http://127.0.0.1:{relay.port}", token)
     tab.evaluate(f"location.hash = '#/jobs/{job_id}'")
     tab.until("document.querySelectorAll('.lines .stdout').length >= 3")
+    relay.cut()
+    tab.until("document.querySelector('main').innerText.includes('The connection broke')")
+    tab.until("document.querySelector('main').innerText.includes('agent_away')")
+    before = len(alice.log(job_id).splitlines())
+    relay.mend()
+    tab.until(f"document.querySelectorAll('.lines .stdout').length > {before}")
+    shown = tab.evaluate("[...document.querySelectorAll('.lines .stdout')].map((line) => line.textContent)")
+    assert shown == [f"line {number}" for number in range(1, len(shown) + 1)], "none lost, none twice"
+    tab.until("!document.querySelector('main').innerText.includes('agent_away')")
+    alice.cancel(job_id, grace=0)
+    relay.close()
+
+
+def test_a_restart_of_the_agent_signs_out_and_the_page_says_so(make_daemon: Make, browser: Browser) -> None:
+    daemon = make_daemon().start()
+    token = daemon.token("alice")
+    tab = watched(browser)
+    sign_in(tab, address(daemon), token)
     daemon.kill()
     tab.until("document.getElementById('live').textContent.includes('away')")
     daemon.start()
-    # Sessions are in memory: a new daemon knows none, and the page says so.
     tab.until("!!document.getElementById('token')")
     assert "the agent was restarted" in text(tab, ".note")
-    tab.evaluate(f"document.getElementById('token').value = {json.dumps(token)}")
-    click(tab, ".signin button")
-    tab.until("document.querySelectorAll('.lines .stdout').length >= 6")
-    shown = tab.evaluate("[...document.querySelectorAll('.lines .stdout')].map((line) => line.textContent)")
-    assert shown == [f"line {number}" for number in range(1, len(shown) + 1)]
-    alice.cancel(job_id, grace=0)
+    sign_in(tab, address(daemon), token)
 
 
 def test_what_a_job_says_stays_text(make_daemon: Make, browser: Browser) -> None:
