@@ -1,5 +1,6 @@
 """api/dashboard/signing — signing in to the dashboard with a token, and out of it. What a session may do is the token's own affair (`api/auth`)."""
 
+import structlog
 from aiohttp import web
 
 from agent.api.auth import Access, Auth, Caller, caller_with, is_local, refuse_foreign
@@ -11,6 +12,8 @@ from agent.api.views import Json
 from agent.core.browser_sessions import end_cookies, write_cookie
 from agent.core.event_form import show_time
 from agent.spec import Fault
+
+log = structlog.get_logger(__name__)
 
 
 class SessionHandlers:
@@ -33,6 +36,7 @@ class SessionHandlers:
         refuse_foreign(request)
         token = await self._auth.check_token(request, read_token(await read_json(request)))
         opened = self._sessions.open(token.id)
+        log.info("session.opened", token=token.id, principal=token.principal, peer=request.remote)
         shown = show_caller(caller_with(token), opened.expires_at, opened.key)
         response = web.json_response(shown, status=201)
         response.headers.add("Set-Cookie", write_cookie(opened.secret, request.headers["Origin"]))

@@ -6,8 +6,8 @@ const HIDDEN = /[\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Zl}\p{Zp}]/gu;
 const MOST = 4000;
 
 // What would hide something or turn its neighbours round shows as an escape.
-export function clean(text) {
-  return cut(String(text), MOST).replace(HIDDEN, (sign) => (sign === "\n" || sign === "\t" ? sign : escape(sign)));
+export function clean(text, most = MOST) {
+  return cut(String(text), most).replace(HIDDEN, (sign) => (sign === "\n" || sign === "\t" ? sign : escape(sign)));
 }
 
 export function oneLine(text) {

@@ -14,6 +14,7 @@ import { badge, facts, functionOf, nameOf, remedy, stateOf, table } from "./word
 export const title = "Job";
 const SHOWN = 20;
 const RESULT_CHARACTERS = 2000;
+const TRACEBACK_CHARACTERS = 20000;
 
 export async function load({ argument, signal }) {
   return ask(`/v1/jobs/${argument}`, { signal });
@@ -31,7 +32,7 @@ export function view(state) {
       mayWrite && canStop && el("button", { type: "button", class: "danger", onclick: () => stop(state) }, job.outcome ? "Stop its upload" : "Stop job")),
     waiting(job), why(job), progress(job),
     facts(rows(job)),
-    job.error && el("details", { "data-key": "error" }, el("summary", {}, "What was raised"), el("pre", {}, said(clean(job.error.traceback || `${job.error.type}: ${job.error.message}`)))),
+    job.error && el("details", { "data-key": "error" }, el("summary", {}, "What was raised"), el("pre", {}, said(clean(job.error.traceback || `${job.error.type}: ${job.error.message}`, TRACEBACK_CHARACTERS)))),
     charts(job.metrics), attempts(job),
     outputs(state),
     state.log.node,
@@ -40,6 +41,11 @@ export function view(state) {
 
 export function hears(event, { argument }) {
   return event.job === argument;
+}
+
+// What has ended changes no more; its points alone may be megabytes.
+export function isSettled({ data: job }) {
+  return job?.phase === "finished" && job.upload?.state !== "sending";
 }
 
 export function see({ log }, isSeen) {

@@ -3,7 +3,7 @@
 import { ask } from "./api.js";
 import { el, said } from "./dom.js";
 import { age, between, fit, time } from "./format.js";
-import { badge, gpuCount, nameOf, stateOf, table, whyOf } from "./words.js";
+import { badge, gpuCount, nameOf, problemBox, stateOf, table, whyOf } from "./words.js";
 
 export const title = "Jobs";
 const FILTERS = [[null, "All", null], ["queued", "Waiting", "queued"], ["running", "Running", "starting,running,stopping"], ["uploading", "Uploading", "uploading"], ["finished", "Finished", "finished"]];
@@ -31,6 +31,7 @@ export function view(state) {
     argument && data.items.length === 0
       ? el("p", { class: "hint" }, `None is ${label.toLowerCase()} just now. `, el("a", { href: "#/jobs" }, "See all jobs"))
       : jobsTable(data.items, session),
+    state.trouble && problemBox(state.trouble),
     data.next && el("p", {}, el("button", { type: "button", onclick: () => more(state) }, "More")),
   ];
 }
@@ -62,9 +63,14 @@ function cells(job, seesOthers) {
 }
 
 async function more(state) {
-  const page = await ask(`${pathOf(state, PAGE)}&cursor=${encodeURIComponent(state.data.next)}`, { signal: state.signal });
-  const known = new Set(state.data.items.map((job) => job.id));
-  state.data = { items: [...state.data.items, ...page.items.filter((job) => !known.has(job.id))], next: page.next };
+  try {
+    const page = await ask(`${pathOf(state, PAGE)}&cursor=${encodeURIComponent(state.data.next)}`, { signal: state.signal });
+    const known = new Set(state.data.items.map((job) => job.id));
+    state.data = { items: [...state.data.items, ...page.items.filter((job) => !known.has(job.id))], next: page.next };
+    state.trouble = null;
+  } catch (problem) {
+    state.trouble = problem;
+  }
   state.draw();
 }
 

@@ -7,6 +7,7 @@ import { clean } from "./format.js";
 
 const TAIL = 500;
 const MOST_LINES = 2000;
+const LINE_CHARACTERS = 10000;
 const LONGEST_WAIT = 15;
 const OVER = ["uploading", "finished"];
 // Colours and such, which a terminal would take for itself.
@@ -86,7 +87,7 @@ export class LogView {
 function lineOf(record) {
   if (record.type === "attempt") return el("div", { class: "mark" }, `attempt ${record.attempt}`);
   if (record.type === "truncated") return el("div", { class: "mark" }, GAPS[record.cause] ?? "lines are missing here");
-  return el("div", { class: record.stream, title: record.at }, said(clean(lastOf(record.line.replace(SEQUENCES, "")))));
+  return el("div", { class: record.stream, title: record.at }, said(clean(lastOf(record.line.replace(SEQUENCES, "")), LINE_CHARACTERS)));
 }
 
 // A bar that is drawn over and over in one line: what a terminal would show last.

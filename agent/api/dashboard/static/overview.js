@@ -10,6 +10,8 @@ import { badge, gpuState } from "./words.js";
 export const title = "Overview";
 const NEWEST = 8;
 
+export const leastGap = 3000;
+
 export async function load({ signal, session }) {
   const mayReadJobs = session.scopes.includes("jobs:read");
   const [host, health, gpus, jobs] = await Promise.all([
@@ -32,6 +34,10 @@ export function view({ data: { host, health, gpus, jobs }, session }) {
       jobs?.next && el("p", {}, el("a", { href: "#/jobs" }, "All jobs"))),
     el("p", { class: "hint foot" }, `gpu-agent ${host.version}, ${host.engine ? `Docker ${host.engine.version}` : "the engine does not answer"}`),
   ];
+}
+
+export function hears(event) {
+  return event.job === null || event.type === "job.phase" || event.type === "job.accepted";
 }
 
 function tiles(host, gpus) {

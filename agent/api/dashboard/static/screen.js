@@ -9,7 +9,7 @@ const LEAST_GAP = 1000;
 const TIMES_ITS_LENGTH = 5;
 
 export class Screen {
-  // `module`: load(state), view(state), and where wanted hears(event, state), see(state, isSeen), leave(state).
+  // `module`: load(state), view(state), and where wanted hears(event, state), isSettled(state), see(state, isSeen), leave(state), leastGap.
   constructor(main, module, argument, session) {
     this.main = main;
     this.module = module;
@@ -18,7 +18,8 @@ export class Screen {
     this.timer = null;
     this.isLoading = false;
     this.isStale = false;
-    this.gap = LEAST_GAP;
+    this.leastGap = module.leastGap ?? LEAST_GAP;
+    this.gap = this.leastGap;
     this.loadedAt = 0;
     this.problem = null;
   }
@@ -40,6 +41,7 @@ export class Screen {
   }
 
   hear(event) {
+    if (event === null && !this.problem && this.module.isSettled?.(this.state)) return;
     if (event === null || !this.module.hears || this.module.hears(event, this.state)) this.soon(this.loadedAt + this.gap - Date.now());
   }
 
@@ -61,7 +63,7 @@ export class Screen {
     }
     this.isLoading = false;
     if (this.state.signal.aborted) return;
-    this.gap = Math.max(LEAST_GAP, TIMES_ITS_LENGTH * (Date.now() - began));
+    this.gap = Math.max(this.leastGap, TIMES_ITS_LENGTH * (Date.now() - began));
     this.loadedAt = this.problem ? this.loadedAt : Date.now();
     this.draw();
     if (this.isStale) this.soon(this.gap);
