@@ -174,14 +174,11 @@ class Auth:
         key = request.headers.get(KEY_HEADER)
         if use is CookieUse.WITH_KEY and key is None:
             raise CookieRefusedError("the key of the session is not beside its cookie")
-        session = sessions.find(cookies)
+        session = sessions.find(cookies, key)
         caller = None if session is None else await self.caller_of(session.token_id)
         if session is None or caller is None or caller.token is None:
             await self._hold_back(request, "the session has ended")
-            raise SessionEndedError("the session has ended")
-        if key is not None and not session.has_key(key):
-            await self._hold_back(request, "the key is not the session's")
-            raise SessionEndedError("the key is not the session's")
+            raise SessionEndedError("the session has ended, or is not the one of this key")
         await self._note_use(caller.token)
         return replace(caller, session=session.id)
 

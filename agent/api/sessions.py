@@ -53,11 +53,14 @@ class Sessions:
         self._sessions[session.id] = session
         return Opened(secret, key, self._clock.now() + SESSION_SECONDS)
 
-    def find(self, cookies: Sequence[str]) -> Session | None:
-        """The first of these that is a session's. None: none is, or not any more."""
+    def find(self, cookies: Sequence[str], key: str | None) -> Session | None:
+        """The first of these whose session has the key, or any where no key is asked for. None: none has, or not any more.
+
+        Not simply the first: without TLS another page of this host may plant a cookie of a session of its own before ours.
+        """
         for cookie in cookies:
             found = self._live(digest_of(cookie))
-            if found is not None:
+            if found is not None and (key is None or found.has_key(key)):
                 return found
         return None
 

@@ -9,12 +9,16 @@ from typing import Any
 
 import pytest
 
+from agent.daemon import revoke_token
 from tests.certificates import make_certificates
 from tests.e2e.browser import Browser, Tab, browsing
 from tests.e2e.client import Client, expect
 from tests.e2e.conftest import Make
-from tests.e2e.daemon import Daemon
+from tests.e2e.daemon import Daemon, in_loop
+from tests.e2e.gpu_host import gpu_host
 from tests.e2e.relay import Relay
+from tests.kmsg_standin import KmsgStandin
+from tests.nvml_standin import profiles
 from tests.private_engine import PrivateEngine
 
 pytestmark = pytest.mark.slow
@@ -178,6 +182,69 @@ def test_signed_out_nothing_is_left_in_the_browser(make_daemon: Make, browser: B
     assert tab.cookies() == []
     assert tab.evaluate("localStorage.length") == 0
     assert faults(tab) == []
+
+
+def test_a_token_that_is_no_good_is_refused_in_words_and_a_revoked_one_signs_out(
+    make_daemon: Make, browser: Browser
+) -> None:
+    daemon = make_daemon().start()
+    token, tab = daemon.token("alice"), watched(browser)
+    tab.go(f"{address(daemon)}/")
+    tab.until("!!document.getElementById('token')")
+    tab.evaluate("document.getElementById('token').value = 'gat_wrong'")
+    click(tab, ".signin button")
+    tab.until("document.querySelector('.problem')?.innerText.includes('gpu-agent token create')")
+    assert "unauthorized" in text(tab, ".problem")
+    sign_in(tab, address(daemon), token)
+    assert in_loop(revoke_token(daemon.config, token.split("_")[1]))
+    tab.until("!!document.getElementById('token')")
+    assert "revoked" in text(tab, ".note")
+
+
+def test_who_may_only_look_is_shown_no_button_that_would_be_refused(
+    make_daemon: Make, browser: Browser
+) -> None:
+    daemon = make_daemon().start()
+    tab = watched(browser)
+    job_id = daemon.client(daemon.token("alice")).submit(TALKS)
+    sign_in(tab, address(daemon), daemon.token("auditor", ["jobs:read", "jobs:all"]))
+    tab.until("document.querySelector('td[data-name=Owner]')?.innerText === 'alice'")
+    click(tab, f"a[href='#/jobs/{job_id}']")
+    tab.until("document.querySelectorAll('.lines .stdout').length > 0")
+    assert tab.evaluate("document.querySelector('main button')") is None
+    tab.evaluate("location.hash = '#/gpus'")
+    tab.until("document.querySelector('h1').textContent === 'GPUs'")
+    assert tab.evaluate("document.querySelector('main button')") is None
+    assert faults(tab) == []
+    daemon.local.cancel(job_id, grace=0)
+
+
+def test_an_operator_quarantines_a_gpu_and_restores_it(
+    make_daemon: Make, engine: PrivateEngine, tmp_path: Path, browser: Browser
+) -> None:
+    kmsg = KmsgStandin(tmp_path / "kmsg")
+    with gpu_host(engine, tmp_path, profiles.l40s_pcie()) as host:
+        daemon = make_daemon({"gpus": {"kernel_log": str(kmsg.path)}})
+        daemon.environment = host.environ
+        tab, token = watched(browser), daemon.start().token("ops", ["gpus:admin"])
+        sign_in(tab, address(daemon), token)
+        assert "jobs:read" in text(tab, "[data-key=newest]"), "it says what the token lacks"
+        tab.evaluate("location.hash = '#/gpus'")
+        state = "document.querySelector('tbody .state')?.innerText ?? ''"
+        tab.until(f"({state}).includes('free')")
+        click(tab, "tbody button")
+        tab.until("!!document.querySelector('dialog[open]')")
+        tab.evaluate("document.getElementById('why').value = '<b>the fan rattles</b>'")
+        click(tab, "dialog button.danger")
+        tab.until(f"({state}).includes('quarantined')")
+        assert "<b>the fan rattles</b> (operator)" in text(tab, "main")
+        click(tab, "tbody button")
+        click(tab, "dialog button.danger")
+        tab.until(f"({state}).includes('free')")
+        # Its event stream needs jobs:read; the page looks now and then instead, and says so.
+        assert "looks each" in text(tab, "#live")
+        daemon.kill()
+    kmsg.close()
 
 
 # Jobs' pages beside it

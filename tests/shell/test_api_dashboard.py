@@ -206,6 +206,15 @@ async def test_the_key_of_another_session_is_none(world: ApiWorld) -> None:
     assert world.app[AUTH].failures == 1
 
 
+async def test_a_planted_cookie_shows_nobody_the_session_of_another_and_locks_nobody_out(
+    world: ApiWorld,
+) -> None:
+    page, planted = await sign_in(world), await sign_in(world, await world.new_token("mallory"))
+    for cookie in (f"{planted.cookie}; {page.cookie}", f"{page.cookie}; {planted.cookie}"):
+        assert (await page.call("GET", "/v1/session", Cookie=cookie)).json["principal"] == "alice"
+    assert (await page.call("GET", "/v1/session", Cookie=planted.cookie)).status == 401
+
+
 async def test_a_token_goes_before_a_cookie(world: ApiWorld) -> None:
     page = await sign_in(world)
     bob = await world.new_token("bob")
@@ -271,8 +280,8 @@ async def test_a_token_that_signs_in_again_and_again_loses_its_oldest_session() 
     first = sessions.open("one")
     others = [sessions.open("one") for _ in range(MAX_SESSIONS_PER_TOKEN)]
     kept = sessions.open("another")
-    assert sessions.find([first.secret]) is None
-    assert all(sessions.find([opened.secret]) for opened in (*others, kept))
+    assert sessions.find([first.secret], first.key) is None
+    assert all(sessions.find([opened.secret], opened.key) for opened in (*others, kept))
 
 
 # The pages
