@@ -376,7 +376,7 @@ async def test_a_wait_that_runs_out_says_what_is_so(world: ApiWorld) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/v1/jobs/nonsense", "/v1/jobs/aaaaaaaa-0000-1000-8000-00000000000f", "/v1/nothing", "/"]
+    "path", ["/v1/jobs/nonsense", "/v1/jobs/aaaaaaaa-0000-1000-8000-00000000000f", "/v1/nothing", "/nothing"]
 )
 async def test_what_is_not_there_is_a_404_problem(world: ApiWorld, path: str) -> None:
     reply = await world.call("GET", path)
