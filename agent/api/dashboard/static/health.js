@@ -13,16 +13,17 @@ export async function load({ signal }) {
 }
 
 export function view({ data }) {
-  const sorted = [...data.checks].sort((one, other) => ORDER.indexOf(one.state) - ORDER.indexOf(other.state));
-  return [el("h1", {}, "Health"), checkList(sorted)];
+  return [el("h1", {}, "Health"), checkList(data.checks)];
 }
 
 export function hears(event) {
   return event.job === null;
 }
 
+// The worst first.
 export function checkList(checks) {
-  return el("ul", { class: "checks" }, checks.map((check) =>
+  const sorted = [...checks].sort((one, other) => ORDER.indexOf(one.state) - ORDER.indexOf(other.state));
+  return el("ul", { class: "checks" }, sorted.map((check) =>
     el("li", { "data-key": check.name },
       el("p", {}, badge(check.state), " ", el("b", {}, oneLine(check.name)), " ",
         el("small", { title: time(check.since) }, `for ${age(check.since)}`)),
