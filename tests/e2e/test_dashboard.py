@@ -11,6 +11,7 @@ import pytest
 
 from agent.daemon import revoke_token
 from tests.certificates import make_certificates
+from tests.e2e.author import Author
 from tests.e2e.browser import Browser, Tab, browsing
 from tests.e2e.client import Client, expect
 from tests.e2e.conftest import Make
@@ -150,6 +151,38 @@ def test_what_a_job_says_stays_text(make_daemon: Make, browser: Browser) -> None
     assert "exit_nonzero" in text(tab, ".problem")
     found = tab.evaluate("[typeof window.hurt, document.images.length, document.scripts.length]")
     assert found == ["undefined", 0, 1]
+    assert faults(tab) == []
+
+
+LEARNS = """
+    @chute.job(timeout=300)
+    async def learn(self, epochs: int):
+        for epoch in range(epochs):
+            await self.record_metric("loss<b>", 1 / (epoch + 1))
+            await self.update_job_progress(progress=100 * epoch / epochs, message=f"epoch {epoch} <i>")
+            await asyncio.sleep(0.3)
+        return {"epochs": "<u>" + str(epochs)}
+"""
+
+
+def test_what_a_function_tells_is_drawn_while_it_runs_and_what_it_returned_is_shown(
+    make_daemon: Make, python_image: str, browser: Browser
+) -> None:
+    daemon = make_daemon().start()
+    token, tab = daemon.token("alice"), watched(browser)
+    author = Author(daemon.client(token)).deployed(python_image, LEARNS, spec={"network": "none"})
+    sign_in(tab, address(daemon), token)
+    runs = author.start("learn", {"epochs": 400})
+    click(tab, f"a[href='#/jobs/{runs}']")
+    tab.until("document.querySelector('h1').textContent === 'trainer/learn'")
+    tab.until("/epoch [0-9]+ <i>/.test(document.querySelector('p.progress')?.innerText)")
+    tab.until("document.querySelector('figure polyline')?.getAttribute('points').split(' ').length > 3")
+    assert "loss<b>" in text(tab, "figcaption")
+    author.client.cancel(runs, grace=0)
+    ended = author.finished("learn", {"epochs": 2})
+    tab.evaluate(f"location.hash = '#/jobs/{ended['id']}'")
+    tab.until("document.querySelector('.facts')?.innerText.includes('<u>2')")
+    assert "2 points, last 0.5, 0.5 to 1" in text(tab, "figcaption")
     assert faults(tab) == []
 
 

@@ -44,7 +44,7 @@ function enter(given) {
   main.replaceChildren();
   go();
   main.focus({ preventScroll: true });
-  live.start();
+  if (!document.hidden) live.start();
 }
 
 function leave(words) {
