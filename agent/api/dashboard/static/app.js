@@ -72,6 +72,9 @@ async function begin() {
 by("skip").onclick = () => main.focus();
 by("leave").onclick = async () => {
   by("leave").disabled = true;
+  // First: what is on its way would come back refused.
+  live.stop();
+  screen?.leave();
   try {
     await signOut();
   } catch (problem) {
