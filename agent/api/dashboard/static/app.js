@@ -75,6 +75,7 @@ by("leave").onclick = async () => {
   // First: what is on its way would come back refused.
   live.stop();
   screen?.leave();
+  screen = session = null;
   try {
     await signOut();
   } catch (problem) {
