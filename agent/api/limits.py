@@ -11,9 +11,9 @@ class ApiLimits:
 
     stream_seconds: float  # streams: a reader that takes nothing for so long is cut
     header_seconds: float = (
-        10.0  # app: from the connection, or a request's first byte, to the end of its headers
+        10.0  # connection: from the connection, or a request's first byte, to the end of its headers
     )
-    idle_seconds: float = 75.0  # app: between two requests
+    idle_seconds: float = 75.0  # connection: between two requests
     body_seconds: float = 30.0  # body: from the headers to the end of the body
     form_seconds: float = 600.0  # deploy_form: the same, of an archive of code
     keep_alive_seconds: float = 15.0  # events: proxies close what is silent for a minute

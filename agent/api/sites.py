@@ -15,7 +15,8 @@ import structlog
 from aiohttp import web
 
 from agent.aio import Threads
-from agent.api.app import PAGES, ApiConnection
+from agent.api.app import PAGES
+from agent.api.connection import ApiConnection
 from agent.api.limits import LIMITS
 from agent.errors import AgentError, Blame
 
