@@ -236,3 +236,6 @@ async def set_headers(_request: web.Request, response: web.StreamResponse) -> No
     response.headers["Server"] = "gpu-agent"
     response.headers.setdefault("Cache-Control", "no-store")
     response.headers.setdefault("X-Content-Type-Options", "nosniff")
+    if not isinstance(response, web.Response):
+        # It comes in pieces, which nginx would gather before it passes them on.
+        response.headers.setdefault("X-Accel-Buffering", "no")

@@ -161,7 +161,8 @@ class Auth:
         return token
 
     async def _authenticate(self, request: web.Request, use: CookieUse) -> Caller:
-        if self._sessions is not None and "Authorization" not in request.headers:
+        # Not any Authorization: what stands before the agent may ask for a password of its own.
+        if self._sessions is not None and bearer(request) is None:
             cookies = session_cookies(request.headers.getall("Cookie", []), is_encrypted=request.secure)
             if cookies:
                 return await self._authenticate_browser(request, use, self._sessions, cookies)

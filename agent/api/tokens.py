@@ -57,5 +57,7 @@ def find_token(tokens: Iterable[Token], given: str) -> Token | None:
 
 
 def digest_of(secret: str) -> str:
-    """SHA-256, hex. The secret has 256 bits of its own, so a slow hash would add nothing."""
-    return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()
+    """SHA-256, hex. The secret has 256 bits of its own, so a slow hash would add nothing. What is given may hold anything, halves of
+    surrogate pairs too.
+    """
+    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()

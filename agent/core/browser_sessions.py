@@ -10,8 +10,8 @@ from enum import StrEnum
 
 # A working day. The end of the token, signing out and a restart of the agent end a session before.
 SESSION_SECONDS = 12 * 3600
-# Other hosts of the same domain may plant cookies of our name: so many are looked at.
-MAX_COOKIES_TRIED = 8
+# Other pages of the same host or domain may plant cookies of our name before it: so many are looked at.
+MAX_COOKIES_TRIED = 256
 KEY_HEADER = "X-Session-Key"
 SAFE_METHODS = frozenset({"GET", "HEAD"})
 # Names of ours begin so; `proxy_headers` lets none of them through to a job, nor from one.
@@ -27,10 +27,12 @@ class CookieUse(StrEnum):
 
 
 def session_cookies(headers: Sequence[str], *, is_encrypted: bool) -> list[str]:
-    """What may be our cookie in the Cookie headers. By TLS only the name that no other host can set."""
-    names = {_SECURE} if is_encrypted else {_SECURE, _PLAIN}
-    pairs = (part.partition("=") for header in headers for part in header.split(";"))
-    return [value.strip() for name, _, value in pairs if name.strip() in names][:MAX_COOKIES_TRIED]
+    """What may be our cookie in the Cookie headers. Where the browser speaks TLS only the name that no other host can set."""
+    pairs = [part.partition("=") for header in headers for part in header.split(";")]
+    secure = [value.strip() for name, _, value in pairs if name.strip() == _SECURE]
+    if secure or is_encrypted:
+        return secure[:MAX_COOKIES_TRIED]
+    return [value.strip() for name, _, value in pairs if name.strip() == _PLAIN][:MAX_COOKIES_TRIED]
 
 
 def write_cookie(secret: str, origin: str) -> str:

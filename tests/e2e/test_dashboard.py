@@ -232,6 +232,44 @@ def test_signed_out_nothing_is_left_in_the_browser(make_daemon: Make, browser: B
     assert faults(tab) == []
 
 
+def test_who_could_not_be_signed_out_is_told_so_and_stays_signed_in(
+    make_daemon: Make, browser: Browser
+) -> None:
+    daemon = make_daemon().start()
+    tab = watched(browser)
+    sign_in(tab, address(daemon), daemon.token("alice"))
+    set_offline(tab, is_offline=True)
+    click(tab, "#leave")
+    tab.until("document.querySelector('h1')?.textContent === 'You are still signed in'")
+    assert "agent_away" in text(tab, ".problem")
+    set_offline(tab, is_offline=False)
+    click(tab, "#leave")
+    tab.until("!!document.getElementById('token')")
+    assert tab.cookies() == []
+
+
+def set_offline(tab: Tab, *, is_offline: bool) -> None:
+    tab.call(
+        "Network.emulateNetworkConditions",
+        offline=is_offline,
+        latency=0,
+        downloadThroughput=-1,
+        uploadThroughput=-1,
+    )
+
+
+def test_no_window_shows_one_person_and_acts_as_another(make_daemon: Make, browser: Browser) -> None:
+    daemon = make_daemon().start()
+    first, second = watched(browser), watched(browser)
+    sign_in(first, address(daemon), daemon.token("alice"))
+    second.go(f"{address(daemon)}/")
+    second.until("document.getElementById('name')?.textContent === 'alice'")
+    click(second, "#leave")
+    first.until("!!document.getElementById('token')")
+    sign_in(second, address(daemon), daemon.token("bob"))
+    first.until("document.getElementById('name')?.textContent === 'bob'")
+
+
 def test_a_token_that_is_no_good_is_refused_in_words_and_a_revoked_one_signs_out(
     make_daemon: Make, browser: Browser
 ) -> None:

@@ -32,7 +32,7 @@ from agent.core.policy import ImageRules, Limits, Policy
 from agent.core.ports import NatMap, PortRange
 from agent.core.xids import XidTable
 from agent.errors import Phase
-from agent.interfaces import OutputLimits
+from agent.interfaces import OutputLimits, StaleError
 from agent.jobs.assembly import Outside, Settings, Shell, assemble
 from agent.jobs.avoided import Avoided
 from agent.jobs.bell import Bell
@@ -160,10 +160,12 @@ class ApiWorld:
         return str(reply.json["id"])
 
     async def finish(self, job_id: str) -> Job:
-        job = await self.store.read(job_id)
-        assert job is not None
-        done = replace(job, phase=Phase.FINISHED, outcome=Outcome.SUCCEEDED, finished_at=self.clock.now())
-        return await self.store.save(done, [NewEvent("job.finished", {"outcome": "succeeded"})])
+        while True:
+            job = await self.store.read(job_id)
+            assert job is not None
+            done = replace(job, phase=Phase.FINISHED, outcome=Outcome.SUCCEEDED, finished_at=self.clock.now())
+            with suppress(StaleError):  # the supervisor wrote what it waits for: read again
+                return await self.store.save(done, [NewEvent("job.finished", {"outcome": "succeeded"})])
 
 
 @asynccontextmanager

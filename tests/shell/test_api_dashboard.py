@@ -131,6 +131,30 @@ async def test_what_can_not_be_read_as_a_token_is_not_repeated(world: ApiWorld, 
     assert "hush" not in reply.raw.decode()
 
 
+@pytest.mark.parametrize("chunked", [None, "chunked"])
+async def test_who_has_shown_no_token_has_no_large_body_read(world: ApiWorld, chunked: str | None) -> None:
+    body = b'{"x": [' + b",".join([b"{}"] * 300_000) + b"]}"
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield body
+
+    assert world.http is not None
+    sent = {"Origin": world.url}
+    data = body if chunked is None else pieces()
+    async with world.http.post(f"{world.url}/v1/session", data=data, headers=sent) as answer:
+        assert (answer.status, (await answer.json())["code"]) == (413, "body_too_large")
+
+
+async def test_a_token_of_half_a_character_is_a_failed_one(world: ApiWorld) -> None:
+    assert (await ask_in(world, "\ud800")).json["code"] == "unauthorized"
+    assert world.app[AUTH].failures == 1
+
+
+async def test_a_password_that_a_proxy_asks_for_keeps_nobody_from_a_session(world: ApiWorld) -> None:
+    page = await sign_in(world)
+    assert (await page.call("GET", "/v1/session", Authorization="Basic dTpw")).status == 200
+
+
 async def test_an_expired_token_signs_nobody_in(world: ApiWorld) -> None:
     reply = await ask_in(world, await world.new_token("alice", expires_in=-1))
     assert (reply.status, reply.json["code"]) == (401, "token_expired")

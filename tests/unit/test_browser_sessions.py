@@ -83,10 +83,12 @@ def test_no_script_reads_the_cookie_and_no_other_site_sends_it() -> None:
 
 def test_by_tls_only_a_cookie_counts_that_no_other_host_can_plant() -> None:
     given_cookies = ["a=b; gpu-agent-session=planted", "__Host-gpu-agent-session=own"]
-    assert session_cookies(given_cookies, is_encrypted=True) == ["own"]
-    assert session_cookies(given_cookies, is_encrypted=False) == ["planted", "own"]
+    for is_encrypted in (True, False):  # something before us may speak it
+        assert session_cookies(given_cookies, is_encrypted=is_encrypted) == ["own"]
+    assert session_cookies(given_cookies[:1], is_encrypted=True) == []
+    assert session_cookies(given_cookies[:1], is_encrypted=False) == ["planted"]
 
 
 def test_so_many_cookies_are_looked_at_and_no_more() -> None:
-    many = "; ".join(["gpu-agent-session=x"] * 100)
+    many = "; ".join(["gpu-agent-session=x"] * 1000)
     assert len(session_cookies([many], is_encrypted=False)) == MAX_COOKIES_TRIED

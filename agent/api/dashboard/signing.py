@@ -15,6 +15,9 @@ from agent.spec import Fault
 
 log = structlog.get_logger(__name__)
 
+# A token has less than a hundred.
+SIGN_IN_BYTES = 1024
+
 
 class SessionHandlers:
     def __init__(self, auth: Auth, sessions: Sessions) -> None:
@@ -34,7 +37,7 @@ class SessionHandlers:
             raise web.HTTPNotFound
         # First, so that another page can neither try tokens here nor sign its visitor in as somebody else.
         refuse_foreign(request)
-        token = await self._auth.check_token(request, read_token(await read_json(request)))
+        token = await self._auth.check_token(request, read_token(await read_json(request, SIGN_IN_BYTES)))
         opened = self._sessions.open(token.id)
         log.info("session.opened", token=token.id, principal=token.principal, peer=request.remote)
         shown = show_caller(caller_with(token), opened.expires_at, opened.key)

@@ -36,7 +36,10 @@ SAMPLE_SECONDS = 30.0
 
 
 async def read(sources: Sources, caller: Caller) -> list[Family]:
-    """Within seconds, whatever hangs: the checks of /health have deadlines of their own. Where the database is away its families are missing."""
+    """Within seconds, whatever hangs but the database's own thread: the checks of /health have deadlines of their own.
+
+    Where the database is away its families are missing, for who needs none to be known: of others the token can't be read either.
+    """
     names = sources.host.names()
     # The agent's own words, which no user may take for a queue.
     queues = {*names.queue_limits, *RESERVED_QUEUES}

@@ -24,12 +24,19 @@ export async function signIn(token) {
   return session;
 }
 
+// Throws where the session lives on: its key is kept then, to try again.
 export async function signOut() {
   try {
     await ask("/v1/session", { method: "DELETE" });
-  } finally {
-    localStorage.removeItem(KEPT);
+  } catch (problem) {
+    if (problem.status !== 401) throw problem;
   }
+  localStorage.removeItem(KEPT);
+}
+
+// Another window of this browser has signed in or out: what this one shows may be somebody else's.
+export function onOtherWindow(act) {
+  addEventListener("storage", (event) => { if (event.key === KEPT || event.key === null) act(); });
 }
 
 // The caller, or null: nobody has signed in.
@@ -65,7 +72,8 @@ export async function open(path, { method = "GET", body, signal, headers = {} } 
   }
   if (answer.ok) return answer;
   const problem = new Problem(await toldOf(answer), answer.status);
-  if (answer.status === 401 && path !== "/v1/session") {
+  // An answer that is late may be of an earlier session.
+  if (answer.status === 401 && path !== "/v1/session" && localStorage.getItem(KEPT) === key) {
     localStorage.removeItem(KEPT);
     signedOut.dispatchEvent(new Event("ended"));
   }

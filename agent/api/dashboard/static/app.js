@@ -1,6 +1,6 @@
 // app — the frame: who has signed in, which screen the address names, and when it looks again. What a screen shows is its own module's.
 
-import { signedOut, signOut, whoAmI } from "./api.js";
+import { onOtherWindow, signedOut, signOut, whoAmI } from "./api.js";
 import { el, show } from "./dom.js";
 import * as gpus from "./gpus.js";
 import * as health from "./health.js";
@@ -75,14 +75,17 @@ by("leave").onclick = async () => {
   // First: what is on its way would come back refused.
   live.stop();
   screen?.leave();
+  const before = session;
   screen = session = null;
   try {
     await signOut();
+    leave("You are signed out.");
   } catch (problem) {
-    console.warn(problem.message); // whoever is signed out already is out
+    session = before;
+    show(main, [el("h1", {}, "You are still signed in"), problemBox(problem), el("p", {}, "Sign out again, or ", el("a", { href: "" }, "go on"), ".")]);
+  } finally {
+    by("leave").disabled = false;
   }
-  by("leave").disabled = false;
-  leave("You are signed out.");
 };
 addEventListener("hashchange", () => {
   if (!session) return;
@@ -97,4 +100,5 @@ document.addEventListener("visibilitychange", () => {
   else live.start();
   screen?.see(!document.hidden);
 });
+onOtherWindow(() => location.reload());
 begin();
