@@ -55,9 +55,9 @@ def _notify(environ: Mapping[str, str], message: str) -> None:
         return
     # sd_notify(3): "@" stands for the NUL byte that begins an abstract name.
     name = "\0" + address[1:] if address.startswith("@") else address
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
-        sender.settimeout(0)
-        try:
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+            sender.settimeout(0)
             sender.sendto(message.encode(), name)
-        except OSError as error:
-            raise ServiceManagerSilentError(address, str(error)) from error
+    except OSError as error:
+        raise ServiceManagerSilentError(address, str(error)) from error

@@ -171,7 +171,7 @@ def list_endpoints(parts: ApiParts, streams: Streams) -> tuple[Endpoint, ...]:
         *OutputHandlers(store, parts.outputs, parts.uploads, streams).endpoints(),
         *ResultHandlers(store, parts.folders, streams).endpoints(),
         *SshHandlers(SshKeys(store, parts.ssh, parts.clock), showing).endpoints(),
-        *UploadHandlers(UploadRetry(store, parts.uploads, intake.current)).endpoints(),
+        *UploadHandlers(UploadRetry(store, parts.uploads, intake.current, intake.given_ids)).endpoints(),
         *HostHandlers(parts.host, lambda: intake.current.policy, parts.pull, streams).endpoints(),
         *GpuHandlers(parts.gpu_care, parts.gpu_samples).endpoints(),
         *StatsHandlers(store, parts.stats, streams).endpoints(),

@@ -4,10 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from fnmatch import fnmatchcase
+from typing import TypeVar
 
 from agent.core.container import LogBounds
 from agent.core.outgoing import OutgoingRules
 from agent.spec.image import ImageReference
+
+Number = TypeVar("Number", int, float)
 
 # Root inside an image still works as people expect; nothing here reaches the host (capabilities(7)).
 CAPABILITIES = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "SETUID", "SETGID", "KILL", "NET_BIND_SERVICE")
@@ -90,6 +93,20 @@ class Policy:
     subnet6: str | None = None
     network_refusal: NetworkRefusal | None = None
     sdk: str | None = None
+
+    @property
+    def most_cpus(self) -> float | None:
+        """What a job may ask for, and what one gets that asks for nothing: the engine refuses more than there are."""
+        return least(self.limits.cpus, self.host_cpus)
+
+    @property
+    def most_memory_bytes(self) -> int | None:
+        return least(self.limits.memory_bytes, self.host_memory_bytes)
+
+
+def least(*bounds: Number | None) -> Number | None:
+    """The lowest of those that there are."""
+    return min((bound for bound in bounds if bound is not None), default=None)
 
 
 def image_refusal(reference: ImageReference, rules: ImageRules) -> str | None:

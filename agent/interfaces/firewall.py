@@ -85,11 +85,14 @@ class Firewall(Protocol):
         ...
 
     def why_unfiltered(self) -> str | None:
-        """What keeps packets from one job to another, on one bridge, from passing through the rules (br_netfilter). None: nothing."""
+        """What keeps packets from one job to another, on one bridge, from passing through the rules (br_netfilter). None: nothing.
+
+        Raises FirewallSilentError.
+        """
         ...
 
     def sees(self, interface: str) -> bool:
-        """Whether the interface is where the rules are placed: in this network namespace."""
+        """Whether the interface is where the rules are placed: in this network namespace. Raises FirewallSilentError."""
         ...
 
     def listen(self, table: str, changed: Callable[[], None]) -> None:

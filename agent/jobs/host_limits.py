@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from agent.core.notify import TROUBLES
 from agent.core.outgoing import OutgoingRules, find_url_trouble
-from agent.core.policy import Policy, image_refusal
+from agent.core.policy import Policy, image_refusal, least
 from agent.core.upload_troubles import UPLOAD_TROUBLES
 from agent.spec import Fault, JobSpec, Network, Upload, fill_template, parse_reference, read_url
 
@@ -33,21 +33,22 @@ def find_host_faults(spec: JobSpec, policy: Policy) -> list[Fault]:
 def find_limit_faults(spec: JobSpec, policy: Policy) -> Iterator[Fault]:
     """The operator's limits, and of CPUs and memory what the host has at all: the engine refuses the one, and bounds nobody by the other."""
     limits = policy.limits
-    asked: tuple[tuple[str, float | None, float | None, str], ...] = (
-        ("cpus", spec.cpus, limits.cpus, "CPUs"),
-        ("memory", spec.memory, limits.memory_bytes, "bytes"),
-        ("shm", spec.shm, limits.shm_bytes, "bytes"),
-        ("pids", spec.pids, limits.pids, "processes"),
-        ("ports", len(spec.published), limits.job_ports, "ports"),
+    asked: tuple[tuple[str, float | None, float | None, float | None, str], ...] = (
+        ("cpus", spec.cpus, limits.cpus, policy.host_cpus, "CPUs"),
+        ("memory", spec.memory, limits.memory_bytes, policy.host_memory_bytes, "bytes"),
+        ("shm", spec.shm, limits.shm_bytes, None, "bytes"),
+        ("pids", spec.pids, limits.pids, None, "processes"),
+        ("ports", len(spec.published), limits.job_ports, None, "ports"),
     )
-    has = {"cpus": policy.host_cpus, "memory": policy.host_memory_bytes}
-    for field, wanted, most, unit in asked:
-        if wanted is not None and most is not None and wanted > most:
-            message = f"{wanted:.15g} {unit} asked for, this host gives a job at most {most:.15g}"
-            yield Fault(field, "over_host_limit", message, RAISE_LIMIT)
-        elif wanted is not None and wanted > (has.get(field) or wanted):
-            message = f"{wanted:.15g} {unit} asked for, this host has {has[field]}"
-            yield Fault(field, "over_host_limit", message, "Ask for less, or use another host.")
+    for field, wanted, most, has, unit in asked:
+        bound = least(most, has)
+        if wanted is None or bound is None or wanted <= bound:
+            continue
+        if bound == has:
+            words, remedy = f"this host has {bound:.15g}", "Ask for less, or use another host."
+        else:
+            words, remedy = f"this host gives a job at most {bound:.15g}", RAISE_LIMIT
+        yield Fault(field, "over_host_limit", f"{wanted:.15g} {unit} asked for, {words}", remedy)
 
 
 def find_disk_fault(spec: JobSpec, policy: Policy) -> Iterator[Fault]:

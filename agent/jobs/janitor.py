@@ -20,6 +20,7 @@ from agent.interfaces import (
     StoreUnavailableError,
 )
 from agent.jobs.given_ids import GivenIds
+from agent.jobs.shortage import is_shortage
 
 log = structlog.get_logger()
 
@@ -147,6 +148,9 @@ class Janitor:
             except (StoreUnavailableError, StateFullError, StateReadOnlyError):
                 raise
             except (AgentError, OSError) as error:
+                if is_shortage(error):
+                    log.warning("host.short", error=str(error))
+                    return
                 # One folder that can't be removed, or read (EIO), must not keep the others, nor the daemon, from going on.
                 log.warning("job.not_forgotten", job=job_id, error=str(error))
                 self._stuck[job_id] = now

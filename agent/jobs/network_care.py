@@ -18,6 +18,7 @@ from agent.interfaces import (
     BridgeNameTakenError,
     BridgeOutOfSightError,
     Firewall,
+    FirewallSilentError,
     FirewallUnusableError,
     Placed,
     SiblingsUnfilteredError,
@@ -86,9 +87,15 @@ class NetworkCare:
     @property
     def closed(self) -> NetworkRefusal | None:
         """Why no job with a network may start now. That something was changed is enough, until it was looked at."""
-        if self._trouble is None and not self._flag.is_set() and self._firewall.why_unfiltered() is not None:
+        if self._trouble is None and not self._flag.is_set() and not self._is_seen_to_be_filtered():
             self._flag.set()  # of the kernel's switches nobody is told
         return self._trouble or (NOT_YET if self._flag.is_set() else None)
+
+    def _is_seen_to_be_filtered(self) -> bool:
+        try:
+            return self._firewall.why_unfiltered() is None
+        except FirewallSilentError:  # the look to come says why
+            return False
 
     def view(self) -> NetworkView:
         placed = self._placed

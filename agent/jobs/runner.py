@@ -113,9 +113,9 @@ class Runner:
             return
         try:
             await self._tools.functions.open(job)
-        except (JobFolderMissingError, StateFullError, StateReadOnlyError) as error:
-            # It runs on unheard, and is stopped in its time as any other; with room on the disk it is heard again.
-            log.debug("job_socket.not_opened", code=error.code, error=str(error))
+        except (JobFolderMissingError, StateFullError, StateReadOnlyError, OSError) as error:
+            # It runs on unheard, and is stopped in its time as any other; with room on the disk, or descriptors, it is heard again.
+            log.debug("job_socket.not_opened", error=str(error))
 
     def _seen(self, job: Job, container: Container | None) -> Seen:
         self._ending.turn_to(container)

@@ -1,6 +1,8 @@
 """The packet filter's promises, kept by the fake and by nft itself in a network namespace that each test makes."""
 
 import asyncio
+import errno
+import os
 import shutil
 import socket
 import subprocess
@@ -9,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from ipaddress import ip_network
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -336,3 +339,14 @@ def test_bridged_packets_pass_through_the_rules_only_if_both_switches_are_on(
     read: Callable[[str], str | None] = switches.get
     why = Nft(RuleNews(), read=read).why_unfiltered()
     assert why == told if told is None else why is not None and told in why
+
+
+def test_a_switch_that_can_not_be_read_just_now_says_nothing_of_the_host() -> None:
+    def refuse(*_: str) -> NoReturn:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    nft = Nft(RuleNews(), read=refuse, interfaces=refuse)
+    with pytest.raises(FirewallSilentError, match="Too many open files"):
+        nft.why_unfiltered()
+    with pytest.raises(FirewallSilentError):
+        nft.sees("gpuagent0")

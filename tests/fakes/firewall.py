@@ -11,7 +11,7 @@ from agent.interfaces import Placed
 
 
 class FakeFirewall:
-    """`trouble`: what `put` and `fingerprint` raise. `tells`: whether changes are told. `unfiltered`: why siblings are not kept apart.
+    """`trouble`: what `put` and `fingerprint` raise. `tells`: whether changes are told. `silent`: what a look at the switches raises. `unfiltered`: why siblings are not kept apart.
     `bridges`: those that the engine has made here, None: each that is asked for; `elsewhere`: in another network namespace. `slow_seconds`: how long it thinks before it answers.
     """
 
@@ -19,6 +19,7 @@ class FakeFirewall:
         self.siblings = siblings
         self.tables: dict[str, str] = {}
         self.trouble: AgentError | None = None
+        self.silent: AgentError | None = None
         self.unfiltered: str | None = None
         self.bridges = bridges
         self.elsewhere: set[str] = set()
@@ -44,6 +45,8 @@ class FakeFirewall:
         self.change(table, None)
 
     def why_unfiltered(self) -> str | None:
+        if self.silent is not None:
+            raise self.silent
         return self.unfiltered
 
     def sees(self, interface: str) -> bool:

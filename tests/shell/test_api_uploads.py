@@ -14,7 +14,8 @@ from agent.api.tokens import Scope
 from agent.core.event_form import show_event
 from agent.core.job import Viewer
 from agent.core.upload import MANIFEST
-from tests.shell.api_world import ApiWorld, api_world, running, until
+from agent.spec import Upload
+from tests.shell.api_world import BODY, ApiWorld, api_world, running, until
 from tests.shell.upload_jobs import (
     OPEN_PUT,
     PUT,
@@ -387,3 +388,38 @@ def misfits(schema: Mapping[str, Any], value: object, at: str = "") -> list[str]
             for miss in misfits(schema["properties"][name], item, f"{at}.{name}")
         ]
     return []
+
+
+async def test_a_retry_that_a_slow_disk_holds_up_writes_nothing_into_the_folder_of_the_next_job(
+    world: ApiWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client may give the id of a job that is forgotten to another one."""
+    job_id = await finished(world, FILES)
+    works, is_there, goes_on = world.folders.keep_upload_target, asyncio.Event(), asyncio.Event()
+
+    async def keep_slowly(job: str, upload: Upload) -> None:
+        is_there.set()
+        await goes_on.wait()
+        await works(job, upload)
+
+    monkeypatch.setattr(world.folders, "keep_upload_target", keep_slowly)  # the disk
+    retrying = asyncio.ensure_future(
+        retry(world, job_id, {"upload": {**PUT, "url": "https://old.example.org/{path}"}})
+    )
+    await is_there.wait()
+
+    async def replace_it() -> None:
+        while (
+            await world.call("DELETE", f"/v1/jobs/{job_id}")
+        ).status == 409:  # what is sent again is stopped first
+            await world.call("POST", f"/v1/jobs/{job_id}/cancel")
+        body = {**BODY, "outputs": {"upload": {**PUT, "url": "https://new.example.org/{path}"}}}
+        assert (await world.call("PUT", f"/v1/jobs/{job_id}", body)).status == 201
+
+    replacing = asyncio.ensure_future(replace_it())
+    await asyncio.sleep(0.1)
+    goes_on.set()
+    await asyncio.gather(retrying, replacing)
+    target = await world.folders.upload_target(job_id)
+    assert target is not None
+    assert str(target.url).startswith("https://new.example.org/")

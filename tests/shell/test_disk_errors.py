@@ -7,12 +7,14 @@ from dataclasses import replace
 
 import pytest
 
+from agent.core.function import FunctionCall
 from tests.fakes.engine import Program
 from tests.shell.world import Outcome, Phase, World
 
 pytestmark = pytest.mark.looptime
 
 DISK = {"disk": 1 << 30}
+CALL = FunctionCall("trainer", "22222222-0000-7000-8000-000000000001", "train", "main.py")
 
 
 def error(number: int) -> OSError:
@@ -30,6 +32,40 @@ def break_for(world: World, place: str, name: str, number: int, job_id: str | No
         return await works(*arguments)
 
     setattr(owner, name, fail)  # one fault of the world, not of our code
+
+
+@pytest.mark.parametrize("way", ["cancel", "timeout"])
+async def test_a_function_that_can_not_be_heard_for_want_of_descriptors_is_stopped_in_its_time(
+    way: str,
+) -> None:
+    world = World()
+    world.engine.program = Program(on_term=143)
+    await world.start()
+    job_id = await world.submit(call=CALL, timeout=60 if way == "timeout" else None)
+    await world.until_phase(job_id, Phase.RUNNING)
+    await world.crash()
+    break_for(world, "sockets", "open", errno.EMFILE)
+    await world.start()
+    if way == "cancel":
+        await world.cancel(job_id)
+    await world.until_phase(job_id, Phase.FINISHED, 90)
+    await world.crash()
+
+
+async def test_what_was_to_be_forgotten_while_the_host_had_no_descriptors_is_so_soon_afterwards() -> None:
+    world = World()
+    world.engine.program = Program(seconds=1)
+    world.settings = replace(world.settings, retention_seconds=10)
+    await world.start()
+    job_id = await world.submit()
+    await world.finish(job_id)
+    works = world.folders.remove
+    break_for(world, "folders", "remove", errno.EMFILE)
+    await asyncio.sleep(40)
+    world.folders.remove = works  # type: ignore[method-assign] # the shortage is over
+    await asyncio.sleep(60)
+    assert await world.store.job_ids() == set()
+    await world.crash()
 
 
 async def test_a_folder_that_can_not_be_read_any_more_stops_neither_the_sweep_nor_the_daemon() -> None:

@@ -232,6 +232,20 @@ async def test_where_siblings_would_not_be_kept_apart_no_job_with_a_network_star
     await world.crash()
 
 
+async def test_a_switch_that_can_not_be_read_just_now_makes_wait_and_refuses_nobody() -> None:
+    world = make_world()
+    await world.start()
+    assert (await world.finish(await world.submit())).outcome is Outcome.SUCCEEDED
+    world.firewall.silent = SILENT
+    job_id = await world.submit()
+    job = await world.until(job_id, lambda job: job.waiting_for == "network", SOON)
+    assert job.waiting_words == str(SILENT)
+    assert (refusals(world), world.is_dead) == ([], False)
+    world.firewall.silent = None
+    assert (await world.finish(job_id)).outcome is Outcome.SUCCEEDED
+    await world.crash()
+
+
 async def test_an_agent_that_does_not_see_the_bridge_would_guard_nobody_and_starts_nobody() -> None:
     world = make_world()
     world.firewall.elsewhere = {"gpuagent0"}

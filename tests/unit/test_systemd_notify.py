@@ -52,6 +52,17 @@ def test_a_socket_that_nobody_reads_is_an_error_that_names_it(address: str) -> N
         notify_ready({"NOTIFY_SOCKET": address})
 
 
+def test_without_descriptors_it_is_the_same_error(
+    manager: tuple[socket.socket, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> socket.socket:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(socket, "socket", refuse)  # the kernel's own no
+    with pytest.raises(ServiceManagerSilentError, match="Too many open files"):
+        notify_watchdog({"NOTIFY_SOCKET": manager[1]})
+
+
 def test_a_full_socket_is_an_error_and_never_a_wait(manager: tuple[socket.socket, str]) -> None:
     _, address = manager
     with pytest.raises(ServiceManagerSilentError, match=os.strerror(errno.EAGAIN)):

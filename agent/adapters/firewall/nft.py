@@ -10,6 +10,7 @@ import os
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 import structlog
 
@@ -19,6 +20,9 @@ from agent.core.firewall_text import Siblings, write_removal, write_rules
 from agent.interfaces import FirewallSilentError, FirewallUnusableError, Placed
 
 log = structlog.get_logger()
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 # It takes some milliseconds; a kernel that is busy with somebody's thousand rules, a second or two.
 CALL_SECONDS = 10.0
@@ -120,7 +124,7 @@ class Nft:
 
     def why_unfiltered(self) -> str | None:
         for name in _SWITCHES:
-            value = self._read(name)
+            value = _ask(self._read, name)
             if value is None:
                 return "the kernel's module br_netfilter is not loaded"
             if value != "1":
@@ -128,7 +132,7 @@ class Nft:
         return None
 
     def sees(self, interface: str) -> bool:
-        return interface in self._interfaces()
+        return interface in _ask(self._interfaces)
 
     def listen(self, table: str, changed: Callable[[], None]) -> None:
         self._news.listen(table, changed)
@@ -165,6 +169,14 @@ class Nft:
                 await process.wait()
         told = " ".join(errors.decode(errors="replace").split())[:_TOLD_CHARACTERS]
         return process.returncode or 0, out.decode(errors="replace"), told
+
+
+def _ask(read: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+    """What the kernel tells without nft, which takes a descriptor."""
+    try:
+        return read(*arguments, **named)
+    except OSError as error:
+        raise FirewallSilentError(f"the kernel's settings can't be read: {error.strerror}") from error
 
 
 def _hash(listed: str) -> str:

@@ -26,6 +26,7 @@ from agent.jobs.cords.host import MOST_WAITING, Host, HostState
 from agent.jobs.cords.host_jobs import SURPLUS, HostJobs
 from agent.jobs.cords.starting import Starting
 from agent.jobs.intake import Intake
+from agent.jobs.shortage import is_shortage
 
 log = structlog.get_logger(__name__)
 
@@ -234,12 +235,14 @@ class Hosts:
             await self._take_further(host)
         except AgentError:
             raise
-        except Exception:
+        except Exception as error:
+            if is_shortage(error):  # it passes, and the next look goes on
+                log.warning("host.short", error=str(error))
+                return
             # A damaged folder of one chute ends the calls of that one, and neither the daemon nor the calls of others.
             log.exception("cords.host_broke", chute=host.chute, version=host.version)
-            host.refuse_all(
-                CordHostNotReadyError(f"no job for {host.chute} could be started: an internal error")
-            )
+            why = f"no job for {host.chute} could be started: an internal error"
+            host.refuse_all(CordHostNotReadyError(why))
 
     async def _take_further(self, host: Host) -> None:
         if host.job_id is None:

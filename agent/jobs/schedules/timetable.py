@@ -14,6 +14,7 @@ from agent.errors import AgentError
 from agent.interfaces import Clock, Store
 from agent.jobs.schedules.calendar import Calendar
 from agent.jobs.schedules.firing import PUT_OFF_SECONDS, Firings, Tally
+from agent.jobs.shortage import is_shortage
 from agent.spec import CronUnreadableError
 
 log = structlog.get_logger(__name__)
@@ -164,7 +165,10 @@ class Timetable:
         except AgentError as error:
             log.info("schedule.put_off", schedule=schedule_id, code=error.code, error=str(error))
             return self._clock.now() + RETRY_SECONDS
-        except Exception:
+        except Exception as error:
+            if is_shortage(error):
+                log.warning("schedule.put_off", schedule=schedule_id, code="host_short", error=str(error))
+                return self._clock.now() + RETRY_SECONDS
             # A defect of ours: it ends no other schedule, and not the daemon.
             log.exception("schedule.broke", schedule=schedule_id)
             return self._clock.now() + BROKEN_SECONDS
