@@ -14,7 +14,7 @@ from typing import Any, Self
 
 import pytest
 
-LATE_SECONDS = 30.0
+LATE_SECONDS = 90.0
 LOOK_SECONDS = 0.05
 QUIET = (
     "--headless=new",
