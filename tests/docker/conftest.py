@@ -17,6 +17,8 @@ import pytest
 from agent.adapters.docker.client import Deadlines
 from agent.adapters.docker.engine import DockerEngine
 from agent.core.container import ContainerPlan
+from agent.core.job import FailureKind
+from agent.interfaces import StartFailedError
 from tests.contract.engine_contract import Program, bare_plan
 from tests.private_engine import PrivateEngine, busybox_image, running
 
@@ -73,8 +75,16 @@ class DockerStage:
         return replace(bare_plan(self.agent, job, self.image), command=("sh", "-c", script))
 
     async def run(self, plan: ContainerPlan) -> str:
+        """As a job is: what the engine refuses for reasons of its own (runc's init that dies beside others) is begun anew, once."""
         container = await self.engine.create(plan, {})
-        await self.engine.start(container)
+        try:
+            await self.engine.start(container)
+        except StartFailedError as failed:
+            if failed.failure.kind is not FailureKind.ENGINE:
+                raise
+            await self.engine.remove(container)
+            container = await self.engine.create(plan, {})
+            await self.engine.start(container)
         return container
 
     async def until_ready(self, container: str) -> None:

@@ -16,7 +16,8 @@ from tests.e2e.daemon import ALL_SCOPES, OWN_JOBS, Daemon
 
 # In everything that is Bob's, and nowhere else.
 MARK = "bobs-own-words"
-OPEN = {"/healthz", "/readyz"}
+OPEN = {"/healthz", "/readyz", "/", "/dashboard/{file}"}
+SIGN_IN = ("POST", "/v1/session")
 THINGS = {"chutes": "chute", "schedules": "schedule"}
 
 
@@ -48,7 +49,7 @@ def endpoints(client: Client) -> list[tuple[str, str]]:
 
 
 def filled(path: str, job_id: str) -> str:
-    return path.format(id=job_id, path=MARK, uuid="GPU-none", name="web", function="train")
+    return path.format(id=job_id, path=MARK, uuid="GPU-none", name="web", function="train", file="app.js")
 
 
 def bare(path: str) -> str:
@@ -95,7 +96,7 @@ def test_no_other_path_shows_anything_of_anothers_job(daemon: Daemon, bobs_job: 
     for method, path in endpoints(alice):
         if "{id}" not in path and method == "GET" and bare(path) != "/events":
             reply = alice.call(method, filled(path, bobs_job))
-            assert reply.status == (404 if "{" in path else 200), path
+            assert reply.status == (404 if "{" in path and bare(path) not in OPEN else 200), path
             # The queue's name is the host's: whose jobs are in it is not told.
             assert bobs_job.encode() not in reply.body, path
             assert MARK.encode() not in reply.body.replace(b"/host", b""), path
@@ -165,6 +166,8 @@ def test_without_a_token_everything_but_liveness_is_a_401(
     for (method, path), reply in zip(every, replies, strict=True):
         if bare(path) in OPEN:
             assert reply.status == 200, path
+        elif (method, path) == SIGN_IN:
+            assert (reply.status, reply.json["code"]) == (403, "cookie_refused")
         else:
             assert reply.status == 401, (method, path)
             assert reply.headers["www-authenticate"].startswith("Bearer")
