@@ -18,6 +18,7 @@ from agent.aio import Threads, spawn, stand
 from agent.api.app import ApiParts, build_app
 from agent.api.sites import Sites, open_sites
 from agent.config import Config
+from agent.core.shortage import is_shortage
 from agent.daemon.database import note_served, open_database
 from agent.daemon.functions import function_calls
 from agent.daemon.outside import open_outside
@@ -27,7 +28,6 @@ from agent.daemon.values import listen_of, settings_of
 from agent.interfaces import Folders, JobFolderMissingError, Store
 from agent.jobs.assembly import Shell, assemble
 from agent.jobs.hiding import Hiding
-from agent.jobs.shortage import is_shortage
 
 log = structlog.get_logger()
 

@@ -21,11 +21,11 @@ from agent.core.disk_guard import (
 )
 from agent.core.disk_space import CountLimits, Held, Spaces, Where
 from agent.core.job import EVERYONE, Job, NewEvent, StopCause
+from agent.core.shortage import is_shortage
 from agent.core.stop_requests import request_attempt_stop
 from agent.errors import AgentError
 from agent.interfaces import Clock, Engine, EngineUnavailableError, Folders, JobFolderMissingError, Store
 from agent.jobs.moment import now_of
-from agent.jobs.shortage import is_shortage
 
 log = structlog.get_logger()
 

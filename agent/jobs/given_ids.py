@@ -5,31 +5,15 @@ looked at before it waited for the disk must not be another job's when it goes o
 """
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from weakref import WeakValueDictionary
 
 
-@dataclass(slots=True)
-class _Turn:
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    users: int = 0
-
-
+@dataclass(frozen=True, slots=True)
 class GivenIds:
-    """Of one daemon."""
+    """Of one daemon. A turn is kept for as long as somebody has it or waits for it."""
 
-    def __init__(self) -> None:
-        self._turns: dict[str, _Turn] = {}
+    _turns: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary, init=False)
 
-    @asynccontextmanager
-    async def turn(self, job_id: str) -> AsyncIterator[None]:
-        turn = self._turns.setdefault(job_id, _Turn())
-        turn.users += 1
-        try:
-            async with turn.lock:
-                yield
-        finally:
-            turn.users -= 1
-            if turn.users == 0:
-                del self._turns[job_id]
+    def turn(self, job_id: str) -> asyncio.Lock:
+        return self._turns.setdefault(job_id, asyncio.Lock())

@@ -8,6 +8,7 @@ from agent.aio import Flag
 from agent.core.container import ContainerEvent, ContainerState
 from agent.core.job import EVERYONE
 from agent.core.reconcile import is_of_open_attempt, is_wanted
+from agent.core.shortage import is_shortage
 from agent.errors import AgentError
 from agent.interfaces import (
     Clock,
@@ -20,7 +21,6 @@ from agent.interfaces import (
     StoreUnavailableError,
 )
 from agent.jobs.given_ids import GivenIds
-from agent.jobs.shortage import is_shortage
 
 log = structlog.get_logger()
 

@@ -7,9 +7,9 @@ import structlog
 from agent.aio import Flag
 from agent.core.container import QuotaVolume
 from agent.core.reconcile import needs_volume
+from agent.core.shortage import is_shortage
 from agent.errors import AgentError
 from agent.interfaces import Engine, EngineRefusedError, Quotas, QuotaUnavailableError, Store
-from agent.jobs.shortage import is_shortage
 
 log = structlog.get_logger()
 

@@ -10,11 +10,11 @@ import structlog
 from agent.aio import Flag, spawn
 from agent.core.job import EVERYONE, Job, NewEvent, StopCause
 from agent.core.queue import Granted, Host, grant
+from agent.core.shortage import is_shortage
 from agent.core.stop_requests import request_attempt_stop
 from agent.interfaces import StoreUnavailableError
 from agent.jobs.moment import now_of
 from agent.jobs.runner import RETRY_SECONDS, Runner
-from agent.jobs.shortage import is_shortage
 from agent.jobs.tools import Tools
 
 log = structlog.get_logger()

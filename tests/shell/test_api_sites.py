@@ -97,6 +97,14 @@ async def test_the_server_does_not_tell_its_versions(world: ApiWorld) -> None:
     assert reply.headers["Server"] == "gpu-agent"
 
 
+async def test_a_proxy_before_us_is_asked_to_gather_no_stream(world: ApiWorld) -> None:
+    """X-Accel-Buffering, as nginx's ngx_http_proxy_module has it."""
+    job_id = await world.submit()
+    streamed = await world.call("GET", f"/v1/jobs/{job_id}/outputs?format=tar")
+    assert (streamed.status, streamed.headers.get("X-Accel-Buffering")) == (200, "no")
+    assert "X-Accel-Buffering" not in (await world.call("GET", f"/v1/jobs/{job_id}")).headers
+
+
 async def test_the_socket_is_for_its_owner_and_group(world: ApiWorld) -> None:
     mode = world.socket.stat().st_mode
     assert stat.S_ISSOCK(mode)

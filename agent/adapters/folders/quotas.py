@@ -1,6 +1,5 @@
 """adapters/folders/quotas — quota volumes as the shell sees them: one method a step, all blocking work in threads."""
 
-import errno
 import os
 from contextlib import suppress
 
@@ -14,11 +13,10 @@ from agent.adapters.folders.mounts import check_mounts
 from agent.adapters.folders.names import job_folder
 from agent.adapters.folders.state import State
 from agent.core.disk_guard import FLOOR_BYTES
+from agent.core.shortage import is_shortage
 from agent.interfaces import QuotaUnavailableError, Shortage
 
 _log = structlog.get_logger()
-# The host's own, and no fact about a folder.
-_SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 
 
 class DiskQuotas:
@@ -91,7 +89,7 @@ class DiskQuotas:
             except FileNotFoundError:
                 continue
             except OSError as error:
-                if error.errno in _SHORTAGES:
+                if is_shortage(error):
                     raise
                 # One that is damaged (EIO) must not keep the others' room.
                 _log.warning("folder.unreadable", job=job_id, error=str(error))

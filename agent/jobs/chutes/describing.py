@@ -13,12 +13,12 @@ from agent.aio import Apart, Flag
 from agent.core.chute import Described, Version, VersionState
 from agent.core.function import FunctionCall
 from agent.core.job import Job, Kind, Outcome
+from agent.core.shortage import is_shortage
 from agent.errors import AgentError
 from agent.interfaces import ChuteFilesMissingError, ChuteFolders
 from agent.jobs.bell import Bell
 from agent.jobs.chutes.judging import judge, place_reason, refused_by
 from agent.jobs.intake import Intake, Submission
-from agent.jobs.shortage import is_shortage
 from agent.spec import MAX_MANIFEST_BYTES, Fault, SpecRefusedError, compose_describe, load_deploy
 
 log = structlog.get_logger(__name__)

@@ -15,6 +15,7 @@ import structlog
 from agent.aio import Flag
 from agent.core.chute import Version
 from agent.core.job import EVERYONE, Job
+from agent.core.shortage import is_shortage
 from agent.errors import AgentError
 from agent.interfaces import ChuteFolders, StoreUnavailableError
 from agent.interfaces.cord_line import CordLine
@@ -26,7 +27,6 @@ from agent.jobs.cords.host import MOST_WAITING, Host, HostState
 from agent.jobs.cords.host_jobs import SURPLUS, HostJobs
 from agent.jobs.cords.starting import Starting
 from agent.jobs.intake import Intake
-from agent.jobs.shortage import is_shortage
 
 log = structlog.get_logger(__name__)
 

@@ -10,11 +10,11 @@ import structlog
 
 from agent.aio import Flag, spawn
 from agent.core.schedule import Timed, next_of
+from agent.core.shortage import is_shortage
 from agent.errors import AgentError
 from agent.interfaces import Clock, Store
 from agent.jobs.schedules.calendar import Calendar
 from agent.jobs.schedules.firing import PUT_OFF_SECONDS, Firings, Tally
-from agent.jobs.shortage import is_shortage
 from agent.spec import CronUnreadableError
 
 log = structlog.get_logger(__name__)

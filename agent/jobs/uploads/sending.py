@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from agent.core.delivery import Failure
 from agent.core.job import Job
 from agent.core.quiet import Sighting
+from agent.core.shortage import is_shortage
 from agent.core.upload import FileState, JournalFile, UploadTrouble
 from agent.interfaces import Content, Delivery, OutputChangedError, OutputFile, OutputRefusedError
-from agent.jobs.shortage import is_shortage
 from agent.jobs.uploads.ahead import ReadAhead
 from agent.jobs.uploads.contents import Moved, open_output
 from agent.jobs.uploads.made import LogText, Made, log_texts

@@ -1,4 +1,4 @@
-"""jobs/shortage — which of the system's errors are the host's own and pass: nobody's doing, and no word about any file. Waits for nothing."""
+"""core/shortage — which of the system's errors are the host's own and pass: nobody's doing, and no word about any file. Pure."""
 
 import errno
 
